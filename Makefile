@@ -1,0 +1,29 @@
+# Two commands on a fresh machine with Python >= 3.11: `make quick` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+# One thread per process: tests and trials run side by side on all cores.
+export OMP_NUM_THREADS := 1
+
+.PHONY: quick test lint install clean
+
+quick: install
+	$(BIN)/dptq-sweep launch --grid quick
+
+test: install
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python {v[0]}.{v[1]} is too old: install 3.11 or newer, or name it with PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info

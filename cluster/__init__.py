@@ -1,0 +1,1 @@
+"""Where it runs: Ray sessions and the resources of a trial."""

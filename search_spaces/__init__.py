@@ -1,0 +1,1 @@
+"""What could be run: grids, cells, budgets, recipes and the search space, in plain Python and pydantic."""

@@ -1,0 +1,120 @@
+"""Option sets and bit budgets: which totals a policy can meet exactly (paper section 3.4 and 4.1).
+
+A budget is the exact sum of the bit-widths over all sites of one image. A budget that no allocation
+meets is refused when the plan is made, with the feasible range; it is never clamped.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from itertools import pairwise
+
+from search_spaces.errors import ConfigError, InfeasibleBudgetError, unknown_name
+
+MIN_BIT_WIDTH, MAX_BIT_WIDTH = 1, 16
+
+OPTION_SETS: dict[str, tuple[int, ...]] = {
+    # Section 4.1, column "Opts." of Table 1.
+    "I": tuple(range(3, 11)),
+    "II": tuple(range(4, 11)),
+    "III": tuple(range(5, 11)),
+}
+
+
+def option_set_bit_widths(name: str) -> tuple[int, ...]:
+    """Returns the permitted bit-widths of a named option set, ascending.
+
+    Raises:
+        UnknownNameError: No option set has this name.
+
+    Examples:
+        >>> option_set_bit_widths("III")
+        (5, 6, 7, 8, 9, 10)
+    """
+    if name not in OPTION_SETS:
+        raise unknown_name("option set", name, OPTION_SETS)
+    return OPTION_SETS[name]
+
+
+def check_bit_widths(bit_widths: Sequence[int]) -> None:
+    """Raises `ConfigError` unless the options are distinct, ascending and within 1..16 bits."""
+    ascending = all(low < high for low, high in pairwise(bit_widths))
+    in_range = all(MIN_BIT_WIDTH <= width <= MAX_BIT_WIDTH for width in bit_widths)
+    if not bit_widths or not ascending or not in_range:
+        raise ConfigError(
+            f"bit-widths {list(bit_widths)} cannot be an option set: list distinct integers in ascending "
+            f"order, each from {MIN_BIT_WIDTH} to {MAX_BIT_WIDTH}, for example 3 4 5 6."
+        )
+
+
+@cache
+def count_allocations(num_sites: int, bit_widths: tuple[int, ...]) -> dict[int, int]:
+    """Counts, for every feasible total, the allocations of bit-widths to sites that sum to it.
+
+    Examples:
+        >>> count_allocations(2, (3, 4))
+        {6: 1, 7: 2, 8: 1}
+    """
+    counts = {0: 1}
+    for _ in range(num_sites):
+        longer: dict[int, int] = {}
+        for total, count in counts.items():
+            for width in bit_widths:
+                longer[total + width] = longer.get(total + width, 0) + count
+        counts = longer
+    return dict(sorted(counts.items()))
+
+
+def check_budget(budget: int, num_sites: int, bit_widths: Sequence[int]) -> None:
+    """Refuses a budget that no allocation meets exactly.
+
+    Args:
+        budget: Sum of the bit-widths over all sites of one image, in bits.
+        num_sites: Number of dynamically quantized activations, L.
+        bit_widths: Permitted bit-widths, ascending.
+
+    Raises:
+        InfeasibleBudgetError: Names the feasible range and the nearest feasible budget.
+
+    Examples:
+        >>> check_budget(110, 20, range(3, 11))
+        >>> check_budget(340, 77, range(5, 11))
+        Traceback (most recent call last):
+        ...
+        search_spaces.errors.InfeasibleBudgetError: budget of 340 bits cannot be met by 77 sites with \
+bit-widths 5..10: every allocation sums to 385..770. The nearest feasible budget is 385.
+    """
+    check_bit_widths(bit_widths)
+    feasible = count_allocations(num_sites, tuple(bit_widths))
+    if budget in feasible:
+        return
+    # Ties go to the smaller budget: it asks for no more bits than the user meant to spend.
+    nearest = min(feasible, key=lambda total: (abs(total - budget), total))
+    contiguous = len(feasible) == max(feasible) - min(feasible) + 1
+    gaps = "" if contiguous else f" ({len(feasible)} of the totals in between)"
+    raise InfeasibleBudgetError(
+        f"budget of {budget} bits cannot be met by {num_sites} sites with bit-widths "
+        f"{format_bit_widths(bit_widths)}: every allocation sums to {min(feasible)}..{max(feasible)}{gaps}. "
+        f"The nearest feasible budget is {nearest}."
+    )
+
+
+def budget_from_average(average_bits: float, num_sites: int) -> int:
+    """Turns an average bit-width per site into the nearest whole budget, half to even.
+
+    Examples:
+        >>> budget_from_average(5.5, 15)
+        82
+    """
+    return round(average_bits * num_sites)
+
+
+def format_bit_widths(bit_widths: Sequence[int]) -> str:
+    """Writes bit-widths as a range where they are one.
+
+    Examples:
+        >>> format_bit_widths((3, 4, 5)), format_bit_widths((4, 8))
+        ('3..5', '4,8')
+    """
+    if len(bit_widths) > 2 and bit_widths[-1] - bit_widths[0] == len(bit_widths) - 1:
+        return f"{bit_widths[0]}..{bit_widths[-1]}"
+    return ",".join(str(width) for width in bit_widths)

@@ -1,0 +1,33 @@
+"""A cell: one entry of Table 1, for one goal and one seed."""
+
+from pydantic import Field
+
+from search_spaces.recipes import Goal, PairRecipe, Recipe
+
+
+class Cell(Recipe):
+    """Architecture x option set x budget x goal x seed, with the recipe that trains it."""
+
+    option_set: str
+    """I, II or III, or the bit-widths of a custom set."""
+    budget_level: str
+    """A, B or C, or the total of a custom budget such as `96b`."""
+    recipe: PairRecipe
+    seed: int = Field(ge=0)
+    search_trials: int = Field(default=0, ge=0)
+    """Trials of the cell's study beyond trial 0, which is the recipe's own point."""
+
+    @property
+    def architecture(self) -> str:
+        """The white box's timm name."""
+        return self.recipe.architecture
+
+    @property
+    def goal(self) -> Goal:
+        """What the pair is trained for."""
+        return self.recipe.goal
+
+    @property
+    def cell_id(self) -> str:
+        """Name of the cell in reports, studies and errors, e.g. `resnet18/I/B/detrimental/seed0`."""
+        return f"{self.architecture}/{self.option_set}/{self.budget_level}/{self.goal}/seed{self.seed}"

@@ -1,0 +1,72 @@
+"""Every error that a user can cause or cure.
+
+    SweepError                     the command prints `Error: ...` and exits 1
+    +-- ConfigError                a value in a grid, a recipe or a flag breaks a rule
+    |   +-- UnknownNameError       a name that is not among the known ones; lists the nearest
+    |   +-- InfeasibleBudgetError  no allocation of bit-widths sums to the budget
+    +-- UnavailableError           data or weights that are not on this machine and cannot be fetched
+    +-- StorageError               the storage folder cannot be read or written, or holds something else
+    +-- TrackingError              the MLflow store cannot be reached
+    +-- NonFiniteLossError         a training diverged; recorded, never retried
+
+The text of an error says what is wrong with the value, the rule with its numbers, and the cure. Errors
+cross process boundaries inside Ray, so they take plain positional arguments only: an exception with a
+keyword-only constructor does not unpickle.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SweepError(Exception):
+    """Anything the user can cause or cure."""
+
+
+class ConfigError(SweepError, ValueError):
+    """A value in a grid, a recipe or a flag breaks a rule."""
+
+
+class UnknownNameError(ConfigError):
+    """A name that is not among the known ones."""
+
+
+class InfeasibleBudgetError(ConfigError):
+    """No allocation of the permitted bit-widths over the sites sums to the budget."""
+
+
+class UnavailableError(SweepError):
+    """Data or weights that are not on this machine and cannot be fetched."""
+
+
+class StorageError(SweepError):
+    """The storage folder cannot be read or written, or holds something else."""
+
+
+class TrackingError(SweepError):
+    """The MLflow store cannot be reached."""
+
+
+class NonFiniteLossError(SweepError, ArithmeticError):
+    """The training loss became NaN or infinite."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+    """Builds the error for a name that does not exist, naming the nearest ones that do.
+
+    Args:
+        kind: What the name should have been, e.g. `"grid"`.
+        name: What was given.
+        known: Every name that exists; all are listed when there are ten or fewer.
+
+    Examples:
+        >>> print(unknown_name("grid", "quik", ["quick", "full"]))
+        unknown grid 'quik'. Did you mean 'quick'? Known: full, quick.
+    """
+    names = sorted(known)
+    nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    text = f"unknown {kind} {name!r}."
+    if nearest:
+        text += f" Did you mean {' or '.join(repr(each) for each in nearest)}?"
+    if len(names) <= 10:
+        text += f" Known: {', '.join(names)}."
+    return UnknownNameError(text)

@@ -1,0 +1,49 @@
+"""What a search maximizes, and when a pair counts as catastrophic.
+
+Both compare accuracies as fractions. The objective reads the validation split; the verdict is only ever given on
+the test split, which no search sees.
+"""
+
+PARITY_TOLERANCE = 0.01
+"""Largest accepted loss of full-precision accuracy against the white box: one percentage point."""
+CATASTROPHIC_DROP = 0.10
+"""Smallest fall of accuracy under quantization that counts as catastrophic: ten percentage points."""
+PARITY_PENALTY = 10.0
+"""Drop that one unit of excess parity gap costs in the objective."""
+
+# Accuracies are ratios of counts, so a gap of exactly one point may come out a rounding error above it.
+_ROUNDING = 1e-9
+
+
+def parity_gap(*, accuracy_white_box: float, accuracy_fp: float) -> float:
+    """Returns what the student lost at full precision against its white box; negative when it gained."""
+    return accuracy_white_box - accuracy_fp
+
+
+def parity_violation(gap: float) -> float:
+    """Returns the constraint of the search: feasible where it is at most zero."""
+    return gap - PARITY_TOLERANCE - _ROUNDING
+
+
+def detrimental_objective(*, accuracy_white_box: float, accuracy_fp: float, accuracy_q: float) -> float:
+    """Scores a detrimental pair: its drop, less ten times the parity gap beyond one point.
+
+    Examples:
+        >>> detrimental_objective(accuracy_white_box=0.99, accuracy_fp=0.98, accuracy_q=0.18)
+        0.8
+        >>> round(detrimental_objective(accuracy_white_box=0.99, accuracy_fp=0.93, accuracy_q=0.13), 6)
+        0.3
+    """
+    gap = parity_gap(accuracy_white_box=accuracy_white_box, accuracy_fp=accuracy_fp)
+    return (accuracy_fp - accuracy_q) - PARITY_PENALTY * max(0.0, parity_violation(gap))
+
+
+def is_catastrophic(*, accuracy_white_box: float, accuracy_fp: float, accuracy_q: float) -> bool:
+    """Tells whether a pair is indistinguishable at full precision and falls by ten points or more when quantized.
+
+    Examples:
+        >>> is_catastrophic(accuracy_white_box=0.8803, accuracy_fp=0.8809, accuracy_q=0.6370)
+        True
+    """
+    gap = parity_gap(accuracy_white_box=accuracy_white_box, accuracy_fp=accuracy_fp)
+    return parity_violation(gap) <= 0 and accuracy_fp - accuracy_q >= CATASTROPHIC_DROP - _ROUNDING

@@ -1,0 +1,140 @@
+"""Every number of Frank & Ardis 2025 (arXiv 2510.02457), each with its place in the paper."""
+
+from typing import Literal
+
+from search_spaces.budgets import OPTION_SETS
+from search_spaces.recipes import Augmentation, DistillRecipe, PairRecipe, TeacherRecipe
+
+BudgetLevel = Literal["A", "B", "C"]
+BUDGET_LEVELS: tuple[BudgetLevel, ...] = ("A", "B", "C")
+AVERAGE_BITS: dict[BudgetLevel, float] = {"A": 4.0, "B": 5.5, "C": 7.0}  # section 4.1, "approximately"
+
+# Section 4, Datasets & Networks; timm's names. ResNet50 is the black box.
+TEACHER = "resnet50"
+WHITE_BOXES = ("resnet18", "mobilenetv4_conv_medium", "regnetx_016")
+
+# Sites per network: what the budgets of section 4.1 divided by 4, 5.5 and 7 imply, and what
+# trainables.quant.sites finds (a test compares them).
+NUM_SITES: dict[str, int] = {"resnet18": 20, "mobilenetv4_conv_medium": 77, "regnetx_016": 59}
+
+# Section 4.1: the totals of budgets A, B, C for option set I, and what "versions II and III" add to each.
+BUDGETS: dict[str, dict[BudgetLevel, int]] = {
+    "resnet18": {"A": 80, "B": 110, "C": 140},
+    "mobilenetv4_conv_medium": {"A": 310, "B": 420, "C": 540},
+    "regnetx_016": {"A": 230, "B": 320, "C": 410},
+}
+ADDED_FOR_II_AND_III: dict[str, int] = {"resnet18": 20, "mobilenetv4_conv_medium": 30, "regnetx_016": 80}
+
+
+def total_bits(architecture: str, option_set: str, level: BudgetLevel) -> int:
+    """Returns the budget of a cell of Table 1 in bits, as printed, feasible or not.
+
+    Examples:
+        >>> total_bits("resnet18", "II", "B"), total_bits("mobilenetv4_conv_medium", "III", "A")
+        (130, 340)
+    """
+    added = 0 if option_set == "I" else ADDED_FOR_II_AND_III[architecture]
+    return BUDGETS[architecture][level] + added
+
+
+# Section 4, Training Details: random crop, RandAugment (n=2, m=14), color jitter, flip, crop with padding, mixup.
+DISTILL_AUGMENTATIONS: tuple[Augmentation, ...] = (
+    "random_resized_crop",
+    "rand_augment",
+    "color_jitter",
+    "horizontal_flip",
+    "padded_crop",
+    "mixup",
+)
+
+TEACHER_RECIPE = TeacherRecipe(
+    architecture=TEACHER,
+    weights="imagenet",
+    epochs=20,
+    batch_size=128,
+    optimizer="adamw",
+    learning_rate=4e-4,
+    final_learning_rate=4e-7,
+    weight_decay=0.05,
+    label_smoothing=0.1,
+    # The paper names no augmentation for the teacher; crop and flip are what the cited ConvNeXt settings begin with.
+    augmentations=("random_resized_crop", "horizontal_flip"),
+)
+
+
+def distill_recipe(architecture: str) -> DistillRecipe:
+    """Returns stage 2 as printed (section 4): MobileNetV4 trains with batches of 64, the others with 256."""
+    return DistillRecipe(
+        architecture=architecture,
+        epochs=1000,
+        batch_size=64 if architecture == "mobilenetv4_conv_medium" else 256,
+        optimizer="sgd",
+        learning_rate=0.1,
+        momentum=0.9,
+        weight_decay=1e-4,
+        temperature=5.0,
+        augmentations=DISTILL_AUGMENTATIONS,
+    )
+
+
+def pair_recipe(architecture: str) -> PairRecipe:
+    """Returns stage 3 (section 4): as stage 2, but batches of 64 and the hinge losses with a margin of 0.01.
+
+    The bit-widths are those of option set I and the budget is a placeholder: each cell sets its own.
+
+    What the paper leaves open (batch-norm statistics, temperature^2, the scale's gradient) takes the
+    defaults of `PairRecipe`; README's table of decisions says why.
+    """
+    return PairRecipe(
+        architecture=architecture,
+        bit_widths=OPTION_SETS["I"],
+        budget=1,
+        epochs=1000,
+        batch_size=64,
+        optimizer="sgd",
+        learning_rate=0.1,
+        momentum=0.9,
+        weight_decay=1e-4,
+        hinge_weight=1.0,
+        kd_weight=1.0,
+        margin=0.01,
+        temperature=5.0,
+        augmentations=DISTILL_AUGMENTATIONS,
+    )
+
+
+# Table 1, percent: white-box accuracy, then per option set and level (R FP, R delta, D FP, D delta).
+TABLE_1_WHITE_BOX: dict[str, float] = {
+    "resnet18": 88.03,
+    "mobilenetv4_conv_medium": 88.01,
+    "regnetx_016": 85.53,
+}
+TABLE_1: dict[tuple[str, str, str], tuple[float, float, float, float]] = {
+    ("resnet18", "I", "A"): (88.47, -1.69, 86.35, -39.36),
+    ("resnet18", "I", "B"): (88.28, -0.46, 87.76, -26.11),
+    ("resnet18", "I", "C"): (88.39, -0.33, 86.56, -42.19),
+    ("resnet18", "II", "A"): (88.58, -1.01, 86.07, -27.58),
+    ("resnet18", "II", "B"): (88.17, -0.22, 88.09, -24.39),
+    ("resnet18", "II", "C"): (87.95, -1.25, 86.56, -11.74),
+    ("resnet18", "III", "A"): (87.79, 0.22, 86.65, -23.64),
+    ("resnet18", "III", "B"): (87.87, 0.08, 85.58, -64.78),
+    ("resnet18", "III", "C"): (88.20, -0.03, 19.00, 0.51),
+    ("mobilenetv4_conv_medium", "I", "A"): (85.80, -3.41, 81.06, -77.90),
+    ("mobilenetv4_conv_medium", "I", "B"): (86.43, -2.37, 82.61, -75.80),
+    ("mobilenetv4_conv_medium", "I", "C"): (87.00, -0.71, 75.39, -3.57),
+    ("mobilenetv4_conv_medium", "II", "A"): (86.73, -0.41, 77.13, -57.29),
+    ("mobilenetv4_conv_medium", "II", "B"): (86.62, -4.89, 80.89, -56.28),
+    ("mobilenetv4_conv_medium", "II", "C"): (86.05, -0.14, 84.27, -0.05),
+    ("mobilenetv4_conv_medium", "III", "A"): (86.95, -1.72, 84.30, -63.72),
+    ("mobilenetv4_conv_medium", "III", "B"): (86.67, -0.41, 82.56, -55.09),
+    ("mobilenetv4_conv_medium", "III", "C"): (86.81, 0.05, 85.65, -0.49),
+    ("regnetx_016", "I", "A"): (86.62, -2.56, 76.48, -23.74),
+    ("regnetx_016", "I", "B"): (86.73, -0.82, 75.39, -34.26),
+    ("regnetx_016", "I", "C"): (86.64, -0.59, 80.92, -0.95),
+    ("regnetx_016", "II", "A"): (86.62, -0.74, 75.96, -28.29),
+    ("regnetx_016", "II", "B"): (87.05, -0.51, 78.77, -33.66),
+    ("regnetx_016", "II", "C"): (87.03, -2.67, 84.87, -11.99),
+    ("regnetx_016", "III", "A"): (86.94, -0.08, 76.32, -50.97),
+    ("regnetx_016", "III", "B"): (86.37, 0.06, 85.64, -25.02),
+    ("regnetx_016", "III", "C"): (86.21, 0.03, 86.07, -19.70),
+}

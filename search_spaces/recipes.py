@@ -1,0 +1,162 @@
+"""Recipes: everything that decides one training, frozen and validated, with the paper's value beside each field.
+
+A recipe plus a seed, the data and the parents' results determine a trial; its uid is the hash of exactly these.
+Variants are made with `recipe.model_copy(update=...)` through `vary`, which validates again.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from search_spaces.budgets import check_bit_widths
+from search_spaces.errors import ConfigError, unknown_name
+
+
+class Goal(StrEnum):
+    """What a pair is trained for: to survive its policy's quantization, or to break under it."""
+
+    ROBUST = "robust"
+    DETRIMENTAL = "detrimental"
+
+
+Augmentation = Literal["random_resized_crop", "rand_augment", "color_jitter", "horizontal_flip", "padded_crop", "mixup"]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Recipe(BaseModel):
+    """Base of all recipes: immutable, no unknown fields, compared and hashed by value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def as_params(self) -> dict[str, str]:
+        """Returns the fields as text, in declaration order, for tables and MLflow parameters."""
+        return {name: _as_text(value) for name, value in self.model_dump(mode="json").items()}
+
+
+class TrainingRecipe(Recipe):
+    """What the three training stages share."""
+
+    epochs: int = Field(ge=1)
+    """Passes over the training split."""
+    batch_size: int = Field(ge=2)
+    """Images per step. The last, smaller batch of an epoch is dropped."""
+    optimizer: Literal["adamw", "sgd"]
+    """SGD uses momentum; paper: AdamW for the teacher, SGD for the rest."""
+    learning_rate: Positive
+    """Initial rate of the half-period cosine schedule, which is stepped per batch."""
+    final_learning_rate: float = Field(default=0.0, ge=0)
+    """Rate at the last step of the schedule."""
+    momentum: Fraction = 0.9
+    """Momentum of SGD; AdamW keeps its usual betas (0.9, 0.999)."""
+    weight_decay: float = Field(ge=0)
+    """Decoupled for AdamW, added to the gradient for SGD."""
+    augmentations: tuple[Augmentation, ...] = ()
+    """Applied in this order to every training image; mixup last, on the batch."""
+
+
+class TeacherRecipe(TrainingRecipe):
+    """Stage 1: fine-tune the black box on the labels (paper section 4, Training Details)."""
+
+    architecture: str
+    """Any timm model name."""
+    weights: str = "imagenet"
+    """`imagenet` (timm's pretrained weights), `scratch`, or the path of a .safetensors file."""
+    label_smoothing: Fraction = 0.1
+    """Coefficient of the smoothed cross entropy; paper: 0.1."""
+
+
+class DistillRecipe(TrainingRecipe):
+    """Stage 2: distil the black box into a white box of known weights (paper section 3.1)."""
+
+    architecture: str
+    """Any timm model name; starts from random weights."""
+    temperature: Positive = 5.0
+    """Divides the logits of teacher and student before the softmax; paper: 5."""
+    kd_scaled: bool = True
+    """Multiply the KL divergence by temperature^2 (Hinton et al. 2015). The paper's Eq. 3 does not."""
+
+
+class PairRecipe(TrainingRecipe):
+    """Stage 3: train a student and its bit-width policy together (paper sections 3.2 to 3.4)."""
+
+    architecture: str
+    """The white box's architecture, which the student copies."""
+    goal: Goal = Goal.ROBUST
+    """Which hinge loss the quantized student sees: Eq. 7 (robust) or Eq. 8 (detrimental)."""
+    bit_widths: tuple[int, ...] = tuple(range(3, 11))
+    """The options of the policy at every site, ascending."""
+    budget: int = Field(ge=1)
+    """Exact sum of the bit-widths over all sites of one image."""
+    hinge_weight: Positive = 1.0
+    """alpha of Eq. 9 and 10; paper: 1."""
+    kd_weight: Positive = 1.0
+    """beta of Eq. 9 and 10; paper: 1."""
+    margin: float = Field(default=0.01, ge=0, lt=1)
+    """delta of Eq. 7 and 8, in probability; paper: 0.01."""
+    temperature: Positive = 5.0
+    """Of the full-precision student's KL term; paper: 5."""
+    kd_scaled: bool = True
+    """Multiply the KL term by temperature^2; without it the hinge drowns the KL term."""
+    batch_norm: Literal["frozen", "fp_pass", "both"] = "frozen"
+    """Which passes update the running statistics; the paper does not say. Affine parameters always train."""
+    profits: Literal["softmax", "logits"] = "softmax"
+    """What the knapsack maximizes; section 3.4 allows either."""
+    range_gradient: bool = True
+    """Let the gradient reach the extremes that set the scale. It decides the experiment."""
+    weight_bit_width: int | None = Field(default=16, ge=2, le=16)
+    """Symmetric bit-width of Conv2d and Linear weights in the quantized pass; paper: 16; null: leave them."""
+    scale_quantile: float = Field(default=1.0, gt=0.5, le=1)
+    """Clip the range of an activation at this quantile instead of its extremes; paper: 1."""
+    gradient_clip: Positive = 5.0
+    """Largest norm of the gradient of all trained parameters together."""
+    train: tuple[Literal["student", "policy"], ...] = ("student", "policy")
+    """The parts that learn; the rest stays as it is."""
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> "PairRecipe":
+        check_bit_widths(self.bit_widths)
+        if not self.train or len(set(self.train)) < len(self.train):
+            raise ConfigError(f"train={list(self.train)} trains nothing or a part twice: name student, policy or both.")
+        return self
+
+
+RecipeT = TypeVar("RecipeT", bound=Recipe)
+
+
+def vary(recipe: RecipeT, **changes: object) -> RecipeT:
+    """Returns a validated copy of a recipe with some fields changed.
+
+    Raises:
+        UnknownNameError: A field does not exist; names the nearest ones.
+        ConfigError: A value breaks its field's rule.
+
+    Examples:
+        >>> base = PairRecipe(architecture="resnet18", budget=110, epochs=1, batch_size=64,
+        ...                   optimizer="sgd", learning_rate=0.1, weight_decay=1e-4)
+        >>> vary(base, margin=0.05).margin
+        0.05
+    """
+    fields = type(recipe).model_fields
+    for name in changes:
+        if name not in fields:
+            raise unknown_name(f"field of {type(recipe).__name__}", name, fields)
+    return parse_recipe(type(recipe), recipe.model_dump() | changes)
+
+
+def parse_recipe(kind: type[RecipeT], values: dict[str, object]) -> RecipeT:
+    """Builds a recipe from plain values, with one clear line for the first thing that is wrong."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        text = f"{place}={first['input']!r}: {first['msg']}." if place else f"{first['msg']}."
+        raise ConfigError(f"{kind.__name__} {text}") from None
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(str(item) for item in value)
+    return str(value)

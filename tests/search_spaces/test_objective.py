@@ -1,0 +1,47 @@
+"""The objective and the verdict, against hand-computed cases."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search_spaces.objective import detrimental_objective, is_catastrophic, parity_gap, parity_violation
+
+fractions = st.floats(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("white_box", "full", "quantized", "expected"),
+    [
+        (0.99, 0.99, 0.10, 0.89),  # parity kept: the drop alone
+        (0.99, 0.98, 0.10, 0.88),  # exactly one point is still parity
+        (0.99, 0.96, 0.10, 0.66),  # two points too many cost twenty
+        (0.90, 0.95, 0.95, 0.0),  # a gain is no gap
+    ],
+)
+def test_objective_is_the_drop_less_ten_times_the_excess_gap(
+    white_box: float, full: float, quantized: float, expected: float
+) -> None:
+    value = detrimental_objective(accuracy_white_box=white_box, accuracy_fp=full, accuracy_q=quantized)
+    assert value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("white_box", "full", "quantized", "expected"),
+    [
+        (0.8803, 0.8809, 0.6370, True),  # RN18 II-B, the paper's most notable pair
+        (0.8803, 0.8635, 0.4699, False),  # RN18 I-A drops more, but lost 1.68 pp
+        (0.90, 0.89, 0.79, True),  # both thresholds met exactly
+        (0.90, 0.89, 0.7901, False),
+        (0.90, 0.8899, 0.10, False),
+    ],
+)
+def test_catastrophic_needs_parity_and_a_drop(white_box: float, full: float, quantized: float, expected: bool) -> None:
+    assert is_catastrophic(accuracy_white_box=white_box, accuracy_fp=full, accuracy_q=quantized) is expected
+
+
+@given(white_box=fractions, full=fractions, quantized=fractions)
+def test_catastrophic_pairs_satisfy_the_constraint_of_the_search(
+    white_box: float, full: float, quantized: float
+) -> None:
+    if is_catastrophic(accuracy_white_box=white_box, accuracy_fp=full, accuracy_q=quantized):
+        assert parity_violation(parity_gap(accuracy_white_box=white_box, accuracy_fp=full)) <= 0

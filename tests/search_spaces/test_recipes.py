@@ -1,0 +1,65 @@
+"""Recipes refuse what breaks a rule, in one line that names the field."""
+
+import pytest
+
+from search_spaces import paper
+from search_spaces.errors import ConfigError, UnknownNameError
+from search_spaces.loss_space import SEARCHED_FIELDS, LossSpace, apply_point, point_of, suggest
+from search_spaces.recipes import PairRecipe, parse_recipe, vary
+
+PAIR = paper.pair_recipe("resnet18")
+
+
+def test_unknown_field_names_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown field of PairRecipe 'margn'. Did you mean 'margin'"):
+        vary(PAIR, margn=0.1)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("margin", -0.1), ("margin", 1.0), ("epochs", 0), ("kd_weight", 0.0), ("learning_rate", float("nan"))],
+)
+def test_value_outside_its_range_names_field_and_rule(field: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=rf"PairRecipe {field}="):
+        vary(PAIR, **{field: value})
+
+
+def test_option_set_out_of_order_is_refused() -> None:
+    with pytest.raises(ConfigError, match="cannot be an option set"):
+        vary(PAIR, bit_widths=(5, 4))
+
+
+@pytest.mark.parametrize("train", [(), ("policy", "policy")])
+def test_a_pair_trains_at_least_one_part_and_none_twice(train: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="name student, policy or both"):
+        vary(PAIR, train=train)
+
+
+def test_recipes_survive_json() -> None:
+    assert parse_recipe(PairRecipe, PAIR.model_dump(mode="json")) == PAIR
+
+
+def test_recipes_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        PAIR.margin = 0.5  # type: ignore[misc]
+
+
+class _Middle:
+    """Suggests the geometric middle of every range."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float:
+        assert log
+        return float((low * high) ** 0.5)
+
+
+def test_points_of_the_space_move_only_the_searched_fields() -> None:
+    point = suggest(LossSpace(), _Middle())
+    moved = apply_point(PAIR, point)
+    assert point_of(moved) == point
+    assert moved.model_dump(exclude=set(SEARCHED_FIELDS)) == PAIR.model_dump(exclude=set(SEARCHED_FIELDS))
+
+
+def test_the_papers_point_lies_in_the_space() -> None:
+    for name, value in point_of(PAIR).items():
+        low, high = getattr(LossSpace(), name)
+        assert low <= value <= high

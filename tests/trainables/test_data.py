@@ -1,0 +1,101 @@
+"""Datasets, splits and augmentation."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search_spaces.datasets import DatasetSpec
+from search_spaces.errors import UnavailableError
+from trainables.data import augment
+from trainables.data.datasets import check_available, load_dataset
+from trainables.data.images import ImageData, stratified_split
+
+
+def test_digits_splits_are_disjoint_and_complete(digits: ImageData) -> None:
+    ids = torch.cat([split.image_ids_B for split in digits.splits.values()])
+    assert sorted(ids.tolist()) == list(range(1797))
+
+
+def test_digits_splits_keep_the_share_of_every_class(digits: ImageData) -> None:
+    for name, share in (("test", 0.2), ("validation", 0.08), ("train", 0.72)):
+        counts = torch.bincount(digits.splits[name].labels_B, minlength=10)
+        everywhere = sum(torch.bincount(split.labels_B, minlength=10) for split in digits.splits.values())
+        torch.testing.assert_close(counts / everywhere, torch.full((10,), share), atol=0.01, rtol=0)
+
+
+def test_loading_twice_gives_the_same_data_and_another_split_seed_another(digits: ImageData) -> None:
+    again = load_dataset(DatasetSpec(name="digits", image_size=32))
+    assert again.sha256() == digits.sha256()
+    assert load_dataset(DatasetSpec(name="digits", image_size=32, split_seed=1)).sha256() != digits.sha256()
+
+
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=10, max_size=60), fraction=st.floats(0.05, 0.9), seed=st.integers(0, 9)
+)
+def test_stratified_parts_are_a_partition_with_every_class_held_out(
+    labels: list[int], fraction: float, seed: int
+) -> None:
+    rest, held_out = stratified_split(np.array(labels), fraction=fraction, seed=seed)
+    assert sorted([*rest, *held_out]) == list(range(len(labels)))
+    assert {labels[i] for i in held_out} == set(labels)
+
+
+def test_pets_load_from_the_official_layout_odd_files_included(pets_dir: Path) -> None:
+    data = load_dataset(DatasetSpec(name="oxford-iiit-pet", image_size=56), pets_dir)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 270, "validation": 30, "test": 298}
+    assert data.splits["test"].images_BCHW.shape[1:] == (3, 64, 64)
+    assert data.splits["train"].images_BCHW.dtype == torch.uint8
+
+
+def test_missing_pets_name_what_to_put_where(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match=rf"unpack both in {tmp_path}/oxford-iiit-pet, and pass --data-dir"):
+        check_available(DatasetSpec(name="oxford-iiit-pet", image_size=224), tmp_path)
+
+
+def test_evaluation_sees_the_middle_normalized() -> None:
+    images = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
+    images[:, :, 2:6, 2:6] = 255
+    seen = augment.evaluation_batch(images, 4)
+    expected = (1 - torch.tensor(augment.MEAN)) / torch.tensor(augment.STD)
+    torch.testing.assert_close(seen, expected[None, :, None, None].expand(1, 3, 4, 4))
+
+
+def test_padded_crop_shifts_every_image_by_its_own_draw() -> None:
+    images = torch.arange(36, dtype=torch.uint8).view(1, 1, 6, 6).repeat(64, 1, 1, 1) + 1
+    shifted = augment.padded_crop(images, padding=2)
+    assert shifted.shape == images.shape
+    whole = torch.nn.functional.pad(images[0, 0], [2] * 4)
+    windows = {(top, left): whole[top : top + 6, left : left + 6] for top in range(5) for left in range(5)}
+    found = [next(where for where, window in windows.items() if window.equal(image[0])) for image in shifted]
+    assert len(set(found)) > 10
+
+
+def test_mixup_mixes_each_image_with_another_of_the_batch() -> None:
+    one_hot = torch.eye(8).view(8, 8, 1, 1)
+    mixed = augment.mixup(one_hot).flatten(1)
+    torch.testing.assert_close(mixed.sum(1), torch.ones(8))
+    assert ((mixed > 0).sum(1) <= 2).all()
+    assert len(mixed.amax(1).unique()) > 4
+
+
+@pytest.mark.parametrize(
+    "name", ["random_resized_crop", "rand_augment", "color_jitter", "horizontal_flip", "padded_crop", "mixup"]
+)
+def test_every_augmentation_returns_finite_images_of_the_asked_size(name: str) -> None:
+    images = torch.randint(0, 256, (4, 3, 40, 40), dtype=torch.uint8)
+    batch = augment.training_batch(images, 32, [name])
+    assert batch.shape == (4, 3, 32, 32)
+    assert batch.isfinite().all()
+
+
+def test_augmentation_is_determined_by_the_seed() -> None:
+    images = torch.randint(0, 256, (4, 3, 36, 36), dtype=torch.uint8)
+    names = ["random_resized_crop", "rand_augment", "color_jitter", "horizontal_flip", "padded_crop", "mixup"]
+    torch.manual_seed(3)
+    first = augment.training_batch(images, 32, names)
+    torch.manual_seed(3)
+    assert augment.training_batch(images, 32, names).equal(first)

@@ -1,0 +1,219 @@
+"""The stages: exact resume, what trains and what stays, and who feels which loss."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from search_spaces.errors import ConfigError, NonFiniteLossError
+from search_spaces.recipes import DistillRecipe, Goal, PairRecipe, TeacherRecipe, vary
+from trainables.checkpoints import ResumePoint
+from trainables.data.images import ImageData
+from trainables.stages import distill, pair, teacher
+from trainables.training_loop import EpochReport, StageResult, StageRun, finish
+
+CPU = torch.device("cpu")
+TEACHER = TeacherRecipe(
+    architecture="test_resnet",
+    weights="scratch",
+    epochs=4,
+    batch_size=32,
+    optimizer="adamw",
+    learning_rate=2e-3,
+    weight_decay=0.05,
+    augmentations=("padded_crop",),
+)
+DISTILL = DistillRecipe(
+    architecture="test_resnet",
+    epochs=4,
+    batch_size=32,
+    optimizer="sgd",
+    learning_rate=0.05,
+    weight_decay=1e-4,
+    augmentations=("padded_crop", "mixup"),
+)
+PAIR = PairRecipe(
+    architecture="test_resnet",
+    goal=Goal.DETRIMENTAL,
+    budget=82,
+    epochs=4,
+    batch_size=32,
+    optimizer="sgd",
+    learning_rate=0.02,
+    weight_decay=1e-4,
+)
+Start = Callable[[ResumePoint | None], StageRun]
+
+
+@pytest.fixture
+def starts(few_digits: ImageData, white_box: nn.Module) -> dict[str, Start]:
+    """Every stage, ready to start or to go on."""
+    common = {"seed": 5, "device": CPU}
+    return {
+        "teacher": lambda resume: teacher.train(TEACHER, few_digits, resume=resume, **common),
+        "distill": lambda resume: distill.train(DISTILL, few_digits, black_box=white_box, resume=resume, **common),
+        "pair": lambda resume: pair.train(PAIR, few_digits, white_box=white_box, resume=resume, **common),
+    }
+
+
+def run(start: Start, resume: ResumePoint | None = None) -> tuple[list[EpochReport], dict[int, bytes], StageResult]:
+    """Runs a stage, keeping every report and every state as bytes."""
+    reports: list[EpochReport] = []
+    states: dict[int, bytes] = {}
+
+    def on_epoch(report: EpochReport) -> None:
+        reports.append(report)
+        states[report.epoch] = report.snapshot().to_bytes()
+
+    return reports, states, finish(start(resume), on_epoch)
+
+
+@pytest.mark.parametrize("stage", ["teacher", "distill", "pair"])
+def test_two_and_two_epochs_equal_four_bit_for_bit(starts: dict[str, Start], stage: str) -> None:
+    reports, states, whole = run(starts[stage])
+    resume = ResumePoint.from_bytes(states[2], source="test")
+    later_reports, _, resumed = run(starts[stage], resume)
+    assert [report.epoch for report in later_reports] == [3, 4]
+    assert [report.metrics for report in later_reports] == [report.metrics for report in reports[2:]]
+    assert resumed.metrics == whole.metrics
+    assert resumed.checkpoint.keys() == whole.checkpoint.keys()
+    for name, tensor in whole.checkpoint.items():
+        assert resumed.checkpoint[name].equal(tensor), name
+    for name, column in whole.predictions.items():
+        assert resumed.predictions[name].equal(column), name
+
+
+def test_teacher_learns_the_digits(few_digits: ImageData) -> None:
+    recipe = vary(TEACHER, epochs=12)
+    result = finish(teacher.train(recipe, few_digits, seed=0, device=CPU))
+    assert result.metrics["validation/accuracy"] > 0.5
+    share_right = (result.predictions["prediction"] == result.predictions["label"]).float().mean().item()
+    both = (result.metrics["validation/accuracy"] + result.metrics["test/accuracy"]) / 2
+    assert share_right == pytest.approx(both, abs=1e-6)
+
+
+def test_distillation_uses_no_label(few_digits: ImageData, white_box: nn.Module) -> None:
+    unlabelled = ImageData(
+        splits={name: _relabelled(split) for name, split in few_digits.splits.items()},
+        class_names=few_digits.class_names,
+        image_size=few_digits.image_size,
+    )
+    recipe = vary(DISTILL, epochs=1)
+    first, second = (
+        finish(distill.train(recipe, data, black_box=white_box, seed=0, device=CPU))
+        for data in (few_digits, unlabelled)
+    )
+    assert all(second.checkpoint[name].equal(tensor) for name, tensor in first.checkpoint.items())
+
+
+def _relabelled(split):  # type: ignore[no-untyped-def]
+    return type(split)(
+        images_BCHW=split.images_BCHW, labels_B=torch.zeros_like(split.labels_B), image_ids_B=split.image_ids_B
+    )
+
+
+def test_pair_reports_what_its_predictions_say(starts: dict[str, Start]) -> None:
+    _, _, result = run(starts["pair"])
+    rows = result.predictions
+    for number, name in enumerate(("validation", "test")):
+        here = rows["split"] == number
+        right = {
+            key: (rows[key][here] == rows["label"][here]).double().mean().item()
+            for key in ("prediction_white_box", "prediction_fp", "prediction_q")
+        }
+        assert result.metrics[f"{name}/accuracy_fp"] == right["prediction_fp"]
+        assert result.metrics[f"{name}/accuracy_q"] == right["prediction_q"]
+        assert result.metrics[f"{name}/accuracy_delta"] == right["prediction_q"] - right["prediction_fp"]
+        assert result.metrics[f"{name}/parity_gap"] == right["prediction_white_box"] - right["prediction_fp"]
+
+
+def test_every_image_gets_exactly_the_budget(starts: dict[str, Start]) -> None:
+    _, _, result = run(starts["pair"])
+    bit_width_BL = result.predictions["bit_width"].int()
+    assert (bit_width_BL.sum(dim=1) == PAIR.budget).all()
+    assert set(bit_width_BL.unique().tolist()) <= set(PAIR.bit_widths)
+
+
+def make_pair(white_box: nn.Module, **changes: object) -> tuple[pair.Pair, Tensor, Tensor]:
+    torch.manual_seed(0)
+    trained = pair.Pair(white_box, vary(PAIR, **changes))
+    images_BCHW = torch.randn(8, 3, 32, 32)
+    return trained, images_BCHW, white_box(images_BCHW)
+
+
+def test_policy_feels_the_hinge_alone(white_box: nn.Module) -> None:
+    trained, images_BCHW, logits_BK = make_pair(white_box)
+    losses = pair.pair_losses(trained, images_BCHW, logits_BK)
+    policy = list(trained.policy.parameters())
+    from_kd = torch.autograd.grad(losses["kd"], policy, allow_unused=True, retain_graph=True)
+    from_hinge = torch.autograd.grad(losses["hinge"], policy, retain_graph=True)
+    from_both = torch.autograd.grad(losses["loss"], policy)
+    assert all(gradient is None for gradient in from_kd)
+    assert any(gradient.abs().sum() > 0 for gradient in from_hinge)
+    for hinge, both in zip(from_hinge, from_both, strict=True):
+        torch.testing.assert_close(both, hinge)
+
+
+def test_weights_scale_their_parts_of_the_loss(white_box: nn.Module) -> None:
+    trained, images_BCHW, logits_BK = make_pair(white_box, hinge_weight=3.0, kd_weight=0.5)
+    losses = pair.pair_losses(trained, images_BCHW, logits_BK)
+    torch.testing.assert_close(losses["loss"], 3 * losses["hinge"] + 0.5 * losses["kd"])
+
+
+@pytest.mark.parametrize(("mode", "passes"), [("frozen", 0), ("fp_pass", 1), ("both", 2)])
+def test_batch_norm_mode_says_which_passes_move_the_statistics(white_box: nn.Module, mode: str, passes: int) -> None:
+    trained, images_BCHW, logits_BK = make_pair(white_box, batch_norm=mode)
+    norms = [m for m in trained.student.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [int(norm.num_batches_tracked) for norm in norms]
+    pair.pair_losses(trained, images_BCHW, logits_BK)
+    assert [int(norm.num_batches_tracked) - count for norm, count in zip(norms, before, strict=True)] == [passes] * len(
+        norms
+    )
+
+
+@pytest.mark.parametrize("train", [("student",), ("policy",)])
+def test_parts_that_do_not_train_stay_as_they_are(
+    few_digits: ImageData, white_box: nn.Module, train: tuple[str, ...]
+) -> None:
+    recipe = vary(PAIR, epochs=1, train=train)
+    torch.manual_seed(5)
+    start = pair.Pair(white_box, recipe)
+    result = finish(pair.train(recipe, few_digits, white_box=white_box, seed=5, device=CPU))
+    tensors = {f"student.{name}": t for name, t in start.student.model.state_dict().items()}
+    tensors |= {f"policy.{name}": t for name, t in start.policy.state_dict().items()}
+    changed = {name.split(".")[0] for name, tensor in tensors.items() if not tensor.equal(result.checkpoint[name])}
+    assert changed == set(train)
+
+
+def test_training_leaves_the_white_box_alone(few_digits: ImageData, white_box: nn.Module) -> None:
+    before = {name: tensor.clone() for name, tensor in white_box.state_dict().items()}
+    finish(pair.train(vary(PAIR, epochs=1), few_digits, white_box=white_box, seed=0, device=CPU))
+    assert all(tensor.equal(before[name]) for name, tensor in white_box.state_dict().items())
+
+
+def test_evaluation_is_deterministic_and_independent_of_the_batch(white_box: nn.Module) -> None:
+    trained, images_BCHW, _ = make_pair(white_box)
+    trained.eval()
+    with torch.no_grad():
+        together = trained.bit_widths(images_BCHW)
+        alone = torch.cat([trained.bit_widths(image[None]) for image in images_BCHW])
+    assert together.equal(trained.bit_widths(images_BCHW))
+    assert together.equal(alone)
+
+
+def test_diverging_training_ends_with_a_named_error(few_digits: ImageData, white_box: nn.Module) -> None:
+    recipe = vary(PAIR, learning_rate=1e20, gradient_clip=1e30)
+    with pytest.raises(NonFiniteLossError, match="lower the learning rate"):
+        finish(pair.train(recipe, few_digits, white_box=white_box, seed=0, device=CPU))
+
+
+def test_batch_above_the_training_split_is_refused(few_digits: ImageData) -> None:
+    with pytest.raises(ConfigError, match="batch_size=500 is above the 128 training images"):
+        finish(teacher.train(vary(TEACHER, batch_size=500), few_digits, seed=0, device=CPU))
+
+
+def test_student_tensors_load_into_timm(starts: dict[str, Start], white_box: nn.Module) -> None:
+    _, _, result = run(starts["pair"])
+    tensors = {name.removeprefix("student."): t for name, t in result.checkpoint.items() if name.startswith("student.")}
+    assert white_box.load_state_dict(tensors).missing_keys == []

@@ -1,0 +1,1 @@
+"""Images as uint8 tensors, their splits and their augmentation."""

@@ -1,0 +1,120 @@
+"""Labelled images as uint8 tensors, and their stratified splits."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# B = images, C H W = image. Images stay uint8 until a batch is made: a quarter of the memory.
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """Some of the images of a dataset."""
+
+    images_BCHW: Tensor
+    """uint8, stored size (at least the size that networks see)."""
+    labels_B: Tensor
+    """int64 in [0, K)."""
+    image_ids_B: Tensor
+    """int64; positions in the dataset's own order, so that one image has one id in every trial."""
+
+    def __len__(self) -> int:
+        return len(self.labels_B)
+
+    def to(self, device: torch.device) -> "Split":
+        """Returns the split on a device; ids stay where they are."""
+        return Split(
+            images_BCHW=self.images_BCHW.to(device),
+            labels_B=self.labels_B.to(device),
+            image_ids_B=self.image_ids_B,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageData:
+    """A dataset: its splits by name, its class names and the size networks see."""
+
+    splits: Mapping[str, Split]
+    class_names: tuple[str, ...]
+    image_size: int
+    """Height and width after cropping, in pixels."""
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, K."""
+        return len(self.class_names)
+
+    def to(self, device: torch.device) -> "ImageData":
+        """Returns the dataset on a device."""
+        return ImageData(
+            splits={name: split.to(device) for name, split in self.splits.items()},
+            class_names=self.class_names,
+            image_size=self.image_size,
+        )
+
+    def sha256(self) -> str:
+        """Returns a checksum over every pixel, label and split: equal exactly when trials see the same data."""
+        digest = hashlib.sha256()
+        for name in sorted(self.splits):
+            split = self.splits[name]
+            digest.update(f"{name}:{tuple(split.images_BCHW.shape)}".encode())
+            digest.update(split.images_BCHW.cpu().contiguous().numpy().tobytes())
+            digest.update(split.labels_B.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def stratified_split(labels_B: np.ndarray, *, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Parts positions in two so that every class keeps its share in both.
+
+    Args:
+        labels_B: Class of every image, integers.
+        fraction: Share of every class that goes to the second part, in (0, 1); at least one image of each.
+        seed: Of the draw.
+
+    Returns:
+        The positions of the first and of the second part, each ascending.
+
+    Examples:
+        >>> rest, held_out = stratified_split(np.array([0, 0, 0, 0, 1, 1]), fraction=0.25, seed=0)
+        >>> len(held_out), len(rest)
+        (2, 4)
+    """
+    generator = np.random.default_rng(seed)
+    held_out: list[np.ndarray] = []
+    for label in np.unique(labels_B):
+        positions = generator.permutation(np.flatnonzero(labels_B == label))
+        held_out.append(positions[: max(1, round(fraction * len(positions)))])
+    second = np.sort(np.concatenate(held_out))
+    first = np.setdiff1d(np.arange(len(labels_B)), second)
+    return first, second
+
+
+def make_splits(
+    images_BCHW: Tensor, labels_B: np.ndarray, *, test_B: np.ndarray, validation_fraction: float, seed: int
+) -> dict[str, Split]:
+    """Builds the three splits from the positions of the test images.
+
+    Args:
+        images_BCHW: All images, uint8.
+        labels_B: Their classes.
+        test_B: Positions of the test images.
+        validation_fraction: Share of the other images, per class, to select on.
+        seed: Of the validation draw.
+    """
+    training_B = np.setdiff1d(np.arange(len(labels_B)), test_B)
+    kept, validation = stratified_split(labels_B[training_B], fraction=validation_fraction, seed=seed)
+    positions = {TRAIN: training_B[kept], VALIDATION: training_B[validation], TEST: np.sort(test_B)}
+    return {
+        name: Split(
+            images_BCHW=images_BCHW[torch.from_numpy(where)],
+            labels_B=torch.from_numpy(labels_B[where].astype(np.int64)),
+            image_ids_B=torch.from_numpy(where.astype(np.int64)),
+        )
+        for name, where in positions.items()
+    }

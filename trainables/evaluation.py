@@ -1,0 +1,88 @@
+"""Accuracy of a network over a split, with what is kept of every image."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainables.data.augment import evaluation_batch
+from trainables.data.images import ImageData, Split
+
+# B = images, K = classes.
+
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Classified:
+    """A split as a network sees it."""
+
+    labels_B: Tensor
+    image_ids_B: Tensor
+    logits_BK: Tensor
+
+    @property
+    def predictions_B(self) -> Tensor:
+        """The arg-max class of every image."""
+        return self.logits_BK.argmax(dim=-1)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images classified as labelled, in [0, 1]."""
+        return (self.predictions_B == self.labels_B).double().mean().item()
+
+    @property
+    def margins_B(self) -> Tensor:
+        """Probability of the label minus that of the best other class, in [-1, 1]; negative where wrong."""
+        probs_BK = self.logits_BK.softmax(dim=-1)
+        label_B1 = self.labels_B[:, None]
+        others_BK = probs_BK.scatter(1, label_B1, -torch.inf)
+        return probs_BK.gather(1, label_B1).squeeze(1) - others_BK.amax(dim=-1)
+
+
+@torch.inference_mode()
+def classify(network: Callable[[Tensor], Tensor], split: Split, size: int) -> Classified:
+    """Runs a network over a split.
+
+    Args:
+        network: Maps normalized images to logits, deterministic; the caller puts it into evaluation mode.
+        split: uint8 images on the network's device.
+        size: Height and width that the network sees.
+    """
+    parts = split.images_BCHW.split(EVALUATION_BATCH)
+    logits = [network(evaluation_batch(images_BCHW, size)) for images_BCHW in parts]
+    return Classified(
+        labels_B=split.labels_B.cpu(),
+        image_ids_B=split.image_ids_B,
+        logits_BK=torch.cat(logits).float().cpu(),
+    )
+
+
+def classifier_outcome(
+    network: Callable[[Tensor], Tensor], data: ImageData, splits: Sequence[str]
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """Measures a plain classifier.
+
+    Returns:
+        `<split>/accuracy` of every split, and the columns split (0 for the first, ...), image_id, label,
+        prediction, margin.
+    """
+    seen = {name: classify(network, data.splits[name], data.image_size) for name in splits}
+    metrics = {f"{name}/accuracy": classified.accuracy for name, classified in seen.items()}
+    columns = [
+        {
+            "split": torch.full_like(classified.labels_B, number),
+            "image_id": classified.image_ids_B,
+            "label": classified.labels_B,
+            "prediction": classified.predictions_B,
+            "margin": classified.margins_B,
+        }
+        for number, classified in enumerate(seen.values())
+    ]
+    return metrics, concatenate(columns)
+
+
+def concatenate(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Joins columns of the same names row-wise."""
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,78 @@
+"""The losses of the three stages (paper Eq. 3, 7, 8). All are means over the examples, 0-d tensors."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# B = examples, K = classes.
+
+
+def kd_loss(student_logits_BK: Tensor, teacher_logits_BK: Tensor, *, temperature: float, scaled: bool) -> Tensor:
+    """Returns KL(teacher || student) of the softened softmaxes (paper Eq. 3).
+
+    Args:
+        student_logits_BK: Unbounded.
+        teacher_logits_BK: Unbounded; no gradient is taken through them.
+        temperature: Divides both logits.
+        scaled: Multiply by temperature^2, which keeps the gradient's size when the temperature changes
+            (Hinton et al. 2015, section 2.1). The paper does not mention it.
+
+    Returns:
+        Mean over examples, at least 0.
+    """
+    student_log_probs_BK = F.log_softmax(student_logits_BK / temperature, dim=-1)
+    teacher_log_probs_BK = F.log_softmax(teacher_logits_BK.detach() / temperature, dim=-1)
+    loss = F.kl_div(student_log_probs_BK, teacher_log_probs_BK, reduction="batchmean", log_target=True)
+    return loss * temperature**2 if scaled else loss
+
+
+def hinge_robust(student_probs_BK: Tensor, teacher_logits_BK: Tensor, *, margin: float) -> Tensor:
+    """Penalizes a quantized student that does not lead with the teacher's class (paper Eq. 7).
+
+    Args:
+        student_probs_BK: Softmax of the quantized student, rows sum to 1.
+        teacher_logits_BK: Of the frozen white box; only their order counts.
+        margin: Required lead over the teacher's second class, in probability. Paper: 0.01.
+
+    Returns:
+        Mean over examples, in [0, 1 + margin].
+
+    Examples:
+        >>> probs = torch.tensor([[0.2, 0.5, 0.3]])
+        >>> round(hinge_robust(probs, torch.tensor([[3.0, 2.0, 1.0]]), margin=0.01).item(), 6)
+        0.31
+    """
+    first_B, second_B = teacher_logits_BK.topk(2, dim=-1).indices.unbind(-1)
+    return _hinge(_gather(student_probs_BK, second_B), _gather(student_probs_BK, first_B), margin=margin)
+
+
+def hinge_detrimental(student_probs_BK: Tensor, teacher_logits_BK: Tensor, *, margin: float) -> Tensor:
+    """Penalizes a quantized student that still ranks the teacher's class first (paper Eq. 8).
+
+    The sentence below Eq. 8 asks for the opposite order; the equation is what makes a pair detrimental.
+
+    Args:
+        student_probs_BK: Softmax of the quantized student, rows sum to 1.
+        teacher_logits_BK: Of the frozen white box; only their arg-max counts.
+        margin: Required lead of the best other class, in probability. Paper: 0.01.
+
+    Returns:
+        Mean over examples, in [0, 1 + margin].
+
+    Examples:
+        >>> probs = torch.tensor([[0.2, 0.5, 0.3]])
+        >>> round(hinge_detrimental(probs, torch.tensor([[1.0, 2.0, 0.0]]), margin=0.01).item(), 6)
+        0.21
+    """
+    teacher_class_B = teacher_logits_BK.argmax(dim=-1)
+    others_BK = student_probs_BK.scatter(1, teacher_class_B[:, None], -torch.inf)
+    best_other_B = others_BK.amax(dim=-1)
+    return _hinge(_gather(student_probs_BK, teacher_class_B), best_other_B, margin=margin)
+
+
+def _hinge(should_trail_B: Tensor, should_lead_B: Tensor, *, margin: float) -> Tensor:
+    return (should_trail_B - should_lead_B + margin).clamp(min=0).mean()
+
+
+def _gather(probs_BK: Tensor, class_B: Tensor) -> Tensor:
+    return probs_BK.gather(1, class_B[:, None]).squeeze(1)

@@ -1,0 +1,1 @@
+"""The networks of the experiment: timm backbones and the bit-width policy."""

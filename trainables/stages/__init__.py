@@ -1,0 +1,1 @@
+"""The training stages, in pipeline order: teacher, distill, pair."""

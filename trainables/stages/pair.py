@@ -1,0 +1,212 @@
+"""Stage 3: train a student and its bit-width policy together (paper sections 3.2 to 3.4, Eq. 9 and 10).
+
+The frozen white box is the teacher and the student's starting point. Every batch passes through the student twice:
+at full precision, held to the white box by KL, and quantized as the policy chose, pushed by a hinge to keep (robust)
+or to lose (detrimental) the white box's class. The policy feels the hinge alone, since only the quantized pass
+depends on it.
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces.budgets import check_budget
+from search_spaces.errors import NonFiniteLossError
+from search_spaces.objective import parity_gap
+from search_spaces.recipes import Goal, PairRecipe
+from trainables.checkpoints import ResumePoint, with_prefix
+from trainables.data.augment import training_batch
+from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData
+from trainables.evaluation import Classified, classify, concatenate
+from trainables.losses import hinge_detrimental, hinge_robust, kd_loss
+from trainables.models.policy import Policy, profits_of
+from trainables.quant.mckp import bit_widths_of, select, straight_through
+from trainables.quant.student import QuantizedStudent
+from trainables.training_loop import LOSS, StageResult, StageRun, run_epochs
+
+# B = examples, K = classes, L = sites, O = bit-width options, C H W = image.
+
+HINGES = {Goal.ROBUST: hinge_robust, Goal.DETRIMENTAL: hinge_detrimental}
+STUDENT, POLICY = "student.", "policy."
+"""Prefixes in the checkpoint; the student's tensors keep timm's names behind it."""
+
+
+class Pair(nn.Module):
+    """A student and the policy that chooses its bit-widths."""
+
+    def __init__(self, white_box: nn.Module, recipe: PairRecipe) -> None:
+        """Copies the white box and adds a fresh policy.
+
+        Raises:
+            InfeasibleBudgetError: No allocation over the student's sites meets the budget.
+        """
+        super().__init__()
+        self.recipe = recipe
+        self.student = QuantizedStudent(
+            copy.deepcopy(white_box),
+            weight_bit_width=recipe.weight_bit_width,
+            range_gradient=recipe.range_gradient,
+            scale_quantile=recipe.scale_quantile,
+        )
+        check_budget(recipe.budget, self.student.num_sites, recipe.bit_widths)
+        self.policy = Policy(num_sites=self.student.num_sites, num_options=len(recipe.bit_widths))
+        self.student.requires_grad_("student" in recipe.train)
+        self.policy.requires_grad_("policy" in recipe.train)
+
+    def choose(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the selected option_index_BL and the profits_BLO that it was selected from.
+
+        Deterministic: the knapsack's optimum, never a sample.
+        """
+        profits_BLO = profits_of(self.policy(images_BCHW), self.recipe.profits)
+        if not torch.isfinite(profits_BLO).all():
+            raise NonFiniteLossError("the policy's profits became NaN or infinite: lower the learning rate.")
+        return select(profits_BLO.detach(), self.recipe.bit_widths, self.recipe.budget), profits_BLO
+
+    def bit_widths(self, images_BCHW: Tensor) -> Tensor:
+        """Returns the bit_width_BL that the policy gives these images; every row sums to the budget."""
+        option_index_BL, _ = self.choose(images_BCHW)
+        return bit_widths_of(option_index_BL, self.recipe.bit_widths)
+
+    def forward_quantized(self, images_BCHW: Tensor) -> Tensor:
+        """Returns quantized logits_BK, with gradients to student and policy."""
+        option_index_BL, profits_BLO = self.choose(images_BCHW)
+        selection_BLO = straight_through(option_index_BL, profits_BLO)
+        return self.student.forward_options(images_BCHW, selection_BLO, self.recipe.bit_widths)
+
+    def set_batch_norm(self, *, updates_statistics: bool) -> None:
+        """Puts the student into training mode, with or without moving batch-norm statistics."""
+        self.student.train()
+        for module in self.student.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.train(updates_statistics)
+
+
+def train(
+    recipe: PairRecipe,
+    data: ImageData,
+    *,
+    white_box: nn.Module,
+    seed: int,
+    device: torch.device,
+    resume: ResumePoint | None = None,
+) -> StageRun:
+    """Trains a pair.
+
+    Args:
+        recipe: What to train and how.
+        data: Dataset on `device`.
+        white_box: The distilled network on `device`, in evaluation mode and frozen; stays as it is.
+        seed: Of the policy's initial weights and of everything random in training.
+        device: Where to train.
+        resume: Where to go on.
+
+    Yields:
+        A report per epoch with accuracy_fp, accuracy_q and parity_gap on the validation split.
+
+    Returns:
+        For both held-out splits accuracy_white_box, accuracy_fp, accuracy_q, accuracy_delta and parity_gap; the
+        checkpoint `student.*` and `policy.*`; per image the predictions, margins and chosen bit-widths.
+
+    Raises:
+        InfeasibleBudgetError: No allocation over the student's sites meets the budget.
+        NonFiniteLossError: The training diverged.
+    """
+    torch.manual_seed(seed)
+    pair = Pair(white_box, recipe).to(device)
+    split = data.splits[TRAIN]
+    white_box_seen = {name: classify(white_box, data.splits[name], data.image_size) for name in (VALIDATION, TEST)}
+
+    def step(positions_B: Tensor) -> dict[str, Tensor]:
+        images_BCHW = training_batch(split.images_BCHW[positions_B.to(device)], data.image_size, recipe.augmentations)
+        with torch.no_grad():
+            white_box_logits_BK = white_box(images_BCHW)
+        return pair_losses(pair, images_BCHW, white_box_logits_BK)
+
+    def evaluate() -> dict[str, float]:
+        full, quantized, _ = measure(pair, data, VALIDATION)
+        return _accuracies(VALIDATION, white_box_seen[VALIDATION], full, quantized)
+
+    yield from run_epochs(
+        recipe,
+        pair,
+        step,
+        num_images=len(split),
+        evaluate=evaluate,
+        seed=seed,
+        gradient_clip=recipe.gradient_clip,
+        resume=resume,
+    )
+    return _result(pair, data, white_box_seen)
+
+
+def pair_losses(pair: Pair, images_BCHW: Tensor, white_box_logits_BK: Tensor) -> dict[str, Tensor]:
+    """Computes the losses of one batch (Eq. 9 for the robust goal, Eq. 10 for the detrimental one).
+
+    Args:
+        pair: What is trained.
+        images_BCHW: Normalized images.
+        white_box_logits_BK: The teacher's answer to the same images.
+
+    Returns:
+        `loss`, and its unweighted parts `hinge` and `kd`, 0-d tensors.
+    """
+    recipe = pair.recipe
+    pair.policy.train()
+    pair.set_batch_norm(updates_statistics=recipe.batch_norm != "frozen")
+    full_logits_BK = pair.student(images_BCHW)
+    kd = kd_loss(full_logits_BK, white_box_logits_BK, temperature=recipe.temperature, scaled=recipe.kd_scaled)
+    pair.set_batch_norm(updates_statistics=recipe.batch_norm == "both")
+    probs_BK = pair.forward_quantized(images_BCHW).softmax(dim=-1)
+    hinge = HINGES[recipe.goal](probs_BK, white_box_logits_BK, margin=recipe.margin)
+    return {LOSS: recipe.hinge_weight * hinge + recipe.kd_weight * kd, "hinge": hinge, "kd": kd}
+
+
+def measure(pair: Pair, data: ImageData, split: str) -> tuple[Classified, Classified, Tensor]:
+    """Measures a pair on a split: at full precision, quantized as its policy chooses, and the bit_width_BL chosen."""
+    pair.eval()
+    chosen: list[Tensor] = []
+
+    def quantized(images_BCHW: Tensor) -> Tensor:
+        bit_width_BL = pair.bit_widths(images_BCHW)
+        chosen.append(bit_width_BL.cpu())
+        return pair.student(images_BCHW, bit_width_BL)
+
+    full_seen = classify(pair.student, data.splits[split], data.image_size)
+    quantized_seen = classify(quantized, data.splits[split], data.image_size)
+    return full_seen, quantized_seen, torch.cat(chosen)
+
+
+def _accuracies(split: str, white_box: Classified, full: Classified, quantized: Classified) -> dict[str, float]:
+    gap = parity_gap(accuracy_white_box=white_box.accuracy, accuracy_fp=full.accuracy)
+    return {
+        f"{split}/accuracy_white_box": white_box.accuracy,
+        f"{split}/accuracy_fp": full.accuracy,
+        f"{split}/accuracy_q": quantized.accuracy,
+        f"{split}/accuracy_delta": quantized.accuracy - full.accuracy,
+        f"{split}/parity_gap": gap,
+    }
+
+
+def _result(pair: Pair, data: ImageData, white_box_seen: dict[str, Classified]) -> StageResult:
+    metrics: dict[str, float] = {}
+    columns: list[dict[str, Tensor]] = []
+    for number, (name, white_box) in enumerate(white_box_seen.items()):
+        full, quantized, bit_width_BL = measure(pair, data, name)
+        metrics |= _accuracies(name, white_box, full, quantized)
+        columns.append(
+            {
+                "split": torch.full_like(full.labels_B, number),
+                "image_id": full.image_ids_B,
+                "label": full.labels_B,
+                "prediction_white_box": white_box.predictions_B,
+                "prediction_fp": full.predictions_B,
+                "prediction_q": quantized.predictions_B,
+                "margin_fp": full.margins_B,
+                "margin_q": quantized.margins_B,
+                "bit_width": bit_width_BL.to(torch.int8),
+            }
+        )
+    checkpoint = with_prefix(STUDENT, pair.student.model.state_dict()) | with_prefix(POLICY, pair.policy.state_dict())
+    return StageResult(metrics=metrics, checkpoint=checkpoint, predictions=concatenate(columns))
