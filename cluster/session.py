@@ -23,6 +23,8 @@ DRIVER_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Only trials that ask for a GPU may see one.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    # Tune's old reporter keeps quiet when told to; the new one prints its tables all the same.
+    "RAY_AIR_NEW_OUTPUT": "0",
     # The store keeps what these files would repeat.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",

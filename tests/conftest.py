@@ -1,7 +1,6 @@
 """Small data, small networks and a store; nothing here touches the network or the home directory."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,9 @@ from search_spaces.datasets import DatasetSpec
 from trainables.data.datasets import load_dataset
 from trainables.data.images import ImageData, Split
 from trainables.models.backbones import create_backbone
+
+# Set before anything imports mlflow, which would otherwise leave a file in the home directory.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 
@@ -65,8 +67,8 @@ def white_box() -> torch.nn.Module:
 
 
 @pytest.fixture
-def pets_dir() -> Iterator[Path]:
+def pets_dir() -> Path:
     """A folder with 598 listed Pets images in the official layout, where the machine has it."""
     if not (SHARED_DATA / "oxford-iiit-pet" / "images").is_dir():
         pytest.skip("the Oxford-IIIT Pets sample is not on this machine")
-    yield SHARED_DATA
+    return SHARED_DATA

@@ -31,7 +31,7 @@ def test_budget_is_refused_exactly_when_no_allocation_meets_it(
 
 
 def test_refusal_names_the_nearest_feasible_budget_within_gaps() -> None:
-    with pytest.raises(InfeasibleBudgetError, match="3 of the totals in between.*nearest feasible budget is 12"):
+    with pytest.raises(InfeasibleBudgetError, match=r"3 of the totals in between.*nearest feasible budget is 12"):
         check_budget(11, 2, (4, 8))
 
 

@@ -1,0 +1,99 @@
+"""Options that several subcommands share, and what they stand for."""
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+
+from orchestrator.plan import Plan, build_plan
+from orchestrator.sites import num_sites
+from search_spaces.grids import Choices, build_grid
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PIPE_WIDTH = 130
+DEFAULT_STORAGE = "dptq-sweeps"
+
+storage_option = click.option(
+    "--storage",
+    default=DEFAULT_STORAGE,
+    show_default=True,
+    help="Folder or URI (s3://, gs://) that holds all trials and sweeps.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+existing_name_option = click.option("--name", help="The sweep. [default: the one launched last]")
+
+
+def grid_options(command: Command) -> Command:
+    """Adds the options that say what to run."""
+    for option in reversed(
+        (
+            click.option("--grid", default="quick", show_default=True, help="quick, smoke or full (the paper's)."),
+            click.option("--name", help="Name of the sweep. [default: the grid and what was changed of it]"),
+            click.option(
+                "--seed",
+                default=0,
+                show_default=True,
+                type=click.IntRange(min=0),
+                help="Of everything random.",
+            ),
+            click.option("--dataset", help="Train on another dataset than the grid's."),
+            click.option(
+                "--architecture", "architectures", multiple=True, help="White box, any timm name; repeatable."
+            ),
+            click.option(
+                "--option-set",
+                "option_sets",
+                multiple=True,
+                help="I (3..10 bits), II (4..10) or III (5..10); repeatable.",
+            ),
+            click.option(
+                "--budget",
+                "budgets",
+                multiple=True,
+                type=click.IntRange(min=1),
+                help="Sum of the bit-widths over all sites of an image, in place of levels A, B, C; repeatable.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def plan_from_options(grid: str, choices: Choices) -> Plan:
+    """Builds the plan that the options ask for.
+
+    Raises:
+        ConfigError: A name is unknown, or a budget that the user asked for cannot be met.
+    """
+    plan = build_plan(build_grid(grid, choices, num_sites), num_sites)
+    if plan.refused and (choices.budgets or not plan.has_pairs):
+        # A named grid may hold cells that the paper printed and nobody can run; a budget typed by hand is a mistake.
+        plan.raise_first_refusal()
+    return plan
+
+
+def default_name(grid: str, choices: Choices) -> str:
+    """Names a sweep after its grid and what was changed of it.
+
+    Examples:
+        >>> default_name("quick", Choices(seed=1, budgets=(82,)))
+        'quick-82b-seed1'
+    """
+    parts = [grid, choices.dataset, *(choices.architectures or ()), *(choices.option_sets or ())]
+    parts += [f"{budget}b" for budget in choices.budgets or ()]
+    parts += [f"seed{choices.seed}"] if choices.seed else []
+    return "-".join(part for part in parts if part)
+
+
+def make_console() -> Console:
+    """Returns the terminal, or a wide page where there is none: a pipe has no width, and names must not be cut."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
+
+
+def echo_json(value: object) -> None:
+    """Prints a value as JSON."""
+    click.echo(json.dumps(value, indent=2))

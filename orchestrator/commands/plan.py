@@ -1,0 +1,79 @@
+"""`dptq-sweep plan`: every trial that a launch would run, and which of them are done already."""
+
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.commands.options import (
+    echo_json,
+    grid_options,
+    json_option,
+    make_console,
+    plan_from_options,
+    storage_option,
+)
+from orchestrator.plan import Plan
+from orchestrator.store import Store
+from orchestrator.trials import State, trial_of
+from search_spaces.grids import Choices
+
+
+@click.command("plan")
+@grid_options
+@storage_option
+@json_option
+def command(grid: str, name: str | None, storage: str, as_json: bool, **choices: Any) -> None:
+    """Show every trial that `launch` would run: stage, uid, parents, and whether it is done."""
+    plan = plan_from_options(grid, Choices(**choices))
+    store = Store(storage, create=False)
+    states = {node.uid: trial_of(store, node).state() for node in plan.nodes}
+    if as_json:
+        echo_json(plan_as_json(plan, states))
+    else:
+        print_plan(plan, states, make_console())
+
+
+def plan_as_json(plan: Plan, states: dict[str, State]) -> dict[str, Any]:
+    """Returns the plan as plain values."""
+    return {
+        "nodes": [
+            {
+                "uid": node.uid,
+                "stage": str(node.stage),
+                "name": node.name,
+                "parents": list(node.parents),
+                "state": str(states[node.uid]),
+                "cell": node.cell_id,
+                "trial_number": node.trial_number,
+                "seed": node.seed,
+                "recipe": node.recipe.model_dump(mode="json"),
+            }
+            for node in plan.nodes
+        ],
+        "refused": [{"cell": refusal.cell, "reason": refusal.reason} for refusal in plan.refused],
+    }
+
+
+def print_plan(plan: Plan, states: dict[str, State], console: Console) -> None:
+    """Prints the plan as a table, then what was refused and the totals."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("uid", "trial", "parent", "state"):
+        table.add_column(heading, no_wrap=True)
+    for node in plan.nodes:
+        state = states[node.uid]
+        shown = "cached" if state is State.DONE else "to run" if state is State.WAITING else str(state)
+        table.add_row(node.uid, node.name, " ".join(node.parents), shown)
+    console.print(table)
+    for refusal in plan.refused:
+        console.print(f"refused {refusal.cell}: {refusal.reason}", highlight=False, soft_wrap=True)
+    console.print(summary(plan, states), highlight=False, soft_wrap=True)
+
+
+def summary(plan: Plan, states: dict[str, State]) -> str:
+    """Returns the totals of a plan in one line."""
+    counts = ", ".join(f"{count} {stage}" for stage, count in plan.stage_counts().items())
+    num_done = sum(state is State.DONE for state in states.values())
+    refused = f"; {len(plan.refused)} cells refused" if plan.refused else ""
+    return f"{len(plan.nodes)} trials ({counts}): {num_done} cached, {len(plan.nodes) - num_done} to run{refused}"

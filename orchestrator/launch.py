@@ -1,0 +1,129 @@
+"""Runs a plan on Ray: one Tuner per launch, never a restored one. What the store lacks is run, what it has is kept."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray import tune
+from ray.tune.experiment import Trial as RayTrial
+
+from cluster.resources import max_concurrent_trials, trial_resources
+from orchestrator.frontier import Frontier
+from orchestrator.plan import Node, Plan
+from orchestrator.ray_trainables import ROW, run_trial
+from orchestrator.store import Store
+from orchestrator.studies import CellStudy
+from orchestrator.sweeps import Sweep
+from orchestrator.trials import trial_of
+
+MAX_RETRIES = 2
+"""Times that Tune starts a trial again after an unknown error or the loss of its worker."""
+
+
+class Listener(Protocol):
+    """Hears what happens to the trials of a launch."""
+
+    def started(self, node: Node, recipe: Mapping[str, Any]) -> None:
+        """A trial was handed to a worker; `recipe` is its recipe.json."""
+
+    def epoch(self, node: Node, row: Mapping[str, Any]) -> None:
+        """A trial finished an epoch."""
+
+    def ended(self, node: Node) -> None:
+        """A trial ended, well or badly; its folder says how."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Launch:
+    """A plan about to run."""
+
+    sweep: Sweep
+    plan: Plan
+    data_dir: Path | None = None
+
+    def open_frontier(self) -> Frontier:
+        """Reads the store and the studies, and returns what is left to run."""
+        return Frontier(
+            self.plan,
+            self.sweep.store,
+            self._open_studies(),
+            data_dir=str(self.data_dir.absolute()) if self.data_dir else None,
+        )
+
+    def run(self, frontier: Frontier, cluster_resources: dict[str, float], listeners: Sequence[Listener]) -> None:
+        """Runs what the frontier hands out until nothing is left that could run.
+
+        Args:
+            frontier: From `open_frontier`.
+            cluster_resources: As `cluster.session.session` yields them.
+            listeners: Told of every start, epoch and end, in the driver.
+        """
+        # Tune asks a searcher for one trial at a time unless told how many may wait for a place.
+        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(max_concurrent_trials(cluster_resources)))
+        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as scratch:
+            tuner = tune.Tuner(
+                tune.with_resources(run_trial, lambda config: trial_resources(config["stage"], cluster_resources)),
+                tune_config=tune.TuneConfig(
+                    search_alg=frontier,
+                    num_samples=-1,
+                    max_concurrent_trials=max_concurrent_trials(cluster_resources),
+                    # A worker that goes on to the next trial saves it the seconds of importing torch and timm.
+                    reuse_actors=True,
+                ),
+                run_config=tune.RunConfig(
+                    name=self.sweep.name,
+                    # Tune's own snapshots are never read again: the store is the truth.
+                    storage_path=scratch,
+                    failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
+                    callbacks=[_Relay(self.plan, self.sweep.store, listeners)],
+                    verbose=0,
+                ),
+            )
+            tuner.fit()
+
+    def _open_studies(self) -> dict[str, CellStudy]:
+        cells = {node.cell_id: node.cell for node in self.plan.nodes if node.cell and node.cell.search_trials}
+        if not cells:
+            return {}
+        # A journal must be a local file. Losing it loses nothing: studies are filled from the store on every launch.
+        folder = self.sweep.folder.local_path or Path(tempfile.mkdtemp(prefix="dptq-sweep-studies-"))
+        folder.mkdir(parents=True, exist_ok=True)
+        return {cell.cell_id: CellStudy(cell, folder / "studies.log", seed=cell.seed) for cell in cells.values()}
+
+
+class _Relay(tune.Callback):  # type: ignore[misc]  # ray ships no types
+    """Turns Tune's callbacks into a launch's events."""
+
+    def __init__(self, plan: Plan, store: Store, listeners: Sequence[Listener]) -> None:
+        self._nodes, self._store = plan.by_uid(), store
+        self._listeners = listeners
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks for a restore that never happens here; listeners hold locks and terminals.
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        node = self._nodes[trial.config["uid"]]
+        for listener in self._listeners:
+            listener.started(node, trial_of(self._store, node).recipe() or {})
+
+    def on_trial_result(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        # Tune repeats the last result when a function returns; only reports of ours carry a row.
+        if ROW in result and not result.get("done"):
+            for listener in self._listeners:
+                listener.epoch(self._nodes[trial.config["uid"]], result[ROW])
+
+    def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        for listener in self._listeners:
+            listener.ended(self._nodes[trial.config["uid"]])
+
+    def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        for listener in self._listeners:
+            listener.ended(self._nodes[trial.config["uid"]])

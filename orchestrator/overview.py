@@ -1,0 +1,144 @@
+"""How far a sweep is: counts, running trials, the best pair so far and the time that is left.
+
+The launch feeds it with events, `status` fills it from the store; both show the same thing.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.plan import Node, Plan, Stage
+from orchestrator.store import Store
+from orchestrator.trials import State, trial_of
+from search_spaces.objective import detrimental_objective, parity_violation
+from search_spaces.recipes import Goal, TrainingRecipe
+
+RUNNING = "running"
+
+# An epoch of a stage in units of a distillation's, as measured on digits; used until the stage has been seen.
+RELATIVE_COST = {Stage.TEACHER: 2.0, Stage.DISTILL: 1.0, Stage.PAIR: 3.0}
+
+
+@dataclass(frozen=True, slots=True)
+class BestPair:
+    """The detrimental pair that the search likes best, on the validation split."""
+
+    name: str
+    drop: float
+    parity_gap: float
+    objective: float
+    is_feasible: bool
+
+
+@dataclass(slots=True)
+class Overview:
+    """The state of every trial of a plan."""
+
+    plan: Plan
+    states: dict[str, State]
+    """By uid; what the store says."""
+    epochs: dict[str, int] = field(default_factory=dict)
+    """Finished epochs of the trials that run now, by uid."""
+    epoch_seconds: dict[Stage, list[float]] = field(default_factory=dict)
+    best: BestPair | None = None
+    headlines: dict[str, str] = field(default_factory=dict)
+    """First line of the error of every failed trial, by uid."""
+
+    def started(self, node: Node) -> None:
+        """Notes that a trial runs."""
+        self.epochs.setdefault(node.uid, 0)
+
+    def epoch(self, node: Node, row: Mapping[str, Any]) -> None:
+        """Notes a finished epoch."""
+        self.epochs[node.uid] = int(row["epoch"])
+        self.epoch_seconds.setdefault(node.stage, []).append(row["seconds"])
+
+    def ended(self, node: Node, store: Store) -> None:
+        """Reads how a trial ended."""
+        folder = trial_of(store, node)
+        self.epochs.pop(node.uid, None)
+        self.states[node.uid] = folder.state()
+        if error := folder.error():
+            self.headlines[node.uid] = error.splitlines()[0]
+        result = folder.result()
+        if result and node.cell and node.cell.goal is Goal.DETRIMENTAL:
+            self._consider(node, result["metrics"])
+
+    def counts(self) -> dict[Stage, dict[str, int]]:
+        """Returns for every stage the number of trials in each state; running ones are counted as such."""
+        counts: dict[Stage, Counter[str]] = {stage: Counter() for stage in Stage}
+        for node in self.plan.nodes:
+            counts[node.stage][RUNNING if node.uid in self.epochs else self.states[node.uid]] += 1
+        return {stage: dict(counter) for stage, counter in counts.items()}
+
+    def num_done(self) -> int:
+        """Returns the number of finished trials."""
+        return sum(state is State.DONE for state in self.states.values())
+
+    def eta_seconds(self, num_parallel: int) -> float | None:
+        """Estimates the time left from the epochs seen so far, None before the first.
+
+        Shared stages run before their children, so the estimate is a little short while they do.
+        """
+        unit = self._unit_seconds()
+        if unit is None:
+            return None
+        left = 0.0
+        for node in self.plan.nodes:
+            if self.states[node.uid] in (State.DONE, State.DIVERGED):
+                continue
+            assert isinstance(node.recipe, TrainingRecipe)
+            left += (node.recipe.epochs - self.epochs.get(node.uid, 0)) * unit[node.stage]
+        return left / max(1, num_parallel)
+
+    def _unit_seconds(self) -> dict[Stage, float] | None:
+        """Seconds per epoch of every stage: the mean of the latest ones, or a guess from the stages seen."""
+        seen = {stage: sum(rows[-20:]) / len(rows[-20:]) for stage, rows in self.epoch_seconds.items() if rows}
+        if not seen:
+            return None
+        base = sum(seconds / RELATIVE_COST[stage] for stage, seconds in seen.items()) / len(seen)
+        return {stage: seen.get(stage, base * RELATIVE_COST[stage]) for stage in Stage}
+
+    def _consider(self, node: Node, metrics: dict[str, float]) -> None:
+        accuracies = {
+            name: metrics[f"validation/{name}"] for name in ("accuracy_white_box", "accuracy_fp", "accuracy_q")
+        }
+        gap = metrics["validation/parity_gap"]
+        pair = BestPair(
+            name=node.name,
+            drop=-metrics["validation/accuracy_delta"],
+            parity_gap=gap,
+            objective=detrimental_objective(**accuracies),
+            is_feasible=parity_violation(gap) <= 0,
+        )
+        if self.best is None or (pair.is_feasible, pair.objective) > (
+            self.best.is_feasible,
+            self.best.objective,
+        ):
+            self.best = pair
+
+
+def overview_from_store(plan: Plan, store: Store, *, has_driver: bool) -> Overview:
+    """Fills an overview from the store alone.
+
+    Args:
+        plan: The sweep's plan.
+        store: Where its trials are.
+        has_driver: Whether a launch is at work; if not, trials with saved epochs are interrupted, not running.
+    """
+    folders = {node.uid: trial_of(store, node) for node in plan.nodes}
+    overview = Overview(plan, {uid: folder.state() for uid, folder in folders.items()})
+    for node in plan.nodes:
+        state, folder = overview.states[node.uid], folders[node.uid]
+        if state is State.WAITING:
+            if has_driver and folder.recipe() is not None:
+                overview.started(node)
+            continue
+        rows = folder.epochs()
+        overview.epoch_seconds.setdefault(node.stage, []).extend(row["seconds"] for row in rows)
+        if state is State.INTERRUPTED and has_driver and rows:
+            overview.epochs[node.uid] = int(rows[-1]["epoch"])
+        elif state is not State.INTERRUPTED:
+            overview.ended(node, store)
+    return overview

@@ -1,0 +1,89 @@
+"""The stage generators as one Ray function trainable: read the store, run, write the store, report epochs."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import ray
+from ray import tune
+
+from orchestrator.store import CHECKPOINT, PREDICTIONS, RESUME, Store
+from orchestrator.trials import TrialFolder, now_ms, parent_stage
+from search_spaces.errors import SweepError
+from trainables.training_loop import EpochReport, finish
+from trainables.trial import ParentCheckpoint, Trial, TrialSpec, checkpoint_bytes, predictions_table
+
+ROW = "row"
+"""Key of a Tune result under which the epoch's row travels to the driver."""
+
+
+def run_trial(config: dict[str, Any]) -> None:
+    """Runs one trial to its end, from its own resume state if there is one.
+
+    Errors that a user can cure, and divergence, are recorded and end the trial without a retry; anything else is
+    recorded and raised, so that Tune tries again.
+
+    Args:
+        config: `storage` (URI), `stage`, `uid`, and `data_dir` (path or None).
+    """
+    store = Store(config["storage"], create=False)
+    trial = TrialFolder(store, config["stage"], config["uid"])
+    trial.clear_error()
+    try:
+        _run(store, trial, config["data_dir"])
+    except SweepError as error:
+        trial.write_error(error)
+    except Exception as error:
+        trial.write_error(error)
+        raise
+
+
+def _run(store: Store, trial: TrialFolder, data_dir: str | None) -> None:
+    planned = trial.recipe()
+    assert planned is not None, f"{trial.folder.root} was handed out without a recipe"
+    spec = TrialSpec(
+        stage=trial.stage,
+        recipe=planned["recipe"],
+        dataset=planned["dataset"],
+        seed=planned["seed"],
+        data_dir=Path(data_dir) if data_dir else None,
+    )
+    running = Trial(spec, use_gpu=bool(ray.get_gpu_ids()))
+    resume = trial.folder.read_bytes(RESUME)
+    run = running.start(parent=_parent(store, trial.stage, planned["parents"]), resume=resume)
+    rows = trial.epochs() if resume else []
+
+    def on_epoch(report: EpochReport) -> None:
+        # Rows past the resume point belong to epochs that were lost and are run again.
+        del rows[report.epoch - 1 :]
+        row = {"epoch": report.epoch, "seconds": report.seconds, "timestamp_ms": now_ms()} | report.metrics
+        rows.append(row)
+        trial.write_epoch(rows, report.snapshot().to_bytes())
+        tune.report({ROW: row, "num_epochs": report.num_epochs})
+
+    result = finish(run, on_epoch)
+    table = io.BytesIO()
+    pq.write_table(predictions_table(result), table)
+    trial.write_result(
+        result.metrics,
+        {CHECKPOINT: checkpoint_bytes(result), PREDICTIONS: table.getvalue()},
+        seconds=sum(row["seconds"] for row in rows),
+        data_sha256=running.data_sha256,
+    )
+
+
+def _parent(store: Store, stage: str, parents: list[str]) -> ParentCheckpoint | None:
+    """Fetches the checkpoint that a trial starts from; every stage has at most one parent."""
+    if not parents:
+        return None
+    parent = TrialFolder(store, parent_stage(stage), parents[0])
+    planned, result = parent.recipe(), parent.result()
+    assert planned is not None, f"{parent.folder.root} was handed out as a parent and has no recipe"
+    assert result is not None, f"{parent.folder.root} was handed out as a parent and is not done"
+    return ParentCheckpoint(
+        architecture=planned["recipe"]["architecture"],
+        content=parent.read_checked(CHECKPOINT),
+        source=f"{parent.folder.root}/{CHECKPOINT}",
+        data_sha256=result["data_sha256"],
+    )

@@ -1,0 +1,170 @@
+"""Table 1 of a sweep: the paper's table from our own trials, with the paper's numbers beside them.
+
+All accuracies are fractions, as everywhere but on a page.
+"""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from orchestrator.plan import Plan, Stage
+from orchestrator.reports.pairs import PairRecord, average_bits, choose, records_of, verdict
+from orchestrator.reports.trials import State, Trial
+from search_spaces.budgets import format_bit_widths
+from search_spaces.cells import Cell
+from search_spaces.paper import BUDGET_LEVELS, TABLE_1, TABLE_1_WHITE_BOX, total_bits
+from search_spaces.recipes import DistillRecipe, Goal
+
+PAPER_DATASET = "oxford-iiit-pet"
+
+TABLE_1_COLUMNS = {
+    **dict.fromkeys(("architecture", "option_set", "bit_widths", "budget_level"), "str"),
+    "budget": "Int64",
+    "average_bits": "float64",
+    "seed": "Int64",
+    "accuracy_white_box": "float64",
+    "robust_accuracy_fp": "float64",
+    "robust_accuracy_delta": "float64",
+    "detrimental_accuracy_fp": "float64",
+    "detrimental_accuracy_delta": "float64",
+    "detrimental_parity_gap": "float64",
+    "verdict": "str",
+    "robust_state": "str",
+    "detrimental_state": "str",
+    "num_trials": "Int64",
+    "num_trials_done": "Int64",
+    "chosen_trial": "Int64",
+    "chosen_uid": "str",
+    **dict.fromkeys(("hinge_weight", "kd_weight", "margin"), "float64"),
+    "paper_white_box": "float64",
+    "paper_robust_accuracy_fp": "float64",
+    "paper_robust_accuracy_delta": "float64",
+    "paper_detrimental_accuracy_fp": "float64",
+    "paper_detrimental_accuracy_delta": "float64",
+    "paper_detrimental_parity_gap": "float64",
+    "paper_verdict": "str",
+}
+"""Columns and their types. `num_trials`, the chosen trial and its point are the detrimental cell's."""
+
+Value = str | int | float | None
+
+
+def table1(plan: Plan, trials: Sequence[Trial]) -> pd.DataFrame:
+    """Builds Table 1 of a sweep.
+
+    Args:
+        plan: The plan of the sweep.
+        trials: All its trials, from `read_trials`.
+
+    Returns:
+        One row per network, option set, budget and seed, in grid order, with the columns of
+        `TABLE_1_COLUMNS`. Numbers that do not exist (yet) are missing; the two state columns say why.
+    """
+    rows: dict[tuple[str, str, str, int], dict[Goal, Cell]] = {}
+    for cell in plan.grid.cells:
+        key = (cell.architecture, cell.option_set, cell.budget_level, cell.seed)
+        rows.setdefault(key, {})[cell.goal] = cell
+    filled = [_row(plan, cells, trials) for cells in rows.values()]
+    return pd.DataFrame(filled, columns=list(TABLE_1_COLUMNS)).astype(TABLE_1_COLUMNS)
+
+
+def state_text(robust_state: str, detrimental_state: str, *, names: tuple[str, str] = ("robust", "detrimental")) -> str:
+    """Says in one phrase what a row still misses; nothing once both cells are done.
+
+    Examples:
+        >>> state_text("done", "2 of 5 trials done")
+        'detrimental: 2 of 5 trials done'
+    """
+    if robust_state == detrimental_state:
+        return "" if robust_state == State.DONE else robust_state
+    states = zip(names, (robust_state, detrimental_state), strict=True)
+    return "; ".join(f"{name}: {state}" for name, state in states if state != State.DONE)
+
+
+def _row(plan: Plan, cells: dict[Goal, Cell], trials: Sequence[Trial]) -> dict[str, Value]:
+    cell = next(iter(cells.values()))
+    of_goal = {goal: [t for t in trials if t.node.cell == cells.get(goal) and t.node.cell] for goal in Goal}
+    robust, chosen = (choose(records_of(of_goal[goal])) for goal in (Goal.ROBUST, Goal.DETRIMENTAL))
+    either = chosen or robust
+    detrimental = of_goal[Goal.DETRIMENTAL]
+    return {
+        "architecture": cell.architecture,
+        "option_set": cell.option_set,
+        "bit_widths": format_bit_widths(cell.recipe.bit_widths),
+        "budget_level": cell.budget_level,
+        "budget": cell.recipe.budget,
+        "average_bits": average_bits(cell),
+        "seed": cell.seed,
+        "accuracy_white_box": either.accuracy_white_box if either else _white_box(cell.architecture, trials),
+        "robust_accuracy_fp": robust.accuracy_fp if robust else None,
+        "robust_accuracy_delta": robust.accuracy_delta if robust else None,
+        "robust_state": _cell_state(of_goal[Goal.ROBUST]),
+        "detrimental_state": _cell_state(detrimental),
+        "num_trials": len(detrimental),
+        "num_trials_done": sum(trial.state is State.DONE for trial in detrimental),
+        **_chosen_columns(chosen),
+        **_paper_columns(plan, cell),
+    }
+
+
+def _chosen_columns(chosen: PairRecord | None) -> dict[str, Value]:
+    if chosen is None:
+        return {"verdict": "", "chosen_uid": ""}
+    return {
+        "detrimental_accuracy_fp": chosen.accuracy_fp,
+        "detrimental_accuracy_delta": chosen.accuracy_delta,
+        "detrimental_parity_gap": chosen.parity_gap,
+        "verdict": chosen.verdict,
+        "chosen_trial": chosen.trial_number,
+        "chosen_uid": chosen.uid,
+        "hinge_weight": chosen.hinge_weight,
+        "kd_weight": chosen.kd_weight,
+        "margin": chosen.margin,
+    }
+
+
+def _white_box(architecture: str, trials: Sequence[Trial]) -> float | None:
+    """Test accuracy of a white box from its own trial, for rows without any pair yet."""
+    for trial in trials:
+        recipe = trial.node.recipe
+        if trial.node.stage is Stage.DISTILL and isinstance(recipe, DistillRecipe):
+            if recipe.architecture == architecture:
+                return trial.metrics.get("test/accuracy")
+    return None
+
+
+def _cell_state(trials: Sequence[Trial]) -> str:
+    """One phrase: `done`, `2 of 5 trials done, 1 failed`, `refused` (no allocation meets the budget), ..."""
+    if not trials:
+        return "refused"
+    states = [trial.state for trial in trials]
+    done, failed = states.count(State.DONE), states.count(State.FAILED)
+    if done == len(states):
+        return str(State.DONE)
+    if len(states) == 1:
+        return str(states[0])
+    if done or failed:
+        return f"{done} of {len(states)} trials done" + (f", {failed} failed" if failed else "")
+    return str(State.UNFINISHED if State.UNFINISHED in states else states[0])
+
+
+def _paper_columns(plan: Plan, cell: Cell) -> dict[str, Value]:
+    """The paper's numbers, where dataset, network, option set and budget are the paper's."""
+    key = (cell.architecture, cell.option_set, cell.budget_level)
+    level = next((level for level in BUDGET_LEVELS if level == cell.budget_level), None)
+    if plan.grid.dataset.name != PAPER_DATASET or key not in TABLE_1 or level is None:
+        return {"paper_verdict": ""}
+    if cell.recipe.budget != total_bits(cell.architecture, cell.option_set, level):
+        return {"paper_verdict": ""}
+    # Percent with two decimals have four as fractions; rounding keeps thresholds free of float noise.
+    white_box = round(TABLE_1_WHITE_BOX[cell.architecture] / 100, 6)
+    robust_fp, robust_delta, fp, delta = (round(percent / 100, 6) for percent in TABLE_1[key])
+    return {
+        "paper_white_box": white_box,
+        "paper_robust_accuracy_fp": robust_fp,
+        "paper_robust_accuracy_delta": robust_delta,
+        "paper_detrimental_accuracy_fp": fp,
+        "paper_detrimental_accuracy_delta": delta,
+        "paper_detrimental_parity_gap": round(white_box - fp, 6),
+        "paper_verdict": verdict(accuracy_white_box=white_box, accuracy_fp=fp, accuracy_q=round(fp + delta, 6)),
+    }

@@ -1,0 +1,294 @@
+"""MLflow made equal to the store: live while a sweep runs, by replay where that failed.
+
+Every trial writes what it measures into its own folder of the store first, so tracking never holds the only
+copy of anything. The driver tells MLflow what happens through a queue that one thread serves; what cannot be
+delivered is dropped. At the end, or at the next launch, every trial whose run differs from its folder is
+replayed.
+
+    tracking_uri.py      where MLflow keeps its runs, and whether it answers
+    tracking_replay.py   what the run of a trial should hold, read from the store
+    tracking_client.py   the calls to MLflow
+"""
+
+import logging
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from queue import Queue
+from typing import TYPE_CHECKING, Any
+
+from orchestrator import tracking_replay as replay
+from orchestrator.plan import Node, Plan
+from orchestrator.store import Folder, Store
+from orchestrator.tracking_uri import check, locate, quiet_mlflow, redact, ui_command
+from search_spaces.errors import StorageError, TrackingError
+
+if TYPE_CHECKING:
+    from orchestrator.tracking_client import Experiment, KnownRun
+
+__all__ = ["Tracker", "quiet_mlflow", "ui_command"]
+
+_PAUSE_SECONDS = 15.0
+"""After a backend did not answer, it is left alone for so long: every question costs up to its timeout."""
+
+logger = logging.getLogger(__name__)
+
+
+class Tracker:
+    """Keeps the MLflow runs of one sweep. Wrong arguments, `check` and `open` raise; no later outage does."""
+
+    def __init__(self, tracking_uri: str | None, store: Store, sweep: str) -> None:
+        """Finds out where MLflow keeps its runs; asks nobody yet.
+
+        Args:
+            tracking_uri: `sqlite:///...` or `http(s)://...`; None means a database in the storage folder.
+            store: The storage of the sweep.
+            sweep: Name of the sweep.
+
+        Raises:
+            ConfigError: The URI cannot be used.
+        """
+        self._location = locate(tracking_uri, store)
+        self._store = store
+        self._sweep = sweep
+        self._plan: Plan | None = None
+        self._tags: dict[str, str] = {}
+        self._experiment: Experiment | None = None
+        self._is_stale = True
+        self._retry_at = 0.0
+        self._has_warned = False
+        self._queue: Queue[Callable[[], None] | None] = Queue()
+        self._thread: threading.Thread | None = None
+        self._rows: dict[str, list[Mapping[str, Any]]] = {}
+        self._rows_lock = threading.Lock()
+        self._reports: list[Path] = []
+
+    @property
+    def address(self) -> str:
+        """The tracking URI without credentials, for people."""
+        return self._location.address
+
+    def check(self) -> None:
+        """Asks whether MLflow's backend is there, without creating runs; takes seconds at most.
+
+        Raises:
+            TrackingError: It is not.
+        """
+        check(self._location)
+
+    def open(self, plan: Plan, tags: Mapping[str, str]) -> None:
+        """Finds or creates the database (takes seconds), the experiment and the parent run, and listens.
+
+        Args:
+            plan: What the sweep runs.
+            tags: For every run, e.g. `mlflow.source.git.commit`.
+
+        Raises:
+            TrackingError: The backend does not answer, or refuses.
+        """
+        self._drain()
+        self._plan, self._tags = plan, dict(tags)
+        try:
+            self._connect()
+        except TrackingError:
+            raise
+        except Exception as error:
+            # MLflow's own errors quote the URL they called; the original is cut off with its credentials.
+            reason = f"MLflow at {self.address} cannot be used: {_one_line(error)}"
+            raise TrackingError(f"{reason} Cure that, or pass another --tracking-uri.") from None
+        self._thread = threading.Thread(target=self._serve, name="tracking", daemon=True)
+        self._thread.start()
+
+    def started(self, node: Node, recipe_json: Mapping[str, Any]) -> None:
+        """Notes that a trial runs, with its recipe.json; returns at once."""
+        self._queue.put(partial(self._start_run, node, dict(recipe_json)))
+
+    def epoch(self, node: Node, row: Mapping[str, Any]) -> None:
+        """Notes an epoch of a running trial, a row of its epochs.parquet; returns at once."""
+        with self._rows_lock:
+            # Rows that pile up while the backend is slow go out in one call.
+            is_first = node.uid not in self._rows
+            self._rows.setdefault(node.uid, []).append(dict(row))
+        if is_first:
+            self._queue.put(partial(self._log_rows, node))
+
+    def ended(self, node: Node) -> None:
+        """Notes that a trial is done or failed, and replays its folder; returns at once."""
+        self._queue.put(partial(self._replay, node))
+
+    def sweep_artifacts(self, folder: Path) -> None:
+        """Notes a local folder of reports, which `close` logs on the parent run under the folder's name."""
+        self._reports.append(folder)
+
+    def close(self, status: str) -> list[str]:
+        """Delivers what is queued, replays every run that differs from the store, and ends the parent run.
+
+        Args:
+            status: Of the sweep: FINISHED, FAILED or KILLED.
+
+        Returns:
+            Names of the trials that MLflow lacks or has wrongly, because it is gone, and the sweep's own
+            name if that is true of its parent run. Closing again, or the next launch, replays them.
+        """
+        self._drain()
+        if self._plan is None:
+            return []
+        self._retry_at = 0.0
+        if self._is_stale:
+            self._attempt(lambda: None)
+        behind = [
+            node.name
+            for node in self._plan.nodes
+            if self._is_behind(node) and not self._attempt(partial(self._replay, node))
+        ]
+        if not self._attempt(partial(self._end_sweep, self._plan, status)):
+            behind.append(self._sweep)
+        return behind
+
+    def _drain(self) -> None:
+        if self._thread:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _serve(self) -> None:
+        while (action := self._queue.get()) is not None:
+            self._attempt(action)
+
+    def _attempt(self, action: Callable[[], None]) -> bool:
+        """Does something with MLflow, and tells whether it worked. This is where an outage stops."""
+        try:
+            if self._is_stale:
+                if time.monotonic() < self._retry_at:
+                    return False
+                self._connect()
+            action()
+        except Exception as error:
+            if self._is_stale:
+                self._retry_at = time.monotonic() + _PAUSE_SECONDS
+            # Whatever was under way may have arrived or not, so everything known is asked for again.
+            self._is_stale = True
+            self._warn(error)
+            return False
+        return True
+
+    def _connect(self) -> None:
+        check(self._location)
+        quiet_mlflow()
+        # Not at the top: importing MLflow takes 3 s and writes below the home directory unless told not to.
+        from orchestrator.tracking_client import Experiment
+
+        self._experiment = Experiment(self._location, self._sweep)
+        self._experiment.reopen(self._experiment.parent)
+        self._experiment.log(self._experiment.parent, tags=self._tags)
+        self._is_stale = False
+        self._retry_at = 0.0
+
+    @property
+    def _connected(self) -> "Experiment":
+        assert self._experiment is not None, "open the tracker first"
+        return self._experiment
+
+    def _start_run(self, node: Node, recipe_json: Mapping[str, Any]) -> None:
+        run = self._ensure_run(node, params=replay.node_params(node, recipe_json))
+        self._connected.reopen(run)
+
+    def _log_rows(self, node: Node) -> None:
+        with self._rows_lock:
+            rows = self._rows.pop(node.uid, [])
+        run = self._ensure_run(node, params={})
+        self._connected.log(run, points=[point for row in rows for point in replay.epoch_points(row)])
+
+    def _ensure_run(self, node: Node, *, params: Mapping[str, str], start_ms: int | None = None) -> "KnownRun":
+        """Finds or creates the run of a node, with its params and tags."""
+        experiment = self._connected
+        run = experiment.runs.get(node.uid)
+        if run and any(run.params.get(name, value) != value for name, value in params.items()):
+            # Params cannot change, so this run tells of another point: the trial's study was started anew.
+            experiment.discard(node.uid)
+            run = None
+        tags = {**replay.node_tags(node, self._sweep), **self._tags}
+        if run is None:
+            run = experiment.create_child(node.name, tags, start_ms=start_ms)
+        experiment.log(run, params=params, tags={**tags, replay.PARENT_TAG: experiment.parent.run_id})
+        return run
+
+    def _replay(self, node: Node) -> None:
+        """Makes the run of a node that is not running equal to its folder in the store."""
+        folder = self._store.trial(node.stage, node.uid)
+        state = replay.read_state(folder)
+        if state is None:
+            # Handed out and never begun: there is nothing to tell, but nothing runs either.
+            run = self._connected.runs.get(node.uid)
+            if run and run.status == "RUNNING":
+                self._connected.end(run, "KILLED")
+            return
+        record = replay.read_record(node, folder, state.status)
+        run = self._ensure_run(node, params=record.params, start_ms=record.start_ms)
+        self._connected.log(run, points=record.points, tags=record.tags)
+        if state.status != "FAILED":
+            self._connected.clear_error(run)
+        self._log_files(run, folder, record.artifacts)
+        if run.status != state.status:
+            self._connected.end(run, state.status, end_ms=record.end_ms)
+        self._connected.log(run, tags={replay.MARK_TAG: state.mark})
+
+    def _log_files(self, run: "KnownRun", folder: Folder, names: list[str]) -> None:
+        with tempfile.TemporaryDirectory(prefix="dptq-tracking-") as temporary:
+            for name in names:
+                path = folder.local_path / name if folder.local_path else Path(temporary, name)
+                if not folder.local_path:
+                    path.write_bytes(folder.read_bytes(name) or b"")
+                self._connected.log_file(run, path)
+                if not folder.local_path:
+                    path.unlink()
+
+    def _is_behind(self, node: Node) -> bool:
+        """Tells whether a run, as far as is known, differs from the store."""
+        run = self._experiment.runs.get(node.uid) if self._experiment else None
+        try:
+            state = replay.read_state(self._store.trial(node.stage, node.uid))
+        except (OSError, StorageError):
+            return True
+        if state is None or run is None:
+            return state is not None or (run is not None and run.status == "RUNNING")
+        parent = self._connected.parent.run_id
+        return (run.status, run.mark, run.tags.get(replay.PARENT_TAG)) != (state.status, state.mark, parent)
+
+    def _end_sweep(self, plan: Plan, status: str) -> None:
+        """Ends the parent run, and runs of an earlier plan that died with their driver."""
+        experiment, uids = self._connected, plan.by_uid()
+        for uid, run in experiment.runs.items():
+            if uid not in uids and run.status == "RUNNING":
+                experiment.end(run, "KILLED")
+        counts = Counter(run.status for uid, run in experiment.runs.items() if uid in uids)
+        tags = {
+            "dptq.grid": plan.grid.name,
+            "dptq.trials": str(len(plan.nodes)),
+            "dptq.trials_done": str(counts["FINISHED"]),
+            "dptq.trials_failed": str(counts["FAILED"]),
+            "dptq.cells_refused": str(len(plan.refused)),
+        }
+        experiment.log(experiment.parent, tags=tags)
+        for folder in self._reports:
+            experiment.log_folder(experiment.parent, folder)
+        experiment.end(experiment.parent, status)
+
+    def _warn(self, error: Exception) -> None:
+        if self._has_warned:
+            return
+        self._has_warned = True
+        try:
+            check(self._location)
+        except TrackingError as reason:
+            error = reason  # clearer than the HTTP libraries' five lines
+        logger.warning("MLflow is behind; the end of the sweep or its next launch replays: %s", _one_line(error))
+
+
+def _one_line(error: Exception) -> str:
+    lines = redact(str(error)).strip().splitlines() or [type(error).__name__]
+    return lines[0][:400].rstrip(".") + "."

@@ -1,0 +1,172 @@
+"""A trial's folder in the store: what is written when it starts, after every epoch, and when it ends or fails."""
+
+import datetime
+import platform
+import time
+import traceback
+from enum import StrEnum
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+
+from orchestrator.plan import SCHEMA, Node, Stage
+from orchestrator.store import EPOCHS, ERROR, RECIPE, RESULT, RESUME, Folder, Store, sha256
+from search_spaces.errors import NonFiniteLossError, StorageError
+from search_spaces.loss_space import apply_point
+from search_spaces.recipes import PairRecipe
+
+VERSIONED = ("torch", "timm", "numpy", "numba", "ray", "optuna")
+
+
+class State(StrEnum):
+    """How far a trial is, told from its folder alone."""
+
+    DONE = "done"
+    FAILED = "failed"
+    DIVERGED = "diverged"
+    """Failed with a non-finite loss, which would only fail again."""
+    INTERRUPTED = "interrupted"
+    """Some epochs are saved, or it is running right now."""
+    WAITING = "waiting"
+
+
+class TrialFolder:
+    """Reads and writes the files of one trial."""
+
+    def __init__(self, store: Store, stage: str, uid: str) -> None:
+        """Points at a trial; nothing is read or written yet."""
+        self.stage, self.uid = stage, uid
+        self.folder: Folder = store.trial(stage, uid)
+
+    def state(self) -> State:
+        """Tells how far the trial is."""
+        names = self.folder.names()
+        if RESULT in names:
+            return State.DONE
+        if ERROR in names:
+            text = (self.folder.read_bytes(ERROR) or b"").decode()
+            return State.DIVERGED if text.startswith(NonFiniteLossError.__name__) else State.FAILED
+        return State.INTERRUPTED if "resume" in names else State.WAITING
+
+    def write_recipe(self, node: Node, point: dict[str, float] | None) -> dict[str, Any]:
+        """Writes what the trial will run, before it runs.
+
+        Args:
+            node: The trial.
+            point: Where its study moved it; None keeps the recipe's own point.
+        """
+        recipe = node.recipe
+        if point is not None:
+            assert isinstance(recipe, PairRecipe)
+            recipe = apply_point(recipe, point)
+        content = {
+            "schema": SCHEMA,
+            "uid": node.uid,
+            "stage": node.stage,
+            "name": node.name,
+            "recipe": recipe.model_dump(mode="json"),
+            "dataset": node.dataset.model_dump(mode="json"),
+            "seed": node.seed,
+            "parents": list(node.parents),
+            "cell_id": node.cell_id,
+            "trial_number": node.trial_number,
+        }
+        self.folder.write_json(RECIPE, content)
+        return content
+
+    def recipe(self) -> dict[str, Any] | None:
+        """Returns what `write_recipe` wrote, or None if the trial never started."""
+        return self.folder.read_json(RECIPE)
+
+    def result(self) -> dict[str, Any] | None:
+        """Returns the result, or None while the trial is not done.
+
+        Raises:
+            StorageError: The result was written by another version of this program.
+        """
+        result = self.folder.read_json(RESULT)
+        if result is not None and result.get("schema") != SCHEMA:
+            raise StorageError(
+                f"{self.folder.root}/{RESULT} has schema {result.get('schema')}, this version writes {SCHEMA}: "
+                "use the version that wrote it, or a new storage."
+            )
+        return result
+
+    def error(self) -> str | None:
+        """Returns the last failure's traceback, its first line being the error itself."""
+        content = self.folder.read_bytes(ERROR)
+        return None if content is None else content.decode()
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """Returns one row per finished epoch."""
+        table = self.folder.read_table(EPOCHS)
+        return [] if table is None else table.to_pylist()
+
+    def write_epoch(self, rows: list[dict[str, Any]], resume: bytes) -> None:
+        """Saves the rows of all epochs so far, then the state to resume from."""
+        # In this order: a state without its row would lose the row for good; a row without its state is cut on resume.
+        self.folder.write_table(EPOCHS, pa.Table.from_pylist(rows))
+        self.folder.write_bytes(RESUME, resume)
+
+    def write_result(
+        self, metrics: dict[str, float], files: dict[str, bytes], *, seconds: float, data_sha256: str
+    ) -> None:
+        """Saves the files of a finished trial, and last of all the result that makes it done."""
+        for name, content in files.items():
+            self.folder.write_bytes(name, content)
+        self.folder.write_json(
+            RESULT,
+            {
+                "schema": SCHEMA,
+                "uid": self.uid,
+                "stage": self.stage,
+                "metrics": metrics,
+                "files": {name: sha256(content) for name, content in files.items()},
+                "seconds": seconds,
+                "data_sha256": data_sha256,
+                "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
+            },
+        )
+        self.folder.delete(RESUME)
+
+    def write_error(self, error: BaseException) -> None:
+        """Saves a failure: the error in one line, then the traceback."""
+        headline = f"{type(error).__name__}: {error}".splitlines()[0]
+        trace = "".join(traceback.format_exception(error))
+        self.folder.write_bytes(ERROR, f"{headline}\n\n{trace}".encode())
+
+    def clear_error(self) -> None:
+        """Forgets the last failure, because the trial starts again."""
+        self.folder.delete(ERROR)
+
+    def read_checked(self, name: str) -> bytes:
+        """Reads a file of a finished trial and compares it with the result's checksum.
+
+        Raises:
+            StorageError: The file is gone or damaged.
+        """
+        result, content = self.result(), self.folder.read_bytes(name)
+        expected = result["files"].get(name) if result else None
+        if content is None or sha256(content) != expected:
+            raise StorageError(
+                f"{self.folder.root}/{name} is {'missing' if content is None else 'damaged (its checksum differs)'}: "
+                f"delete {self.folder.root} and launch again to train it anew."
+            )
+        return content
+
+
+def trial_of(store: Store, node: Node) -> TrialFolder:
+    """Returns the folder of a plan's node."""
+    return TrialFolder(store, node.stage, node.uid)
+
+
+def parent_stage(stage: str) -> Stage:
+    """Returns the stage whose checkpoint a stage starts from."""
+    return {Stage.DISTILL: Stage.TEACHER, Stage.PAIR: Stage.DISTILL}[Stage(stage)]
+
+
+def now_ms() -> int:
+    """Returns the time as MLflow wants it, in milliseconds."""
+    return int(time.time() * 1000)

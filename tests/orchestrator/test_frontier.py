@@ -1,0 +1,231 @@
+"""The frontier hands out what is ready, once; its studies agree with the store whatever dies."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from ray.tune.search import Searcher
+
+from orchestrator.frontier import Frontier
+from orchestrator.plan import Node, Plan, Stage, build_plan
+from orchestrator.store import CHECKPOINT, Store
+from orchestrator.studies import CellStudy
+from orchestrator.trials import State, trial_of
+from search_spaces.errors import NonFiniteLossError
+from search_spaces.grids import Choices, build_grid
+
+PLAN: Plan = build_plan(build_grid("quick", Choices(), lambda _: 15), lambda _: 15)
+SEARCHED_CELL = "test_resnet/I/B/detrimental/seed0"
+
+
+class Driver:
+    """A launch without Ray: trials end when the test says so."""
+
+    def __init__(self, store: Store, journal: Path) -> None:
+        self.store, self.journal = store, journal
+        self.started: list[str] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """Forgets everything but the store and the journal, as a killed driver does."""
+        cell = next(node.cell for node in PLAN.nodes if node.cell and node.cell.search_trials)
+        self.study = CellStudy(cell, self.journal, seed=0)
+        self.frontier = Frontier(PLAN, self.store, {SEARCHED_CELL: self.study}, data_dir=None)
+
+    def start(self, trial_id: str) -> Node | None:
+        config = self.frontier.suggest(trial_id)
+        if config is None or config == Searcher.FINISHED:
+            return None
+        assert isinstance(config, dict)
+        node = PLAN.node(config["uid"])
+        self.started.append(node.name)
+        return node
+
+    def finish(self, node: Node, *, drop: float = 0.5, gap: float = 0.0) -> None:
+        """What a worker leaves behind."""
+        accuracies = {"accuracy_white_box": 0.9, "accuracy_fp": 0.9 - gap, "accuracy_q": 0.9 - gap - drop}
+        metrics = {f"{split}/{name}": value for split in ("validation", "test") for name, value in accuracies.items()}
+        metrics |= {"validation/parity_gap": gap, "validation/accuracy_delta": -drop}
+        trial_of(self.store, node).write_result(metrics, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
+
+    def run_all(self) -> None:
+        """Runs what is left, one trial at a time."""
+        for number in range(100):
+            node = self.start(f"t{number}")
+            if node is None:
+                return
+            self.finish(node)
+            self.frontier.on_trial_complete(f"t{number}")
+
+    def optuna_trials(self) -> list[optuna.trial.FrozenTrial]:
+        storage = JournalStorage(JournalFileBackend(str(self.journal)))
+        return optuna.load_study(study_name=SEARCHED_CELL, storage=storage).get_trials()
+
+
+@pytest.fixture
+def driver(store: Store, tmp_path: Path) -> Driver:
+    return Driver(store, tmp_path / "studies.log")
+
+
+def test_children_wait_for_their_parents(driver: Driver) -> None:
+    teacher = driver.start("a")
+    assert teacher is not None
+    assert teacher.stage is Stage.TEACHER
+    assert driver.frontier.suggest("b") is None
+    driver.finish(teacher)
+    driver.frontier.on_trial_complete("a")
+    distill = driver.start("b")
+    assert distill is not None
+    assert distill.stage is Stage.DISTILL
+    assert driver.frontier.suggest("c") is None
+
+
+def test_every_trial_is_handed_out_once_and_then_it_is_over(driver: Driver) -> None:
+    driver.run_all()
+    assert sorted(driver.started) == sorted(node.name for node in PLAN.nodes)
+    assert driver.frontier.suggest("z") == Searcher.FINISHED
+
+
+def test_limit_of_concurrent_trials_is_kept(driver: Driver) -> None:
+    for trial_id in ("a", "b"):
+        node = driver.start(trial_id)
+        assert node is not None
+        driver.finish(node)
+        driver.frontier.on_trial_complete(trial_id)
+    assert driver.frontier.set_max_concurrency(2)
+    assert driver.start("c") is not None
+    assert driver.start("d") is not None
+    assert driver.start("e") is None
+
+
+def test_a_failed_parent_ends_the_launch_without_its_children(driver: Driver) -> None:
+    teacher = driver.start("a")
+    assert teacher is not None
+    trial_of(driver.store, teacher).write_error(RuntimeError("x"))
+    driver.frontier.on_trial_complete("a", error=True)
+    assert driver.frontier.suggest("b") == Searcher.FINISHED
+    assert driver.frontier.states[teacher.uid] is State.FAILED
+    driver.restart()
+    again = driver.start("c")
+    assert again == teacher
+
+
+def test_diverged_trials_are_not_run_again(driver: Driver) -> None:
+    teacher = driver.start("a")
+    assert teacher is not None
+    trial_of(driver.store, teacher).write_error(NonFiniteLossError("the loss became nan"))
+    driver.restart()
+    assert driver.frontier.suggest("b") == Searcher.FINISHED
+
+
+def test_trial_0_of_a_study_is_the_recipes_own_point(driver: Driver) -> None:
+    driver.run_all()
+    trials = driver.optuna_trials()
+    assert trials[0].params == {"hinge_weight": 1.0, "kd_weight": 1.0, "margin": 0.01}
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 5
+    assert len({tuple(trial.params.values()) for trial in trials}) == 5
+
+
+def test_studies_know_objective_and_constraint(driver: Driver) -> None:
+    cell_nodes = [node for node in PLAN.nodes if node.cell_id == SEARCHED_CELL]
+    for trial_id in "ab":
+        node = driver.start(trial_id)
+        assert node is not None
+        driver.finish(node)
+        driver.frontier.on_trial_complete(trial_id)
+    gaps = dict(zip((node.uid for node in cell_nodes), (0.0, 0.03, 0.0, 0.0, 0.0), strict=True))
+    for number in range(10):
+        node = driver.start(str(number))
+        assert node is not None
+        driver.finish(node, drop=0.5, gap=gaps.get(node.uid, 0.0))
+        driver.frontier.on_trial_complete(str(number))
+    by_uid = {trial.user_attrs["uid"]: trial for trial in driver.optuna_trials()}
+    kept, lost = by_uid[cell_nodes[0].uid], by_uid[cell_nodes[1].uid]
+    assert kept.value == pytest.approx(0.5)
+    assert lost.value == pytest.approx(0.5 - 10 * 0.02)
+    assert kept.constraints["parity"] <= 0 < lost.constraints["parity"]
+
+
+def kill_points() -> list[tuple[int, str]]:
+    return [(count, moment) for count in (3, 6, 9, 11) for moment in ("running", "finished, not told")]
+
+
+@pytest.mark.parametrize(("count", "moment"), kill_points())
+def test_killed_driver_loses_no_value_and_repeats_no_point(driver: Driver, count: int, moment: str) -> None:
+    node = None
+    for number in range(count):
+        node = driver.start(f"t{number}")
+        assert node is not None
+        if number < count - 1:
+            driver.finish(node)
+            driver.frontier.on_trial_complete(f"t{number}")
+    assert node is not None
+    recipe_before = trial_of(driver.store, node).recipe()
+    if moment == "finished, not told":
+        driver.finish(node)
+    driver.restart()
+    driver.run_all()
+    # Only the trial that was running is handed out twice, and at the same point.
+    repeated = {name for name in driver.started if driver.started.count(name) > 1}
+    assert repeated == ({node.name} if moment == "running" else set())
+    assert trial_of(driver.store, node).recipe() == recipe_before
+    trials = driver.optuna_trials()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 5
+    assert len({tuple(trial.params.values()) for trial in trials}) == 5
+    assert len({trial.user_attrs["uid"] for trial in trials}) == 5
+
+
+def test_lost_journal_is_filled_from_the_store(driver: Driver) -> None:
+    driver.run_all()
+    before = {trial.user_attrs["uid"]: (trial.params, trial.value) for trial in driver.optuna_trials()}
+    driver.journal.unlink()
+    driver.restart()
+    assert {trial.user_attrs["uid"]: (trial.params, trial.value) for trial in driver.optuna_trials()} == before
+
+
+def test_driver_that_dies_between_asking_and_writing_leaves_no_running_trial(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for trial_id in "ab":
+        node = driver.start(trial_id)
+        assert node is not None
+        driver.finish(node)
+        driver.frontier.on_trial_complete(trial_id)
+
+    def die(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("orchestrator.trials.TrialFolder.write_recipe", die)
+        for number in range(10):
+            with pytest.raises(KeyboardInterrupt):
+                driver.frontier.suggest(f"x{number}")
+    driver.restart()
+    driver.run_all()
+    states = [trial.state.name for trial in driver.optuna_trials()]
+    assert states.count("COMPLETE") == 5
+    assert "RUNNING" not in states
+    assert "WAITING" not in states
+
+
+def test_failed_and_diverged_trials_are_told_as_failures(driver: Driver) -> None:
+    for number in range(12):
+        node = driver.start(f"t{number}")
+        assert node is not None
+        if node.cell_id == SEARCHED_CELL and node.trial_number == 2:
+            trial_of(driver.store, node).write_error(NonFiniteLossError("the loss became nan"))
+        elif node.cell_id == SEARCHED_CELL and node.trial_number == 3:
+            driver.finish(node, drop=float("nan"))
+        else:
+            driver.finish(node)
+        driver.frontier.on_trial_complete(f"t{number}")
+    assert [trial.state.name for trial in driver.optuna_trials()] == [
+        "COMPLETE",
+        "COMPLETE",
+        "FAIL",
+        "FAIL",
+        "COMPLETE",
+    ]

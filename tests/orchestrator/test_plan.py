@@ -1,0 +1,67 @@
+"""The plan is a pure function of the grid, shares what can be shared, and refuses what cannot be run."""
+
+from orchestrator.plan import Stage, build_plan
+from search_spaces import paper
+from search_spaces.grids import Choices, Grid, build_grid
+from search_spaces.recipes import vary
+
+
+def sites(architecture: str) -> int:
+    return paper.NUM_SITES.get(architecture, 15)
+
+
+def quick(**choices: object) -> Grid:
+    return build_grid("quick", Choices(**choices), sites)  # type: ignore[arg-type]
+
+
+def test_full_plan_is_the_papers_grid_less_the_two_infeasible_cells() -> None:
+    plan = build_plan(build_grid("full", Choices(), sites), sites)
+    assert plan.stage_counts() == {Stage.TEACHER: 1, Stage.DISTILL: 3, Stage.PAIR: 52}
+    assert [refusal.cell for refusal in plan.refused] == [
+        "mobilenetv4_conv_medium/III/A/robust/seed0",
+        "mobilenetv4_conv_medium/III/A/detrimental/seed0",
+    ]
+    assert all("385..770" in refusal.reason and "budget is 385" in refusal.reason for refusal in plan.refused)
+
+
+def test_quick_plan_is_six_cells_and_four_searched_trials() -> None:
+    plan = build_plan(quick(), sites)
+    assert plan.stage_counts() == {Stage.TEACHER: 1, Stage.DISTILL: 1, Stage.PAIR: 10}
+    assert [node.trial_number for node in plan.nodes if node.is_searched] == [1, 2, 3, 4]
+
+
+def test_parents_come_before_their_children() -> None:
+    seen: set[str] = set()
+    for node in build_plan(build_grid("full", Choices(), sites), sites).nodes:
+        assert set(node.parents) <= seen
+        seen.add(node.uid)
+
+
+def test_uids_are_unique_and_the_same_every_time() -> None:
+    uids = [node.uid for node in build_plan(quick(), sites).nodes]
+    assert len(set(uids)) == len(uids)
+    assert uids == [node.uid for node in build_plan(quick(), sites).nodes]
+
+
+def test_uids_of_children_follow_their_parents() -> None:
+    grid = quick()
+    longer = vary(grid, teacher=vary(grid.teacher, epochs=grid.teacher.epochs + 1).model_dump())
+    before = {node.uid for node in build_plan(grid, sites).nodes}
+    assert before.isdisjoint(node.uid for node in build_plan(longer, sites).nodes)
+
+
+def test_another_budget_shares_teacher_and_white_box() -> None:
+    first, second = build_plan(quick(budgets=(82,)), sites), build_plan(quick(budgets=(83,)), sites)
+    shared = {node.uid for node in first.nodes} & {node.uid for node in second.nodes}
+    assert shared == {node.uid for node in first.nodes if node.stage is not Stage.PAIR}
+
+
+def test_equal_cells_of_different_names_are_the_same_trial() -> None:
+    named, typed = build_plan(quick(), sites), build_plan(quick(budgets=(82,)), sites)
+    level_b = [node.uid for node in named.nodes if node.cell and node.cell.budget_level == "B"]
+    assert sorted(level_b) == sorted(node.uid for node in typed.nodes if node.cell)
+
+
+def test_seed_changes_every_uid() -> None:
+    first, second = build_plan(quick(), sites), build_plan(quick(seed=1), sites)
+    assert {node.uid for node in first.nodes}.isdisjoint(node.uid for node in second.nodes)
