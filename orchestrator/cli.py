@@ -50,7 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        sys.exit(dptq_sweep.main(arguments, standalone_mode=True))
+        # The arguments travel along, because a launch notes the command that repeats it.
+        dptq_sweep.main(arguments, obj=tuple(arguments))
     except SweepError as error:
         if "--debug" in arguments:
             traceback.print_exc()

@@ -12,13 +12,13 @@ from ray import tune
 from ray.tune.experiment import Trial as RayTrial
 
 from cluster.resources import max_concurrent_trials, trial_resources
+from orchestrator.deferred import run_trial
 from orchestrator.frontier import Frontier
 from orchestrator.plan import Node, Plan
-from orchestrator.ray_trainables import ROW, run_trial
 from orchestrator.store import Store
 from orchestrator.studies import CellStudy
 from orchestrator.sweeps import Sweep
-from orchestrator.trials import trial_of
+from orchestrator.trials import ROW, trial_of
 
 MAX_RETRIES = 2
 """Times that Tune starts a trial again after an unknown error or the loss of its worker."""

@@ -9,13 +9,10 @@ import ray
 from ray import tune
 
 from orchestrator.store import CHECKPOINT, PREDICTIONS, RESUME, Store
-from orchestrator.trials import TrialFolder, now_ms, parent_stage
+from orchestrator.trials import ROW, TrialFolder, now_ms, parent_stage
 from search_spaces.errors import SweepError
 from trainables.training_loop import EpochReport, finish
 from trainables.trial import ParentCheckpoint, Trial, TrialSpec, checkpoint_bytes, predictions_table
-
-ROW = "row"
-"""Key of a Tune result under which the epoch's row travels to the driver."""
 
 
 def run_trial(config: dict[str, Any]) -> None:

@@ -16,6 +16,8 @@ from search_spaces.errors import NonFiniteLossError, StorageError
 from search_spaces.loss_space import apply_point
 from search_spaces.recipes import PairRecipe
 
+ROW = "row"
+"""Key of a Tune result under which an epoch's row travels from the worker to the driver."""
 VERSIONED = ("torch", "timm", "numpy", "numba", "ray", "optuna")
 
 

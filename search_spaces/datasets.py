@@ -16,11 +16,17 @@ class DatasetInfo:
     image_size: int
     """Default height and width in pixels."""
     title: str
+    is_bundled: bool
+    """Whether an installation brings the images along."""
 
 
 DATASETS: dict[str, DatasetInfo] = {
-    "digits": DatasetInfo(num_classes=10, image_size=32, title="1,797 handwritten digits bundled with scikit-learn"),
-    "oxford-iiit-pet": DatasetInfo(num_classes=37, image_size=224, title="Oxford-IIIT Pets, the paper's dataset"),
+    "digits": DatasetInfo(
+        num_classes=10, image_size=32, title="1,797 handwritten digits of scikit-learn", is_bundled=True
+    ),
+    "oxford-iiit-pet": DatasetInfo(
+        num_classes=37, image_size=224, title="Oxford-IIIT Pets, the paper's dataset", is_bundled=False
+    ),
 }
 
 

@@ -39,7 +39,7 @@ ORDER = {
         {"frontier", "overview", "ray_trainables", "sweeps"},
         {"studies"},
         {"trials"},
-        {"store", "plan", "sites"},
+        {"store", "plan", "deferred"},
     ],
 }
 MODULES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))

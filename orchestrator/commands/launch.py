@@ -1,7 +1,7 @@
 """`dptq-sweep launch`: run a grid, or finish what an earlier launch began."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +14,7 @@ from cluster.resources import max_concurrent_trials
 from cluster.session import session
 from orchestrator.commands.options import default_name, grid_options, make_console, plan_from_options, storage_option
 from orchestrator.commands.plan import print_plan, summary
+from orchestrator.deferred import check_dataset
 from orchestrator.facts import sweep_facts
 from orchestrator.frontier import Frontier
 from orchestrator.launch import Launch
@@ -28,7 +29,6 @@ from orchestrator.sweeps import Sweep
 from orchestrator.tracking import Tracker
 from orchestrator.trials import State, trial_of
 from search_spaces.grids import Choices
-from trainables.data.datasets import check_available
 
 
 @click.command("launch")
@@ -38,7 +38,9 @@ from trainables.data.datasets import check_available
 @click.option("--address", help="Ray cluster to join: auto, or host:port. [default: this machine]")
 @click.option("--tracking-uri", help="MLflow: sqlite:///... or http(s)://... [default: a database in the storage]")
 @click.option("--dry-run", is_flag=True, help="Only show the plan.")
+@click.pass_obj
 def command(
+    arguments: Sequence[str],
     grid: str,
     name: str | None,
     storage: str,
@@ -58,12 +60,12 @@ def command(
         store = Store(storage, create=False)
         print_plan(plan, {node.uid: trial_of(store, node).state() for node in plan.nodes}, console)
         return
-    check_available(plan.grid.dataset, data_dir)
+    check_dataset(plan.grid.dataset, data_dir)
     store = Store(storage)
     sweep = Sweep(store, name or default_name(grid, Choices(**choices)))
     with sweep.driver():
         sweep.save_plan(plan)
-        sweep.save_launch(sys.argv[1:])
+        sweep.save_launch(list(arguments))
         overview = run_sweep(Launch(sweep=sweep, plan=plan, data_dir=data_dir), address, tracking_uri, console)
     finish_sweep(sweep, overview, console)
 

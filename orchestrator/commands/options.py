@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
+from orchestrator.deferred import num_sites
 from orchestrator.plan import Plan, build_plan
-from orchestrator.sites import num_sites
 from search_spaces.grids import Choices, build_grid
 
 Command = TypeVar("Command", bound=Callable[..., Any])

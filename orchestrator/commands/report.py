@@ -3,13 +3,13 @@
 import click
 
 from orchestrator.commands.options import echo_json, existing_name_option, json_option, make_console, storage_option
+from orchestrator.deferred import num_sites
 from orchestrator.facts import sweep_facts
 from orchestrator.reports.console import render_table1
 from orchestrator.reports.pages import write_report
 from orchestrator.reports.pairs import records_of
 from orchestrator.reports.table1 import table1
 from orchestrator.reports.trials import read_trials
-from orchestrator.sites import num_sites
 from orchestrator.store import Store
 from orchestrator.sweeps import Sweep, latest_sweep_name
 

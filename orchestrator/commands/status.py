@@ -5,9 +5,9 @@ from typing import Any
 import click
 
 from orchestrator.commands.options import echo_json, existing_name_option, json_option, make_console, storage_option
+from orchestrator.deferred import num_sites
 from orchestrator.overview import Overview, overview_from_store
 from orchestrator.progress import render_overview
-from orchestrator.sites import num_sites
 from orchestrator.store import Store
 from orchestrator.sweeps import Sweep, latest_sweep_name
 from search_spaces.recipes import TrainingRecipe

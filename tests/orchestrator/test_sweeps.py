@@ -41,7 +41,7 @@ def test_a_name_with_another_plan_is_refused(store: Store) -> None:
 
 def test_unknown_sweep_names_the_nearest(store: Store) -> None:
     Sweep(store, "quick").save_plan(plan_of())
-    with pytest.raises(UnknownNameError, match="unknown sweep 'quik'. Did you mean 'quick'"):
+    with pytest.raises(UnknownNameError, match=r"unknown sweep 'quik'. Did you mean 'quick'"):
         Sweep(store, "quik").load_plan(sites)
 
 

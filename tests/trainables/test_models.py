@@ -6,15 +6,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from orchestrator.sites import KNOWN
+from orchestrator.deferred import KNOWN_NUM_SITES
 from search_spaces.errors import ConfigError, UnavailableError, UnknownNameError
 from trainables.models.backbones import count_sites, create_backbone, load_backbone
 from trainables.models.policy import Policy, profits_of
 
 
-@pytest.mark.parametrize("architecture", sorted(KNOWN))
+@pytest.mark.parametrize("architecture", sorted(KNOWN_NUM_SITES))
 def test_known_numbers_of_sites_are_what_the_tracer_finds(architecture: str) -> None:
-    assert count_sites(architecture) == KNOWN[architecture]
+    assert count_sites(architecture) == KNOWN_NUM_SITES[architecture]
 
 
 def test_unknown_architecture_names_the_nearest() -> None:

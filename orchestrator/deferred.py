@@ -1,0 +1,40 @@
+"""What the driver needs of `trainables`, imported only when it is asked for.
+
+Importing torch and timm takes four seconds. Workers pay them once; `plan`, `status` and a launch of a finished sweep
+never do. This is the one place that imports by name.
+"""
+
+import importlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from search_spaces import paper
+from search_spaces.datasets import DATASETS, DatasetSpec
+
+KNOWN_NUM_SITES = paper.NUM_SITES | {"test_resnet": 15}
+"""Checked against the tracer by a test; other networks are built and traced."""
+
+
+@cache
+def num_sites(architecture: str) -> int:
+    """Returns the number of quantizable sites of a timm architecture.
+
+    Raises:
+        UnknownNameError: timm has no such architecture; names the nearest ones.
+        ConfigError: The network cannot be traced, or has no site.
+    """
+    if architecture in KNOWN_NUM_SITES:
+        return KNOWN_NUM_SITES[architecture]
+    return int(importlib.import_module("trainables.models.backbones").count_sites(architecture))
+
+
+def check_dataset(spec: DatasetSpec, data_dir: Path | None) -> None:
+    """Raises `UnavailableError`, saying what to put where, unless the dataset's files are on this machine."""
+    if not DATASETS[spec.name].is_bundled:
+        importlib.import_module("trainables.data.datasets").check_available(spec, data_dir)
+
+
+def run_trial(config: dict[str, Any]) -> None:
+    """Runs one trial in a Ray worker; see `orchestrator.ray_trainables.run_trial`."""
+    importlib.import_module("orchestrator.ray_trainables").run_trial(config)

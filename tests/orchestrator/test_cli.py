@@ -1,0 +1,126 @@
+"""The command line: what it prints, and one clear line for everything a user can get wrong."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.cli import COMMANDS, main
+from orchestrator.store import Store
+from orchestrator.sweeps import Sweep
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command line in an empty folder; returns exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_it(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_info:
+            main(list(arguments))
+        printed = capsys.readouterr()
+        return int(exit_info.value.code or 0), printed.out, printed.err
+
+    return run_it
+
+
+def test_plan_of_the_full_grid_lists_the_papers_trials(run: Run) -> None:
+    code, out, _ = run("plan", "--grid", "full", "--json")
+    plan: dict[str, Any] = json.loads(out)
+    assert code == 0
+    stages = [node["stage"] for node in plan["nodes"]]
+    assert {stage: stages.count(stage) for stage in stages} == {"teacher": 1, "distill": 3, "pair": 52}
+    assert len(plan["refused"]) == 2
+    assert all("385..770" in refusal["reason"] for refusal in plan["refused"])
+    assert plan["nodes"][0].keys() >= {"uid", "stage", "parents", "state"}
+    assert {node["state"] for node in plan["nodes"]} == {"waiting"}
+
+
+def test_plan_prints_every_uid_whole(run: Run) -> None:
+    _, out, _ = run("plan", "--json")
+    uids = [node["uid"] for node in json.loads(out)["nodes"]]
+    code, table, _ = run("plan")
+    assert code == 0
+    assert all(uid in table for uid in uids)
+    assert "12 trials (1 teacher, 1 distill, 10 pair): 0 cached, 12 to run" in table
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(run: Run, tmp_path: Path) -> None:
+    _, plan, _ = run("plan")
+    code, dry_run, _ = run("launch", "--dry-run")
+    assert (code, dry_run) == (0, plan)
+    assert list(tmp_path.iterdir()) == []
+
+
+BAD_INPUT = {
+    "unknown grid": (["plan", "--grid", "quik"], "unknown grid 'quik'. Did you mean 'quick'"),
+    "unknown dataset": (["launch", "--dataset", "digit"], "unknown dataset 'digit'. Did you mean 'digits'"),
+    "unknown architecture": (["plan", "--architecture", "resnet81"], "Did you mean 'resnet18'"),
+    "unknown option set": (["plan", "--option-set", "IV"], "unknown option set 'IV'. Did you mean"),
+    "infeasible budget": (
+        ["plan", "--budget", "20"],
+        "every allocation sums to 45..150. The nearest feasible budget is 45",
+    ),
+    "storage is a file": (["launch", "--storage", "file"], "cannot write"),
+    "storage of unknown kind": (["launch", "--storage", "ftp://host/x"], "storage 'ftp://host/x' cannot be opened"),
+    "sweep name leaves the storage": (["launch", "--name", "../x"], "sweep name '../x' cannot be a folder"),
+    "sweep with another plan": (["launch", "--name", "taken"], "sweep 'taken' exists with another plan"),
+    "MLflow server missing": (["launch", "--tracking-uri", "http://127.0.0.1:9"], "cannot reach the MLflow server"),
+    "MLflow file store": (["launch", "--tracking-uri", "file:///tmp/mlruns"], "sqlite:///"),
+    "data missing": (["launch", "--grid", "full"], "unpack both in"),
+    "status of an unknown sweep": (["status", "--name", "nothing"], "unknown sweep 'nothing'"),
+    "report without any sweep": (["report", "--storage", "empty"], "start one with `dptq-sweep launch`"),
+}
+
+
+@pytest.mark.parametrize("arguments", [pytest.param(v, id=k) for k, v in BAD_INPUT.items()])
+def test_bad_input_is_one_line_and_exit_code_1(run: Run, tmp_path: Path, arguments: tuple[list[str], str]) -> None:
+    (tmp_path / "file").write_text("")
+    Sweep(Store(str(tmp_path / "dptq-sweeps")), "taken").folder.write_json("plan.json", {"schema": 1, "uids": []})
+    code, out, err = run(*arguments[0])
+    assert code == 1
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 1
+    assert arguments[1] in err
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["plan", "--sed", "1"], ["plan", "--seed", "-1"], ["plan", "--budget", "many"], ["lunch"], ["ui", "--port", "0"]],
+    ids=" ".join,
+)
+def test_wrong_usage_is_exit_code_2(run: Run, arguments: list[str]) -> None:
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert "Traceback" not in err
+
+
+def test_debug_shows_the_traceback(run: Run) -> None:
+    code, _, err = run("--debug", "plan", "--grid", "quik")
+    assert code == 1
+    assert "Traceback" in err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(run: Run, command: str) -> None:
+    code, out, _ = run(command, "--help")
+    assert code == 0
+    assert len(out.splitlines()) > 5
+
+
+def test_plan_and_status_of_known_networks_never_import_torch_or_ray(tmp_path: Path) -> None:
+    code = (
+        "import sys; from orchestrator.cli import main\n"
+        "try: main(['plan'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'ray', 'mlflow', 'optuna'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
