@@ -10,6 +10,7 @@ import traceback
 
 import click
 
+from orchestrator.tracking_uri import quiet_mlflow
 from search_spaces.errors import SweepError
 
 COMMANDS = ("plan", "launch", "status", "report", "ui")
@@ -49,6 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: Instead of the process's own, for tests.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    # Before anything imports MLflow, which would leave a file in the home directory.
+    quiet_mlflow()
     try:
         # The arguments travel along, because a launch notes the command that repeats it.
         dptq_sweep.main(arguments, obj=tuple(arguments))

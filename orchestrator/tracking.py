@@ -19,18 +19,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from queue import Queue
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator import tracking_replay as replay
 from orchestrator.plan import Node, Plan
 from orchestrator.store import Folder, Store
-from orchestrator.tracking_uri import check, locate, quiet_mlflow, redact, ui_command
+from orchestrator.tracking_client import Experiment, KnownRun
+from orchestrator.tracking_uri import check, locate, redact
 from search_spaces.errors import StorageError, TrackingError
-
-if TYPE_CHECKING:
-    from orchestrator.tracking_client import Experiment, KnownRun
-
-__all__ = ["Tracker", "quiet_mlflow", "ui_command"]
 
 _PAUSE_SECONDS = 15.0
 """After a backend did not answer, it is left alone for so long: every question costs up to its timeout."""
@@ -178,10 +174,6 @@ class Tracker:
 
     def _connect(self) -> None:
         check(self._location)
-        quiet_mlflow()
-        # Not at the top: importing MLflow takes 3 s and writes below the home directory unless told not to.
-        from orchestrator.tracking_client import Experiment
-
         self._experiment = Experiment(self._location, self._sweep)
         self._experiment.reopen(self._experiment.parent)
         self._experiment.log(self._experiment.parent, tags=self._tags)
@@ -189,7 +181,7 @@ class Tracker:
         self._retry_at = 0.0
 
     @property
-    def _connected(self) -> "Experiment":
+    def _connected(self) -> Experiment:
         assert self._experiment is not None, "open the tracker first"
         return self._experiment
 
@@ -203,7 +195,7 @@ class Tracker:
         run = self._ensure_run(node, params={})
         self._connected.log(run, points=[point for row in rows for point in replay.epoch_points(row)])
 
-    def _ensure_run(self, node: Node, *, params: Mapping[str, str], start_ms: int | None = None) -> "KnownRun":
+    def _ensure_run(self, node: Node, *, params: Mapping[str, str], start_ms: int | None = None) -> KnownRun:
         """Finds or creates the run of a node, with its params and tags."""
         experiment = self._connected
         run = experiment.runs.get(node.uid)
@@ -237,7 +229,7 @@ class Tracker:
             self._connected.end(run, state.status, end_ms=record.end_ms)
         self._connected.log(run, tags={replay.MARK_TAG: state.mark})
 
-    def _log_files(self, run: "KnownRun", folder: Folder, names: list[str]) -> None:
+    def _log_files(self, run: KnownRun, folder: Folder, names: list[str]) -> None:
         with tempfile.TemporaryDirectory(prefix="dptq-tracking-") as temporary:
             for name in names:
                 path = folder.local_path / name if folder.local_path else Path(temporary, name)

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from orchestrator.store import Store
+from orchestrator.tracking_uri import quiet_mlflow
 from search_spaces.datasets import DatasetSpec
 from trainables.data.datasets import load_dataset
 from trainables.data.images import ImageData, Split
 from trainables.models.backbones import create_backbone
 
-# Set before anything imports mlflow, which would otherwise leave a file in the home directory.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Before anything imports mlflow, which would otherwise leave a file in the home directory.
+quiet_mlflow()
 
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 

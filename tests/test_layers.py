@@ -87,6 +87,14 @@ def rank_of(package: str, module: str) -> int:
     return ranks[0]
 
 
+@pytest.mark.parametrize("path", MODULES, ids=relative_name)
+def test_imports_of_ours_stand_at_the_top(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    inner = {node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)} - set(tree.body)
+    hidden = {node.module for node in inner if (node.module or "").split(".")[0] in MAY_IMPORT}
+    assert not hidden, f"{path.name} hides imports of {hidden} in a function or a condition"
+
+
 @pytest.mark.parametrize("path", [p for p in MODULES if p.name == "__init__.py"], ids=relative_name)
 def test_package_files_hold_a_docstring_and_nothing_else(path: Path) -> None:
     body = ast.parse(path.read_text()).body

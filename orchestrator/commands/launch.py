@@ -41,6 +41,7 @@ from search_spaces.grids import Choices
 @click.pass_obj
 def command(
     arguments: Sequence[str],
+    /,
     grid: str,
     name: str | None,
     storage: str,

@@ -7,7 +7,7 @@ import click
 
 from orchestrator.commands.options import storage_option
 from orchestrator.store import Store
-from orchestrator.tracking import quiet_mlflow, ui_command
+from orchestrator.tracking_uri import ui_command
 
 
 @click.command("ui")
@@ -18,6 +18,5 @@ from orchestrator.tracking import quiet_mlflow, ui_command
 def command(storage: str, tracking_uri: str | None, host: str, port: int) -> None:
     """Open the sweeps of a storage in MLflow's UI; Ctrl-C ends it."""
     arguments = ui_command(tracking_uri, Store(storage, create=False), host, port)
-    quiet_mlflow()
     click.echo(f"MLflow UI at http://{host}:{port}")
     sys.exit(subprocess.run(arguments, check=False).returncode)

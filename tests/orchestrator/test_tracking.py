@@ -15,18 +15,16 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.store import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, RECIPE, RESULT, Store
-from orchestrator.tracking import Tracker, quiet_mlflow, ui_command
+from orchestrator.tracking import Tracker
 from orchestrator.tracking_replay import epoch_points, metric_key
+from orchestrator.tracking_uri import ui_command
 from search_spaces.errors import ConfigError, TrackingError
 from search_spaces.grids import Choices, build_grid
-
-quiet_mlflow()
-
-from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Run  # noqa: E402
 
 SWEEP = "sweep-1"
 START_MS = 1_700_000_000_000
