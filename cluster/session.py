@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,7 @@ import ray
 
 from search_spaces.errors import UnavailableError
 
+CONNECT_SECONDS = 5.0
 # One thread per trial: Ray packs a trial on every core, and two trials with two threads each fight for both.
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -46,6 +48,7 @@ def session(address: str | None = None) -> Iterator[dict[str, float]]:
     """
     for name, value in DRIVER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    _check_address(address)
     try:
         ray.init(
             address=address,
@@ -55,10 +58,25 @@ def session(address: str | None = None) -> Iterator[dict[str, float]]:
             logging_level=logging.ERROR,
         )
     except ConnectionError as error:
-        raise UnavailableError(
-            f"no Ray cluster answers at {address!r}: start one with `ray start --head`, or leave out --address."
-        ) from error
+        raise _no_cluster(address) from error
     try:
         yield ray.cluster_resources()
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str | None) -> None:
+    """Knocks at `host:port` first: Ray itself goes on trying a dead address for many minutes."""
+    host, colon, port = (address or "").rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        return  # None, `auto`, or a scheme that Ray resolves
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address) from error
+
+
+def _no_cluster(address: str | None) -> UnavailableError:
+    return UnavailableError(
+        f"no Ray cluster answers at {address!r}: start one with `ray start --head`, or leave out --address."
+    )

@@ -1,0 +1,71 @@
+"""The front door is true: commands, targets, files and pins named in the documentation exist."""
+
+import re
+import shlex
+from importlib.metadata import requires
+from pathlib import Path
+
+import click
+import pytest
+
+from orchestrator.cli import COMMANDS, dptq_sweep
+from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+COMMAND_LINES = sorted(set(re.findall(rf"dptq-sweep (?:{'|'.join(COMMANDS)})[^`\n#|]*", README)))
+
+
+def test_readme_shows_every_command() -> None:
+    assert {shlex.split(line)[1] for line in COMMAND_LINES} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("line", COMMAND_LINES)
+def test_commands_in_the_readme_parse(line: str) -> None:
+    _, name, *arguments = shlex.split(line)
+    command = dptq_sweep.get_command(click.Context(dptq_sweep), name)
+    assert command is not None
+    command.make_context(name, arguments)
+
+
+def test_make_targets_in_the_readme_exist() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert set(re.findall(r"\bmake ([a-z]+)\b", README)) <= set(targets)
+
+
+def test_relative_links_and_paths_in_the_readme_resolve() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    paths = re.findall(r"`((?:tests|orchestrator|trainables|search_spaces|cluster)/[\w/.]*)`", README)
+    assert links
+    assert paths
+    assert [path for path in (*links, *paths) if not (ROOT / path).exists()] == []
+
+
+def test_recipe_fields_in_the_table_of_decisions_exist() -> None:
+    fields = {*TeacherRecipe.model_fields, *DistillRecipe.model_fields, *PairRecipe.model_fields}
+    table = README.partition("## Decisions and deviations")[2].partition("## Results")[0]
+    named = set(re.findall(r"\(`([a-z_]+)[`:]", table))
+    assert named
+    assert named <= fields
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_says_what_it_does(name: str) -> None:
+    command = dptq_sweep.get_command(click.Context(dptq_sweep), name)
+    assert command is not None
+    assert command.help
+    assert [p.name for p in command.params if isinstance(p, click.Option) and not p.help] == []
+
+
+def test_every_dependency_is_pinned_and_no_pin_names_a_host() -> None:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.+!-]+", line)] == []
+    pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}
+    wanted = {re.match(r"[\w-]+", need)[0].lower().replace("_", "-") for need in requires("dptq-sweep") or []}  # type: ignore[index]
+    assert wanted <= pinned
+
+
+def test_every_dependency_says_why_it_is_there() -> None:
+    block = (ROOT / "pyproject.toml").read_text().partition("dependencies = [")[2].partition("\n]")[0]
+    unexplained = [line for line in block.splitlines() if line.strip().startswith('"') and "#" not in line]
+    assert unexplained == []
