@@ -141,10 +141,11 @@ def _digits_pair(architecture: str, goal: Goal, *, epochs: int) -> PairRecipe:
         epochs=epochs,
         batch_size=64,
         optimizer="sgd",
-        # Measured: at the paper's 0.1 fine-tuning for a few epochs does not come back to the white box.
-        learning_rate=0.02,
+        # Measured over four seeds at 5.5 bits: 0.02 without mixup keeps parity within 1.1 pp, this within 0.6 pp, and
+        # drops 95 pp instead of 87. At the paper's 0.1 so few epochs do not come back to the white box.
+        learning_rate=0.04,
         weight_decay=1e-4,
-        augmentations=("padded_crop",),
+        augmentations=("padded_crop", "mixup"),
     )
 
 
@@ -164,12 +165,12 @@ def _digits_teacher(*, epochs: int) -> TeacherRecipe:
 
 _QUICK = _Template(
     dataset="digits",
-    teacher=_digits_teacher(epochs=6),
+    teacher=_digits_teacher(epochs=8),
     architectures=("test_resnet",),
     option_sets=("I",),
     levels=("A", "B", "C"),
-    distill=lambda architecture: _digits_distill(architecture, epochs=18),
-    pair=lambda architecture, goal: _digits_pair(architecture, goal, epochs=22),
+    distill=lambda architecture: _digits_distill(architecture, epochs=24),
+    pair=lambda architecture, goal: _digits_pair(architecture, goal, epochs=28),
     searched_level="B",
     search_trials=4,
 )

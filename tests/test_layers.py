@@ -30,7 +30,7 @@ ORDER = {
         {"stages", "analyses"},
         {"training_loop", "evaluation"},
         {"checkpoints", "optim", "losses", "models", "data"},
-        {"quant"},
+        {"quant", "layout"},
     ],
     "orchestrator": [
         {"cli"},

@@ -28,9 +28,14 @@ class Classified:
         return self.logits_BK.argmax(dim=-1)
 
     @property
+    def is_right_B(self) -> Tensor:
+        """Whether each image is classified as labelled."""
+        return self.predictions_B == self.labels_B
+
+    @property
     def accuracy(self) -> float:
         """Share of images classified as labelled, in [0, 1]."""
-        return (self.predictions_B == self.labels_B).double().mean().item()
+        return self.is_right_B.double().mean().item()
 
     @property
     def margins_B(self) -> Tensor:

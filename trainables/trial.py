@@ -15,6 +15,7 @@ from search_spaces.recipes import DistillRecipe, PairRecipe, Recipe, TeacherReci
 from trainables.checkpoints import ResumePoint, from_bytes, strip_prefix, to_bytes
 from trainables.data.datasets import load_dataset
 from trainables.data.images import TEST, VALIDATION, ImageData
+from trainables.layout import place
 from trainables.models.backbones import load_backbone
 from trainables.stages import distill, pair, teacher
 from trainables.training_loop import StageResult, StageRun
@@ -97,7 +98,7 @@ class Trial:
                 f"({self.data_sha256[:12]}): restore the files of {self.spec.dataset['name']}, or use a new storage."
             )
         tensors = strip_prefix(teacher.MODEL, from_bytes(parent.content, source=parent.source))
-        return load_backbone(parent.architecture, self.data.num_classes, tensors).to(self.device)
+        return place(load_backbone(parent.architecture, self.data.num_classes, tensors), self.device)
 
 
 def checkpoint_bytes(result: StageResult) -> bytes:

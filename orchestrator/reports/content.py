@@ -67,8 +67,9 @@ DEFINITIONS: dict[str, str] = {
     f"'no drop': parity kept, a drop of at most {_TOLERANCE}. "
     f"'drops, parity lost': a drop of at least {_DROP}, but the gap exceeds {_TOLERANCE}. "
     "'parity lost': the gap exceeds it without such a drop.",
-    "Choice": "Of a searched cell's trials the one with the best validation objective, those that keep "
-    f"parity on validation first. The objective is the drop minus {PARITY_PENALTY:g} times the parity gap "
+    "Choice": "Of a searched cell's trials that keep parity on validation (of all, if none does) the earliest whose "
+    "objective is not significantly below the best: within 1.96 standard errors of the difference. "
+    f"The objective is the drop minus {PARITY_PENALTY:g} times the parity gap "
     f"beyond {_TOLERANCE}. Neither search nor choice looks at the test split.",
 }
 

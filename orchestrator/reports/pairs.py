@@ -4,6 +4,7 @@ Accuracies are fractions. Names without a prefix are on the test split; `validat
 what the studies see, and the only thing a detrimental pair is ever chosen by.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -15,6 +16,9 @@ from search_spaces.cells import Cell
 from search_spaces.objective import detrimental_objective, is_catastrophic, parity_gap, parity_violation
 from search_spaces.paper import AVERAGE_BITS, NUM_SITES
 from search_spaces.recipes import Goal
+
+NORMAL_95 = 1.96
+"""Standard errors on either side of a mean that hold 95 % of a normal distribution."""
 
 _SPLIT = ("accuracy_white_box", "accuracy_fp", "accuracy_q")
 
@@ -64,6 +68,8 @@ class PairRecord:
     validation_accuracy_q: float
     validation_accuracy_delta: float
     validation_parity_gap: float
+    validation_drop_standard_error: float
+    """Of the drop, over the images of the split, each seen at both precisions."""
     objective: float | None
     """On the validation split; None for robust pairs, which no study scores."""
     seconds: float | None
@@ -116,20 +122,24 @@ def verdict(*, accuracy_white_box: float, accuracy_fp: float, accuracy_q: float)
 def choose(records: Sequence[PairRecord]) -> PairRecord | None:
     """Picks the pair that stands for a cell, without a look at the test split.
 
-    Detrimental pairs that keep parity on validation come first, then the best objective, then the earliest
-    trial.
+    Of the trials that keep parity on the validation split (of all, if none does) the earliest one whose objective is
+    not significantly below the best: within 1.96 standard errors of the difference. A validation split is small, and
+    the best of several trials is partly luck; a later point replaces the recipe's own only where it shows.
     Robust cells are not searched: their trial 0 stands for them.
     """
     if not records:
         return None
-    return min(
-        records,
-        key=lambda record: (
-            record.objective is not None and parity_violation(record.validation_parity_gap) > 0,
-            -(record.objective or 0.0),
-            record.trial_number,
-        ),
-    )
+    keep_parity = [record for record in records if parity_violation(record.validation_parity_gap) <= 0]
+    candidates = sorted(keep_parity or records, key=lambda record: record.trial_number)
+    best = max(candidates, key=lambda record: record.objective or 0.0)
+    return next(record for record in candidates if not _is_significantly_below(record, best))
+
+
+def _is_significantly_below(record: PairRecord, best: PairRecord) -> bool:
+    if record.objective is None or best.objective is None:
+        return False
+    noise = math.hypot(record.validation_drop_standard_error, best.validation_drop_standard_error)
+    return best.objective - record.objective > NORMAL_95 * noise
 
 
 def average_bits(cell: Cell) -> float | None:
@@ -167,6 +177,7 @@ def _record(trial: Trial, cell: Cell) -> PairRecord:
         validation_accuracy_q=validation["accuracy_q"],
         validation_accuracy_delta=validation["accuracy_q"] - validation["accuracy_fp"],
         validation_parity_gap=_gap(validation),
+        validation_drop_standard_error=trial.metrics["validation/drop_standard_error"],
         objective=detrimental_objective(**validation) if cell.goal is Goal.DETRIMENTAL else None,
         seconds=trial.seconds,
     )

@@ -19,7 +19,9 @@ from search_spaces.recipes import PairRecipe
 
 SPLITS = ("validation", "test")
 PAIR_METRICS = tuple(
-    f"{split}/{name}" for split in SPLITS for name in ("accuracy_white_box", "accuracy_fp", "accuracy_q")
+    f"{split}/{name}"
+    for split in SPLITS
+    for name in ("accuracy_white_box", "accuracy_fp", "accuracy_q", "drop_standard_error")
 )
 """What a result must hold to count; the differences follow from these."""
 CURVE_COLUMNS = ("epoch", "validation/accuracy_fp", "validation/accuracy_q")

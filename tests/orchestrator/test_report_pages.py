@@ -68,8 +68,8 @@ def fill(plan: Plan, store: Store, *, levels: str) -> Store:
             folder.write_bytes("error.txt", b"NonFiniteError: <b>loss</b> | nan & more\n")
             continue
         drop = 0.0 if node.cell.goal is Goal.ROBUST else DROPS[node.cell.budget_level] + node.trial_number / 100
-        names = ("accuracy_white_box", "accuracy_fp", "accuracy_q")
-        values = dict(zip(names, (0.96875, 0.9625, 0.9625 - drop), strict=True))
+        names = ("accuracy_white_box", "accuracy_fp", "accuracy_q", "drop_standard_error")
+        values = dict(zip(names, (0.96875, 0.9625, 0.9625 - drop, 0.0), strict=True))
         metrics = {f"{split}/{name}": value for split in ("test", "validation") for name, value in values.items()}
         folder.write_json("result.json", {"metrics": metrics, "seconds": 1.0})
         curve = {"epoch": [1, 2], "validation/accuracy_fp": [0.5, 0.96], "validation/accuracy_q": [0.5, 0.4]}

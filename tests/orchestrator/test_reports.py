@@ -52,13 +52,20 @@ def write_recipe(store: Store, node: Node, **point: float) -> None:
 
 
 def write_pair(
-    store: Store, node: Node, test: Accuracies, validation: Accuracies | None = None, **point: float
+    store: Store,
+    node: Node,
+    test: Accuracies,
+    validation: Accuracies | None = None,
+    *,
+    noise: float = 0.0,
+    **point: float,
 ) -> None:
     write_recipe(store, node, **point)
     metrics: dict[str, float] = {}
     for split, accuracies in (("test", test), ("validation", validation or test)):
         names = ("accuracy_white_box", "accuracy_fp", "accuracy_q")
         metrics |= {f"{split}/{name}": value for name, value in zip(names, accuracies, strict=True)}
+        metrics[f"{split}/drop_standard_error"] = noise
     result = {"schema": 1, "uid": node.uid, "stage": "pair", "metrics": metrics, "seconds": 45.5}
     store.trial(node.stage, node.uid).write_json("result.json", result)
 
@@ -164,6 +171,20 @@ def test_choice_falls_back_to_the_objective_and_then_to_the_earliest_trial(plan:
     assert chosen is not None
     assert chosen.trial_number == 2
     assert choose([]) is None
+
+
+@pytest.mark.parametrize(("noise", "expected"), [(0.0, 2), (0.01, 2), (0.02, 1), (0.2, 0)])
+def test_choice_keeps_an_earlier_trial_unless_a_later_one_is_significantly_better(
+    plan: Plan, store: Store, noise: float, expected: int
+) -> None:
+    # Drops 0.80, 0.90, 0.94: the best leads by 0.14 and 0.04, to be compared with 1.96 * sqrt(2) * noise.
+    for trial, q in ((0, 0.19), (1, 0.09), (2, 0.05)):
+        write_pair(store, pair(plan, "B", "detrimental", trial), (0.99, 0.99, q), noise=noise)
+
+    chosen = choose(pair_records(plan, store))
+
+    assert chosen is not None
+    assert chosen.trial_number == expected
 
 
 def test_empty_sweep_has_all_rows_blank_and_waiting(plan: Plan, store: Store) -> None:

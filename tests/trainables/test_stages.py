@@ -1,5 +1,6 @@
 """The stages: exact resume, what trains and what stays, and who feels which loss."""
 
+import statistics
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,7 @@ from trainables.data.images import ImageData
 from trainables.stages import distill, pair, teacher
 from trainables.training_loop import EpochReport, StageResult, StageRun, finish
 
+COLUMNS = ("prediction_fp", "prediction_q", "label")
 CPU = torch.device("cpu")
 TEACHER = TeacherRecipe(
     architecture="test_resnet",
@@ -126,6 +128,9 @@ def test_pair_reports_what_its_predictions_say(starts: dict[str, Start]) -> None
         assert result.metrics[f"{name}/accuracy_q"] == right["prediction_q"]
         assert result.metrics[f"{name}/accuracy_delta"] == right["prediction_q"] - right["prediction_fp"]
         assert result.metrics[f"{name}/parity_gap"] == right["prediction_white_box"] - right["prediction_fp"]
+        lost = [int(fp == y) - int(q == y) for fp, q, y in zip(*(rows[k][here].tolist() for k in COLUMNS), strict=True)]
+        expected = statistics.stdev(lost) / len(lost) ** 0.5
+        assert result.metrics[f"{name}/drop_standard_error"] == pytest.approx(expected)
 
 
 def test_every_image_gets_exactly_the_budget(starts: dict[str, Start]) -> None:

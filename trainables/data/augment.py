@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from search_spaces.recipes import Augmentation
+from trainables.layout import memory_format
 
 # B = images, C H W = stored image, S = size that networks see.
 
@@ -102,4 +103,5 @@ def _apply(transforms: Sequence[ImageTransform], image_CHW: Tensor) -> Tensor:
 def _normalize(images_BCHW: Tensor) -> Tensor:
     mean_C11 = torch.tensor(MEAN, device=images_BCHW.device)[:, None, None] * 255
     std_C11 = torch.tensor(STD, device=images_BCHW.device)[:, None, None] * 255
-    return (images_BCHW.float() - mean_C11) / std_C11
+    images_BCHW = images_BCHW.float().contiguous(memory_format=memory_format(images_BCHW.device))
+    return (images_BCHW - mean_C11) / std_C11

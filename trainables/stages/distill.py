@@ -13,6 +13,7 @@ from trainables.checkpoints import ResumePoint, with_prefix
 from trainables.data.augment import training_batch
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData
 from trainables.evaluation import classifier_outcome
+from trainables.layout import place
 from trainables.losses import kd_loss
 from trainables.models.backbones import create_backbone
 from trainables.stages.teacher import MODEL
@@ -45,7 +46,7 @@ def train(
         Accuracies on both held-out splits, the checkpoint `model.*`, and predictions.
     """
     torch.manual_seed(seed)
-    model = create_backbone(recipe.architecture, data.num_classes).to(device)
+    model = place(create_backbone(recipe.architecture, data.num_classes), device)
     split = data.splits[TRAIN]
 
     def step(positions_B: Tensor) -> dict[str, Tensor]:

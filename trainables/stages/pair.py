@@ -19,6 +19,7 @@ from trainables.checkpoints import ResumePoint, with_prefix
 from trainables.data.augment import training_batch
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData
 from trainables.evaluation import Classified, classify, concatenate
+from trainables.layout import place
 from trainables.losses import hinge_detrimental, hinge_robust, kd_loss
 from trainables.models.policy import Policy, profits_of
 from trainables.quant.mckp import bit_widths_of, select, straight_through
@@ -106,15 +107,17 @@ def train(
         A report per epoch with accuracy_fp, accuracy_q and parity_gap on the validation split.
 
     Returns:
-        For both held-out splits accuracy_white_box, accuracy_fp, accuracy_q, accuracy_delta and parity_gap; the
-        checkpoint `student.*` and `policy.*`; per image the predictions, margins and chosen bit-widths.
+        For both held-out splits accuracy_white_box, accuracy_fp, accuracy_q, accuracy_delta, parity_gap and
+        drop_standard_error; the checkpoint `student.*` and `policy.*`; per image the predictions, margins and chosen
+        bit-widths.
 
     Raises:
         InfeasibleBudgetError: No allocation over the student's sites meets the budget.
         NonFiniteLossError: The training diverged.
     """
     torch.manual_seed(seed)
-    pair = Pair(white_box, recipe).to(device)
+    pair = Pair(white_box, recipe)
+    place(pair, device)
     split = data.splits[TRAIN]
     white_box_seen = {name: classify(white_box, data.splits[name], data.image_size) for name in (VALIDATION, TEST)}
 
@@ -186,7 +189,14 @@ def _accuracies(split: str, white_box: Classified, full: Classified, quantized: 
         f"{split}/accuracy_q": quantized.accuracy,
         f"{split}/accuracy_delta": quantized.accuracy - full.accuracy,
         f"{split}/parity_gap": gap,
+        f"{split}/drop_standard_error": _drop_standard_error(full, quantized),
     }
+
+
+def _drop_standard_error(full: Classified, quantized: Classified) -> float:
+    """Returns the standard error of the drop; paired, since both precisions see the same images."""
+    lost_B = full.is_right_B.double() - quantized.is_right_B.double()
+    return (lost_B.std() / len(lost_B) ** 0.5).item()
 
 
 def _result(pair: Pair, data: ImageData, white_box_seen: dict[str, Classified]) -> StageResult:
