@@ -170,7 +170,7 @@ _QUICK = _Template(
     option_sets=("I",),
     levels=("A", "B", "C"),
     distill=lambda architecture: _digits_distill(architecture, epochs=24),
-    pair=lambda architecture, goal: _digits_pair(architecture, goal, epochs=28),
+    pair=lambda architecture, goal: _digits_pair(architecture, goal, epochs=32),
     searched_level="B",
     search_trials=4,
 )

@@ -1,5 +1,6 @@
 """The front door is true: commands, targets, files and pins named in the documentation exist."""
 
+import doctest
 import re
 import shlex
 from importlib.metadata import requires
@@ -26,6 +27,12 @@ def test_commands_in_the_readme_parse(line: str) -> None:
     command = dptq_sweep.get_command(click.Context(dptq_sweep), name)
     assert command is not None
     command.make_context(name, arguments)
+
+
+def test_python_in_the_readme_runs_as_shown() -> None:
+    result = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
+    assert result.attempted > 5
+    assert result.failed == 0
 
 
 def test_make_targets_in_the_readme_exist() -> None:

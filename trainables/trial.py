@@ -18,6 +18,7 @@ from trainables.data.images import TEST, VALIDATION, ImageData
 from trainables.layout import place
 from trainables.models.backbones import load_backbone
 from trainables.stages import distill, pair, teacher
+from trainables.stages.classifier import MODEL
 from trainables.training_loop import StageResult, StageRun
 
 RECIPES: dict[str, type[Recipe]] = {"teacher": TeacherRecipe, "distill": DistillRecipe, "pair": PairRecipe}
@@ -97,7 +98,7 @@ class Trial:
                 f"{parent.source} was trained on other data ({parent.data_sha256[:12]}) than this machine has "
                 f"({self.data_sha256[:12]}): restore the files of {self.spec.dataset['name']}, or use a new storage."
             )
-        tensors = strip_prefix(teacher.MODEL, from_bytes(parent.content, source=parent.source))
+        tensors = strip_prefix(MODEL, from_bytes(parent.content, source=parent.source))
         return place(load_backbone(parent.architecture, self.data.num_classes, tensors), self.device)
 
 

@@ -9,6 +9,8 @@ from rich.console import Console
 
 from orchestrator.deferred import num_sites
 from orchestrator.plan import Plan, build_plan
+from orchestrator.store import Store
+from orchestrator.sweeps import Sweep, latest_sweep_name
 from search_spaces.grids import Choices, build_grid
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -86,6 +88,17 @@ def default_name(grid: str, choices: Choices) -> str:
     parts += [f"{budget}b" for budget in choices.budgets or ()]
     parts += [f"seed{choices.seed}"] if choices.seed else []
     return "-".join(part for part in parts if part)
+
+
+def open_sweep(storage: str, name: str | None) -> tuple[Sweep, Plan]:
+    """Opens a sweep that was launched before, the latest one unless named, with its plan.
+
+    Raises:
+        ConfigError: There is no such sweep.
+    """
+    store = Store(storage, create=False)
+    sweep = Sweep(store, name or latest_sweep_name(store))
+    return sweep, sweep.load_plan(num_sites)
 
 
 def make_console() -> Console:

@@ -2,16 +2,20 @@
 
 import click
 
-from orchestrator.commands.options import echo_json, existing_name_option, json_option, make_console, storage_option
-from orchestrator.deferred import num_sites
+from orchestrator.commands.options import (
+    echo_json,
+    existing_name_option,
+    json_option,
+    make_console,
+    open_sweep,
+    storage_option,
+)
 from orchestrator.facts import sweep_facts
 from orchestrator.reports.console import render_table1
 from orchestrator.reports.pages import write_report
 from orchestrator.reports.pairs import records_of
 from orchestrator.reports.table1 import table1
 from orchestrator.reports.trials import read_trials
-from orchestrator.store import Store
-from orchestrator.sweeps import Sweep, latest_sweep_name
 
 
 @click.command("report")
@@ -20,14 +24,12 @@ from orchestrator.sweeps import Sweep, latest_sweep_name
 @json_option
 def command(name: str | None, storage: str, as_json: bool) -> None:
     """Print Table 1 of a sweep and write its report (HTML, Markdown, CSV, Parquet, figures)."""
-    store = Store(storage, create=False)
-    sweep = Sweep(store, name or latest_sweep_name(store))
-    plan = sweep.load_plan(num_sites)
-    trials = read_trials(plan, store)
+    sweep, plan = open_sweep(storage, name)
+    trials = read_trials(plan, sweep.store)
     if as_json:
         echo_json({"pairs": [record.as_json() for record in records_of(trials)]})
         return
     console = make_console()
     console.print(render_table1(table1(plan, trials)))
-    for path in write_report(plan, store, sweep.name, facts=sweep_facts(plan)):
+    for path in write_report(plan, sweep.store, sweep.name, facts=sweep_facts(plan)):
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)

@@ -4,12 +4,17 @@ from typing import Any
 
 import click
 
-from orchestrator.commands.options import echo_json, existing_name_option, json_option, make_console, storage_option
-from orchestrator.deferred import num_sites
+from orchestrator.commands.options import (
+    echo_json,
+    existing_name_option,
+    json_option,
+    make_console,
+    open_sweep,
+    storage_option,
+)
 from orchestrator.overview import Overview, overview_from_store
 from orchestrator.progress import render_overview
-from orchestrator.store import Store
-from orchestrator.sweeps import Sweep, latest_sweep_name
+from orchestrator.sweeps import Sweep
 from search_spaces.recipes import TrainingRecipe
 
 
@@ -19,17 +24,15 @@ from search_spaces.recipes import TrainingRecipe
 @json_option
 def command(name: str | None, storage: str, as_json: bool) -> None:
     """Show how far a sweep is: counts per stage, running trials, the best pair, failures."""
-    store = Store(storage, create=False)
-    sweep = Sweep(store, name or latest_sweep_name(store))
-    plan = sweep.load_plan(num_sites)
+    sweep, plan = open_sweep(storage, name)
     has_driver = sweep.has_driver()
-    overview = overview_from_store(plan, store, has_driver=has_driver)
+    overview = overview_from_store(plan, sweep.store, has_driver=has_driver)
     if as_json:
         echo_json(status_as_json(sweep, overview, has_driver=has_driver))
         return
     console = make_console()
     activity = "a launch is at work" if has_driver else "no launch is at work"
-    console.print(f"sweep {sweep.name} in {store.uri}: {activity}", highlight=False, soft_wrap=True)
+    console.print(f"sweep {sweep.name} in {sweep.store.uri}: {activity}", highlight=False, soft_wrap=True)
     console.print(render_overview(overview, max(1, len(overview.epochs))))
     nodes = plan.by_uid()
     for uid, headline in overview.headlines.items():

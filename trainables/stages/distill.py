@@ -9,15 +9,13 @@ import torch
 from torch import Tensor
 
 from search_spaces.recipes import DistillRecipe
-from trainables.checkpoints import ResumePoint, with_prefix
-from trainables.data.augment import training_batch
-from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData
-from trainables.evaluation import classifier_outcome
+from trainables.checkpoints import ResumePoint
+from trainables.data.images import ImageData
 from trainables.layout import place
 from trainables.losses import kd_loss
 from trainables.models.backbones import create_backbone
-from trainables.stages.teacher import MODEL
-from trainables.training_loop import LOSS, StageResult, StageRun, run_epochs
+from trainables.stages.classifier import train_classifier
+from trainables.training_loop import StageRun
 
 
 def train(
@@ -39,35 +37,15 @@ def train(
         device: Where to train.
         resume: Where to go on.
 
-    Yields:
-        A report per epoch with `validation/accuracy`.
-
     Returns:
-        Accuracies on both held-out splits, the checkpoint `model.*`, and predictions.
+        The run of `train_classifier`.
     """
     torch.manual_seed(seed)
     model = place(create_backbone(recipe.architecture, data.num_classes), device)
-    split = data.splits[TRAIN]
 
-    def step(positions_B: Tensor) -> dict[str, Tensor]:
-        model.train()
-        images_BCHW = training_batch(split.images_BCHW[positions_B.to(device)], data.image_size, recipe.augmentations)
+    def loss_of(images_BCHW: Tensor, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
         with torch.no_grad():
             black_box_logits_BK = black_box(images_BCHW)
-        loss = kd_loss(model(images_BCHW), black_box_logits_BK, temperature=recipe.temperature, scaled=recipe.kd_scaled)
-        return {LOSS: loss}
+        return kd_loss(logits_BK, black_box_logits_BK, temperature=recipe.temperature, scaled=recipe.kd_scaled)
 
-    def evaluate(*names: str) -> tuple[dict[str, float], dict[str, Tensor]]:
-        return classifier_outcome(model.eval(), data, names)
-
-    yield from run_epochs(
-        recipe,
-        model,
-        step,
-        num_images=len(split),
-        evaluate=lambda: evaluate(VALIDATION)[0],
-        seed=seed,
-        resume=resume,
-    )
-    metrics, predictions = evaluate(VALIDATION, TEST)
-    return StageResult(metrics=metrics, checkpoint=with_prefix(MODEL, model.state_dict()), predictions=predictions)
+    return train_classifier(recipe, model, data, loss_of, seed=seed, device=device, resume=resume)
