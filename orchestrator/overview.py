@@ -6,6 +6,7 @@ The launch feeds it with events, `status` fills it from the store; both show the
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 from orchestrator.plan import Node, Plan, Stage
@@ -93,8 +94,9 @@ class Overview:
         return left / max(1, num_parallel)
 
     def _unit_seconds(self) -> dict[Stage, float] | None:
-        """Seconds per epoch of every stage: the mean of the latest ones, or a guess from the stages seen."""
-        seen = {stage: sum(rows[-20:]) / len(rows[-20:]) for stage, rows in self.epoch_seconds.items() if rows}
+        """Seconds per epoch of every stage: the median of the latest ones, or a guess from the stages seen."""
+        # The median, because a worker's first epoch compiles kernels and takes several times as long.
+        seen = {stage: median(rows[-20:]) for stage, rows in self.epoch_seconds.items() if rows}
         if not seen:
             return None
         base = sum(seconds / RELATIVE_COST[stage] for stage, seconds in seen.items()) / len(seen)

@@ -139,7 +139,8 @@ def _dumbbells(panel: Axes, rows: Sequence[Row], *, label_pp: float) -> None:
         panel.axvline(100 * white_box, color=INK, linestyle=_DASHES, linewidth=1.1, zorder=1)
     panel.set_yticks(range(len(rows)), [_budget_label(row) for row in rows])
     panel.set_ylim(len(rows) - 0.45, -0.55)
-    panel.set_xlim(0, 104)
+    # Room for the marker of a pair that gets nothing right.
+    panel.set_xlim(-3, 104)
     panel.set_xticks(range(0, 101, 20))
     panel.grid(visible=False, axis="y")
 
