@@ -147,6 +147,12 @@ class Store:
         """
         if "://" not in uri:
             uri = str(Path(uri).expanduser().absolute())
+        elif "@" in uri.split("://", 1)[1].split("/", 1)[0]:
+            # Not repeated in the error: the URI goes on to plans, logs and reports.
+            raise StorageError(
+                "the storage URI holds credentials, which would end up in logs and reports: leave them out and set "
+                "them in the environment (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS)."
+            )
         self.uri = uri
         try:
             filesystem, root = pafs.FileSystem.from_uri(uri)

@@ -36,6 +36,8 @@ class Choices:
     option_sets: Sequence[str] | None = None
     budgets: Sequence[int] | None = None
     """Totals in bits, in place of the levels A, B and C."""
+    teacher_weights: str | None = None
+    """Where the teacher starts: `imagenet`, `scratch` or a .safetensors file."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +76,9 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
     return Grid(
         name=name,
         dataset=dataset_spec(choices.dataset or template.dataset),
-        teacher=template.teacher,
+        teacher=vary(template.teacher, weights=choices.teacher_weights)
+        if choices.teacher_weights is not None
+        else template.teacher,
         white_boxes=tuple(template.distill(architecture) for architecture in architectures),
         cells=tuple(
             cell

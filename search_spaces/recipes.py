@@ -61,7 +61,7 @@ class TeacherRecipe(TrainingRecipe):
 
     architecture: str
     """Any timm model name."""
-    weights: str = "imagenet"
+    weights: str = Field(default="imagenet", min_length=1)
     """`imagenet` (timm's pretrained weights), `scratch`, or the path of a .safetensors file."""
     label_smoothing: Fraction = 0.1
     """Coefficient of the smoothed cross entropy; paper: 0.1."""

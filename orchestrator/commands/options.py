@@ -43,6 +43,9 @@ def grid_options(command: Command) -> Command:
             ),
             click.option("--dataset", help="Train on another dataset than the grid's."),
             click.option(
+                "--teacher-weights", help="Where the teacher starts: imagenet, scratch or a .safetensors file."
+            ),
+            click.option(
                 "--architecture", "architectures", multiple=True, help="White box, any timm name; repeatable."
             ),
             click.option(
@@ -86,6 +89,7 @@ def default_name(grid: str, choices: Choices) -> str:
     """
     parts = [grid, choices.dataset, *(choices.architectures or ()), *(choices.option_sets or ())]
     parts += [f"{budget}b" for budget in choices.budgets or ()]
+    parts += ["own-weights"] if choices.teacher_weights else []
     parts += [f"seed{choices.seed}"] if choices.seed else []
     return "-".join(part for part in parts if part)
 

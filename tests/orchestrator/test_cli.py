@@ -67,8 +67,10 @@ BAD_INPUT = {
         ["plan", "--budget", "20"],
         "every allocation sums to 45..150. The nearest feasible budget is 45",
     ),
+    "unknown teacher weights": (["plan", "--teacher-weights", ""], "TeacherRecipe weights=''"),
     "storage is a file": (["launch", "--storage", "file"], "cannot write"),
     "storage of unknown kind": (["launch", "--storage", "ftp://host/x"], "storage 'ftp://host/x' cannot be opened"),
+    "credentials in the storage": (["plan", "--storage", "s3://me:secret@bucket/x"], "holds credentials"),
     "sweep name leaves the storage": (["launch", "--name", "../x"], "sweep name '../x' cannot be a folder"),
     "sweep with another plan": (["launch", "--name", "taken"], "sweep 'taken' exists with another plan"),
     "MLflow server missing": (["launch", "--tracking-uri", "http://127.0.0.1:9"], "cannot reach the MLflow server"),
@@ -89,6 +91,7 @@ def test_bad_input_is_one_line_and_exit_code_1(run: Run, tmp_path: Path, argumen
     assert err.count("\n") == 1
     assert arguments[1] in err
     assert "Traceback" not in out + err
+    assert "secret" not in out + err
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def _pretrained(architecture: str, num_classes: int) -> nn.Module:
     except Exception as error:  # the hub's client raises many kinds, none of its own
         raise UnavailableError(
             f"timm's pretrained weights of {architecture} could not be downloaded ({type(error).__name__}). Connect "
-            "this machine once, or give the path of a .safetensors file, or weights=scratch."
+            "this machine once, or pass a .safetensors file or scratch as --teacher-weights."
         ) from error
 
 
