@@ -1,5 +1,6 @@
 """`dptq-sweep launch`: run a grid, or finish what an earlier launch began."""
 
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -112,15 +113,15 @@ def finish_sweep(sweep: Sweep, overview: Overview, console: Console) -> None:
     nodes = overview.plan.by_uid()
     for uid, headline in overview.headlines.items():
         console.print(f"{overview.states[uid]} {nodes[uid].name}: {headline}", highlight=False, soft_wrap=True)
-    flags = f"--name {sweep.name} --storage {sweep.store.uri}"
-    console.print(f"next: dptq-sweep report {flags}", highlight=False, soft_wrap=True)
-    console.print(f"      dptq-sweep ui --storage {sweep.store.uri}", highlight=False, soft_wrap=True)
+    storage = ["--storage", sweep.store.uri]
+    report, ui = ["dptq-sweep", "report", "--name", sweep.name, *storage], ["dptq-sweep", "ui", *storage]
+    console.print(f"next: {shlex.join(report)}\n      {shlex.join(ui)}", highlight=False, soft_wrap=True)
     num_left = len(overview.plan.nodes) - overview.num_done()
     if num_left:
         num_diverged = sum(state is State.DIVERGED for state in overview.states.values())
-        console.print(
-            f"{num_left} trials are not done ({num_diverged} diverged). Finish with: {sweep.launch_command()}"
-        )
+        diverged = f" ({num_diverged} diverged and will not run again)" if num_diverged else ""
+        text = f"{num_left} of {len(overview.plan.nodes)} trials are not done{diverged}; finish with: "
+        console.print(text + sweep.launch_command(), highlight=False, soft_wrap=True)
         sys.exit(1)
 
 

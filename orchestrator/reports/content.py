@@ -67,8 +67,9 @@ DEFINITIONS: dict[str, str] = {
     f"'no drop': parity kept, a drop of at most {_TOLERANCE}. "
     f"'drops, parity lost': a drop of at least {_DROP}, but the gap exceeds {_TOLERANCE}. "
     "'parity lost': the gap exceeds it without such a drop.",
-    "Choice": "Of a searched cell's trials that keep parity on validation (of all, if none does) the earliest whose "
-    "objective is not significantly below the best: within 1.96 standard errors of the difference. "
+    "Choice": "Of a searched cell's trials that keep parity on validation (of all, if none does), and whose objective "
+    "is not significantly below the best (within 1.96 standard errors of the difference), the one with the smallest "
+    "parity gap there. "
     f"The objective is the drop minus {PARITY_PENALTY:g} times the parity gap "
     f"beyond {_TOLERANCE}. Neither search nor choice looks at the test split.",
 }

@@ -122,17 +122,18 @@ def verdict(*, accuracy_white_box: float, accuracy_fp: float, accuracy_q: float)
 def choose(records: Sequence[PairRecord]) -> PairRecord | None:
     """Picks the pair that stands for a cell, without a look at the test split.
 
-    Of the trials that keep parity on the validation split (of all, if none does) the earliest one whose objective is
-    not significantly below the best: within 1.96 standard errors of the difference. A validation split is small, and
-    the best of several trials is partly luck; a later point replaces the recipe's own only where it shows.
-    Robust cells are not searched: their trial 0 stands for them.
+    Of the trials that keep parity on the validation split (of all, if none does) those count whose objective is not
+    significantly below the best, within 1.96 standard errors of the difference: a validation split is small, and the
+    best of several drops is partly luck. Among them the smallest parity gap decides, since nobody can tell their drops
+    apart; then the earliest trial. Robust cells are not searched: their trial 0 stands for them.
     """
     if not records:
         return None
     keep_parity = [record for record in records if parity_violation(record.validation_parity_gap) <= 0]
-    candidates = sorted(keep_parity or records, key=lambda record: record.trial_number)
+    candidates = keep_parity or list(records)
     best = max(candidates, key=lambda record: record.objective or 0.0)
-    return next(record for record in candidates if not _is_significantly_below(record, best))
+    tied = [record for record in candidates if not _is_significantly_below(record, best)]
+    return min(tied, key=lambda record: (record.validation_parity_gap, record.trial_number))
 
 
 def _is_significantly_below(record: PairRecord, best: PairRecord) -> bool:

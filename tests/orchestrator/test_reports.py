@@ -174,7 +174,7 @@ def test_choice_falls_back_to_the_objective_and_then_to_the_earliest_trial(plan:
 
 
 @pytest.mark.parametrize(("noise", "expected"), [(0.0, 2), (0.01, 2), (0.02, 1), (0.2, 0)])
-def test_choice_keeps_an_earlier_trial_unless_a_later_one_is_significantly_better(
+def test_choice_at_equal_parity_is_the_earliest_trial_not_significantly_below_the_best(
     plan: Plan, store: Store, noise: float, expected: int
 ) -> None:
     # Drops 0.80, 0.90, 0.94: the best leads by 0.14 and 0.04, to be compared with 1.96 * sqrt(2) * noise.
@@ -185,6 +185,19 @@ def test_choice_keeps_an_earlier_trial_unless_a_later_one_is_significantly_bette
 
     assert chosen is not None
     assert chosen.trial_number == expected
+
+
+def test_choice_between_drops_that_nobody_can_tell_apart_takes_the_smallest_parity_gap(
+    plan: Plan, store: Store
+) -> None:
+    for trial, fp, q in ((0, 0.985, 0.08), (1, 0.99, 0.10), (2, 0.99, 0.09), (3, 0.995, 0.60)):
+        write_pair(store, pair(plan, "B", "detrimental", trial), (0.99, fp, q), noise=0.02)
+
+    chosen = choose(pair_records(plan, store))
+
+    assert chosen is not None
+    # Trial 3 has the smallest gap of all, but its drop of 0.395 is far below the best one.
+    assert chosen.trial_number == 1
 
 
 def test_empty_sweep_has_all_rows_blank_and_waiting(plan: Plan, store: Store) -> None:
