@@ -64,7 +64,8 @@ class Launch:
         """
         # Tune asks a searcher for one trial at a time unless told how many may wait for a place.
         os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(max_concurrent_trials(cluster_resources)))
-        logging.getLogger("ray.tune").setLevel(logging.ERROR)
+        # A failed trial is one line of ours, and its traceback lies in its error.txt.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(run_trial, lambda config: trial_resources(config["stage"], cluster_resources)),

@@ -51,7 +51,7 @@ def summary_line(overview: Overview, num_parallel: int) -> str:
     if best := overview.best:
         parity = "" if best.is_feasible else ", parity lost"
         parts.append(
-            f"best pair drops {100 * best.drop:.1f} pp at a parity gap of {100 * best.parity_gap:+.1f} pp{parity} "
+            f"best pair drops {round(100 * best.drop, 1) + 0.0:.1f} pp at a parity gap of {100 * best.parity_gap:+.1f} pp{parity} "
             f"({best.name.removeprefix('pair/')}, validation)"
         )
     eta = overview.eta_seconds(num_parallel)
