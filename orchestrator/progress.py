@@ -50,8 +50,9 @@ def summary_line(overview: Overview, num_parallel: int) -> str:
     parts = [f"{overview.num_done()}/{len(overview.plan.nodes)} trials done"]
     if best := overview.best:
         parity = "" if best.is_feasible else ", parity lost"
+        drop_pp = round(100 * best.drop, 1) + 0.0  # the sum turns -0.0 into 0.0
         parts.append(
-            f"best pair drops {round(100 * best.drop, 1) + 0.0:.1f} pp at a parity gap of {100 * best.parity_gap:+.1f} pp{parity} "
+            f"best pair drops {drop_pp} pp at a parity gap of {100 * best.parity_gap:+.1f} pp{parity} "
             f"({best.name.removeprefix('pair/')}, validation)"
         )
     eta = overview.eta_seconds(num_parallel)

@@ -102,9 +102,9 @@ class PairRecipe(TrainingRecipe):
     batch_norm: Literal["frozen", "fp_pass", "both"] = "frozen"
     """Which passes update the running statistics; the paper does not say. Affine parameters always train."""
     profits: Literal["softmax", "logits"] = "softmax"
-    """What the knapsack maximizes; section 3.4 allows either."""
+    """What the knapsack maximizes; section 3.4 allows either. With logits short recipes did not drop."""
     range_gradient: bool = True
-    """Let the gradient reach the extremes that set the scale. It decides the experiment."""
+    """Let the gradient reach the extremes that set the scale; with short recipes it makes the drop come sooner."""
     weight_bit_width: int | None = Field(default=16, ge=2, le=16)
     """Symmetric bit-width of Conv2d and Linear weights in the quantized pass; paper: 16; null: leave them."""
     scale_quantile: float = Field(default=1.0, gt=0.5, le=1)
