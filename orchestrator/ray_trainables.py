@@ -48,7 +48,11 @@ def _run(store: Store, trial: TrialFolder, data_dir: str | None) -> None:
     )
     running = Trial(spec, use_gpu=bool(ray.get_gpu_ids()))
     resume = trial.folder.read_bytes(RESUME)
-    run = running.start(parent=_parent(store, trial.stage, planned["parents"]), resume=resume)
+    run = running.start(
+        parent=_parent(store, trial.stage, planned["parents"]),
+        resume=resume,
+        resume_source=f"{trial.folder.root}/{RESUME}",
+    )
     rows = trial.epochs() if resume else []
 
     def on_epoch(report: EpochReport) -> None:

@@ -70,17 +70,20 @@ class Trial:
         self.device = torch.device("cuda" if use_gpu else "cpu")
         self.data, self.data_sha256 = _load(parse_recipe(DatasetSpec, spec.dataset), spec.data_dir, self.device)
 
-    def start(self, *, parent: ParentCheckpoint | None, resume: bytes | None) -> StageRun:
+    def start(
+        self, *, parent: ParentCheckpoint | None, resume: bytes | None = None, resume_source: str = "the resume state"
+    ) -> StageRun:
         """Returns the running stage.
 
         Args:
             parent: The black box for a distillation, the white box for a pair, None for a teacher.
             resume: A state that `EpochReport.snapshot` gave, serialized; None starts anew.
+            resume_source: Where that state comes from, for errors.
 
         Raises:
             StorageError: A checkpoint is damaged, or the parent was trained on other data.
         """
-        point = ResumePoint.from_bytes(resume, source="the trial's resume state") if resume else None
+        point = ResumePoint.from_bytes(resume, source=resume_source) if resume else None
         common: dict[str, Any] = {"seed": self.spec.seed, "device": self.device, "resume": point}
         if isinstance(self.recipe, TeacherRecipe):
             return teacher.train(self.recipe, self.data, **common)

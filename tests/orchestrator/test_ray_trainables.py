@@ -1,0 +1,119 @@
+"""A trial as Ray runs it, without a cluster: what it writes when it ends, fails or goes on."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import ray_trainables
+from orchestrator.plan import Node, Plan, build_plan
+from orchestrator.store import CHECKPOINT, RESUME, Store
+from orchestrator.trials import State, TrialFolder, trial_of
+from search_spaces.grids import Choices, Grid, build_grid
+from search_spaces.recipes import vary
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    """The smoke grid with a tiny teacher, so that a stage takes a second."""
+    grid: Grid = build_grid("smoke", Choices(), lambda _: 15)
+    teacher = vary(grid.teacher, architecture="test_resnet")
+    return build_plan(vary(grid, teacher=teacher.model_dump()), lambda _: 15)
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the trial tells Tune; outside a cluster there is nobody to tell."""
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr("ray.tune.report", told.append)
+    monkeypatch.setattr("ray.get_gpu_ids", list)
+    return told
+
+
+def run(store: Store, node: Node, *, data_dir: str | None = None) -> TrialFolder:
+    folder = trial_of(store, node)
+    if folder.recipe() is None:
+        folder.write_recipe(node, None)
+    ray_trainables.run_trial({"storage": store.uri, "stage": str(node.stage), "uid": node.uid, "data_dir": data_dir})
+    return folder
+
+
+def test_chain_of_trials_runs_from_the_store_alone(store: Store, plan: Plan, reports: list[dict[str, Any]]) -> None:
+    teacher, distill, *pairs = plan.nodes
+    for node in (teacher, distill, pairs[0]):
+        folder = run(store, node)
+        assert folder.state() is State.DONE, folder.error()
+        assert [row["epoch"] for row in folder.epochs()] == list(range(1, node.recipe.model_dump()["epochs"] + 1))
+        assert not folder.folder.exists(RESUME)
+        result = folder.result()
+        assert result is not None
+        assert result["seconds"] == pytest.approx(sum(row["seconds"] for row in folder.epochs()))
+    assert [report["row"]["epoch"] for report in reports] == [1, 1, 1, 2]
+
+
+def test_curable_error_is_recorded_and_not_raised(store: Store, plan: Plan, reports: list[dict[str, Any]]) -> None:
+    teacher, distill = plan.nodes[:2]
+    run(store, teacher).folder.write_bytes(CHECKPOINT, b"cut short")
+    folder = run(store, distill)
+    assert folder.state() is State.FAILED
+    error = folder.error()
+    assert error is not None
+    assert error.startswith("StorageError: ")
+    assert "is damaged" in error.splitlines()[0]
+    assert "Traceback" in error
+
+
+def test_unknown_error_is_recorded_and_raised_for_a_retry(
+    store: Store, plan: Plan, reports: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(metrics: dict[str, Any]) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr("ray.tune.report", explode)
+    with pytest.raises(RuntimeError, match="out of luck"):
+        run(store, plan.nodes[0])
+    folder = trial_of(store, plan.nodes[0])
+    assert folder.state() is State.FAILED
+    monkeypatch.undo()
+    monkeypatch.setattr("ray.tune.report", lambda metrics: None)
+    monkeypatch.setattr("ray.get_gpu_ids", list)
+    assert run(store, plan.nodes[0]).state() is State.DONE
+    assert folder.error() is None
+
+
+def test_diverged_trial_is_recorded_as_such(
+    store: Store, plan: Plan, reports: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "trainables.stages.teacher.F.cross_entropy", lambda logits, *_, **__: logits.sum() * float("nan")
+    )
+    folder = run(store, plan.nodes[0])
+    assert folder.state() is State.DIVERGED
+    assert "the loss became nan in epoch 1 of 1" in (folder.error() or "")
+
+
+def test_torn_resume_state_is_named(store: Store, plan: Plan, reports: list[dict[str, Any]]) -> None:
+    trial_of(store, plan.nodes[0]).folder.write_bytes(RESUME, b"torn")
+    error = run(store, plan.nodes[0]).error()
+    assert error is not None
+    assert f"{plan.nodes[0].uid}/{RESUME} is no complete safetensors file" in error.splitlines()[0]
+
+
+def test_child_refuses_a_parent_trained_on_other_data(
+    store: Store, plan: Plan, reports: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run(store, plan.nodes[0])
+    result = folder.result()
+    assert result is not None
+    folder.folder.write_json("result.json", result | {"data_sha256": "0" * 64})
+    error = run(store, plan.nodes[1]).error()
+    assert error is not None
+    assert "was trained on other data (000000000000)" in error.splitlines()[0]
+
+
+def test_missing_data_says_what_to_do(store: Store, tmp_path: Path, reports: list[dict[str, Any]]) -> None:
+    grid = build_grid("smoke", Choices(dataset="oxford-iiit-pet"), lambda _: 15)
+    node = build_plan(grid, lambda _: 15).nodes[0]
+    error = run(store, node, data_dir=str(tmp_path)).error()
+    assert error is not None
+    assert error.startswith("UnavailableError: dataset oxford-iiit-pet is not in")
