@@ -5,8 +5,11 @@ Anything the user can cure ends as one `Error:` line and exit code 1; wrong usag
 """
 
 import importlib
+import os
 import sys
+import tempfile
 import traceback
+from pathlib import Path
 
 import click
 
@@ -50,8 +53,7 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: Instead of the process's own, for tests.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    # Before anything imports MLflow, which would leave a file in the home directory.
-    quiet_mlflow()
+    _keep_out_of_the_home_directory()
     try:
         # The arguments travel along, because a launch notes the command that repeats it.
         dptq_sweep.main(arguments, obj=tuple(arguments))
@@ -60,3 +62,10 @@ def main(arguments: list[str] | None = None) -> None:
             traceback.print_exc()
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
+
+
+def _keep_out_of_the_home_directory() -> None:
+    """Tells libraries where to put what they would leave there; before anything imports them."""
+    quiet_mlflow()
+    caches = Path(tempfile.gettempdir(), f"dptq-sweep-{os.getuid()}")
+    os.environ.setdefault("MPLCONFIGDIR", str(caches / "matplotlib"))

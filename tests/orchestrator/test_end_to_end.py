@@ -25,13 +25,25 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 TIMEOUT_SECONDS = 240
 
 
+def environment(storage: Path) -> dict[str, str]:
+    """A home directory of its own, to see what is left there."""
+    home = storage.parent / "home"
+    home.mkdir(exist_ok=True)
+    return os.environ | {"HOME": str(home)}
+
+
 def command(storage: Path, *arguments: str) -> list[str]:
     return [sys.executable, "-c", "from orchestrator.cli import main; main()", *arguments, "--storage", str(storage)]
 
 
 def run(storage: Path, *arguments: str) -> str:
     done = subprocess.run(
-        command(storage, *arguments), capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+        command(storage, *arguments),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+        env=environment(storage),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -59,7 +71,9 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     story = Story(tmp_path_factory.mktemp("sweep") / "storage")
     # Output goes to a file: Ray's processes would keep a pipe open after their driver is gone.
     with (story.storage.parent / "first.log").open("w") as log:
-        driver = subprocess.Popen(command(story.storage, "launch", "--grid", "smoke"), stdout=log, stderr=log)
+        driver = subprocess.Popen(
+            command(story.storage, "launch", "--grid", "smoke"), stdout=log, stderr=log, env=environment(story.storage)
+        )
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while not (interrupted := list(story.storage.glob("pair/*/resume/state.safetensors"))):
             assert driver.poll() is None, Path(log.name).read_text()
@@ -163,6 +177,10 @@ def test_report_gives_fractions_on_the_test_split(story: Story) -> None:
         assert (pair["architecture"], pair["option_set"], pair["budget"], pair["seed"]) == ("test_resnet", "I", 82, 0)
     folder = story.storage / "sweeps" / "smoke"
     assert {"report.html", "report.md", "table1.csv", "table1.parquet"} <= {path.name for path in folder.iterdir()}
+
+
+def test_nothing_is_left_in_the_home_directory(story: Story) -> None:
+    assert list((story.storage.parent / "home").rglob("*")) == []
 
 
 def test_every_image_of_every_pair_met_the_budget_exactly(story: Story) -> None:
