@@ -8,12 +8,13 @@ GPU_SHARE: dict[str, float] = {"teacher": 1.0, "distill": 0.5, "pair": 0.5}
 CPUS_PER_TRIAL = 1
 
 
-def trial_resources(stage: str, cluster_resources: Mapping[str, float]) -> dict[str, float]:
+def trial_resources(stage: str, cluster_resources: Mapping[str, float], *, whole_gpu: bool = False) -> dict[str, float]:
     """Returns what a trial of a stage asks for.
 
     Args:
         stage: `teacher`, `distill` or `pair`.
         cluster_resources: As `ray.cluster_resources()` tells them.
+        whole_gpu: Share with nobody, because a share was too small.
 
     Examples:
         >>> trial_resources("pair", {"CPU": 2.0})
@@ -23,7 +24,7 @@ def trial_resources(stage: str, cluster_resources: Mapping[str, float]) -> dict[
     """
     resources: dict[str, float] = {"cpu": CPUS_PER_TRIAL}
     if cluster_resources.get("GPU", 0) > 0:
-        resources["gpu"] = GPU_SHARE[stage]
+        resources["gpu"] = 1.0 if whole_gpu else GPU_SHARE[stage]
     return resources
 
 

@@ -16,7 +16,7 @@ from orchestrator.trials import State, TrialFolder, trial_of
 from search_spaces.loss_space import point_of
 from search_spaces.recipes import PairRecipe
 
-TO_RUN = (State.WAITING, State.INTERRUPTED, State.FAILED)
+TO_RUN = (State.WAITING, State.INTERRUPTED, State.FAILED, State.OUT_OF_MEMORY)
 """States that a launch works on; a diverged trial would only diverge again."""
 
 
@@ -39,6 +39,8 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         self.states: dict[str, State] = {uid: folder.state() for uid, folder in self._folders.items()}
         self._pending = [node for node in plan.nodes if self.states[node.uid] in TO_RUN]
         self._running: dict[str, Node] = {}
+        # A trial that once found its share of a GPU too small gets a whole one, in later launches too.
+        self._whole_gpu = {uid for uid, state in self.states.items() if state is State.OUT_OF_MEMORY}
         self._max_concurrent: int | None = None
         for cell_id, study in studies.items():
             study.reconcile([(n, self._folders[n.uid]) for n in plan.nodes if n.cell_id == cell_id])
@@ -72,6 +74,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             "stage": str(ready.stage),
             "uid": ready.uid,
             "data_dir": self._data_dir,
+            "whole_gpu": ready.uid in self._whole_gpu,
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -82,6 +85,10 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         node = self._running.pop(trial_id)
         folder = self._folders[node.uid]
         self.states[node.uid] = folder.state()
+        if self.states[node.uid] is State.OUT_OF_MEMORY and node.uid not in self._whole_gpu:
+            self._whole_gpu.add(node.uid)
+            self._pending.insert(0, node)
+            return
         if study := self._study_of(node):
             study.tell(node, folder)
 

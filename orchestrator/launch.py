@@ -68,7 +68,10 @@ class Launch:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as scratch:
             tuner = tune.Tuner(
-                tune.with_resources(run_trial, lambda config: trial_resources(config["stage"], cluster_resources)),
+                tune.with_resources(
+                    run_trial,
+                    lambda config: trial_resources(config["stage"], cluster_resources, whole_gpu=config["whole_gpu"]),
+                ),
                 tune_config=tune.TuneConfig(
                     search_alg=frontier,
                     num_samples=-1,

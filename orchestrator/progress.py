@@ -16,7 +16,7 @@ from orchestrator.store import Store
 from orchestrator.trials import State
 from search_spaces.recipes import TrainingRecipe
 
-COLUMNS = (State.DONE, RUNNING, State.WAITING, State.INTERRUPTED, State.FAILED, State.DIVERGED)
+COLUMNS = (State.DONE, RUNNING, State.WAITING, State.INTERRUPTED, State.FAILED, State.OUT_OF_MEMORY, State.DIVERGED)
 SUMMARY_EVERY_SECONDS = 15.0
 
 

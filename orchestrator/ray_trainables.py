@@ -9,7 +9,7 @@ import ray
 from ray import tune
 
 from orchestrator.store import CHECKPOINT, PREDICTIONS, RESUME, Store
-from orchestrator.trials import ROW, TrialFolder, now_ms, parent_stage
+from orchestrator.trials import OUT_OF_MEMORY_ERROR, ROW, TrialFolder, now_ms, parent_stage
 from search_spaces.errors import SweepError
 from trainables.training_loop import EpochReport, finish
 from trainables.trial import ParentCheckpoint, Trial, TrialSpec, checkpoint_bytes, predictions_table
@@ -18,8 +18,8 @@ from trainables.trial import ParentCheckpoint, Trial, TrialSpec, checkpoint_byte
 def run_trial(config: dict[str, Any]) -> None:
     """Runs one trial to its end, from its own resume state if there is one.
 
-    Errors that a user can cure, and divergence, are recorded and end the trial without a retry; anything else is
-    recorded and raised, so that Tune tries again.
+    Errors that a user can cure, divergence and a full GPU are recorded and end the trial; anything else is recorded and
+    raised, so that Tune tries again.
 
     Args:
         config: `storage` (URI), `stage`, `uid`, and `data_dir` (path or None).
@@ -33,7 +33,9 @@ def run_trial(config: dict[str, Any]) -> None:
         trial.write_error(error)
     except Exception as error:
         trial.write_error(error)
-        raise
+        # Tune would try again with the same share of the GPU; the frontier gives it a whole one.
+        if type(error).__name__ != OUT_OF_MEMORY_ERROR:
+            raise
 
 
 def _run(store: Store, trial: TrialFolder, data_dir: str | None) -> None:

@@ -18,6 +18,8 @@ from search_spaces.recipes import PairRecipe
 
 ROW = "row"
 """Key of a Tune result under which an epoch's row travels from the worker to the driver."""
+OUT_OF_MEMORY_ERROR = "OutOfMemoryError"
+"""Name of torch's error; the driver has no torch to compare types with."""
 VERSIONED = ("torch", "timm", "numpy", "numba", "ray", "optuna")
 
 
@@ -26,11 +28,20 @@ class State(StrEnum):
 
     DONE = "done"
     FAILED = "failed"
+    OUT_OF_MEMORY = "out of memory"
+    """Failed because a GPU was too full; may fit where it has one for itself."""
     DIVERGED = "diverged"
     """Failed with a non-finite loss, which would only fail again."""
     INTERRUPTED = "interrupted"
     """Some epochs are saved, or it is running right now."""
     WAITING = "waiting"
+
+
+FAILURES: dict[str, State] = {
+    NonFiniteLossError.__name__: State.DIVERGED,
+    OUT_OF_MEMORY_ERROR: State.OUT_OF_MEMORY,
+}
+"""Failures that are treated apart, by the name of their error, with which an error.txt begins."""
 
 
 class TrialFolder:
@@ -47,8 +58,8 @@ class TrialFolder:
         if RESULT in names:
             return State.DONE
         if ERROR in names:
-            text = (self.folder.read_bytes(ERROR) or b"").decode()
-            return State.DIVERGED if text.startswith(NonFiniteLossError.__name__) else State.FAILED
+            kind = (self.error() or "").partition(":")[0]
+            return FAILURES.get(kind, State.FAILED)
         return State.INTERRUPTED if "resume" in names else State.WAITING
 
     def write_recipe(self, node: Node, point: dict[str, float] | None) -> dict[str, Any]:

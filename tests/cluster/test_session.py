@@ -19,6 +19,8 @@ def test_trials_ask_for_a_gpu_only_where_there_is_one(stage: Stage) -> None:
     assert trial_resources(stage, {"CPU": 2.0}) == {"cpu": 1}
     assert trial_resources(stage, {"CPU": 2.0, "GPU": 0.0}) == {"cpu": 1}
     assert trial_resources(stage, {"CPU": 8.0, "GPU": 1.0}) == {"cpu": 1, "gpu": GPU_SHARE[stage]}
+    assert trial_resources(stage, {"CPU": 8.0, "GPU": 1.0}, whole_gpu=True) == {"cpu": 1, "gpu": 1.0}
+    assert trial_resources(stage, {"CPU": 8.0}, whole_gpu=True) == {"cpu": 1}
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,10 @@ PLAN: Plan = build_plan(build_grid("quick", Choices(), lambda _: 15), lambda _: 
 SEARCHED_CELL = "test_resnet/I/B/detrimental/seed0"
 
 
+class OutOfMemoryError(RuntimeError):
+    """Named like torch's, which is all that the driver looks at."""
+
+
 class Driver:
     """A launch without Ray: trials end when the test says so."""
 
@@ -119,6 +123,22 @@ def test_diverged_trials_are_not_run_again(driver: Driver) -> None:
     trial_of(driver.store, teacher).write_error(NonFiniteLossError("the loss became nan"))
     driver.restart()
     assert driver.frontier.suggest("b") == Searcher.FINISHED
+
+
+def test_a_trial_out_of_memory_gets_one_more_try_with_a_whole_gpu(driver: Driver) -> None:
+    shares = []
+    for trial_id in ("a", "b"):
+        config = driver.frontier.suggest(trial_id)
+        assert isinstance(config, dict)
+        shares.append(config["whole_gpu"])
+        trial_of(driver.store, PLAN.node(config["uid"])).write_error(OutOfMemoryError("CUDA out of memory"))
+        driver.frontier.on_trial_complete(trial_id)
+    assert shares == [False, True]
+    assert driver.frontier.suggest("c") == Searcher.FINISHED
+    driver.restart()
+    config = driver.frontier.suggest("d")
+    assert isinstance(config, dict)
+    assert config["whole_gpu"]
 
 
 def test_trial_0_of_a_study_is_the_recipes_own_point(driver: Driver) -> None:

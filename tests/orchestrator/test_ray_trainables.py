@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from orchestrator import ray_trainables
 from orchestrator.plan import Node, Plan, build_plan
@@ -79,6 +80,16 @@ def test_unknown_error_is_recorded_and_raised_for_a_retry(
     monkeypatch.setattr("ray.get_gpu_ids", list)
     assert run(store, plan.nodes[0]).state() is State.DONE
     assert folder.error() is None
+
+
+def test_full_gpu_is_recorded_and_not_raised(
+    store: Store, plan: Plan, reports: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(metrics: dict[str, Any]) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("ray.tune.report", fill)
+    assert run(store, plan.nodes[0]).state() is State.OUT_OF_MEMORY
 
 
 def test_diverged_trial_is_recorded_as_such(
