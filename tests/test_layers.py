@@ -20,6 +20,8 @@ OWNED_BY = {
     "torch": {"trainables"},
     "torchvision": {"trainables"},
     "timm": {"trainables"},
+    "triton": {"trainables"},
+    "numba": {"trainables"},
     "optuna": {"orchestrator"},
     "click": {"orchestrator"},
 }

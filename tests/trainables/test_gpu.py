@@ -16,11 +16,26 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 BIT_WIDTHS = (3, 4, 5, 6, 7, 8, 9, 10)
 
 
-def test_quantizer_gives_the_values_and_gradients_of_the_cpu() -> None:
+@pytest.fixture(params=["default", "triton"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Every claim holds for the default implementations and for the Triton kernels."""
+    return str(request.param)
+
+
+def use(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forces the Triton kernels from here on, if they are asked for; the CPU's references come before."""
+    if backend == "triton":
+        monkeypatch.setenv("DPTQ_QUANTIZER", "triton")
+        monkeypatch.setenv("DPTQ_KNAPSACK", "triton")
+
+
+def test_quantizer_gives_the_values_and_gradients_of_the_cpu(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     x, grad = torch.randn(4, 8, 14, 14), torch.randn(4, 8, 14, 14)
     selection = torch.eye(8)[torch.tensor([0, 3, 5, 7])]
     found = []
     for device in ("cpu", "cuda"):
+        if device == "cuda":
+            use(backend, monkeypatch)
         x_there = x.to(device).requires_grad_()
         selection_there = selection.to(device).requires_grad_()
         x_hat = fake_quantize_options(x_there, selection_there, BIT_WIDTHS)
@@ -30,17 +45,23 @@ def test_quantizer_gives_the_values_and_gradients_of_the_cpu() -> None:
         torch.testing.assert_close(on_gpu, on_cpu, atol=1e-3, rtol=1e-4)
 
 
-def test_bit_width_0_passes_through() -> None:
+def test_bit_width_0_passes_through(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(backend, monkeypatch)
     x = torch.randn(2, 3, 5, 5, device="cuda")
     assert fake_quantize(x, torch.tensor([0, 0], device="cuda")).equal(x)
 
 
-def test_knapsack_selects_as_on_the_cpu() -> None:
+def test_knapsack_selects_as_on_the_cpu(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     profits = torch.rand(16, 20, 8)
-    assert select(profits.cuda(), BIT_WIDTHS, 110).cpu().equal(select(profits, BIT_WIDTHS, 110))
+    expected = select(profits, BIT_WIDTHS, 110)
+    use(backend, monkeypatch)
+    assert select(profits.cuda(), BIT_WIDTHS, 110).cpu().equal(expected)
 
 
-def test_a_pair_trains(few_digits: ImageData, white_box: nn.Module) -> None:
+def test_a_pair_trains(
+    backend: str, monkeypatch: pytest.MonkeyPatch, few_digits: ImageData, white_box: nn.Module
+) -> None:
+    use(backend, monkeypatch)
     device = torch.device("cuda")
     recipe = PairRecipe(
         architecture="test_resnet",

@@ -17,8 +17,10 @@ no second option is ever materialized. The paper leaves open which gradient the 
 one of its "sparse binary matrix". The paper's Eq. 1-2 add the zero point twice and do not divide the
 range by the number of levels; ONNX is followed instead.
 
-Two implementations give the same values: numba kernels for float32 on the CPU, plain torch for the rest.
-The environment variable `DPTQ_QUANTIZER=torch` or `=numba` forces one.
+Three implementations give the same values: numba kernels for float32 on the CPU, plain torch for the rest, and
+Triton kernels for float32 and float16 on CUDA devices. The environment variable `DPTQ_QUANTIZER=torch`, `=numba` or
+`=triton` forces one. Triton is never the default yet: its kernels agree with torch in Triton's interpreter, but have
+not run on a GPU.
 
 Shape letters: B = examples, O = bit-width options, S = B or 1 (one row: options shared by all examples).
 """
@@ -26,16 +28,19 @@ Shape letters: B = examples, O = bit-width options, S = B or 1 (one row: options
 import os
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from search_spaces.budgets import MAX_BIT_WIDTH, check_bit_widths
 from search_spaces.errors import ConfigError
-from trainables.quant import affine_cpu, affine_torch
+from trainables.quant import affine_cpu, affine_torch, affine_triton
 
 QUANTIZER_VARIABLE = "DPTQ_QUANTIZER"
+
+KERNELS = {"numba": affine_cpu, "triton": affine_triton}
+"""The backends that know neither quantiles nor every dtype; torch serves what they do not."""
 
 
 def fake_quantize(
@@ -139,29 +144,46 @@ def check_bit_width_range(bit_width: Tensor) -> None:
         )
 
 
-def uses_numba(x: Tensor) -> bool:
-    """Tells which implementation serves this tensor, obeying `DPTQ_QUANTIZER`.
+def choose_backend(x: Tensor) -> Literal["torch", "numba", "triton"]:
+    """Names the implementation that serves this tensor, obeying `DPTQ_QUANTIZER`.
 
     Raises:
-        ConfigError: The variable holds another word than torch or numba, or forces numba on a tensor
-            that the kernels do not serve.
+        ConfigError: The variable holds another word than torch, numba or triton, or forces kernels on a
+            tensor that they do not serve.
 
     Examples:
-        >>> uses_numba(torch.zeros(1, dtype=torch.float64))
-        False
+        >>> choose_backend(torch.zeros(1, dtype=torch.float64))
+        'torch'
     """
-    is_served = x.device.type == "cpu" and x.dtype == torch.float32
-    forced = os.environ.get(QUANTIZER_VARIABLE)
-    if not forced:
-        return is_served
-    if forced not in ("torch", "numba"):
-        raise ConfigError(f"{QUANTIZER_VARIABLE}={forced!r} names no quantizer: set it to torch or numba, or unset it.")
-    if forced == "numba" and not is_served:
-        raise ConfigError(
-            f"{QUANTIZER_VARIABLE}=numba serves float32 tensors on the CPU, not {x.dtype} on {x.device}: "
-            "unset it, or set it to torch."
-        )
-    return forced == "numba"
+    is_for_numba = x.device.type == "cpu" and x.dtype == torch.float32
+    match os.environ.get(QUANTIZER_VARIABLE):
+        case None | "":
+            return "numba" if is_for_numba else "torch"
+        case "torch":
+            return "torch"
+        case "numba":
+            if not is_for_numba:
+                raise ConfigError(
+                    f"{QUANTIZER_VARIABLE}=numba serves float32 tensors on the CPU, not {x.dtype} on {x.device}: "
+                    "unset it, or set it to torch."
+                )
+            return "numba"
+        case "triton":
+            if reason := affine_triton.why_unserved(x):
+                raise ConfigError(
+                    f"{QUANTIZER_VARIABLE}=triton cannot serve {x.dtype} on {x.device}: {reason}. Unset it, or set "
+                    "it to torch or numba."
+                )
+            return "triton"
+        case other:
+            raise ConfigError(
+                f"{QUANTIZER_VARIABLE}={other!r} names no quantizer: set it to torch, numba or triton, or unset it."
+            )
+
+
+def uses_numba(x: Tensor) -> bool:
+    """Tells whether numba kernels serve this tensor: see `choose_backend`."""
+    return choose_backend(x) == "numba"
 
 
 class _FakeQuantize(torch.autograd.Function):
@@ -178,11 +200,12 @@ class _FakeQuantize(torch.autograd.Function):
         scale_quantile: float,
     ) -> Tensor:
         ctx.range_gradient, ctx.is_clipped = range_gradient, scale_quantile < 1.0
-        ctx.backend = "numba" if uses_numba(x) and not ctx.is_clipped else "torch"
-        if ctx.backend == "numba":
-            x_hat, range_B2 = affine_cpu.quantize(x, bit_width_SO, selected_B)
-        else:
+        kernels = KERNELS.get(choose_backend(x))
+        ctx.kernels = None if ctx.is_clipped else kernels
+        if ctx.kernels is None:
             x_hat, range_B2 = affine_torch.quantize(x, bit_width_SO, selected_B, scale_quantile=scale_quantile)
+        else:
+            x_hat, range_B2 = ctx.kernels.quantize(x, bit_width_SO, selected_B)
         if selection_BO is not None or range_gradient or ctx.is_clipped:
             ctx.save_for_backward(x, range_B2, bit_width_SO, selected_B)
         ctx.selection_dtype = None if selection_BO is None else selection_BO.dtype
@@ -196,12 +219,12 @@ class _FakeQuantize(torch.autograd.Function):
         x, range_B2, bit_width_SO, selected_B = ctx.saved_tensors
         tensors = (x, grad, range_B2, bit_width_SO, selected_B)
         range_gradient = ctx.range_gradient and ctx.needs_input_grad[0]
-        if ctx.backend == "numba":
-            grad_x, product_BO = affine_cpu.gradients(*tensors, range_gradient=range_gradient)
-        else:
+        if ctx.kernels is None:
             grad_x, product_BO = affine_torch.gradients(
                 *tensors, range_gradient=range_gradient, is_clipped=ctx.is_clipped
             )
+        else:
+            grad_x, product_BO = ctx.kernels.gradients(*tensors, range_gradient=range_gradient)
         grad_selection = None if ctx.selection_dtype is None else product_BO.to(ctx.selection_dtype)
         return grad_x, grad_selection, None, None, None, None
 

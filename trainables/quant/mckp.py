@@ -11,11 +11,14 @@ the last site back and keeps the best value for every rest of the budget that ca
 forward then picks, at each site, the first option that reaches the best value, so no choices are stored.
 Examples lie side by side in the innermost dimension, where the compiler vectorizes over them. Measured on
 one thread of an AMD EPYC, batch of 64, options 3..10: 0.07 ms for L = 20, C = 110 and 1.0 ms for L = 77,
-C = 540 (the best vectorized torch program: 1.4 and 7.5 ms).
+C = 540 (the best vectorized torch program: 1.4 and 7.5 ms). That is numba, on the CPU.
+`DPTQ_KNAPSACK=triton` keeps profits of a CUDA device there, with the same selections: `mckp_triton`, which agrees with
+numba in Triton's interpreter but has not run on a GPU, and so is never the default yet.
 
 Shape letters: B = examples, L = sites, O = options, P = examples side by side, R = rests of the budget.
 """
 
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -27,6 +30,10 @@ from torch import Tensor
 
 from search_spaces.budgets import check_budget
 from search_spaces.errors import ConfigError
+from trainables.quant import mckp_triton
+from trainables.quant.optional_triton import find_obstacle
+
+KNAPSACK_VARIABLE = "DPTQ_KNAPSACK"
 
 PACK = 64
 """Examples solved side by side; 8 take 3 times as long per batch, since short inner loops vectorize badly."""
@@ -61,20 +68,49 @@ def select(profits_BLO: Tensor, bit_widths: Sequence[int], budget: int) -> Tenso
     """
     widths = tuple(bit_widths)
     _check_shape(profits_BLO, widths)
-    num_examples, num_sites, _ = profits_BLO.shape
+    num_sites = profits_BLO.shape[1]
     shift_O, rest, evenness_bits = _prepare(num_sites, widths, budget)
-    dtype = torch.promote_types(profits_BLO.dtype, torch.float32)
-    profits = profits_BLO.detach().to("cpu", dtype).contiguous()
     limit = 2.0 ** (60 - FRACTION_BITS - evenness_bits) / num_sites
-    option_index_BL = np.empty((num_examples, num_sites), np.int64)
-    squares_O = np.array(widths, np.int64) ** 2
-    if not _select_batch(profits.numpy(), shift_O, squares_O, rest, evenness_bits, limit, option_index_BL):
+    dtype = torch.promote_types(profits_BLO.dtype, torch.float32)
+    profits = profits_BLO.detach().to(dtype).contiguous()
+    if uses_triton(profits):
+        unit, tie_unit = 2.0**-FRACTION_BITS, 1 << evenness_bits
+        option_index_BL = mckp_triton.select(profits, widths, rest, limit=limit, profit_unit=unit, tie_unit=tie_unit)
+    else:
+        option_index_BL = _select_on_cpu(profits, shift_O, np.array(widths, np.int64) ** 2, rest, evenness_bits, limit)
+    if option_index_BL is None:
         raise ConfigError(
             f"profits of largest magnitude {float(profits.abs().max())} cannot be compared exactly: with "
             f"{num_sites} sites every profit must be finite and below {limit:.6g}. Check the policy for "
             "divergence, or pass probabilities instead of logits."
         )
-    return torch.from_numpy(option_index_BL).to(profits_BLO.device)
+    return option_index_BL.to(profits_BLO.device)
+
+
+def uses_triton(profits: Tensor) -> bool:
+    """Tells whether the Triton kernel serves these profits, obeying `DPTQ_KNAPSACK`.
+
+    Raises:
+        ConfigError: The variable holds another word than numba or triton, or forces triton where it cannot run.
+
+    Examples:
+        >>> uses_triton(torch.zeros(1))
+        False
+    """
+    match os.environ.get(KNAPSACK_VARIABLE):
+        case None | "" | "numba":
+            return False
+        case "triton":
+            if obstacle := find_obstacle(profits.device):
+                raise ConfigError(
+                    f"{KNAPSACK_VARIABLE}=triton cannot serve profits on {profits.device}: {obstacle}. Unset it, or "
+                    "set it to numba."
+                )
+            return True
+        case other:
+            raise ConfigError(
+                f"{KNAPSACK_VARIABLE}={other!r} names no knapsack: set it to numba or triton, or unset it."
+            )
 
 
 def straight_through(option_index_BL: Tensor, profits_BLO: Tensor) -> Tensor:
@@ -147,6 +183,14 @@ def _prepare(num_sites: int, bit_widths: tuple[int, ...], budget: int) -> tuple[
     shift_O = np.array(bit_widths, np.int64) - bit_widths[0]
     evenness_bits = (num_sites * bit_widths[-1] ** 2).bit_length()
     return shift_O, budget - num_sites * bit_widths[0], evenness_bits
+
+
+def _select_on_cpu(
+    profits_BLO: Tensor, shift_O: np.ndarray, squares_O: np.ndarray, rest: int, evenness_bits: int, limit: float
+) -> Tensor | None:
+    option_index_BL = np.empty(profits_BLO.shape[:2], np.int64)
+    arguments = (profits_BLO.cpu().numpy(), shift_O, squares_O, rest, evenness_bits, limit, option_index_BL)
+    return torch.from_numpy(option_index_BL) if _select_batch(*arguments) else None
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

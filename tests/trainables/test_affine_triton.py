@@ -1,0 +1,93 @@
+"""The Triton quantizer without a GPU: interpreted in a process of its own, compiled, and absent."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from search_spaces.errors import ConfigError
+from trainables.quant import affine_triton
+from trainables.quant.affine import choose_backend, fake_quantize
+
+ROOT = Path(__file__).resolve().parents[2]
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
+KERNELS = [
+    ("_find_tile_ranges", "x *fp32 i32", {"BLOCK": 2048}),
+    ("_quantize_tiles", "x *fp32 *i64 *i64 x *fp32 i32 i32", {"PARTIALS": 128, "BLOCK": 2048}),
+    (
+        "_sum_tiles",
+        "x x *fp32 *i64 x *fp32 i32 i32",
+        {"COPIES_GRAD": True, "NUM_OPTIONS": 3, "OPTIONS": 4, "BLOCK": 2048},
+    ),
+    ("_add_at_extremes", "x *fp32 *i64 *fp32 *fp64 x i32 i32", {"BLOCK": 2048}),
+]
+
+
+@needs_triton
+def test_interpreted_kernels_agree_with_the_other_backends():
+    # Triton decides when it is imported, so another process; the interpreter is numpy, which warns of the
+    # divisions by zero whose results the kernels do not use.
+    cases = "tests/trainables/interpreted/affine_cases.py"
+    options = ["-q", "--noconftest", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore::RuntimeWarning"]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "DPTQ"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, cases],
+        cwd=ROOT,
+        env=inherited | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_triton
+@pytest.mark.parametrize(("name", "arguments", "constants"), KERNELS)
+def test_kernels_compile_for_a_gpu_that_is_not_here(name, arguments, constants, tmp_path, monkeypatch):
+    from triton import compile
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    kernel = getattr(affine_triton, name)
+    kinds = ["*fp16" if kind == "x" else kind for kind in arguments.split()]
+    signature = dict(zip(kernel.arg_names, kinds + ["constexpr"] * len(constants), strict=True))
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
+    options = {"enable_fp_fusion": name == "_sum_tiles"}
+    ptx = compile(source, target=GPUTarget("cuda", 80, 32), options=options).asm["ptx"]
+    if name == "_quantize_tiles":
+        # True division and no fused rounding: the values are those of torch.
+        assert "div.rn.f32" in ptx
+        assert not any(approximate in ptx for approximate in ("div.full", "div.approx", "rcp.approx", "fma.rn.f32"))
+
+
+def test_without_triton_the_other_backends_work():
+    program = """
+import sys
+sys.modules["triton"] = None
+import torch
+from trainables.quant import affine, mckp
+print(affine.fake_quantize(torch.tensor([[0.0, 1.0, 2.2, 3.0]]), torch.tensor([2])).tolist())
+print(mckp.select(torch.tensor([[[0.1, 0.9], [0.2, 0.8]]]), (4, 8), 12).tolist())
+print(affine.affine_triton.why_unserved(torch.zeros(1)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:2] == ["[[0.0, 1.0, 2.0, 3.0]]", "[[1, 0]]"]
+    assert "triton is not installed" in done.stdout
+
+
+@needs_triton
+def test_forcing_triton_on_the_cpu_is_refused_with_the_cure(monkeypatch):
+    monkeypatch.setenv("DPTQ_QUANTIZER", "triton")
+    with pytest.raises(ConfigError, match="set TRITON_INTERPRET=1 before the process starts"):
+        fake_quantize(torch.zeros(1, 2), torch.tensor([4]))
+
+
+def test_an_unknown_backend_is_refused_with_the_known_ones(monkeypatch):
+    monkeypatch.setenv("DPTQ_QUANTIZER", "cuda")
+    with pytest.raises(ConfigError, match="set it to torch, numba or triton"):
+        choose_backend(torch.zeros(1))
