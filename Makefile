@@ -4,13 +4,25 @@ BIN := .venv/bin
 # One thread per process: tests and trials run side by side on all cores.
 export OMP_NUM_THREADS := 1
 
-.PHONY: quick test lint install clean
+.PHONY: quick test bench bench-sweep lint install clean
 
 quick: install
 	$(BIN)/dptq-sweep launch --grid quick
 
 test: install
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+# Speed against bars and peers, about 1 minute: bench.json holds every timing, bench.md the table.
+bench: .venv/bench-installed
+	$(BIN)/python -m pytest tests/benchmarks -o python_files='bench_*.py' -o python_functions='bench_*' \
+		--benchmark-json=bench.json --benchmark-columns=min,median,rounds
+	$(BIN)/python -m tests.benchmarks.figures bench.json > bench.md
+	@cat bench.md
+
+# What orchestration costs: runs the quick grid into a fresh folder, about 4 minutes, and reads its timestamps.
+bench-sweep: .venv/bench-installed
+	folder=$$(mktemp -d) && $(BIN)/dptq-sweep launch --grid quick --storage $$folder && \
+		$(BIN)/python -m tests.benchmarks.sweep_overhead $$folder
 
 lint: install
 	$(BIN)/ruff check .
@@ -25,5 +37,9 @@ install: .venv/installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test]'
 	touch $@
 
+.venv/bench-installed: .venv/installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,bench]'
+	touch $@
+
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info bench.json bench.md
