@@ -44,7 +44,10 @@ def test_stratified_parts_are_a_partition_with_every_class_held_out(
     assert {labels[i] for i in held_out} == set(labels)
 
 
-def test_pets_load_from_the_official_layout_odd_files_included(pets_dir: Path) -> None:
+def test_pets_load_from_the_official_layout_odd_files_included(
+    pets_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DPTQ_CACHE", str(tmp_path))
     data = load_dataset(DatasetSpec(name="oxford-iiit-pet", image_size=56), pets_dir)
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 270, "validation": 30, "test": 298}
     assert data.splits["test"].images_BCHW.shape[1:] == (3, 64, 64)

@@ -5,16 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.nn import functional as F
 from torchvision.datasets import OxfordIIITPet
 
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import UnavailableError, unknown_name
+from trainables.data.cache import cache_folder, cached
+from trainables.data.decoding import decode_files, raise_unreadable
 from trainables.data.images import ImageData, make_splits, stratified_split
 
 # Training crops need a margin around what evaluation sees: 256 stored pixels for 224, as is usual.
 STORED_PER_SEEN = 256 / 224
+PETS, PETS_SPLITS = "oxford-iiit-pet", ("trainval", "test")
 
 
 def load_dataset(spec: DatasetSpec, data_dir: Path | None = None) -> ImageData:
@@ -26,11 +28,11 @@ def load_dataset(spec: DatasetSpec, data_dir: Path | None = None) -> ImageData:
 
     Raises:
         UnknownNameError: No dataset has this name.
-        UnavailableError: Its files are not on this machine; says what to put where.
+        UnavailableError: Its files are not on this machine, or some are damaged; says what to put where.
     """
     loaders: dict[str, Callable[[DatasetSpec, Path | None], ImageData]] = {
         "digits": _load_digits,
-        "oxford-iiit-pet": _load_pets,
+        PETS: _load_pets,
     }
     if spec.name not in loaders:
         raise unknown_name("dataset", spec.name, loaders)
@@ -39,8 +41,9 @@ def load_dataset(spec: DatasetSpec, data_dir: Path | None = None) -> ImageData:
 
 def check_available(spec: DatasetSpec, data_dir: Path | None = None) -> None:
     """Raises `UnavailableError` if the files of a dataset are not on this machine; decodes nothing."""
-    if spec.name == "oxford-iiit-pet":
-        _pets_parts(data_dir)
+    if spec.name == PETS:
+        paths = _pets_paths(_pets_parts(data_dir))
+        raise_unreadable({path: "missing" for path in paths if not path.is_file()})
 
 
 def _load_digits(spec: DatasetSpec, data_dir: Path | None) -> ImageData:
@@ -71,18 +74,22 @@ def _load_digits(spec: DatasetSpec, data_dir: Path | None) -> ImageData:
 
 
 def _load_pets(spec: DatasetSpec, data_dir: Path | None) -> ImageData:
-    """Oxford-IIIT Pets in the official layout, with its official test split."""
+    """Oxford-IIIT Pets in the official layout, with its official test split; decoded once per machine."""
     parts = _pets_parts(data_dir)
-    stored_size = round(spec.image_size * STORED_PER_SEEN)
-    paths = [Path(path) for part in parts for path in part._images]
+    root = _root(data_dir)
+    lists = [root / PETS / "annotations" / f"{name}.txt" for name in PETS_SPLITS]
+    sources = [*lists, *_pets_paths(parts)]
+    return cached(spec, lambda: _decode_pets(spec, parts), sources=sources, folder=cache_folder(root))
+
+
+def _decode_pets(spec: DatasetSpec, parts: list[OxfordIIITPet]) -> ImageData:
+    paths = _pets_paths(parts)
     labels_B = np.array([label for part in parts for label in part._labels])
-    images_BCHW = torch.stack([_decode(path, stored_size) for path in paths])
-    test_B = np.arange(len(parts[0]), len(paths))
     return ImageData(
         splits=make_splits(
-            images_BCHW,
+            decode_files(paths, round(spec.image_size * STORED_PER_SEEN)),
             labels_B,
-            test_B=test_B,
+            test_B=np.arange(len(parts[0]), len(paths)),
             validation_fraction=spec.validation_fraction,
             seed=spec.split_seed,
         ),
@@ -91,31 +98,22 @@ def _load_pets(spec: DatasetSpec, data_dir: Path | None) -> ImageData:
     )
 
 
+def _pets_paths(parts: list[OxfordIIITPet]) -> list[Path]:
+    return [Path(path) for part in parts for path in part._images]
+
+
 def _pets_parts(data_dir: Path | None) -> list[OxfordIIITPet]:
     """Finds the official training and test parts."""
-    root = (data_dir or Path("data")).absolute()
+    root = _root(data_dir)
     try:
-        return [OxfordIIITPet(root, split=split, download=False) for split in ("trainval", "test")]
-    except RuntimeError as error:
+        return [OxfordIIITPet(root, split=split, download=False) for split in PETS_SPLITS]
+    # RuntimeError: no folder; OSError: no list; ValueError: a line that is none of a list.
+    except (RuntimeError, OSError, ValueError) as error:
         raise UnavailableError(
-            f"dataset oxford-iiit-pet is not in {root}: download images.tar.gz and annotations.tar.gz of the "
-            f"Oxford-IIIT Pet dataset, unpack both in {root / 'oxford-iiit-pet'}, and pass --data-dir {root}."
+            f"dataset oxford-iiit-pet is not in {root} ({error}): download images.tar.gz and annotations.tar.gz of "
+            f"the Oxford-IIIT Pet dataset, unpack both in {root / PETS}, and pass --data-dir {root}."
         ) from error
 
 
-def _decode(path: Path, size: int) -> torch.Tensor:
-    """Decodes one image, resizes its shorter side and cuts out the middle.
-
-    PIL looks at the content, not at the name: Pets has GIF and PNG files that are called .jpg.
-    """
-    try:
-        with Image.open(path) as image:
-            rgb = image.convert("RGB")
-    except OSError as error:
-        raise UnavailableError(f"{path} cannot be read as an image ({error}): replace or remove the file.") from error
-    scale = size / min(rgb.size)
-    rgb = rgb.resize(
-        (max(size, round(rgb.width * scale)), max(size, round(rgb.height * scale))), Image.Resampling.BILINEAR
-    )
-    left, top = (rgb.width - size) // 2, (rgb.height - size) // 2
-    return torch.from_numpy(np.array(rgb.crop((left, top, left + size, top + size)))).permute(2, 0, 1)
+def _root(data_dir: Path | None) -> Path:
+    return (data_dir or Path("data")).absolute()

@@ -1,0 +1,204 @@
+"""Decodes a dataset once per machine: an Arrow file that every trial maps into its memory instead of decoding again.
+
+The file has a record batch per split with the columns image, label and image_id. Tensors are views of the mapped file:
+no trial copies it, and all trials of a machine share its pages. Its name holds a hash of the dataset's specification,
+the loader's version and the name, size and time of every source file, so that a change of any builds another file; old
+ones may be deleted at any time.
+
+The checksum over pixels and labels is verified in full whenever the file is not the one that was verified last, by
+size, time and inode. Opening it again reads its footer only. Measured for 3,680 images of 256 px (724 MB): 1 to 3 ms,
+against 0.35 s with the checksum and 3 s to write and verify a file.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from search_spaces.datasets import DatasetSpec
+from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData, Split
+
+logger = logging.getLogger(__name__)
+
+LOADER_VERSION = 1
+"""To be raised whenever decoding or the file's format changes."""
+SPLITS = (TRAIN, VALIDATION, TEST)
+CACHE_VARIABLE = "DPTQ_CACHE"
+
+
+def cache_folder(data_dir: Path) -> Path:
+    """Returns $DPTQ_CACHE, or a hidden folder beside the data; never one in the home directory."""
+    return Path(os.environ.get(CACHE_VARIABLE) or data_dir / ".dptq-cache").absolute()
+
+
+def cached(spec: DatasetSpec, build: Callable[[], ImageData], *, sources: Sequence[Path], folder: Path) -> ImageData:
+    """Opens a dataset's cache file, which the first caller builds while the others wait.
+
+    A damaged file is built anew, with a warning. So is everything if the folder cannot be written, for this process.
+
+    Args:
+        spec: The dataset.
+        build: Decodes it.
+        sources: Every file that it reads; missing ones count as changed.
+        folder: Of cache files.
+    """
+    data: ImageData | None = None
+    path = folder / f"{spec.name}-{_key(spec, sources)}.arrow"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_suffix(".lock")):
+            data = _open_valid(path)
+            if data is not None:
+                return data
+            data = build()
+            _write(path, data)
+            return _verified(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        logger.warning(
+            "images of %s are decoded for this process alone, because the cache folder %s fails (%s): "
+            "name a writable one with %s.",
+            *(spec.name, folder, error, CACHE_VARIABLE),
+        )
+        return data or build()
+
+
+def read_cache(path: Path) -> ImageData:
+    """Maps a cache file.
+
+    Raises:
+        pa.ArrowInvalid: It is cut short or is no cache file.
+    """
+    # Copy-on-write: shared with all processes until somebody writes, and torch warns of read-only memory.
+    bytes_N = np.memmap(path, dtype=np.uint8, mode="c") if path.stat().st_size else np.empty(0, np.uint8)
+    try:
+        reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(bytes_N)))
+        about = json.loads(reader.schema.metadata[b"dataset"])
+        batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
+        for batch in batches:
+            batch.validate()
+        splits = {name: _to_split(batch, bytes_N) for name, batch in zip(SPLITS, batches, strict=True)}
+    # Damaged offsets surface as any of these.
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise pa.ArrowInvalid(f"{path} is no complete cache file ({error})") from error
+    ids_B = torch.cat([split.image_ids_B for split in splits.values()])
+    if not ids_B.sort().values.equal(torch.arange(len(ids_B))):
+        raise pa.ArrowInvalid(f"{path} does not hold every image once")
+    return ImageData(
+        splits=splits,
+        class_names=tuple(about["class_names"]),
+        image_size=about["image_size"],
+        known_sha256=about["sha256"],
+    )
+
+
+def _key(spec: DatasetSpec, sources: Sequence[Path]) -> str:
+    # Folder and name only, so that a dataset may move.
+    listing = [[path.parent.name, path.name, *_stamp(path)[:2]] for path in sources]
+    content = json.dumps([LOADER_VERSION, spec.model_dump(mode="json"), listing], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """Size, modification time in ns and inode of a file: what changes when its content does."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return -1, -1, -1
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Waits for and holds a lock that the system frees when its holder dies."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _open_valid(path: Path) -> ImageData | None:
+    """Returns the data of an intact file, None if there is none."""
+    if not path.exists():
+        return None
+    try:
+        # The file that was verified: nothing has touched it since.
+        if _stamp_path(path).exists() and _stamp_path(path).read_text() == str(_stamp(path)):
+            return read_cache(path)
+        return _verified(path)
+    except pa.ArrowInvalid as error:
+        logger.warning("%s; it is built anew.", error)
+        return None
+
+
+def _verified(path: Path) -> ImageData:
+    """Reads a file, compares its checksum and notes that it was."""
+    stamp = _stamp(path)
+    data = read_cache(path)
+    if data.computed_sha256() != data.known_sha256:
+        raise pa.ArrowInvalid(f"{path} does not match its checksum")
+    _stamp_path(path).write_text(str(stamp))
+    return data
+
+
+def _stamp_path(path: Path) -> Path:
+    return path.with_suffix(".verified")
+
+
+def _write(path: Path, data: ImageData) -> None:
+    """Writes a file that appears under its name only when it is complete."""
+    about = {
+        "class_names": data.class_names,
+        "image_size": data.image_size,
+        "sha256": data.computed_sha256(),
+    }
+    batches = [_to_batch(data.splits[name]) for name in SPLITS]
+    schema = batches[0].schema.with_metadata({"dataset": json.dumps(about)})
+    # One writer at a time by the lock; a killed writer's file is overwritten.
+    partial = path.with_suffix(".partial")
+    try:
+        with partial.open("wb") as file:
+            with pa.ipc.new_file(file, schema) as writer:
+                for batch in batches:
+                    writer.write_batch(batch.replace_schema_metadata(schema.metadata))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _to_batch(split: Split) -> pa.RecordBatch:
+    pixels = np.ascontiguousarray(split.images_BCHW.numpy())
+    num_bytes = pixels[0].size
+    images = pa.FixedSizeBinaryArray.from_buffers(pa.binary(num_bytes), len(split), [None, pa.py_buffer(pixels)])
+    field = pa.field("image", images.type, nullable=False, metadata={"shape": json.dumps(pixels.shape[1:])})
+    ids = pa.field("image_id", pa.int64(), nullable=False)
+    labels = pa.field("label", pa.int64(), nullable=False)
+    columns = [images, pa.array(split.labels_B.numpy()), pa.array(split.image_ids_B.numpy())]
+    return pa.record_batch(columns, schema=pa.schema([field, labels, ids]))
+
+
+def _to_split(batch: pa.RecordBatch, bytes_N: np.ndarray) -> Split:
+    """Returns views of the mapped bytes, which they keep open."""
+
+    def view(name: str, dtype: type[np.generic]) -> np.ndarray:
+        column = batch.column(name)
+        start = column.buffers()[1].address - bytes_N.ctypes.data
+        length = len(column) * (column.type.byte_width if name == "image" else 8)
+        if column.offset or not 0 <= start <= start + length <= len(bytes_N):
+            raise ValueError(f"column {name} lies outside the file")
+        return bytes_N[start : start + length].view(dtype)
+
+    shape = json.loads(batch.schema.field("image").metadata[b"shape"])
+    return Split(
+        images_BCHW=torch.from_numpy(view("image", np.uint8).reshape(len(batch), *shape)),
+        labels_B=torch.from_numpy(view("label", np.int64)),
+        image_ids_B=torch.from_numpy(view("image_id", np.int64)),
+    )
