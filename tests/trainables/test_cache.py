@@ -273,3 +273,22 @@ def test_damaged_lists_are_reported(small_pets: Path, content: str | None) -> No
     path.write_text(content) if content else path.unlink()
     with pytest.raises(UnavailableError, match="unpack both in"):
         load_dataset(SPEC, small_pets)
+
+
+def test_a_sample_of_breeds_gets_classes_without_gaps(small_pets: Path) -> None:
+    for path in (small_pets / "oxford-iiit-pet" / "annotations").iterdir():
+        path.write_text(path.read_text().replace(" 2 1 ", " 17 1 "))
+    data = load_dataset(SPEC, small_pets)
+    assert data.class_names == ("Abyssinian", "Beagle")
+    assert {name: split.labels_B.unique().tolist() for name, split in data.splits.items()} == {
+        "train": [0, 1],
+        "validation": [0, 1],
+        "test": [0, 1],
+    }
+
+
+def test_a_breed_that_only_the_test_list_names_is_refused(small_pets: Path) -> None:
+    path = small_pets / "oxford-iiit-pet" / "annotations" / "test.txt"
+    path.write_text(path.read_text().replace(" 2 1 ", " 17 1 ", 1))
+    with pytest.raises(UnavailableError, match=r"do not agree: trainval.txt names 2 breeds.* there are 3"):
+        load_dataset(SPEC, small_pets)

@@ -52,6 +52,10 @@ def test_pets_load_from_the_official_layout_odd_files_included(
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 270, "validation": 30, "test": 298}
     assert data.splits["test"].images_BCHW.shape[1:] == (3, 64, 64)
     assert data.splits["train"].images_BCHW.dtype == torch.uint8
+    # Breeds 1, 2 and 6 of the official list.
+    assert data.class_names == ("Abyssinian", "American Bulldog", "Bengal")
+    for split in data.splits.values():
+        assert split.labels_B.unique().tolist() == [0, 1, 2]
 
 
 def test_missing_pets_name_what_to_put_where(tmp_path: Path) -> None:

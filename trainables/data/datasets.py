@@ -84,7 +84,14 @@ def _load_pets(spec: DatasetSpec, data_dir: Path | None) -> ImageData:
 
 def _decode_pets(spec: DatasetSpec, parts: list[OxfordIIITPet]) -> ImageData:
     paths = _pets_paths(parts)
-    labels_B = np.array([label for part in parts for label in part._labels])
+    # The lists number all 37 breeds; a sample of some of them has gaps, and networks want classes 0, 1, ..., K - 1.
+    breeds_B = np.array([label for part in parts for label in part._labels])
+    breeds_K, labels_B = np.unique(breeds_B, return_inverse=True)
+    if len(breeds_K) != len(parts[0].classes):
+        raise UnavailableError(
+            f"the lists of oxford-iiit-pet do not agree: {PETS_SPLITS[0]}.txt names {len(parts[0].classes)} breeds, "
+            f"together with {PETS_SPLITS[1]}.txt there are {len(breeds_K)}. Restore the official lists."
+        )
     return ImageData(
         splits=make_splits(
             decode_files(paths, round(spec.image_size * STORED_PER_SEEN)),
