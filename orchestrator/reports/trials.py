@@ -31,7 +31,10 @@ _STARTED = "started, no result yet: it runs, or was interrupted"
 
 
 class State(StrEnum):
-    """How far a trial has come."""
+    """How far a trial has come, for a reader; `orchestrator.trials.State` is what a launch acts on.
+
+    It knows what a single folder cannot tell (blocked by a parent), and calls damaged files failed instead of raising.
+    """
 
     DONE = "done"
     FAILED = "failed"
