@@ -13,8 +13,6 @@ from orchestrator.plan import Node, Plan
 from orchestrator.store import Store
 from orchestrator.studies import CellStudy
 from orchestrator.trials import State, TrialFolder, trial_of
-from search_spaces.loss_space import point_of
-from search_spaces.recipes import PairRecipe
 
 TO_RUN = (State.WAITING, State.INTERRUPTED, State.FAILED, State.OUT_OF_MEMORY)
 """States that a launch works on; a diverged trial would only diverge again."""
@@ -107,7 +105,4 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
     def _write_recipe(self, node: Node) -> None:
         """Fixes what the trial runs before anybody runs it."""
         folder, study = self._folders[node.uid], self._study_of(node)
-        if study:
-            folder.write_recipe(node, study.point(node, folder))
-        else:
-            folder.write_recipe(node, point_of(node.recipe) if isinstance(node.recipe, PairRecipe) else None)
+        folder.write_recipe(node, study.point(node, folder) if study else None)

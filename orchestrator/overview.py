@@ -11,8 +11,8 @@ from typing import Any
 
 from orchestrator.plan import Node, Plan, Stage
 from orchestrator.store import Store
-from orchestrator.trials import State, trial_of
-from search_spaces.objective import detrimental_objective, parity_violation
+from orchestrator.trials import State, states_of, trial_of
+from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
 from search_spaces.recipes import Goal, TrainingRecipe
 
 RUNNING = "running"
@@ -103,15 +103,12 @@ class Overview:
         return {stage: seen.get(stage, base * RELATIVE_COST[stage]) for stage in Stage}
 
     def _consider(self, node: Node, metrics: dict[str, float]) -> None:
-        accuracies = {
-            name: metrics[f"validation/{name}"] for name in ("accuracy_white_box", "accuracy_fp", "accuracy_q")
-        }
         gap = metrics["validation/parity_gap"]
         pair = BestPair(
             name=node.name,
             drop=-metrics["validation/accuracy_delta"],
             parity_gap=gap,
-            objective=detrimental_objective(**accuracies),
+            objective=detrimental_objective(**accuracies_of(metrics, "validation")),
             is_feasible=parity_violation(gap) <= 0,
         )
         if self.best is None or (pair.is_feasible, pair.objective) > (
@@ -129,10 +126,9 @@ def overview_from_store(plan: Plan, store: Store, *, has_driver: bool) -> Overvi
         store: Where its trials are.
         has_driver: Whether a launch is at work; if not, trials with saved epochs are interrupted, not running.
     """
-    folders = {node.uid: trial_of(store, node) for node in plan.nodes}
-    overview = Overview(plan, {uid: folder.state() for uid, folder in folders.items()})
+    overview = Overview(plan, states_of(store, plan))
     for node in plan.nodes:
-        state, folder = overview.states[node.uid], folders[node.uid]
+        state, folder = overview.states[node.uid], trial_of(store, node)
         if state is State.WAITING:
             if has_driver and folder.recipe() is not None:
                 overview.started(node)

@@ -1,14 +1,12 @@
 """The stage generators as one Ray function trainable: read the store, run, write the store, report epochs."""
 
-import io
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import ray
 from ray import tune
 
-from orchestrator.store import CHECKPOINT, PREDICTIONS, RESUME, Store
+from orchestrator.store import CHECKPOINT, PREDICTIONS, RESUME, Store, parquet_bytes
 from orchestrator.trials import OUT_OF_MEMORY_ERROR, ROW, TrialFolder, now_ms, parent_stage
 from search_spaces.errors import SweepError
 from trainables.training_loop import EpochReport, finish
@@ -66,11 +64,9 @@ def _run(store: Store, trial: TrialFolder, data_dir: str | None) -> None:
         tune.report({ROW: row, "num_epochs": report.num_epochs})
 
     result = finish(run, on_epoch)
-    table = io.BytesIO()
-    pq.write_table(predictions_table(result), table)
     trial.write_result(
         result.metrics,
-        {CHECKPOINT: checkpoint_bytes(result), PREDICTIONS: table.getvalue()},
+        {CHECKPOINT: checkpoint_bytes(result), PREDICTIONS: parquet_bytes(predictions_table(result))},
         seconds=sum(row["seconds"] for row in rows),
         data_sha256=running.data_sha256,
     )

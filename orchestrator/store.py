@@ -122,9 +122,7 @@ class Folder:
 
     def write_table(self, path: str, table: pa.Table) -> None:
         """Writes a table as Parquet."""
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer)
-        self.write_bytes(path, buffer.getvalue())
+        self.write_bytes(path, parquet_bytes(table))
 
     def read_table(self, path: str) -> pa.Table | None:
         """Returns a Parquet table, or None if there is no such file."""
@@ -173,9 +171,12 @@ class Store:
         """Returns the folder of a sweep."""
         return self.root.folder(f"sweeps/{name}")
 
-    def result(self, stage: str, uid: str) -> dict[str, Any] | None:
-        """Returns the result of a trial, or None while it is not done."""
-        return self.trial(stage, uid).read_json(RESULT)
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """Serializes a table as Parquet."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
 
 
 def sha256(content: bytes) -> str:

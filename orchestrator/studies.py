@@ -18,7 +18,7 @@ from orchestrator.plan import Node
 from orchestrator.trials import State, TrialFolder
 from search_spaces.cells import Cell
 from search_spaces.loss_space import SEARCHED_FIELDS, LossSpace, point_of, suggest
-from search_spaces.objective import detrimental_objective, parity_violation
+from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
 
 UID = "uid"
 """User attribute that ties an Optuna trial to its node."""
@@ -99,22 +99,13 @@ class CellStudy:
             self._adopt(node.uid, self.point(node, folder))
             known = self._find(node.uid)
             assert known is not None
-        accuracies = {
-            name: result["metrics"][f"validation/{name}"]
-            for name in ("accuracy_white_box", "accuracy_fp", "accuracy_q")
-        }
-        value = detrimental_objective(**accuracies)
+        value = detrimental_objective(**accuracies_of(result["metrics"], "validation"))
         if not math.isfinite(value):
             self._study.tell(known.number, state=TrialState.FAIL)
             return
         handle = optuna.trial.Trial(self._study, known._trial_id)
         handle.set_constraint(CONSTRAINT, parity_violation(result["metrics"]["validation/parity_gap"]))
         self._study.tell(known.number, value)
-
-    def counts(self) -> dict[str, int]:
-        """Returns the number of Optuna trials per state, for checks and reports."""
-        states = [trial.state.name for trial in self._study.get_trials(deepcopy=False)]
-        return {name: states.count(name) for name in sorted(set(states))}
 
     def _adopt(self, uid: str, point: dict[str, float]) -> None:
         """Puts a trial at a given point into the study, as RUNNING."""

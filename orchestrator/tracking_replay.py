@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.plan import Node
 from orchestrator.store import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, RECIPE, RESULT, Folder, sha256
+from search_spaces.recipes import as_text
 
 UID_TAG = "dptq.uid"
 STAGE_TAG = "dptq.stage"
@@ -121,7 +122,7 @@ def node_params(node: Node, recipe_json: Mapping[str, Any]) -> dict[str, str]:
     """Returns the resolved recipe as text, with the seed and the name of the data."""
     recipe = recipe_json.get("recipe", {})
     return {
-        **{name: _as_text(value)[:_LONGEST_PARAM] for name, value in recipe.items()},
+        **{name: as_text(value)[:_LONGEST_PARAM] for name, value in recipe.items()},
         "seed": str(node.seed),
         "dataset": node.dataset.name,
     }
@@ -186,7 +187,3 @@ def _points(values: Iterable[tuple[str, Any]], timestamp_ms: int, step: int) -> 
 def _last_line(error: bytes) -> str:
     lines = error.decode(errors="replace").strip().splitlines()
     return lines[-1][:_LONGEST_ERROR] if lines else "error.txt is empty"
-
-
-def _as_text(value: object) -> str:
-    return " ".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)

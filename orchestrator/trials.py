@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestrator.plan import SCHEMA, Node, Stage
+from orchestrator.plan import SCHEMA, Node, Plan, Stage
 from orchestrator.store import EPOCHS, ERROR, RECIPE, RESULT, RESUME, Folder, Store, sha256
 from search_spaces.errors import NonFiniteLossError, StorageError
 from search_spaces.loss_space import apply_point
@@ -173,6 +173,11 @@ class TrialFolder:
 def trial_of(store: Store, node: Node) -> TrialFolder:
     """Returns the folder of a plan's node."""
     return TrialFolder(store, node.stage, node.uid)
+
+
+def states_of(store: Store, plan: Plan) -> dict[str, State]:
+    """Returns the state of every trial of a plan, by uid."""
+    return {node.uid: trial_of(store, node).state() for node in plan.nodes}
 
 
 def parent_stage(stage: str) -> Stage:

@@ -12,21 +12,15 @@ from search_spaces.recipes import Recipe
 class DatasetInfo:
     """What is known of a dataset before it is loaded."""
 
-    num_classes: int
     image_size: int
     """Default height and width in pixels."""
-    title: str
     is_bundled: bool
     """Whether an installation brings the images along."""
 
 
 DATASETS: dict[str, DatasetInfo] = {
-    "digits": DatasetInfo(
-        num_classes=10, image_size=32, title="1,797 handwritten digits of scikit-learn", is_bundled=True
-    ),
-    "oxford-iiit-pet": DatasetInfo(
-        num_classes=37, image_size=224, title="Oxford-IIIT Pets, the paper's dataset", is_bundled=False
-    ),
+    "digits": DatasetInfo(image_size=32, is_bundled=True),
+    "oxford-iiit-pet": DatasetInfo(image_size=224, is_bundled=False),
 }
 
 
@@ -42,11 +36,6 @@ class DatasetSpec(Recipe):
     """Share of all images, per class, for datasets without an official test split."""
     split_seed: int = 0
     """Seed of the splits; the same for every trial, so that accuracies can be compared."""
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes, K."""
-        return DATASETS[self.name].num_classes
 
 
 def dataset_spec(name: str) -> DatasetSpec:

@@ -4,6 +4,10 @@ Both compare accuracies as fractions. The objective reads the validation split; 
 the test split, which no search sees.
 """
 
+from collections.abc import Mapping
+
+ACCURACIES = ("accuracy_white_box", "accuracy_fp", "accuracy_q")
+"""What objective and verdict take, by the names that a pair's metrics have behind the split."""
 PARITY_TOLERANCE = 0.01
 """Largest accepted loss of full-precision accuracy against the white box: one percentage point."""
 CATASTROPHIC_DROP = 0.10
@@ -13,6 +17,11 @@ PARITY_PENALTY = 10.0
 
 # Accuracies are ratios of counts, so a gap of exactly one point may come out a rounding error above it.
 _ROUNDING = 1e-9
+
+
+def accuracies_of(metrics: Mapping[str, float], split: str) -> dict[str, float]:
+    """Returns the accuracies of one split from a pair's metrics, as `detrimental_objective(**...)` takes them."""
+    return {name: metrics[f"{split}/{name}"] for name in ACCURACIES}
 
 
 def parity_gap(*, accuracy_white_box: float, accuracy_fp: float) -> float:

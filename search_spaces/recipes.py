@@ -32,7 +32,7 @@ class Recipe(BaseModel):
 
     def as_params(self) -> dict[str, str]:
         """Returns the fields as text, in declaration order, for tables and MLflow parameters."""
-        return {name: _as_text(value) for name, value in self.model_dump(mode="json").items()}
+        return {name: as_text(value) for name, value in self.model_dump(mode="json").items()}
 
 
 class TrainingRecipe(Recipe):
@@ -156,7 +156,6 @@ def parse_recipe(kind: type[RecipeT], values: dict[str, object]) -> RecipeT:
         raise ConfigError(f"{kind.__name__} {text}") from None
 
 
-def _as_text(value: object) -> str:
-    if isinstance(value, list):
-        return " ".join(str(item) for item in value)
-    return str(value)
+def as_text(value: object) -> str:
+    """Writes a field's plain value for tables and MLflow parameters; a list becomes its items with spaces between."""
+    return " ".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value)

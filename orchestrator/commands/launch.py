@@ -28,7 +28,7 @@ from orchestrator.reports.trials import read_trials
 from orchestrator.store import Store
 from orchestrator.sweeps import Sweep
 from orchestrator.tracking import Tracker
-from orchestrator.trials import State, trial_of
+from orchestrator.trials import State, states_of
 from search_spaces.grids import Choices
 
 
@@ -57,14 +57,14 @@ def command(
     Finished trials are kept, interrupted ones go on from their last epoch.
     """
     console = make_console()
-    plan = plan_from_options(grid, Choices(**choices))
+    chosen = Choices(**choices)
+    plan = plan_from_options(grid, chosen)
     if dry_run:
-        store = Store(storage, create=False)
-        print_plan(plan, {node.uid: trial_of(store, node).state() for node in plan.nodes}, console)
+        print_plan(plan, states_of(Store(storage, create=False), plan), console)
         return
     check_dataset(plan.grid.dataset, data_dir)
     store = Store(storage)
-    sweep = Sweep(store, name or default_name(grid, Choices(**choices)))
+    sweep = Sweep(store, name or default_name(grid, chosen))
     with sweep.driver():
         sweep.save_plan(plan)
         sweep.save_launch(list(arguments))

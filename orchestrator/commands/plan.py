@@ -16,7 +16,7 @@ from orchestrator.commands.options import (
 )
 from orchestrator.plan import Plan
 from orchestrator.store import Store
-from orchestrator.trials import State, trial_of
+from orchestrator.trials import State, states_of
 from search_spaces.grids import Choices
 
 
@@ -27,8 +27,7 @@ from search_spaces.grids import Choices
 def command(grid: str, name: str | None, storage: str, as_json: bool, **choices: Any) -> None:
     """Show every trial that `launch` would run: stage, uid, parents, and whether it is done."""
     plan = plan_from_options(grid, Choices(**choices))
-    store = Store(storage, create=False)
-    states = {node.uid: trial_of(store, node).state() for node in plan.nodes}
+    states = states_of(Store(storage, create=False), plan)
     if as_json:
         echo_json(plan_as_json(plan, states))
     else:

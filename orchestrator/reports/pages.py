@@ -6,7 +6,6 @@ bytes: nothing here reads a clock, the caller passes the date among the facts.
 
 import base64
 import html
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -14,7 +13,6 @@ from importlib import resources
 import jinja2
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from orchestrator.plan import Plan
@@ -33,7 +31,7 @@ from orchestrator.reports.figures import figure_search, figure_table1, figure_tr
 from orchestrator.reports.pairs import records_of
 from orchestrator.reports.table1 import table1
 from orchestrator.reports.trials import Curve, Trial, read_curve, read_trials
-from orchestrator.store import Store
+from orchestrator.store import Store, parquet_bytes
 from search_spaces.recipes import Goal
 
 _TEMPLATE = "report.html.j2"
@@ -102,7 +100,10 @@ def write_report(plan: Plan, store: Store, sweep: str, *, facts: Mapping[str, st
     table = table1(plan, trials)
     page = _page(plan, store, sweep, trials=trials, table=table, facts=facts)
     # The pages come last: whoever sees them finds the pictures that they link to.
-    files = {"table1.csv": _csv(table), "table1.parquet": _parquet(table)}
+    files = {
+        "table1.csv": _csv(table),
+        "table1.parquet": parquet_bytes(pa.Table.from_pandas(table, preserve_index=False)),
+    }
     for picture in page.pictures:
         files |= {f"{picture.name}.png": picture.png, f"{picture.name}.svg": picture.svg}
     files |= {"report.md": markdown(page).encode(), "report.html": html_page(page).encode()}
@@ -203,12 +204,6 @@ def _data_uri(picture: bytes) -> str:
 def _csv(table: pd.DataFrame) -> bytes:
     # Ten digits: enough for any ratio of counts, and no noise of the last bit.
     return table.to_csv(index=False, float_format="%.10g", lineterminator="\n").encode()
-
-
-def _parquet(table: pd.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pandas(table, preserve_index=False), buffer)
-    return buffer.getvalue()
 
 
 def _md(text: str) -> str:

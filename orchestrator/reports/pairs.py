@@ -13,14 +13,18 @@ from orchestrator.plan import Plan
 from orchestrator.reports.trials import State, Trial, read_trials
 from orchestrator.store import Store
 from search_spaces.cells import Cell
-from search_spaces.objective import detrimental_objective, is_catastrophic, parity_gap, parity_violation
+from search_spaces.objective import (
+    accuracies_of,
+    detrimental_objective,
+    is_catastrophic,
+    parity_gap,
+    parity_violation,
+)
 from search_spaces.paper import AVERAGE_BITS, NUM_SITES
 from search_spaces.recipes import Goal
 
 NORMAL_95 = 1.96
 """Standard errors on either side of a mean that hold 95 % of a normal distribution."""
-
-_SPLIT = ("accuracy_white_box", "accuracy_fp", "accuracy_q")
 
 Json = str | int | float | bool | list[int] | None
 
@@ -151,8 +155,7 @@ def average_bits(cell: Cell) -> float | None:
 
 
 def _record(trial: Trial, cell: Cell) -> PairRecord:
-    test = {name: trial.metrics[f"test/{name}"] for name in _SPLIT}
-    validation = {name: trial.metrics[f"validation/{name}"] for name in _SPLIT}
+    test, validation = accuracies_of(trial.metrics, "test"), accuracies_of(trial.metrics, "validation")
     point = trial.point or {}
     return PairRecord(
         uid=trial.node.uid,

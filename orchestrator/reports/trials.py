@@ -15,14 +15,11 @@ from orchestrator.plan import Node, Plan, Stage
 from orchestrator.store import EPOCHS, ERROR, RECIPE, RESULT, Folder, Store
 from search_spaces.errors import StorageError
 from search_spaces.loss_space import SEARCHED_FIELDS, point_of
+from search_spaces.objective import ACCURACIES
 from search_spaces.recipes import PairRecipe
 
 SPLITS = ("validation", "test")
-PAIR_METRICS = tuple(
-    f"{split}/{name}"
-    for split in SPLITS
-    for name in ("accuracy_white_box", "accuracy_fp", "accuracy_q", "drop_standard_error")
-)
+PAIR_METRICS = tuple(f"{split}/{name}" for split in SPLITS for name in (*ACCURACIES, "drop_standard_error"))
 """What a result must hold to count; the differences follow from these."""
 CURVE_COLUMNS = ("epoch", "validation/accuracy_fp", "validation/accuracy_q")
 

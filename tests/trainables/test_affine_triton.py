@@ -1,7 +1,6 @@
 """The Triton quantizer without a GPU: interpreted in a process of its own, compiled, and absent."""
 
 import importlib.util
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,36 +27,17 @@ KERNELS = [
 
 
 @needs_triton
-def test_interpreted_kernels_agree_with_the_other_backends():
-    # Triton decides when it is imported, so another process; the interpreter is numpy, which warns of the
-    # divisions by zero whose results the kernels do not use.
-    cases = "tests/trainables/interpreted/affine_cases.py"
-    options = ["-q", "--noconftest", "-p", "no:cacheprovider", "-p", "no:xdist", "-W", "ignore::RuntimeWarning"]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "DPTQ"))}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, cases],
-        cwd=ROOT,
-        env=inherited | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_interpreted_kernels_agree_with_the_other_backends(run_interpreted):
+    run_interpreted("tests/trainables/interpreted/affine_cases.py")
 
 
 @needs_triton
 @pytest.mark.parametrize(("name", "arguments", "constants"), KERNELS)
-def test_kernels_compile_for_a_gpu_that_is_not_here(name, arguments, constants, tmp_path, monkeypatch):
-    from triton import compile
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+def test_kernels_compile_for_a_gpu_that_is_not_here(name, arguments, constants, compile_to_ptx):
     kernel = getattr(affine_triton, name)
     kinds = ["*fp16" if kind == "x" else kind for kind in arguments.split()]
     signature = dict(zip(kernel.arg_names, kinds + ["constexpr"] * len(constants), strict=True))
-    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
-    options = {"enable_fp_fusion": name == "_sum_tiles"}
-    ptx = compile(source, target=GPUTarget("cuda", 80, 32), options=options).asm["ptx"]
+    ptx = compile_to_ptx(kernel, signature, constants, enable_fp_fusion=name == "_sum_tiles")
     if name == "_quantize_tiles":
         # True division and no fused rounding: the values are those of torch.
         assert "div.rn.f32" in ptx
