@@ -64,6 +64,22 @@ def classify(network: Callable[[Tensor], Tensor], split: Split, size: int) -> Cl
     )
 
 
+@torch.inference_mode()
+def classify_quantized(
+    network: Callable[[Tensor, Tensor], Tensor], split: Split, size: int, bit_width_BL: Tensor
+) -> Classified:
+    """Runs a network over a split, with bit-widths for every image.
+
+    Args:
+        network: Maps normalized images and their bit_width_BL to logits.
+        split: uint8 images on the network's device.
+        size: Height and width that the network sees.
+        bit_width_BL: Bits of every image of the split at every site; 0 leaves a site at full precision.
+    """
+    rows = iter(bit_width_BL.split(EVALUATION_BATCH))
+    return classify(lambda images_BCHW: network(images_BCHW, next(rows)), split, size)
+
+
 def classifier_outcome(
     network: Callable[[Tensor], Tensor], data: ImageData, splits: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, Tensor]]:

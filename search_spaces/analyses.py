@@ -1,0 +1,130 @@
+"""Analyses: what is measured of trained pairs, as frozen settings (paper sections 4.1 to 4.3).
+
+Every analysis yields one tidy table; its columns are documented at the function of the same name in
+`trainables/analyses/`. Settings and the uids of the pairs decide a table, so they make its uid.
+"""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from search_spaces.errors import unknown_name
+from search_spaces.recipes import Fraction, Goal, Recipe
+
+BOTH_GOALS = (Goal.ROBUST, Goal.DETRIMENTAL)
+
+
+class Analysis(Recipe):
+    """Base of all analyses."""
+
+    name: ClassVar[str]
+    """Of the command line, the store and the module in `trainables.analyses`."""
+    title: ClassVar[str]
+    """For people."""
+    needs_both: ClassVar[bool] = False
+    """Whether it compares the robust with the detrimental pair of one budget; otherwise it looks at one pair."""
+    every_trial: ClassVar[bool] = False
+    """Whether it runs on every finished pair of a sweep, and not only on those that stand for their cells."""
+
+
+class CrossPolicy(Analysis):
+    """Every network under every policy (Table 3)."""
+
+    name = "cross_policy"
+    title = "Cross-policy (Table 3)"
+    needs_both = True
+    num_draws: int = Field(default=20, ge=2)
+    """Random policies: each gives every image an allocation drawn uniformly from all that meet the budget."""
+    draw_seed: int = 0
+
+
+class Transitory(Analysis):
+    """Images that both networks classify correctly until the detrimental one is quantized (Table 2)."""
+
+    name = "transitory"
+    title = "Transitory points (Table 2)"
+    needs_both = True
+    num_thumbnails: int = Field(default=48, ge=0)
+    """How many of the worst come with their image."""
+
+
+class Layers(Analysis):
+    """Accuracy with only some sites quantized (Figure 2)."""
+
+    name = "layers"
+    title = "Layer isolation (Figure 2)"
+    splits: tuple[str, ...] = ("train", "test")
+    max_images: int | None = Field(default=None, ge=1)
+    """Measure at most so many images of a split, the same for every pair; None measures all, as the paper does."""
+
+
+class Histograms(Analysis):
+    """Distributions of the activations at every site, before and after quantization (Figure 3)."""
+
+    name = "histograms"
+    title = "Activation histograms (Figure 3)"
+    low: float = -8.0
+    high: float = 8.0
+    num_bins: int = Field(default=1600, ge=2)
+    """Paper: bins of 0.01 from -8 to 8."""
+
+
+class Corruptions(Analysis):
+    """Accuracy on transformed and corrupted test images (Figure 4)."""
+
+    name = "corruptions"
+    title = "Corruptions (Figure 4)"
+    num_degrees: int = Field(default=5, ge=1)
+    draw_seed: int = 0
+
+
+class Mitigation(Analysis):
+    """What the cures that the paper suggests give back: quantile scales, and sites left at full precision."""
+
+    name = "mitigation"
+    title = "Mitigation"
+    quantiles: tuple[Fraction, ...] = (0.9999, 0.999, 0.99, 0.98, 0.95)
+    num_sites: tuple[int, ...] = (1, 2, 3, 4)
+    """How many of the worst sites stay at full precision."""
+
+
+class Indicators(Analysis):
+    """Signals of a full-precision network that may tell how far it drops when quantized (section 4.3)."""
+
+    name = "indicators"
+    title = "Indicators"
+    every_trial = True
+    corruption_degree: int = Field(default=3, ge=1)
+    """Degree of every corruption that counts as a signal."""
+    draw_seed: int = 0
+
+
+ANALYSES: dict[str, Analysis] = {
+    analysis.name: analysis
+    for analysis in (
+        CrossPolicy(),
+        Transitory(),
+        Layers(),
+        Histograms(),
+        Corruptions(),
+        Mitigation(),
+        Indicators(),
+    )
+}
+"""Every analysis with its default settings, in the order of the paper."""
+
+
+def analysis_named(name: str) -> Analysis:
+    """Returns an analysis with its default settings.
+
+    Raises:
+        UnknownNameError: No analysis has this name; `-` and `_` are the same.
+
+    Examples:
+        >>> analysis_named("cross-policy").title
+        'Cross-policy (Table 3)'
+    """
+    key = name.replace("-", "_")
+    if key not in ANALYSES:
+        raise unknown_name("analysis", name, ANALYSES)
+    return ANALYSES[key]

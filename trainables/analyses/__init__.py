@@ -1,0 +1,1 @@
+"""Measurements of trained pairs; each module holds one analysis."""
