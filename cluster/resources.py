@@ -28,6 +28,18 @@ def trial_resources(stage: str, cluster_resources: Mapping[str, float], *, whole
     return resources
 
 
+def analysis_resources(cluster_resources: Mapping[str, float]) -> dict[str, float]:
+    """Returns what an analysis asks of Ray, in the words of `ray.remote`.
+
+    Examples:
+        >>> analysis_resources({"CPU": 16.0, "GPU": 1.0})
+        {'num_cpus': 1, 'num_gpus': 0.5}
+    """
+    # Forward passes only: what a pair trains in has room for them.
+    resources = trial_resources("pair", cluster_resources)
+    return {f"num_{name}s": amount for name, amount in resources.items()}
+
+
 def max_concurrent_trials(cluster_resources: Mapping[str, float]) -> int:
     """Returns how many trials the cluster can run at once, at most.
 

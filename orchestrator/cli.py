@@ -16,7 +16,7 @@ import click
 from orchestrator.tracking_uri import quiet_mlflow
 from search_spaces.errors import SweepError
 
-COMMANDS = ("plan", "launch", "status", "report", "ui")
+COMMANDS = ("plan", "launch", "status", "analyze", "report", "ui")
 
 
 class LazyGroup(click.Group):

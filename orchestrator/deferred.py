@@ -5,6 +5,7 @@ never do. This is the one place that imports by name.
 """
 
 import importlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,3 +39,14 @@ def check_dataset(spec: DatasetSpec, data_dir: Path | None) -> None:
 def run_trial(config: dict[str, Any]) -> None:
     """Runs one trial in a Ray worker; see `orchestrator.ray_trainables.run_trial`."""
     importlib.import_module("orchestrator.ray_trainables").run_trial(config)
+
+
+def run_analysis(config: dict[str, Any]) -> Iterator[int]:
+    """Computes an analysis in a Ray worker; see `orchestrator.ray_analyses.run_analysis`."""
+    yield from importlib.import_module("orchestrator.ray_analyses").run_analysis(config)
+
+
+def estimate_analyses(config: dict[str, Any]) -> tuple[dict[str, int], float]:
+    """Tells in a Ray worker what analyses cost; see `orchestrator.ray_analyses.estimate`."""
+    cost: tuple[dict[str, int], float] = importlib.import_module("orchestrator.ray_analyses").estimate(config)
+    return cost

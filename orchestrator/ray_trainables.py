@@ -37,19 +37,10 @@ def run_trial(config: dict[str, Any]) -> None:
 
 
 def _run(store: Store, trial: TrialFolder, data_dir: str | None) -> None:
-    planned = trial.recipe()
-    assert planned is not None, f"{trial.folder.root} was handed out without a recipe"
-    spec = TrialSpec(
-        stage=trial.stage,
-        recipe=planned["recipe"],
-        dataset=planned["dataset"],
-        seed=planned["seed"],
-        data_dir=Path(data_dir) if data_dir else None,
-    )
-    running = Trial(spec, use_gpu=bool(ray.get_gpu_ids()))
+    running, parent = open_trial(store, trial, data_dir)
     resume = trial.folder.read_bytes(RESUME)
     run = running.start(
-        parent=_parent(store, trial.stage, planned["parents"]),
+        parent=parent,
         resume=resume,
         resume_source=f"{trial.folder.root}/{RESUME}",
     )
@@ -70,6 +61,24 @@ def _run(store: Store, trial: TrialFolder, data_dir: str | None) -> None:
         seconds=sum(row["seconds"] for row in rows),
         data_sha256=running.data_sha256,
     )
+
+
+def open_trial(store: Store, trial: TrialFolder, data_dir: str | None) -> tuple[Trial, ParentCheckpoint | None]:
+    """Prepares a trial on this worker's device, from its recipe in the store.
+
+    Returns:
+        The trial with its data, and the checkpoint that it starts from; None for a teacher.
+    """
+    planned = trial.recipe()
+    assert planned is not None, f"{trial.folder.root} was handed out without a recipe"
+    spec = TrialSpec(
+        stage=trial.stage,
+        recipe=planned["recipe"],
+        dataset=planned["dataset"],
+        seed=planned["seed"],
+        data_dir=Path(data_dir) if data_dir else None,
+    )
+    return Trial(spec, use_gpu=bool(ray.get_gpu_ids())), _parent(store, trial.stage, planned["parents"])
 
 
 def _parent(store: Store, stage: str, parents: list[str]) -> ParentCheckpoint | None:

@@ -100,7 +100,7 @@ class Sweep:
         except Timeout:
             raise ConfigError(
                 f"sweep {self.name!r} is being run by another process: wait for it, or look at it with "
-                f"`dptq-sweep status --name {self.name}`."
+                f"`dptq-sweep status {self.name}`."
             ) from None
 
     def has_driver(self) -> bool:

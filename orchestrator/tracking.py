@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from queue import Queue
@@ -25,6 +25,7 @@ from orchestrator import tracking_replay as replay
 from orchestrator.plan import Node, Plan
 from orchestrator.store import Folder, Store
 from orchestrator.tracking_client import Experiment, KnownRun
+from orchestrator.tracking_replay import Tracked
 from orchestrator.tracking_uri import check, locate, redact
 from search_spaces.errors import StorageError, TrackingError
 
@@ -62,6 +63,7 @@ class Tracker:
         self._rows: dict[str, list[Mapping[str, Any]]] = {}
         self._rows_lock = threading.Lock()
         self._reports: list[Path] = []
+        self._analyses: list[Tracked] = []
 
     @property
     def address(self) -> str:
@@ -114,11 +116,15 @@ class Tracker:
 
     def ended(self, node: Node) -> None:
         """Notes that a trial is done or failed, and replays its folder; returns at once."""
-        self._queue.put(partial(self._replay, node))
+        self._queue.put(partial(self._replay, self._tracked(node)))
 
     def sweep_artifacts(self, folder: Path) -> None:
         """Notes a local folder of reports, which `close` logs on the parent run under the folder's name."""
         self._reports.append(folder)
+
+    def analyses(self, analyses: Sequence[Tracked]) -> None:
+        """Notes analyses that are done or failed, which `close` replays."""
+        self._analyses = list(analyses)
 
     def close(self, status: str) -> list[str]:
         """Delivers what is queued, replays every run that differs from the store, and ends the parent run.
@@ -137,9 +143,9 @@ class Tracker:
         if self._is_stale:
             self._attempt(lambda: None)
         behind = [
-            node.name
-            for node in self._plan.nodes
-            if self._is_behind(node) and not self._attempt(partial(self._replay, node))
+            each.name
+            for each in [*map(self._tracked, self._plan.nodes), *self._analyses]
+            if self._is_behind(each) and not self._attempt(partial(self._replay, each))
         ]
         if not self._attempt(partial(self._end_sweep, self._plan, status)):
             behind.append(self._sweep)
@@ -186,45 +192,47 @@ class Tracker:
         return self._experiment
 
     def _start_run(self, node: Node, recipe_json: Mapping[str, Any]) -> None:
-        run = self._ensure_run(node, params=replay.node_params(node, recipe_json))
+        run = self._ensure_run(self._tracked(node), params=replay.node_params(node, recipe_json))
         self._connected.reopen(run)
 
     def _log_rows(self, node: Node) -> None:
         with self._rows_lock:
             rows = self._rows.pop(node.uid, [])
-        run = self._ensure_run(node, params={})
+        run = self._ensure_run(self._tracked(node), params={})
         self._connected.log(run, points=[point for row in rows for point in replay.epoch_points(row)])
 
-    def _ensure_run(self, node: Node, *, params: Mapping[str, str], start_ms: int | None = None) -> KnownRun:
-        """Finds or creates the run of a node, with its params and tags."""
+    def _tracked(self, node: Node) -> Tracked:
+        return replay.tracked_node(node, self._store, self._sweep)
+
+    def _ensure_run(self, each: Tracked, *, params: Mapping[str, str], start_ms: int | None = None) -> KnownRun:
+        """Finds or creates the run of a trial or an analysis, with its params and tags."""
         experiment = self._connected
-        run = experiment.runs.get(node.uid)
+        run = experiment.runs.get(each.uid)
         if run and any(run.params.get(name, value) != value for name, value in params.items()):
             # Params cannot change, so this run tells of another point: the trial's study was started anew.
-            experiment.discard(node.uid)
+            experiment.discard(each.uid)
             run = None
-        tags = {**replay.node_tags(node, self._sweep), **self._tags}
+        tags = {**each.tags, **self._tags}
         if run is None:
-            run = experiment.create_child(node.name, tags, start_ms=start_ms)
+            run = experiment.create_child(each.name, tags, start_ms=start_ms)
         experiment.log(run, params=params, tags={**tags, replay.PARENT_TAG: experiment.parent.run_id})
         return run
 
-    def _replay(self, node: Node) -> None:
-        """Makes the run of a node that is not running equal to its folder in the store."""
-        folder = self._store.trial(node.stage, node.uid)
-        state = replay.read_state(folder)
+    def _replay(self, each: Tracked) -> None:
+        """Makes a run that is not running equal to its folder in the store."""
+        state = replay.read_state(each.folder)
         if state is None:
             # Handed out and never begun: there is nothing to tell, but nothing runs either.
-            run = self._connected.runs.get(node.uid)
+            run = self._connected.runs.get(each.uid)
             if run and run.status == "RUNNING":
                 self._connected.end(run, "KILLED")
             return
-        record = replay.read_record(node, folder, state.status)
-        run = self._ensure_run(node, params=record.params, start_ms=record.start_ms)
+        record = each.read(state.status)
+        run = self._ensure_run(each, params=record.params, start_ms=record.start_ms)
         self._connected.log(run, points=record.points, tags=record.tags)
         if state.status != "FAILED":
             self._connected.clear_error(run)
-        self._log_files(run, folder, record.artifacts)
+        self._log_files(run, each.folder, record.artifacts)
         if run.status != state.status:
             self._connected.end(run, state.status, end_ms=record.end_ms)
         self._connected.log(run, tags={replay.MARK_TAG: state.mark})
@@ -239,11 +247,11 @@ class Tracker:
                 if not folder.local_path:
                     path.unlink()
 
-    def _is_behind(self, node: Node) -> bool:
+    def _is_behind(self, each: Tracked) -> bool:
         """Tells whether a run, as far as is known, differs from the store."""
-        run = self._experiment.runs.get(node.uid) if self._experiment else None
+        run = self._experiment.runs.get(each.uid) if self._experiment else None
         try:
-            state = replay.read_state(self._store.trial(node.stage, node.uid))
+            state = replay.read_state(each.folder)
         except (OSError, StorageError):
             return True
         if state is None or run is None:

@@ -7,12 +7,13 @@ keeps one point per (metric, timestamp, step, value).
 import hashlib
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from orchestrator.plan import Node
-from orchestrator.store import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, RECIPE, RESULT, Folder, sha256
+from orchestrator.store import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, RECIPE, RESULT, Folder, Store, sha256
 from search_spaces.recipes import as_text
 
 UID_TAG = "dptq.uid"
@@ -53,17 +54,37 @@ class State:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """All that the run of a node holds once it is synced, but for the mark."""
+    """All that a run holds once it is synced, but for its tags and the mark."""
 
     status: str
     params: dict[str, str]
     tags: dict[str, str]
     points: list[Point]
     artifacts: list[str]
-    """Names of files in the trial's folder."""
+    """Names of files in the folder."""
     start_ms: int | None
     """None: no epoch was recorded."""
     end_ms: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tracked:
+    """What has a run of its own: a trial or an analysis."""
+
+    uid: str
+    name: str
+    folder: Folder
+    tags: Mapping[str, str]
+    """By which the run is found and filtered."""
+    read: Callable[[str], Record]
+    """Reads the record from the folder, given the status that `read_state` says."""
+
+
+def tracked_node(node: Node, store: Store, sweep: str) -> Tracked:
+    """Returns a trial of a sweep as something to track."""
+    folder = store.trial(node.stage, node.uid)
+    tags = node_tags(node, sweep)
+    return Tracked(uid=node.uid, name=node.name, folder=folder, tags=tags, read=partial(read_record, node, folder))
 
 
 def read_state(folder: Folder) -> State | None:
@@ -115,7 +136,7 @@ def epoch_points(row: Mapping[str, Any]) -> list[Point]:
     """
     values = {"epoch_seconds" if name == "seconds" else name: value for name, value in row.items()}
     step, timestamp_ms = int(values.pop("epoch")), int(values.pop("timestamp_ms"))
-    return _points(values.items(), timestamp_ms, step)
+    return points_of(values.items(), timestamp_ms, step)
 
 
 def node_params(node: Node, recipe_json: Mapping[str, Any]) -> dict[str, str]:
@@ -173,10 +194,11 @@ def _final_points(result: Mapping[str, Any], rows: list[dict[str, Any]]) -> list
     if "seconds" in result:
         metrics["trial_seconds"] = result["seconds"]
     last = rows[-1] if rows else {"timestamp_ms": 0, "epoch": 0}
-    return _points(metrics.items(), int(last["timestamp_ms"]), int(last["epoch"]))
+    return points_of(metrics.items(), int(last["timestamp_ms"]), int(last["epoch"]))
 
 
-def _points(values: Iterable[tuple[str, Any]], timestamp_ms: int, step: int) -> list[Point]:
+def points_of(values: Iterable[tuple[str, Any]], timestamp_ms: int, step: int) -> list[Point]:
+    """Returns the values that are numbers as metrics of one moment."""
     return [
         Point(metric_key(name), float(value), timestamp_ms, step)
         for name, value in values

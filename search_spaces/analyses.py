@@ -25,6 +25,10 @@ class Analysis(Recipe):
     """Whether it compares the robust with the detrimental pair of one budget; otherwise it looks at one pair."""
     every_trial: ClassVar[bool] = False
     """Whether it runs on every finished pair of a sweep, and not only on those that stand for their cells."""
+    keys: ClassVar[tuple[str, ...]] = ()
+    """Columns of its table that tell what is measured, e.g. network and policy."""
+    step: ClassVar[str | None] = None
+    """Column that counts along, e.g. the site: the horizontal axis of its curves."""
 
 
 class CrossPolicy(Analysis):
@@ -33,6 +37,8 @@ class CrossPolicy(Analysis):
     name = "cross_policy"
     title = "Cross-policy (Table 3)"
     needs_both = True
+    keys = ("network", "policy")
+    step = "draw"
     num_draws: int = Field(default=20, ge=2)
     """Random policies: each gives every image an allocation drawn uniformly from all that meet the budget."""
     draw_seed: int = 0
@@ -53,6 +59,8 @@ class Layers(Analysis):
 
     name = "layers"
     title = "Layer isolation (Figure 2)"
+    keys = ("split", "mode")
+    step = "site"
     splits: tuple[str, ...] = ("train", "test")
     max_images: int | None = Field(default=None, ge=1)
     """Measure at most so many images of a split, the same for every pair; None measures all, as the paper does."""
@@ -63,6 +71,7 @@ class Histograms(Analysis):
 
     name = "histograms"
     title = "Activation histograms (Figure 3)"
+    step = "site"
     low: float = -8.0
     high: float = 8.0
     num_bins: int = Field(default=1600, ge=2)
@@ -74,6 +83,8 @@ class Corruptions(Analysis):
 
     name = "corruptions"
     title = "Corruptions (Figure 4)"
+    keys = ("corruption",)
+    step = "degree"
     num_degrees: int = Field(default=5, ge=1)
     draw_seed: int = 0
 
@@ -83,6 +94,7 @@ class Mitigation(Analysis):
 
     name = "mitigation"
     title = "Mitigation"
+    keys = ("kind", "value")
     quantiles: tuple[Fraction, ...] = (0.9999, 0.999, 0.99, 0.98, 0.95)
     num_sites: tuple[int, ...] = (1, 2, 3, 4)
     """How many of the worst sites stay at full precision."""

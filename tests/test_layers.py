@@ -37,7 +37,8 @@ ORDER = {
     "orchestrator": [
         {"cli"},
         {"commands"},
-        {"launch", "progress", "facts", "tracking", "tracking_client", "tracking_replay", "tracking_uri", "reports"},
+        {"launch", "progress", "facts", "reports", "analyses", "ray_analyses"}
+        | {"tracking", "tracking_analyses", "tracking_client", "tracking_replay", "tracking_uri"},
         {"frontier", "overview", "ray_trainables", "sweeps"},
         {"studies"},
         {"trials"},

@@ -12,6 +12,7 @@ from torch import Tensor
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import StorageError
 from search_spaces.recipes import DistillRecipe, PairRecipe, Recipe, TeacherRecipe, parse_recipe
+from trainables.analyses.subject import Subject
 from trainables.checkpoints import ResumePoint, from_bytes, strip_prefix, to_bytes
 from trainables.data.datasets import load_dataset
 from trainables.data.images import TEST, VALIDATION, ImageData
@@ -94,6 +95,26 @@ class Trial:
             return distill.train(self.recipe, self.data, black_box=network, **common)
         assert isinstance(self.recipe, PairRecipe)
         return pair.train(self.recipe, self.data, white_box=network, **common)
+
+    def subject(self, *, parent: ParentCheckpoint, checkpoint: bytes, source: str) -> Subject:
+        """Returns a trained pair with its white box, ready to be measured.
+
+        Args:
+            parent: The white box.
+            checkpoint: safetensors with the tensors `student.*` and `policy.*`.
+            source: Where the checkpoint comes from, for errors.
+
+        Raises:
+            StorageError: A checkpoint is damaged, or was trained on other data.
+        """
+        assert isinstance(self.recipe, PairRecipe)
+        white_box = self._load_parent(parent)
+        trained = pair.Pair(white_box, self.recipe)
+        tensors = from_bytes(checkpoint, source=source)
+        trained.student.model.load_state_dict(strip_prefix(pair.STUDENT, tensors))
+        trained.policy.load_state_dict(strip_prefix(pair.POLICY, tensors))
+        place(trained, self.device)
+        return Subject(trained, white_box, self.data)
 
     def _load_parent(self, parent: ParentCheckpoint) -> torch.nn.Module:
         if parent.data_sha256 != self.data_sha256:

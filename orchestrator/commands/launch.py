@@ -13,8 +13,19 @@ from rich.console import Console
 
 from cluster.resources import max_concurrent_trials
 from cluster.session import session
-from orchestrator.commands.options import default_name, grid_options, make_console, plan_from_options, storage_option
+from orchestrator.commands.analyze import list_tasks, not_done, run_tasks
+from orchestrator.commands.options import (
+    address_option,
+    data_dir_option,
+    default_name,
+    grid_options,
+    make_console,
+    plan_from_options,
+    storage_option,
+    tracking_option,
+)
 from orchestrator.commands.plan import print_plan, summary
+from orchestrator.commands.publish import publish
 from orchestrator.deferred import check_dataset
 from orchestrator.facts import sweep_facts
 from orchestrator.frontier import Frontier
@@ -22,22 +33,23 @@ from orchestrator.launch import Launch
 from orchestrator.overview import Overview, overview_from_store
 from orchestrator.progress import Progress
 from orchestrator.reports.console import render_table1
-from orchestrator.reports.pages import write_report
 from orchestrator.reports.table1 import table1
 from orchestrator.reports.trials import read_trials
 from orchestrator.store import Store
 from orchestrator.sweeps import Sweep
 from orchestrator.tracking import Tracker
 from orchestrator.trials import State, states_of
+from search_spaces.analyses import ANALYSES, Analysis
 from search_spaces.grids import Choices
 
 
 @click.command("launch")
 @grid_options
 @storage_option
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the datasets that are not bundled.")
-@click.option("--address", help="Ray cluster to join: auto, or host:port. [default: this machine]")
-@click.option("--tracking-uri", help="MLflow: sqlite:///... or http(s)://... [default: a database in the storage]")
+@data_dir_option
+@address_option
+@tracking_option
+@click.option("--analyze", is_flag=True, help="Measure the pairs, too, once they are trained.")
 @click.option("--dry-run", is_flag=True, help="Only show the plan.")
 @click.pass_obj
 def command(
@@ -49,6 +61,7 @@ def command(
     data_dir: Path | None,
     address: str | None,
     tracking_uri: str | None,
+    analyze: bool,
     dry_run: bool,
     **choices: Any,
 ) -> None:
@@ -68,15 +81,19 @@ def command(
     with sweep.driver():
         sweep.save_plan(plan)
         sweep.save_launch(list(arguments))
-        overview = run_sweep(Launch(sweep=sweep, plan=plan, data_dir=data_dir), address, tracking_uri, console)
-    finish_sweep(sweep, overview, console)
+        launched = Launch(sweep=sweep, plan=plan, data_dir=data_dir)
+        analyses = list(ANALYSES.values()) if analyze else []
+        overview, errors = run_sweep(launched, analyses, address, tracking_uri, console)
+    finish_sweep(sweep, overview, errors, console)
 
 
-def run_sweep(launch: Launch, address: str | None, tracking_uri: str | None, console: Console) -> Overview:
-    """Runs what is left of a plan, follows it in MLflow and writes its report.
+def run_sweep(
+    launch: Launch, analyses: Sequence[Analysis], address: str | None, tracking_uri: str | None, console: Console
+) -> tuple[Overview, dict[str, str]]:
+    """Runs what is left of a plan and of some analyses, follows it in MLflow and writes its report.
 
     Returns:
-        The state of every trial afterwards.
+        The state of every trial afterwards, and the analyses that failed with their errors.
     """
     sweep, plan, store = launch.sweep, launch.plan, launch.sweep.store
     tracker = Tracker(tracking_uri, store, sweep.name)
@@ -87,41 +104,41 @@ def run_sweep(launch: Launch, address: str | None, tracking_uri: str | None, con
     console.print(f"sweep {sweep.name} in {store.uri}", highlight=False, soft_wrap=True)
     console.print(summary(plan, frontier.states), highlight=False, soft_wrap=True)
     facts = sweep_facts(plan)
-    if frontier.num_pending:
+    errors: dict[str, str] = {}
+    if frontier.num_pending or analyses:
         with _ray_and_mlflow(tracker, launch, facts, address) as cluster_resources:
-            _run_trials(launch, frontier, tracker, cluster_resources, console)
+            if frontier.num_pending:
+                _run_trials(launch, frontier, tracker, cluster_resources, console)
+            tasks = list_tasks(sweep, plan, analyses, console) if analyses else []
+            if pending := not_done(tasks, sweep, console) if tasks else []:
+                errors = run_tasks(pending, sweep, launch.data_dir, cluster_resources, console)
     else:
         tracker.open(plan, facts)
-    paths = write_report(plan, store, sweep.name, facts=facts)
-    if local := sweep.folder.local_path:
-        tracker.sweep_artifacts(local)
     overview = overview_from_store(plan, store, has_driver=False)
-    behind = tracker.close("FINISHED" if overview.num_done() == len(plan.nodes) else "FAILED")
-    if behind:
-        console.print(
-            f"MLflow lacks {len(behind)} trials; launch again when its server answers, and they are replayed.",
-            highlight=False,
-        )
-    console.print(f"report: {next(path for path in paths if path.endswith('.html'))}", highlight=False, soft_wrap=True)
-    return overview
+    publish(tracker, sweep, plan, facts, console)
+    return overview, errors
 
 
-def finish_sweep(sweep: Sweep, overview: Overview, console: Console) -> None:
-    """Prints Table 1 of the run, what went wrong and what comes next; exits with 1 if a trial is not done."""
+def finish_sweep(sweep: Sweep, overview: Overview, errors: Mapping[str, str], console: Console) -> None:
+    """Prints Table 1 of the run, what went wrong and what comes next; exits with 1 if anything is not done."""
     console.print()
     console.print(render_table1(table1(overview.plan, read_trials(overview.plan, sweep.store))))
     nodes = overview.plan.by_uid()
     for uid, headline in overview.headlines.items():
         console.print(f"{overview.states[uid]} {nodes[uid].name}: {headline}", highlight=False, soft_wrap=True)
     storage = ["--storage", sweep.store.uri]
-    report, ui = ["dptq-sweep", "report", "--name", sweep.name, *storage], ["dptq-sweep", "ui", *storage]
-    console.print(f"next: {shlex.join(report)}\n      {shlex.join(ui)}", highlight=False, soft_wrap=True)
+    following = (["analyze", sweep.name], ["report", sweep.name], ["ui"])
+    lines = [shlex.join(["dptq-sweep", *command, *storage]) for command in following]
+    console.print("next: " + "\n      ".join(lines), highlight=False, soft_wrap=True)
     num_left = len(overview.plan.nodes) - overview.num_done()
     if num_left:
         num_diverged = sum(state is State.DIVERGED for state in overview.states.values())
         diverged = f" ({num_diverged} diverged and will not run again)" if num_diverged else ""
         text = f"{num_left} of {len(overview.plan.nodes)} trials are not done{diverged}; finish with: "
         console.print(text + sweep.launch_command(), highlight=False, soft_wrap=True)
+    if errors:
+        console.print(f"{len(errors)} analyses failed; analyze again to go on with them.", highlight=False)
+    if num_left or errors:
         sys.exit(1)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -25,7 +26,15 @@ storage_option = click.option(
     help="Folder or URI (s3://, gs://) that holds all trials and sweeps.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-existing_name_option = click.option("--name", help="The sweep. [default: the one launched last]")
+sweep_argument = click.argument("name", metavar="[SWEEP]", required=False)
+"""A sweep that was launched before; without it the one that was launched last."""
+data_dir_option = click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Folder of the datasets that are not bundled."
+)
+address_option = click.option("--address", help="Ray cluster to join: auto, or host:port. [default: this machine]")
+tracking_option = click.option(
+    "--tracking-uri", help="MLflow: sqlite:///... or http(s)://... [default: a database in the storage]"
+)
 
 
 def grid_options(command: Command) -> Command:

@@ -4,11 +4,11 @@ import click
 
 from orchestrator.commands.options import (
     echo_json,
-    existing_name_option,
     json_option,
     make_console,
     open_sweep,
     storage_option,
+    sweep_argument,
 )
 from orchestrator.facts import sweep_facts
 from orchestrator.reports.console import render_table1
@@ -19,7 +19,7 @@ from orchestrator.reports.trials import read_trials
 
 
 @click.command("report")
-@existing_name_option
+@sweep_argument
 @storage_option
 @json_option
 def command(name: str | None, storage: str, as_json: bool) -> None:

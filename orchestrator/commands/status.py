@@ -6,11 +6,11 @@ import click
 
 from orchestrator.commands.options import (
     echo_json,
-    existing_name_option,
     json_option,
     make_console,
     open_sweep,
     storage_option,
+    sweep_argument,
 )
 from orchestrator.overview import Overview, overview_from_store
 from orchestrator.progress import render_overview
@@ -19,7 +19,7 @@ from search_spaces.recipes import TrainingRecipe
 
 
 @click.command("status")
-@existing_name_option
+@sweep_argument
 @storage_option
 @json_option
 def command(name: str | None, storage: str, as_json: bool) -> None:

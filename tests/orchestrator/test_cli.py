@@ -76,7 +76,7 @@ BAD_INPUT = {
     "MLflow server missing": (["launch", "--tracking-uri", "http://127.0.0.1:9"], "cannot reach the MLflow server"),
     "MLflow file store": (["launch", "--tracking-uri", "file:///tmp/mlruns"], "sqlite:///"),
     "data missing": (["launch", "--grid", "full"], "unpack both in"),
-    "status of an unknown sweep": (["status", "--name", "nothing"], "unknown sweep 'nothing'"),
+    "status of an unknown sweep": (["status", "nothing"], "unknown sweep 'nothing'"),
     "report without any sweep": (["report", "--storage", "empty"], "start one with `dptq-sweep launch`"),
 }
 

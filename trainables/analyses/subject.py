@@ -6,6 +6,7 @@ the policy's bit-widths and the full-precision answers of a split are computed o
 """
 
 import copy
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.recipes import Goal, PairRecipe
-from trainables.data.images import ImageData
-from trainables.evaluation import Classified, classify, classify_quantized
+from trainables.data.images import TEST, ImageData, Split
+from trainables.evaluation import EVALUATION_BATCH, Classified, classify, classify_quantized
 from trainables.quant.student import QuantizedStudent
 from trainables.stages.pair import Pair
 
@@ -95,6 +96,20 @@ class Subject:
             network: None for the pair's own student.
         """
         return classify_quantized(network or self.student, self.data.splits[split], self.data.image_size, bit_width_BL)
+
+    def seconds_per_image(self) -> float:
+        """Times the quantized pass of one batch of test images, after one to warm up."""
+        split = self.data.splits[TEST]
+        batch = Split(
+            images_BCHW=split.images_BCHW[:EVALUATION_BATCH],
+            labels_B=split.labels_B[:EVALUATION_BATCH],
+            image_ids_B=split.image_ids_B[:EVALUATION_BATCH],
+        )
+        bit_width_BL = torch.full((len(batch), self.student.num_sites), self.recipe.bit_widths[-1])
+        classify_quantized(self.student, batch, self.data.image_size, bit_width_BL)
+        start = time.perf_counter()
+        classify_quantized(self.student, batch, self.data.image_size, bit_width_BL)
+        return (time.perf_counter() - start) / len(batch)
 
     @torch.inference_mode()
     def _bit_width_BL(self, split: str) -> Tensor:

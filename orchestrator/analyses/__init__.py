@@ -1,0 +1,1 @@
+"""Analyses of a sweep: which there are to run, where they run, and their tables."""

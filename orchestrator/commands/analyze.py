@@ -1,0 +1,106 @@
+"""`dptq-sweep analyze`: measure the pairs of a sweep, and write the tables and figures that come of it."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from cluster.resources import max_concurrent_trials
+from cluster.session import session
+from orchestrator.analyses.progress import AnalysisProgress, render_cost
+from orchestrator.analyses.run import AnalysisRun
+from orchestrator.analyses.tasks import AnalysisFolder, AnalysisTask, tasks_of
+from orchestrator.commands.options import (
+    address_option,
+    data_dir_option,
+    make_console,
+    open_sweep,
+    storage_option,
+    sweep_argument,
+    tracking_option,
+)
+from orchestrator.commands.publish import publish
+from orchestrator.facts import sweep_facts
+from orchestrator.plan import Plan
+from orchestrator.reports.pairs import pair_records
+from orchestrator.sweeps import Sweep
+from orchestrator.tracking import Tracker
+from orchestrator.trials import State
+from search_spaces.analyses import ANALYSES, Analysis, analysis_named
+from search_spaces.errors import ConfigError
+
+
+@click.command("analyze")
+@sweep_argument
+@storage_option
+@data_dir_option
+@click.option("--only", multiple=True, help=f"One of {', '.join(ANALYSES)}; repeatable. [default: all]")
+@address_option
+@tracking_option
+def command(
+    name: str | None,
+    storage: str,
+    data_dir: Path | None,
+    only: tuple[str, ...],
+    address: str | None,
+    tracking_uri: str | None,
+) -> None:
+    """Measure the pairs of a sweep: cross-policy, transitory points, layers, histograms, corruptions, cures.
+
+    What is done is kept, an interrupted analysis goes on with what it lacks. Ends with the sweep's report.
+    """
+    console = make_console()
+    analyses = [analysis_named(each) for each in only] or list(ANALYSES.values())
+    sweep, plan = open_sweep(storage, name)
+    tracker, facts = Tracker(tracking_uri, sweep.store, sweep.name), sweep_facts(plan)
+    tracker.check()
+    with sweep.driver():
+        tasks = list_tasks(sweep, plan, analyses, console)
+        if not tasks:
+            raise ConfigError(f"sweep {sweep.name!r} has no pairs to analyze yet: {sweep.launch_command()}")
+        errors = {}
+        if pending := not_done(tasks, sweep, console):
+            with session(address) as cluster_resources:
+                errors = run_tasks(pending, sweep, data_dir, cluster_resources, console)
+        tracker.open(plan, facts)
+        publish(tracker, sweep, plan, facts, console)
+    if errors:
+        console.print(f"{len(errors)} of {len(tasks)} analyses failed; analyze again to go on with them.")
+        sys.exit(1)
+
+
+def list_tasks(sweep: Sweep, plan: Plan, analyses: Sequence[Analysis], console: Console) -> list[AnalysisTask]:
+    """Lists the analyses that can be made of the pairs that are done, and says which cannot."""
+    tasks, missing = tasks_of(pair_records(plan, sweep.store), analyses, sweep.store)
+    for each in missing:
+        console.print(f"cannot analyze {each.name}: {each.reason}", highlight=False, soft_wrap=True)
+    return tasks
+
+
+def not_done(tasks: Sequence[AnalysisTask], sweep: Sweep, console: Console) -> list[AnalysisTask]:
+    """Returns the analyses that are left to do, and says how many are done."""
+    pending = [task for task in tasks if AnalysisFolder(sweep.store, task.uid).state() is not State.DONE]
+    console.print(f"{len(tasks)} analyses, {len(tasks) - len(pending)} done already", highlight=False)
+    return pending
+
+
+def run_tasks(
+    tasks: Sequence[AnalysisTask],
+    sweep: Sweep,
+    data_dir: Path | None,
+    cluster_resources: dict[str, float],
+    console: Console,
+) -> dict[str, str]:
+    """Says what the analyses cost and runs them.
+
+    Returns:
+        What went wrong, in one line each, by name of the analysis.
+    """
+    run = AnalysisRun(tasks=tasks, store=sweep.store, data_dir=data_dir, cluster_resources=cluster_resources)
+    cost = run.estimate()
+    console.print(render_cost(tasks, cost, max_concurrent_trials(cluster_resources)))
+    with AnalysisProgress(tasks, cost, console) as progress:
+        run.run(progress)
+    return progress.errors
