@@ -6,9 +6,9 @@ Every analysis yields one tidy table; its columns are documented at the function
 
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from search_spaces.errors import unknown_name
+from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.recipes import Fraction, Goal, Recipe
 
 BOTH_GOALS = (Goal.ROBUST, Goal.DETRIMENTAL)
@@ -76,6 +76,12 @@ class Histograms(Analysis):
     high: float = 8.0
     num_bins: int = Field(default=1600, ge=2)
     """Paper: bins of 0.01 from -8 to 8."""
+
+    @model_validator(mode="after")
+    def _check_bins(self) -> "Histograms":
+        if not self.low <= 0 <= self.high or self.low == self.high:
+            raise ConfigError(f"bins from {self.low} to {self.high} leave out 0, whose share is counted: widen them.")
+        return self
 
 
 class Corruptions(Analysis):

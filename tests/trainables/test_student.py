@@ -186,6 +186,38 @@ def test_weights_are_quantized_in_quantized_passes_only_and_restored_after_an_er
     assert torch.equal(student(images), Tiny().eval()(images))
 
 
+def observed(student: QuantizedStudent, images: torch.Tensor, bit_width_BL: torch.Tensor | None):
+    shown = []
+    logits = student.observe(images, bit_width_BL, lambda site, x: shown.append((site, x.clone())))
+    assert [site for site, _ in shown] == list(range(student.num_sites))
+    return logits, [x for _, x in shown]
+
+
+def test_observed_activations_are_those_of_the_network_by_hand():
+    model, images = Tiny().eval(), create_images(size=8)
+    student, bit_width_BL = QuantizedStudent(model, weight_bit_width=3), torch.tensor([[4, 3]] * 4)
+    # An in-place addition changes the second one afterwards.
+    x = F.relu(model.bn(model.conv(images)))
+    logits, (first, second) = observed(student, images, None)
+    assert torch.equal(logits, model(images))
+    assert torch.equal(first, x)
+    assert torch.equal(second, model.branch(x))
+    conv, branch = fake_quantize_weights([model.conv.weight, model.branch.weight], 3)
+    x = fake_quantize(F.relu(model.bn(F.conv2d(images, conv, model.conv.bias))), bit_width_BL[:, 0])
+    logits, (first, second) = observed(student, images, bit_width_BL)
+    assert torch.equal(logits, student(images, bit_width_BL))
+    assert torch.equal(first, x)
+    assert torch.equal(second, fake_quantize(F.conv2d(x, branch, model.branch.bias), bit_width_BL[:, 1]))
+
+
+def test_observed_activations_keep_examples_along_their_first_dimension():
+    student = QuantizedStudent(create("swin_s3_tiny_224", img_size=56, window_size=7, embed_dim=24))
+    bit_width_BL = torch.full((3, student.num_sites), 4)
+    with torch.no_grad():
+        for bits in (None, bit_width_BL):
+            assert {len(x) for x in observed(student, create_images(3, 56), bits)[1]} == {3}
+
+
 def test_an_optimizer_over_the_student_trains_the_model():
     student, images = QuantizedStudent(create()), create_images(8)
     profits, selection, _ = create_selection(student, 8)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.recipes import Goal, PairRecipe
 from trainables.data.images import TEST, ImageData, Split
 from trainables.evaluation import EVALUATION_BATCH, Classified, classify, classify_quantized
@@ -58,10 +59,22 @@ class Subject:
             scale_quantile=pair.recipe.scale_quantile,
         )
         self.white_box.eval().requires_grad_(False)
-        # Remembered per subject, not per class: a cache on a method would keep every subject alive.
+        self._forget()
+
+    def _forget(self) -> None:
+        """Starts with nothing remembered."""
+        # Per subject, not per class: a cache on a method would keep every subject alive.
         self.bit_width_BL = cache(self._bit_width_BL)
         self.full_precision = cache(self._full_precision)
         self.quantized = cache(self._quantized)
+        self.white_box_full_precision = cache(self._white_box_full_precision)
+
+    def on(self, data: ImageData) -> "Subject":
+        """Returns the same networks with other images, which lie on the same device."""
+        other = copy.copy(self)
+        other.data = data
+        other._forget()
+        return other
 
     @property
     def recipe(self) -> PairRecipe:
@@ -83,9 +96,19 @@ class Subject:
         """The sites in the order of execution."""
         return [site.name for site in self.student.sites]
 
+    def split(self, name: str) -> Split:
+        """Returns the images of a split.
+
+        Raises:
+            UnknownNameError: The data has no split of this name.
+        """
+        if name not in self.data.splits:
+            raise unknown_name("split", name, self.data.splits)
+        return self.data.splits[name]
+
     def num_images(self, split: str) -> int:
         """Returns the size of a split."""
-        return len(self.data.splits[split])
+        return len(self.split(split))
 
     def classify(self, split: str, bit_width_BL: Tensor, *, network: QuantizedStudent | None = None) -> Classified:
         """Runs a network over a split at the given bit-widths.
@@ -95,7 +118,7 @@ class Subject:
             bit_width_BL: Bits per image of the split and site; 0 leaves a site at full precision.
             network: None for the pair's own student.
         """
-        return classify_quantized(network or self.student, self.data.splits[split], self.data.image_size, bit_width_BL)
+        return classify_quantized(network or self.student, self.split(split), self.data.image_size, bit_width_BL)
 
     def seconds_per_image(self) -> float:
         """Times the quantized pass of one batch of test images, after one to warm up."""
@@ -121,16 +144,42 @@ class Subject:
             chosen.append(bit_width_BL.cpu())
             return bit_width_BL
 
-        classify(choose, self.data.splits[split], self.data.image_size)
+        classify(choose, self.split(split), self.data.image_size)
         return torch.cat(chosen)
 
     def _full_precision(self, split: str) -> Classified:
         """Returns a split as the student sees it at full precision."""
-        return classify(self.student, self.data.splits[split], self.data.image_size)
+        return classify(self.student, self.split(split), self.data.image_size)
 
     def _quantized(self, split: str) -> Classified:
         """Returns a split as the student sees it quantized by its own policy."""
         return self.classify(split, self.bit_width_BL(split))
+
+    def _white_box_full_precision(self, split: str) -> Classified:
+        """Returns a split as the white box sees it at full precision."""
+        return classify(self.white_box, self.split(split), self.data.image_size)
+
+
+def check_opposites(robust: Subject, detrimental: Subject) -> None:
+    """Refuses two subjects whose difference could come from something else than their goals.
+
+    Raises:
+        ConfigError: They are not a robust and a detrimental pair of one white box and one budget.
+    """
+    if (robust.goal, detrimental.goal) != (Goal.ROBUST, Goal.DETRIMENTAL):
+        raise ConfigError(
+            f"pairs with the goals {robust.goal} and {detrimental.goal} are no opposites: give the robust one first "
+            "and the detrimental one second."
+        )
+    for name in ("architecture", "bit_widths", "budget", "weight_bit_width", "scale_quantile"):
+        ours, theirs = getattr(robust.recipe, name), getattr(detrimental.recipe, name)
+        if ours != theirs:
+            raise ConfigError(
+                f"the robust pair has {name} {ours} and the detrimental one {theirs}: compare pairs of one budget."
+            )
+    theirs = detrimental.white_box.state_dict()
+    if not all(tensor.equal(theirs[name]) for name, tensor in robust.white_box.state_dict().items()):
+        raise ConfigError("the pairs started from different white boxes: compare pairs of one parent.")
 
 
 def rows_of(units: Sequence[Unit]) -> list[Row]:

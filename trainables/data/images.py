@@ -27,6 +27,19 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels_B)
 
+    def take(self, positions_N: Tensor) -> "Split":
+        """Returns the images at some positions, in that order.
+
+        Args:
+            positions_N: int64 on the CPU.
+        """
+        there_N = positions_N.to(self.images_BCHW.device)
+        return Split(
+            images_BCHW=self.images_BCHW[there_N],
+            labels_B=self.labels_B[there_N],
+            image_ids_B=self.image_ids_B[positions_N],
+        )
+
     def to(self, device: torch.device) -> "Split":
         """Returns the split on a device; ids stay where they are."""
         return Split(

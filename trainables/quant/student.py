@@ -16,7 +16,7 @@ Shape letters: B = examples, L = sites, O = bit-width options, K = classes, C H 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import cast
 
 from torch import Tensor, fx, nn
@@ -34,9 +34,10 @@ class QuantizedStudent(nn.Module):
     """Wraps an image classifier so that it can also run quantized.
 
     `student(images)` is the model as it is. `student(images, bit_width_BL)` quantizes weights and
-    activations. `student.forward_options(...)` does so with gradients for every option. The state dict
-    of `student.model` is that of the wrapped model. During a quantized pass the weights of the model are
-    swapped, so two threads must not share a student.
+    activations. `student.forward_options(...)` does so with gradients for every option, and
+    `student.observe(...)` shows the activations of either pass. The state dict of `student.model` is that
+    of the wrapped model. During a quantized pass the weights of the model are swapped, so two threads must
+    not share a student.
     """
 
     def __init__(
@@ -97,23 +98,35 @@ class QuantizedStudent(nn.Module):
         if bit_width_BL is None:
             logits: Tensor = self.model(images)
             return logits
-        expected = (images.shape[0], self.num_sites)
-        if bit_width_BL.shape != expected or bit_width_BL.is_floating_point():
-            raise self._shape_error("bit-widths", bit_width_BL, expected, "an integer")
-        check_bit_width_range(bit_width_BL)
-        bit_width_BL = bit_width_BL.to(images.device)
-        columns = bit_width_BL.unbind(1)
-        # Layer isolation leaves most sites alone: those cost nothing, not even a copy.
-        is_quantized = bit_width_BL.any(0).tolist()
+        quantize = self._quantize_at(images, bit_width_BL)
+        with self._quantized_weights():
+            return self._run(images, quantize)
 
-        def quantize(x: Tensor, index: int) -> Tensor:
-            if not is_quantized[index]:
-                return x
-            return fake_quantize(
-                x, columns[index], scale_quantile=self.scale_quantile, range_gradient=self.range_gradient
-            )
+    def observe(self, images: Tensor, bit_width_BL: Tensor | None, show: Callable[[int, Tensor], None]) -> Tensor:
+        """Runs as `student(images, bit_width_BL)` does and shows the activation of every site on the way.
 
-        return self._run(images, quantize)
+        Args:
+            images: Images, [B, C, H, W].
+            bit_width_BL: As in `forward`.
+            show: Called with the index of a site and its activation as the network goes on with it, so quantized
+                where its bit-width says so; examples along dimension 0. In-place operations of the network may change
+                the tensor later: read it at once, or clone it.
+
+        Returns:
+            Logits, [B, K].
+
+        Raises:
+            ConfigError: As in `forward`.
+        """
+        quantize = _leave if bit_width_BL is None else self._quantize_at(images, bit_width_BL)
+
+        def quantize_and_show(x: Tensor, index: int) -> Tensor:
+            x = quantize(x, index)
+            show(index, x)
+            return x
+
+        with nullcontext() if bit_width_BL is None else self._quantized_weights():
+            return self._run(images, quantize_and_show)
 
     def forward_options(self, images: Tensor, selection_BLO: Tensor, bit_widths: Sequence[int]) -> Tensor:
         """Returns the logits at the selected options; the backward pass reaches every option.
@@ -144,7 +157,28 @@ class QuantizedStudent(nn.Module):
                 scale_quantile=self.scale_quantile,
             )
 
-        return self._run(images, quantize)
+        with self._quantized_weights():
+            return self._run(images, quantize)
+
+    def _quantize_at(self, images: Tensor, bit_width_BL: Tensor) -> Quantize:
+        """Checks the matrix and returns what quantizes every site by its column."""
+        expected = (images.shape[0], self.num_sites)
+        if bit_width_BL.shape != expected or bit_width_BL.is_floating_point():
+            raise self._shape_error("bit-widths", bit_width_BL, expected, "an integer")
+        check_bit_width_range(bit_width_BL)
+        bit_width_BL = bit_width_BL.to(images.device)
+        columns = bit_width_BL.unbind(1)
+        # Layer isolation leaves most sites alone: those cost nothing, not even a copy.
+        is_quantized = bit_width_BL.any(0).tolist()
+
+        def quantize(x: Tensor, index: int) -> Tensor:
+            if not is_quantized[index]:
+                return x
+            return fake_quantize(
+                x, columns[index], scale_quantile=self.scale_quantile, range_gradient=self.range_gradient
+            )
+
+        return quantize
 
     def _run(self, images: Tensor, quantize: Quantize) -> Tensor:
         num_examples = images.shape[0]
@@ -160,8 +194,8 @@ class QuantizedStudent(nn.Module):
                 )
             return quantize(x.unflatten(0, (num_examples, -1)), index).flatten(0, 1)
 
-        with self._quantized_weights():
-            return self._code[self.model.training](self.model, quantize_examples, images)
+        logits: Tensor = self._code[self.model.training](self.model, quantize_examples, images)
+        return logits
 
     @contextmanager
     def _quantized_weights(self) -> Iterator[None]:
@@ -233,6 +267,10 @@ def _compile(model: nn.Module, *, training: bool) -> tuple[list[Site], Callable[
     # A GraphModule would rename nothing but drop unused parameters, so only its code is kept; it reads
     # modules and parameters from the `self` that it is given.
     return sites, type(fx.GraphModule(model, graph)).forward
+
+
+def _leave(x: Tensor, index: int) -> Tensor:
+    return x
 
 
 def _call(quantize: Quantize, x: Tensor, index: int) -> Tensor:

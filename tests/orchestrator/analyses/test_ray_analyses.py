@@ -25,10 +25,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Plan]:
     patch.setattr("ray.get_gpu_ids", list)
     grid = build_grid("smoke", Choices(), lambda _: 15)
     teacher = vary(grid.teacher, architecture="test_resnet")
-    cells = [
-        vary(cell, search_trials=0, recipe=vary(cell.recipe, epochs=1).model_dump()).model_dump() for cell in grid.cells
-    ]
-    plan = build_plan(vary(grid, teacher=teacher.model_dump(), cells=cells), lambda _: 15)
+    cells = [cell.model_copy(update={"search_trials": 0, "recipe": vary(cell.recipe, epochs=1)}) for cell in grid.cells]
+    plan = build_plan(grid.model_copy(update={"teacher": teacher, "cells": tuple(cells)}), lambda _: 15)
     store = Store(str(tmp_path_factory.mktemp("trained")))
     for node in plan.nodes:
         trial_of(store, node).write_recipe(node, None)

@@ -1,0 +1,114 @@
+"""Accuracy with only some sites quantized (paper section 4.2, Figure 2): where along the depth is it lost?
+
+For site l of L, in the order of execution, `before` quantizes the sites before l, `after` those after l, `single` l
+alone, and `leave_one_out` all but l; the others stay at full precision. The policy's own bits of every image stay on
+the sites that are quantized: each mode is the policy's matrix, masked.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+
+from search_spaces.analyses import Layers
+from trainables.analyses.subject import Row, Subject, Unit, paired_counts
+from trainables.data.images import Split
+from trainables.evaluation import Classified
+
+MODES = ("before", "after", "single", "leave_one_out")
+SUBSET_SEED = 0
+"""Of the images that `max_images` keeps: not a setting, so that all pairs of all sweeps share them."""
+
+Sites = frozenset[int]
+"""Indices of the sites that are quantized."""
+
+
+def layers(settings: Layers, subject: Subject) -> list[Unit]:
+    """Measures a pair with only some sites quantized, for every mode and site.
+
+    Some modes quantize the same sites, such as `single` at the first and `before` at the second; such a pass is made
+    once and gives several rows. L sites take 4 L - 6 quantized passes per split (L > 2) and the pair's own two. Every
+    quantized pass has the quantized weights of the recipe (16 bits) as well; where no site is quantized, as in
+    `before` at the first site, the answer is that of the true full-precision network, weights included.
+
+    Args:
+        settings: Splits, and how many of their images.
+        subject: The pair.
+
+    Returns:
+        A unit for every split and distinct set of quantized sites. Columns: split, mode, site (from 0), site_name,
+        accuracy, accuracy_fp and accuracy_q (the pair with no and with every site quantized), and of the same images
+        at full precision and in this pass num_images, num_lost, num_gained.
+
+    Raises:
+        UnknownNameError: The data has no such split.
+    """
+    subject = _limited(settings, subject)
+    labels: dict[Sites, list[tuple[str, int]]] = {}
+    for mode, site, quantized in _modes(subject.student.num_sites):
+        labels.setdefault(quantized, []).append((mode, site))
+    return [
+        Unit(
+            key=f"{split}/{where[0][0]}/{where[0][1]}",
+            # The first unit of a split, which quantizes nothing, also makes the pair's own quantized pass.
+            num_images=subject.num_images(split) * (1 if quantized else 2),
+            rows=partial(_rows, subject, split, quantized, where),
+        )
+        for split in settings.splits
+        for quantized, where in labels.items()
+    ]
+
+
+def _modes(num_sites: int) -> Iterator[tuple[str, int, Sites]]:
+    """Yields every mode and site with the sites that it quantizes."""
+    sites = frozenset(range(num_sites))
+    for mode in MODES:
+        for site in range(num_sites):
+            match mode:
+                case "before":
+                    yield mode, site, frozenset(range(site))
+                case "after":
+                    yield mode, site, frozenset(range(site + 1, num_sites))
+                case "single":
+                    yield mode, site, frozenset({site})
+                case "leave_one_out":
+                    yield mode, site, sites - {site}
+
+
+def _rows(subject: Subject, split: str, quantized: Sites, where: list[tuple[str, int]]) -> list[Row]:
+    full, seen = subject.full_precision(split), _classify(subject, split, quantized)
+    measured = {
+        "accuracy": seen.accuracy,
+        "accuracy_fp": full.accuracy,
+        "accuracy_q": subject.quantized(split).accuracy,
+    } | paired_counts(full, seen)
+    return [
+        {"split": split, "mode": mode, "site": site, "site_name": subject.site_names[site]} | measured
+        for mode, site in where
+    ]
+
+
+def _classify(subject: Subject, split: str, quantized: Sites) -> Classified:
+    if not quantized:
+        return subject.full_precision(split)
+    is_quantized_L = torch.zeros(subject.student.num_sites, dtype=torch.int64)
+    is_quantized_L[list(quantized)] = 1
+    return subject.classify(split, subject.bit_width_BL(split) * is_quantized_L)
+
+
+def _limited(settings: Layers, subject: Subject) -> Subject:
+    """Returns the subject with at most `max_images` images in each of the splits that are measured."""
+    splits = {name: subject.split(name) for name in settings.splits}
+    if settings.max_images is None:
+        return subject
+    limited = {name: _subset(split, settings.max_images) for name, split in splits.items()}
+    return subject.on(replace(subject.data, splits=limited, known_sha256=None))
+
+
+def _subset(split: Split, max_images: int) -> Split:
+    if len(split) <= max_images:
+        return split
+    positions_N = np.random.default_rng(SUBSET_SEED).permutation(len(split))[:max_images]
+    return split.take(torch.from_numpy(np.sort(positions_N)))
