@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,7 +64,8 @@ class Story:
     third_seconds: float = 0.0
 
     def results(self) -> dict[str, Path]:
-        return {path.parent.name: path for path in self.storage.glob(f"*/*/{RESULT}")}
+        stages = ("teacher", "distill", "pair")
+        return {path.parent.name: path for stage in stages for path in self.storage.glob(f"{stage}/*/{RESULT}")}
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +189,69 @@ def test_every_image_of_every_pair_met_the_budget_exactly(story: Story) -> None:
     for path in story.storage.glob("pair/*/predictions.parquet"):
         bit_widths = pq.read_table(path)["bit_width"].to_pylist()
         assert {sum(row) for row in bit_widths} == {82}
+
+
+@dataclass
+class Analysed:
+    """What happened to a copy of a finished sweep that was analysed."""
+
+    storage: Path
+    done_before_kill: dict[Path, int]
+    second: str
+    third: str
+
+    @property
+    def tracking_uri(self) -> str:
+        return f"sqlite:///{self.storage}/other.db"
+
+
+@pytest.fixture(scope="module")
+def analysed(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Analysed:
+    """The sweep analysed into a new MLflow database: killed in the middle, analysed again, and once more."""
+    storage = tmp_path_factory.mktemp("analysed") / "storage"
+    shutil.copytree(story.storage, storage)
+    analyze = ("analyze", "smoke", "--tracking-uri", f"sqlite:///{storage}/other.db")
+    with (storage.parent / "first.log").open("w") as log:
+        driver = subprocess.Popen(command(storage, *analyze), stdout=log, stderr=log, env=environment(storage))
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not list(storage.glob("analysis/*/resume/rows.parquet")) or not list(
+            storage.glob(f"analysis/*/{RESULT}")
+        ):
+            assert driver.poll() is None, Path(log.name).read_text()
+            assert time.monotonic() < deadline, "no analysis was half done"
+            time.sleep(0.01)
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+    time.sleep(3)
+    done = {path: path.stat().st_mtime_ns for path in storage.glob(f"analysis/*/{RESULT}")}
+    return Analysed(storage, done, second=run(storage, *analyze), third=run(storage, *analyze))
+
+
+def test_analysis_after_a_kill_keeps_what_is_done_and_finishes_the_rest(analysed: Analysed) -> None:
+    assert {path: path.stat().st_mtime_ns for path in analysed.done_before_kill} == analysed.done_before_kill
+    assert len(list(analysed.storage.glob(f"analysis/*/{RESULT}"))) == 13
+    assert not list(analysed.storage.glob("analysis/*/resume/rows.parquet"))
+    assert "13 analyses, 13 done already" in analysed.third
+
+
+def test_half_done_analysis_has_every_row_once(analysed: Analysed) -> None:
+    tables = [pq.read_table(path / "rows.parquet") for path in analysed.storage.glob("analysis/*")]
+    layers = [table.to_pandas() for table in tables if "mode" in table.column_names]
+    assert len(layers) == 2
+    for table in layers:
+        keys = table[["split", "mode", "site"]]
+        assert len(keys) == len(keys.drop_duplicates()) == 2 * 4 * 15
+
+
+def test_mlflow_has_a_run_with_curves_for_every_analysis(analysed: Analysed) -> None:
+    client = mlflow.MlflowClient(analysed.tracking_uri)
+    experiment = client.get_experiment_by_name("smoke")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    by_analysis = [run for run in runs if "dptq.analysis" in run.data.tags]
+    assert len(by_analysis) == 13
+    layers = next(run for run in by_analysis if run.data.tags["dptq.analysis"] == "layers")
+    curve = client.get_metric_history(layers.info.run_id, "test/before/accuracy")
+    assert sorted(point.step for point in curve) == list(range(15))
+    assert {artifact.path for artifact in client.list_artifacts(layers.info.run_id)} >= {"rows.parquet", "result.json"}
