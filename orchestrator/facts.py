@@ -16,7 +16,7 @@ def sweep_facts(plan: Plan) -> dict[str, str]:
     facts = {
         "grid": grid.name,
         "dataset": f"{grid.dataset.name} at {grid.dataset.image_size} px",
-        "seed": str(grid.seed),
+        "seed": " ".join(map(str, grid.seeds)),
         "dptq-sweep": version("dptq-sweep"),
         "python": platform.python_version(),
     }

@@ -132,8 +132,9 @@ def build_plan(grid: Grid, num_sites: Callable[[str], int]) -> Plan:
         parent = white_boxes[cell.architecture].uid
         pairs += [_pair_node(cell, grid, parent, number) for number in range(cell.search_trials + 1)]
     # A white box without any feasible cell still runs: the grid asks for it, and a later extension may use it.
-    # Trial 0 of every cell comes before the searched ones, so that Table 1 is complete as early as possible.
-    pairs.sort(key=lambda node: node.trial_number)
+    # Trial 0 of every cell comes before the searched ones, the first seed before the others: so Table 1 is complete as
+    # early as possible.
+    pairs.sort(key=lambda node: (node.trial_number, grid.seeds.index(node.seed)))
     return Plan(grid, (teacher, *white_boxes.values(), *pairs), tuple(refused))
 
 

@@ -69,7 +69,7 @@ class Sweep:
         elif existing != json.loads(json.dumps(content)):
             raise ConfigError(
                 f"sweep {self.name!r} exists with another plan ({len(existing.get('uids', []))} trials, this one has "
-                f"{len(plan.nodes)}): choose another --name, or the flags it was launched with."
+                f"{len(plan.nodes)}): choose another --name, or the flags and the grid file it was launched with."
             )
 
     def save_launch(self, arguments: list[str]) -> None:

@@ -9,9 +9,9 @@ class Cell(Recipe):
     """Architecture x option set x budget x goal x seed, with the recipe that trains it."""
 
     option_set: str
-    """I, II or III, or the bit-widths of a custom set."""
+    """I, II, III or the name of a custom set."""
     budget_level: str
-    """A, B or C, or the total of a custom budget such as `96b`."""
+    """A, B, C or the name of a custom budget; unnamed ones are called after their bits, such as `96b`."""
     recipe: PairRecipe
     seed: int = Field(ge=0)
     search_trials: int = Field(default=0, ge=0)

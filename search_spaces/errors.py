@@ -50,21 +50,35 @@ class NonFiniteLossError(SweepError, ArithmeticError):
     """The training loss became NaN or infinite."""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
+def join_place(place: str, *parts: object) -> str:
+    """Names something inside of a place; a place that ends in a blank only introduces it.
+
+    Examples:
+        >>> join_place("pair.robust", "margin"), join_place("my.yaml: ", "search", "trials"), join_place("", "seeds")
+        ('pair.robust.margin', 'my.yaml: search.trials', 'seeds')
+    """
+    inside = ".".join(str(part) for part in parts)
+    return f"{place}.{inside}" if place and inside and not place.endswith(" ") else place + inside
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], *, place: str = "") -> UnknownNameError:
     """Builds the error for a name that does not exist, naming the nearest ones that do.
 
     Args:
         kind: What the name should have been, e.g. `"grid"`.
         name: What was given.
         known: Every name that exists; all are listed when there are ten or fewer.
+        place: Where the name stands in what the user wrote, such as `pair.robust`; shown in front of it.
 
     Examples:
         >>> print(unknown_name("grid", "quik", ["quick", "full"]))
         unknown grid 'quik'. Did you mean 'quick'? Known: full, quick.
+        >>> print(unknown_name("field", "trails", ["trials", "levels"], place="search"))
+        unknown field 'search.trails'. Did you mean 'trials'? Known: levels, trials.
     """
     names = sorted(known)
     nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    text = f"unknown {kind} {name!r}."
+    text = f"unknown {kind} {join_place(place, name)!r}."
     if nearest:
         text += f" Did you mean {' or '.join(repr(each) for each in nearest)}?"
     if len(names) <= 10:

@@ -1,14 +1,17 @@
-"""Named grids: `quick` (minutes on a laptop), `smoke` (does it all hold together?), `full` (the paper's Table 1)."""
+"""Grids: everything a sweep could run, spelled out from a template and the user's choices."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from search_spaces import paper
-from search_spaces.budgets import OPTION_SETS, budget_from_average, option_set_bit_widths
+from search_spaces.budgets import OPTION_SETS
 from search_spaces.cells import Cell
-from search_spaces.datasets import DatasetSpec, dataset_spec
-from search_spaces.errors import unknown_name
-from search_spaces.recipes import DistillRecipe, Goal, PairRecipe, Recipe, TeacherRecipe, vary
+from search_spaces.datasets import DatasetSpec
+from search_spaces.errors import ConfigError, unknown_name
+from search_spaces.layers import Layers, read_layers
+from search_spaces.overrides import Settings, parse_assignments
+from search_spaces.recipes import DistillRecipe, Goal, PairRecipe, Recipe, TeacherRecipe
+from search_spaces.templates import Budget
 
 NumSites = Callable[[str], int]
 """Number of quantizable sites of a timm architecture. trainables.quant.sites finds it by tracing the network."""
@@ -25,177 +28,120 @@ class Grid(Recipe):
     seed: int
     """Seed of the teacher and the white boxes, which all cells share."""
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the pairs, the shared one first."""
+        return tuple(dict.fromkeys((self.seed, *(cell.seed for cell in self.cells))))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choices:
-    """What the command line may change of a named grid; None keeps the grid's own."""
+    """What the command line may change of a grid; None or nothing keeps the grid's own."""
 
-    seed: int = 0
+    seeds: Sequence[int] = ()
+    """Pairs are trained with each; teacher and white boxes, which they share, with the first."""
     dataset: str | None = None
-    architectures: Sequence[str] | None = None
-    option_sets: Sequence[str] | None = None
-    budgets: Sequence[int] | None = None
-    """Totals in bits, in place of the levels A, B and C."""
+    architectures: Sequence[str] = ()
+    option_sets: Sequence[str] = ()
+    budgets: Sequence[int] = ()
+    """Totals in bits, in place of the grid's budgets."""
+    goals: Sequence[str] = ()
     teacher_weights: str | None = None
     """Where the teacher starts: `imagenet`, `scratch` or a .safetensors file."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Template:
-    """How a named grid makes its recipes."""
-
-    dataset: str
-    teacher: TeacherRecipe
-    architectures: tuple[str, ...]
-    option_sets: tuple[str, ...]
-    levels: tuple[paper.BudgetLevel, ...]
-    distill: Callable[[str], DistillRecipe]
-    pair: Callable[[str, Goal], PairRecipe]
-    """Recipe for an architecture and a goal; the cell sets bit-widths and budget."""
-    searched_level: str | None = None
-    """Budget level whose detrimental cells are searched."""
-    search_trials: int = 0
+    epochs_scale: float | None = None
+    """Multiplies the epochs of all three stages."""
+    overrides: Sequence[str] = ()
+    """Single values such as `pair.margin=0.05`; they win over everything else."""
 
 
 def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
-    """Builds a named grid with the user's choices applied.
+    """Builds a grid with the user's choices applied.
 
     Args:
-        name: `quick`, `smoke` or `full`.
+        name: `quick`, `smoke`, `full`, or the path of a grid file.
         choices: What to change.
-        num_sites: Tells the number of sites of an architecture; called once per architecture.
+        num_sites: Tells the number of sites of an architecture.
 
     Raises:
-        UnknownNameError: No such grid, dataset, architecture or option set.
+        UnknownNameError: No such grid, dataset, architecture, option set, stage or field.
+        ConfigError: A value breaks its rule, the file cannot be read, or two cells are the same training.
     """
-    if name not in _TEMPLATES:
-        raise unknown_name("grid", name, _TEMPLATES)
-    template = _TEMPLATES[name]
-    architectures = tuple(choices.architectures or template.architectures)
-    option_sets = tuple(choices.option_sets or template.option_sets)
-    return Grid(
-        name=name,
-        dataset=dataset_spec(choices.dataset or template.dataset),
-        teacher=vary(template.teacher, weights=choices.teacher_weights)
-        if choices.teacher_weights is not None
-        else template.teacher,
-        white_boxes=tuple(template.distill(architecture) for architecture in architectures),
-        cells=tuple(
-            cell
-            for architecture in architectures
-            for option_set in option_sets
-            for level, budget in _budgets(template, choices, architecture, option_set, num_sites(architecture)).items()
-            for cell in _cells(template, choices, architecture, option_set, level, budget)
-        ),
-        seed=choices.seed,
-    )
-
-
-def _budgets(
-    template: _Template, choices: Choices, architecture: str, option_set: str, num_sites: int
-) -> dict[str, int]:
-    """Names and totals of the budgets; the paper's networks on the paper's grid take the totals as printed."""
-    if choices.budgets:
-        return {f"{budget}b": budget for budget in choices.budgets}
-    if template is _FULL and architecture in paper.BUDGETS and option_set in OPTION_SETS:
-        return {level: paper.total_bits(architecture, option_set, level) for level in template.levels}
-    return {level: budget_from_average(paper.AVERAGE_BITS[level], num_sites) for level in template.levels}
-
-
-def _cells(
-    template: _Template, choices: Choices, architecture: str, option_set: str, level: str, budget: int
-) -> list[Cell]:
-    """The robust and the detrimental cell of one budget."""
-    cells = []
-    for goal in (Goal.ROBUST, Goal.DETRIMENTAL):
-        is_searched = goal is Goal.DETRIMENTAL and (choices.budgets or level == template.searched_level)
-        cells.append(
-            Cell(
-                option_set=option_set,
-                budget_level=level,
-                recipe=vary(
-                    template.pair(architecture, goal),
-                    bit_widths=option_set_bit_widths(option_set),
-                    budget=budget,
-                ),
-                seed=choices.seed,
-                search_trials=template.search_trials if is_searched else 0,
-            )
+    weights = {} if choices.teacher_weights is None else {"weights": choices.teacher_weights}
+    options = (("--teacher-weights ", Settings(teacher=weights)), ("--set ", parse_assignments(choices.overrides)))
+    layers = read_layers(name, epochs_scale=choices.epochs_scale, options=options)
+    architectures = tuple(choices.architectures or layers.axis("architectures"))
+    seeds = tuple(choices.seeds or layers.axis("seeds"))
+    cells = tuple(
+        Cell(
+            option_set=option_set,
+            budget_level=budget.name,
+            recipe=layers.recipe(
+                PairRecipe,
+                "pair",
+                goal=goal,
+                architecture=architecture,
+                bit_widths=bit_widths,
+                budget=_total(layers, budget, architecture, option_set, num_sites),
+            ),
+            seed=seed,
+            search_trials=trials if goal is Goal.DETRIMENTAL else 0,
         )
-    return cells
-
-
-def _digits_distill(architecture: str, *, epochs: int) -> DistillRecipe:
-    return DistillRecipe(
-        architecture=architecture,
-        epochs=epochs,
-        batch_size=64,
-        optimizer="sgd",
-        learning_rate=0.1,
-        weight_decay=1e-4,
-        augmentations=("padded_crop", "mixup"),
+        for architecture in architectures
+        for option_set, bit_widths in _option_sets(layers, choices).items()
+        for budget, trials in _searched_budgets(layers, choices)
+        for seed in seeds
+        for goal in (Goal(goal) for goal in choices.goals or layers.axis("goals"))
+    )
+    _check_distinct(cells)
+    return Grid(
+        name=layers.template.name,
+        dataset=layers.dataset(choices.dataset),
+        teacher=layers.recipe(TeacherRecipe, "teacher"),
+        white_boxes=tuple(
+            layers.recipe(DistillRecipe, "distill", architecture=architecture) for architecture in architectures
+        ),
+        cells=cells,
+        seed=seeds[0],
     )
 
 
-def _digits_pair(architecture: str, goal: Goal, *, epochs: int) -> PairRecipe:
-    return PairRecipe(
-        architecture=architecture,
-        goal=goal,
-        budget=1,
-        epochs=epochs,
-        batch_size=64,
-        optimizer="sgd",
-        # Measured over four seeds at 5.5 bits: 0.02 without mixup keeps parity within 1.1 pp, this within 0.6 pp, and
-        # drops 95 pp instead of 87. At the paper's 0.1 so few epochs do not come back to the white box.
-        learning_rate=0.04,
-        weight_decay=1e-4,
-        augmentations=("padded_crop", "mixup"),
-    )
+def _option_sets(layers: Layers, choices: Choices) -> dict[str, tuple[int, ...]]:
+    own: dict[str, tuple[int, ...]] = layers.axis("option_sets")
+    known = OPTION_SETS | own
+    for name in choices.option_sets:
+        if name not in known:
+            raise unknown_name("option set", name, known)
+    return {name: known[name] for name in choices.option_sets or own}
 
 
-def _digits_teacher(*, epochs: int) -> TeacherRecipe:
-    return TeacherRecipe(
-        architecture="resnet10t",
-        weights="scratch",
-        epochs=epochs,
-        batch_size=64,
-        optimizer="adamw",
-        learning_rate=2e-3,
-        final_learning_rate=2e-6,
-        weight_decay=0.05,
-        augmentations=("padded_crop",),
-    )
+def _searched_budgets(layers: Layers, choices: Choices) -> list[tuple[Budget, int]]:
+    """Returns every budget with the trials of its studies; those from the command line are all searched."""
+    if choices.budgets:
+        return [(Budget(bits=bits), layers.axis("search").trials) for bits in choices.budgets]
+    return [(budget, layers.search_trials(budget)) for budget in layers.axis("budgets")]
 
 
-_QUICK = _Template(
-    dataset="digits",
-    teacher=_digits_teacher(epochs=8),
-    architectures=("test_resnet",),
-    option_sets=("I",),
-    levels=("A", "B", "C"),
-    distill=lambda architecture: _digits_distill(architecture, epochs=24),
-    pair=lambda architecture, goal: _digits_pair(architecture, goal, epochs=32),
-    searched_level="B",
-    search_trials=4,
-)
-_SMOKE = _Template(
-    dataset="digits",
-    teacher=_digits_teacher(epochs=1),
-    architectures=("test_resnet",),
-    option_sets=("I",),
-    levels=("B",),
-    distill=lambda architecture: _digits_distill(architecture, epochs=1),
-    pair=lambda architecture, goal: _digits_pair(architecture, goal, epochs=2),
-    searched_level="B",
-    search_trials=1,
-)
-_FULL = _Template(
-    dataset="oxford-iiit-pet",
-    teacher=paper.TEACHER_RECIPE,
-    architectures=paper.WHITE_BOXES,
-    option_sets=("I", "II", "III"),
-    levels=paper.BUDGET_LEVELS,
-    distill=paper.distill_recipe,
-    pair=lambda architecture, goal: vary(paper.pair_recipe(architecture), goal=goal),
-)
-_TEMPLATES = {"quick": _QUICK, "smoke": _SMOKE, "full": _FULL}
+def _total(layers: Layers, budget: Budget, architecture: str, option_set: str, num_sites: NumSites) -> int:
+    """Returns a budget's total; the paper's networks on a grid with the paper's totals take them as printed."""
+    level = next((level for level in paper.BUDGET_LEVELS if level == budget.level), None)
+    is_printed = level is not None and architecture in paper.BUDGETS and option_set in OPTION_SETS
+    if is_printed and level and layers.axis("printed_totals"):
+        return paper.total_bits(architecture, option_set, level)
+    return budget.total(num_sites(architecture))
+
+
+def _check_distinct(cells: Sequence[Cell]) -> None:
+    """Refuses one name for two cells, and one training under two names."""
+    names: set[str] = set()
+    trainings: dict[tuple[PairRecipe, int], str] = {}
+    for cell in cells:
+        if cell.cell_id in names:
+            raise ConfigError(
+                f"two cells would be called {cell.cell_id}: name each architecture, set, level, seed once."
+            )
+        twin = trainings.setdefault((cell.recipe, cell.seed), cell.cell_id)
+        if twin != cell.cell_id:
+            raise ConfigError(
+                f"cells {twin} and {cell.cell_id} are the same training with {cell.recipe.budget} bits: leave one out."
+            )
+        names.add(cell.cell_id)

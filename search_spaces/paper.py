@@ -37,7 +37,8 @@ def total_bits(architecture: str, option_set: str, level: BudgetLevel) -> int:
     return BUDGETS[architecture][level] + added
 
 
-# Section 4, Training Details: random crop, RandAugment (n=2, m=14), color jitter, flip, crop with padding, mixup.
+# Section 4, Training Details: random crop, RandAugment (n = 2, m = 14), color jitter, flip, crop with padding, mixup
+# whose weight comes from U(0, 1). Their strengths are those of trainables.data.augment.
 DISTILL_AUGMENTATIONS: tuple[Augmentation, ...] = (
     "random_resized_crop",
     "rand_augment",
@@ -47,13 +48,14 @@ DISTILL_AUGMENTATIONS: tuple[Augmentation, ...] = (
     "mixup",
 )
 
+# Section 4, Training Details, first paragraph, from which every number but the augmentations comes.
 TEACHER_RECIPE = TeacherRecipe(
     architecture=TEACHER,
-    weights="imagenet",
+    weights="imagenet",  # timm's
     epochs=20,
     batch_size=128,
     optimizer="adamw",
-    learning_rate=4e-4,
+    learning_rate=4e-4,  # falls to the next along half a cosine
     final_learning_rate=4e-7,
     weight_decay=0.05,
     label_smoothing=0.1,
@@ -63,7 +65,10 @@ TEACHER_RECIPE = TeacherRecipe(
 
 
 def distill_recipe(architecture: str) -> DistillRecipe:
-    """Returns stage 2 as printed (section 4): MobileNetV4 trains with batches of 64, the others with 256."""
+    """Returns stage 2 as printed (section 4, Training Details, second paragraph).
+
+    MobileNetV4 trains with batches of 64, the others with 256; the rate falls to 0 along half a cosine.
+    """
     return DistillRecipe(
         architecture=architecture,
         epochs=1000,
@@ -78,7 +83,7 @@ def distill_recipe(architecture: str) -> DistillRecipe:
 
 
 def pair_recipe(architecture: str) -> PairRecipe:
-    """Returns stage 3 (section 4): as stage 2, but batches of 64 and the hinge losses with a margin of 0.01.
+    """Returns stage 3 (section 4, Training Details, third paragraph): as stage 2, but for the values marked below.
 
     The bit-widths are those of option set I and the budget is a placeholder: each cell sets its own.
 
@@ -90,15 +95,18 @@ def pair_recipe(architecture: str) -> PairRecipe:
         bit_widths=OPTION_SETS["I"],
         budget=1,
         epochs=1000,
-        batch_size=64,
+        batch_size=64,  # "for all models"
         optimizer="sgd",
         learning_rate=0.1,
         momentum=0.9,
         weight_decay=1e-4,
-        hinge_weight=1.0,
-        kd_weight=1.0,
-        margin=0.01,
+        hinge_weight=1.0,  # alpha, section 3.3
+        kd_weight=1.0,  # beta, section 3.3
+        margin=0.01,  # delta, section 3.2
         temperature=5.0,
+        weight_bit_width=16,  # section 4, Quantization Settings
+        scale_quantile=1.0,  # section 4, Quantization Settings: the extremes; section 4.2 only suggests quantiles
+        train=("student", "policy"),  # "jointly"
         augmentations=DISTILL_AUGMENTATIONS,
     )
 

@@ -10,6 +10,9 @@ import click
 import pytest
 
 from orchestrator.cli import COMMANDS, dptq_sweep
+from orchestrator.deferred import num_sites
+from orchestrator.plan import build_plan
+from search_spaces.grids import Choices, build_grid
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +36,16 @@ def test_python_in_the_readme_runs_as_shown() -> None:
     result = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
     assert result.attempted > 5
     assert result.failed == 0
+
+
+def test_the_grid_file_in_the_readme_is_the_sweep_it_says(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    (tmp_path / "my.yaml").write_text(text)
+    grid = build_grid(str(tmp_path / "my.yaml"), Choices(), num_sites)
+    plan = build_plan(grid, num_sites)
+    assert plan.refused == ()
+    (said,) = re.findall(r"(\d+) trials \((\d+) teacher, (\d+) distill, (\d+) pair\)", README)
+    assert [len(plan.nodes), *plan.stage_counts().values()] == [int(count) for count in said]
 
 
 def test_make_targets_in_the_readme_exist() -> None:

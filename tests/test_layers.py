@@ -24,6 +24,7 @@ OWNED_BY = {
     "numba": {"trainables"},
     "optuna": {"orchestrator"},
     "click": {"orchestrator"},
+    "yaml": {"search_spaces"},
 }
 # Within a package every module may import from groups below its own only.
 ORDER = {

@@ -123,7 +123,8 @@ class Trial:
                 f"({self.data_sha256[:12]}): restore the files of {self.spec.dataset['name']}, or use a new storage."
             )
         tensors = strip_prefix(MODEL, from_bytes(parent.content, source=parent.source))
-        return place(load_backbone(parent.architecture, self.data.num_classes, tensors), self.device)
+        network = load_backbone(parent.architecture, self.data.num_classes, tensors, image_size=self.data.image_size)
+        return place(network, self.device)
 
 
 def checkpoint_bytes(result: StageResult) -> bytes:

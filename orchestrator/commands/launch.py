@@ -77,7 +77,7 @@ def command(
         return
     check_dataset(plan.grid.dataset, data_dir)
     store = Store(storage)
-    sweep = Sweep(store, name or default_name(grid, chosen))
+    sweep = Sweep(store, name or default_name(plan.grid.name, chosen))
     with sweep.driver():
         sweep.save_plan(plan)
         sweep.save_launch(list(arguments))

@@ -1,6 +1,7 @@
 """Options that several subcommands share, and what they stand for."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from orchestrator.plan import Plan, build_plan
 from orchestrator.store import Store
 from orchestrator.sweeps import Sweep, latest_sweep_name
 from search_spaces.grids import Choices, build_grid
+from search_spaces.recipes import Goal
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -41,14 +43,17 @@ def grid_options(command: Command) -> Command:
     """Adds the options that say what to run."""
     for option in reversed(
         (
-            click.option("--grid", default="quick", show_default=True, help="quick, smoke or full (the paper's)."),
+            click.option(
+                "--grid", default="quick", show_default=True, help="quick, smoke, full (the paper's) or a .yaml file."
+            ),
             click.option("--name", help="Name of the sweep. [default: the grid and what was changed of it]"),
             click.option(
                 "--seed",
-                default=0,
-                show_default=True,
+                "seeds",
+                multiple=True,
                 type=click.IntRange(min=0),
-                help="Of everything random.",
+                help="Of everything random; repeatable: pairs are trained with each, what they share with the first. "
+                "[default: 0, or the file's]",
             ),
             click.option("--dataset", help="Train on another dataset than the grid's."),
             click.option(
@@ -61,7 +66,7 @@ def grid_options(command: Command) -> Command:
                 "--option-set",
                 "option_sets",
                 multiple=True,
-                help="I (3..10 bits), II (4..10) or III (5..10); repeatable.",
+                help="I (3..10 bits), II (4..10), III (5..10) or one of the grid file's; repeatable.",
             ),
             click.option(
                 "--budget",
@@ -69,6 +74,22 @@ def grid_options(command: Command) -> Command:
                 multiple=True,
                 type=click.IntRange(min=1),
                 help="Sum of the bit-widths over all sites of an image, in place of levels A, B, C; repeatable.",
+            ),
+            click.option(
+                "--goal",
+                "goals",
+                multiple=True,
+                type=click.Choice([goal.value for goal in Goal]),
+                help="Of the pairs; repeatable.",
+            ),
+            click.option("--epochs-scale", type=float, help="Multiply the epochs of all stages, for example by 0.5."),
+            click.option(
+                "--set",
+                "overrides",
+                multiple=True,
+                metavar="STAGE.FIELD=VALUE",
+                help="Any field of a recipe or the dataset, such as pair.margin=0.05, pair.robust.margin=0.05 or "
+                "dataset.split_seed=1; wins over everything else; repeatable.",
             ),
         )
     ):
@@ -92,14 +113,23 @@ def plan_from_options(grid: str, choices: Choices) -> Plan:
 def default_name(grid: str, choices: Choices) -> str:
     """Names a sweep after its grid and what was changed of it.
 
+    Args:
+        grid: The grid's own name; of a file, the one that stands in it.
+        choices: What was changed.
+
     Examples:
-        >>> default_name("quick", Choices(seed=1, budgets=(82,)))
+        >>> default_name("quick", Choices(seeds=(1,), budgets=(82,)))
         'quick-82b-seed1'
+        >>> default_name("quick", Choices(epochs_scale=0.5, overrides=("pair.margin=0.05",)))
+        'quick-epochs0.5-pair.margin-0.05'
     """
-    parts = [grid, choices.dataset, *(choices.architectures or ()), *(choices.option_sets or ())]
-    parts += [f"{budget}b" for budget in choices.budgets or ()]
+    parts = [grid, choices.dataset, *choices.architectures, *choices.option_sets]
+    parts += [f"{budget}b" for budget in choices.budgets]
+    parts += choices.goals
     parts += ["own-weights"] if choices.teacher_weights else []
-    parts += [f"seed{choices.seed}"] if choices.seed else []
+    parts += [f"epochs{choices.epochs_scale:g}"] if choices.epochs_scale is not None else []
+    parts += [re.sub(r"[^\w.]+", "-", override).strip("-") for override in choices.overrides]
+    parts += [f"seed{'-'.join(map(str, choices.seeds))}"] if any(choices.seeds) else []
     return "-".join(part for part in parts if part)
 
 

@@ -58,12 +58,13 @@ def plan_as_json(plan: Plan, states: dict[str, State]) -> dict[str, Any]:
 def print_plan(plan: Plan, states: dict[str, State], console: Console) -> None:
     """Prints the plan as a table, then what was refused and the totals."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("uid", "trial", "parent", "state"):
-        table.add_column(heading, no_wrap=True)
+    for heading in ("uid", "trial", "bits", "parent", "state"):
+        table.add_column(heading, no_wrap=True, justify="right" if heading == "bits" else "left")
     for node in plan.nodes:
         state = states[node.uid]
         shown = "cached" if state is State.DONE else "to run" if state is State.WAITING else str(state)
-        table.add_row(node.uid, node.name, " ".join(node.parents), shown)
+        bits = str(node.cell.recipe.budget) if node.cell else ""
+        table.add_row(node.uid, node.name, bits, " ".join(node.parents), shown)
     console.print(table)
     for refusal in plan.refused:
         console.print(f"refused {refusal.cell}: {refusal.reason}", highlight=False, soft_wrap=True)

@@ -51,6 +51,27 @@ def test_plan_prints_every_uid_whole(run: Run) -> None:
     assert "12 trials (1 teacher, 1 distill, 10 pair): 0 cached, 12 to run" in table
 
 
+def test_options_override_a_grid_file_and_single_values_win(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("name: mine\nbase: quick\npair: {epochs: 8}\nbudgets: [{average_bits: 6}]")
+    changes = ["--seed", "4", "--seed", "5", "--budget", "82", "--epochs-scale", "0.25", "--set", "distill.epochs=3"]
+    code, out, _ = run("plan", "--grid", "my.yaml", "--goal", "robust", *changes, "--json")
+    assert code == 0
+    nodes = json.loads(out)["nodes"]
+    assert [node["name"] for node in nodes if node["stage"] == "pair"] == [
+        "pair/test_resnet/I/82b/robust/seed4",
+        "pair/test_resnet/I/82b/robust/seed5",
+    ]
+    assert {node["stage"]: node["recipe"]["epochs"] for node in nodes} == {"teacher": 2, "distill": 3, "pair": 2}
+
+
+def test_plan_shows_the_total_that_an_average_became(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("name: mine\nbase: quick\nbudgets: [{average_bits: 5.5, level: middle}]")
+    _, out, _ = run("plan", "--grid", "my.yaml", "--architecture", "resnet18", "--architecture", "test_resnet")
+    lines = {line.split()[1]: line.split()[2] for line in out.splitlines() if "pair/" in line}
+    assert lines["pair/resnet18/I/middle/robust/seed0"] == "110"
+    assert lines["pair/test_resnet/I/middle/robust/seed0"] == "82"
+
+
 def test_dry_run_prints_the_plan_and_writes_nothing(run: Run, tmp_path: Path) -> None:
     _, plan, _ = run("plan")
     code, dry_run, _ = run("launch", "--dry-run")
@@ -67,7 +88,15 @@ BAD_INPUT = {
         ["plan", "--budget", "20"],
         "every allocation sums to 45..150. The nearest feasible budget is 45",
     ),
-    "unknown teacher weights": (["plan", "--teacher-weights", ""], "TeacherRecipe weights=''"),
+    "unknown teacher weights": (["plan", "--teacher-weights", ""], "--teacher-weights teacher.weights=''"),
+    "epochs scaled to nothing": (["plan", "--epochs-scale", "0"], "--epochs-scale 0.0 scales no epochs"),
+    "epochs scaled by no number": (["plan", "--epochs-scale", "nan"], "--epochs-scale nan scales no epochs"),
+    "unknown field set": (["plan", "--set", "pair.marginn=1"], "'--set pair.marginn'. Did you mean 'margin'"),
+    "bad value set": (["plan", "--set", "pair.margin=2"], "--set pair.margin=2: Input should be less than 1"),
+    "budget set": (["plan", "--set", "pair.budget=82"], "is for the cells to set: use --budget"),
+    "grid file missing": (["plan", "--grid", "none.yaml"], "none.yaml cannot be read: No such file"),
+    "key in a grid file": (["plan", "--grid", "bad.yaml"], "unknown field 'bad.yaml: pair.robust.marginn'. Did you"),
+    "budget of a grid file changed": (["launch", "--grid", "edited.yaml"], "or the flags and the grid file it was"),
     "storage is a file": (["launch", "--storage", "file"], "cannot write"),
     "storage of unknown kind": (["launch", "--storage", "ftp://host/x"], "storage 'ftp://host/x' cannot be opened"),
     "credentials in the storage": (["plan", "--storage", "s3://me:secret@bucket/x"], "holds credentials"),
@@ -84,6 +113,8 @@ BAD_INPUT = {
 @pytest.mark.parametrize("arguments", [pytest.param(v, id=k) for k, v in BAD_INPUT.items()])
 def test_bad_input_is_one_line_and_exit_code_1(run: Run, tmp_path: Path, arguments: tuple[list[str], str]) -> None:
     (tmp_path / "file").write_text("")
+    (tmp_path / "bad.yaml").write_text("name: bad\npair: {robust: {marginn: 0.1}}")
+    (tmp_path / "edited.yaml").write_text("name: taken\nbase: quick\nbudgets: [{bits: 82}]")
     Sweep(Store(str(tmp_path / "dptq-sweeps")), "taken").folder.write_json("plan.json", {"schema": 1, "uids": []})
     code, out, err = run(*arguments[0])
     assert code == 1

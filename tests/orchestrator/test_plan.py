@@ -1,5 +1,9 @@
 """The plan is a pure function of the grid, shares what can be shared, and refuses what cannot be run."""
 
+import hashlib
+
+import pytest
+
 from orchestrator.plan import Stage, build_plan
 from search_spaces import paper
 from search_spaces.grids import Choices, Grid, build_grid
@@ -63,5 +67,46 @@ def test_equal_cells_of_different_names_are_the_same_trial() -> None:
 
 
 def test_seed_changes_every_uid() -> None:
-    first, second = build_plan(quick(), sites), build_plan(quick(seed=1), sites)
+    first, second = build_plan(quick(), sites), build_plan(quick(seeds=(1,)), sites)
     assert {node.uid for node in first.nodes}.isdisjoint(node.uid for node in second.nodes)
+
+
+def test_every_seed_has_pairs_of_its_own_behind_the_first_ones_white_box() -> None:
+    one, plan = build_plan(quick(), sites), build_plan(quick(seeds=(0, 1)), sites)
+    assert plan.stage_counts() == {Stage.TEACHER: 1, Stage.DISTILL: 1, Stage.PAIR: 20}
+    assert {node.uid for node in one.nodes} < {node.uid for node in plan.nodes}
+    assert {node.seed for node in plan.nodes if node.stage is not Stage.PAIR} == {0}
+    pairs = [(node.trial_number, node.seed) for node in plan.nodes if node.stage is Stage.PAIR]
+    assert pairs == sorted(pairs)
+
+
+QUICK = {
+    "teacher/resnet10t": "549f99cfde4d9c7b",
+    "distill/test_resnet": "f895adcdd6dbe300",
+    "pair/test_resnet/I/A/robust/seed0": "87962d0537b7db86",
+    "pair/test_resnet/I/A/detrimental/seed0": "6157cbb4eacd738f",
+    "pair/test_resnet/I/B/robust/seed0": "bdbffee063602977",
+    "pair/test_resnet/I/B/detrimental/seed0": "36839981ad617c3c",
+    "pair/test_resnet/I/C/robust/seed0": "4054fdca1530cc93",
+    "pair/test_resnet/I/C/detrimental/seed0": "5e8d2cfc64338f90",
+    "pair/test_resnet/I/B/detrimental/seed0/trial1": "60474ecd65129b3c",
+    "pair/test_resnet/I/B/detrimental/seed0/trial2": "e4ce2a4d540c8ee8",
+    "pair/test_resnet/I/B/detrimental/seed0/trial3": "32dd2b7e94935e3e",
+    "pair/test_resnet/I/B/detrimental/seed0/trial4": "cc20c489c79abe30",
+}
+
+
+def test_uids_of_quick_are_those_of_stored_sweeps() -> None:
+    assert {node.name: node.uid for node in build_plan(quick(), sites).nodes} == QUICK
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"),
+    [
+        ("smoke", "db13f9185baf1c1cc5e89bea55699a79cb888673dd4234367c1fb6260084a360"),
+        ("full", "67b68742ec641a712c6990a379356ca7ea06db2d85c75317710c0c5640587cf5"),
+    ],
+)
+def test_uids_of_the_other_grids_are_those_of_stored_sweeps(name: str, digest: str) -> None:
+    uids = [node.uid for node in build_plan(build_grid(name, Choices(), sites), sites).nodes]
+    assert hashlib.sha256(" ".join(uids).encode()).hexdigest() == digest

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from search_spaces.errors import ConfigError, NonFiniteLossError
 from search_spaces.recipes import DistillRecipe, Goal, PairRecipe, TeacherRecipe, vary
-from trainables.checkpoints import ResumePoint
+from trainables.checkpoints import ResumePoint, strip_prefix
 from trainables.data.images import ImageData
+from trainables.models.backbones import count_sites, create_backbone, load_backbone
 from trainables.stages import distill, pair, teacher
 from trainables.training_loop import EpochReport, StageResult, StageRun, finish
 
@@ -222,3 +223,22 @@ def test_student_tensors_load_into_timm(starts: dict[str, Start], white_box: nn.
     _, _, result = run(starts["pair"])
     tensors = {name.removeprefix("student."): t for name, t in result.checkpoint.items() if name.startswith("student.")}
     assert white_box.load_state_dict(tensors).missing_keys == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["test_vit", "vit_tiny_patch16_224"])
+def test_a_vision_transformer_becomes_a_pair(few_digits: ImageData, architecture: str) -> None:
+    # timm builds these for 160 and 224 px; the digits have 32.
+    slow = {"architecture": architecture, "epochs": 2, "learning_rate": 0.01}
+    black_box = load_backbone("test_resnet", 10, create_backbone("test_resnet", 10).state_dict())
+    distilled = finish(distill.train(vary(DISTILL, **slow), few_digits, black_box=black_box, seed=0, device=CPU))
+    tensors = strip_prefix("model.", distilled.checkpoint)
+    white_box = load_backbone(architecture, 10, tensors, image_size=few_digits.image_size)
+    num_sites = count_sites(architecture)
+    recipe = vary(PAIR, **slow, budget=6 * num_sites)
+    result = finish(pair.train(recipe, few_digits, white_box=white_box, seed=0, device=CPU))
+    bit_width_BL = result.predictions["bit_width"]
+    assert bit_width_BL.shape == (128, num_sites)
+    assert set(bit_width_BL.sum(dim=1).tolist()) == {6 * num_sites}
+    moved = strip_prefix("student.", result.checkpoint)
+    assert any(not moved[name].equal(tensor) for name, tensor in tensors.items())

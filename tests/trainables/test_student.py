@@ -162,10 +162,11 @@ def test_each_site_and_example_obeys_its_own_bit_width():
         assert is_moved.tolist() == [False, True, False, False], student.sites[site].name
 
 
-@pytest.mark.parametrize("architecture", ["test_resnet", "swin_s3_tiny_224"])
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit3", "swin_s3_tiny_224"])
 def test_an_example_is_quantized_alike_alone_and_in_a_batch(architecture):
     # Swin folds the windows of an example into the batch dimension.
-    settings = {"img_size": 56, "window_size": 7, "embed_dim": 24} if "swin" in architecture else {}
+    sizes = {"swin_s3_tiny_224": {"img_size": 56, "window_size": 7, "embed_dim": 24}, "test_vit3": {"img_size": 56}}
+    settings: dict = sizes.get(architecture, {})
     student, images = QuantizedStudent(create(architecture, **settings)), create_images(3, 56)
     bit_width_BL = torch.randint(3, 6, (3, student.num_sites), generator=torch.Generator().manual_seed(5))
     with torch.no_grad():

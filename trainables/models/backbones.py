@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 
 import timm
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -20,7 +21,9 @@ def check_architecture(architecture: str) -> None:
         raise unknown_name("architecture", architecture, names)
 
 
-def create_backbone(architecture: str, num_classes: int, *, weights: str = "scratch") -> nn.Module:
+def create_backbone(
+    architecture: str, num_classes: int, *, weights: str = "scratch", image_size: int | None = None
+) -> nn.Module:
     """Builds a timm network with a fresh classifier.
 
     Args:
@@ -28,33 +31,37 @@ def create_backbone(architecture: str, num_classes: int, *, weights: str = "scra
         num_classes: Number of classes, K.
         weights: `scratch`, `imagenet` (timm's pretrained weights, downloaded once), or a .safetensors file whose
             tensors carry timm's names; a classifier of another size in it is left out.
+        image_size: Height and width of the images in pixels. Networks for one size only, such as vision
+            transformers, are built for it, and timm fits their pretrained position embeddings; None takes the size
+            that timm built them for. The others take any size.
 
     Raises:
         UnknownNameError: timm has no such architecture.
         UnavailableError: The weights cannot be downloaded or found.
-        ConfigError: The file does not fit the architecture.
+        ConfigError: The file does not fit the architecture, or the architecture does not fit the size.
     """
     check_architecture(architecture)
-    if weights == "scratch":
-        return timm.create_model(architecture, num_classes=num_classes)
+    size = _size_arguments(architecture, image_size)
     if weights == "imagenet":
-        return _pretrained(architecture, num_classes)
-    path = Path(weights)
-    if not path.is_file():
-        raise UnavailableError(f"weights {weights!r} is no file: give scratch, imagenet or the path of a .safetensors.")
-    model = timm.create_model(architecture, num_classes=num_classes)
-    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    tensors = {name: tensor for name, tensor in load_file(path).items() if shapes.get(name) == tensor.shape}
-    missing = shapes.keys() - tensors.keys() - _classifier_names(model)
-    if missing:
-        raise ConfigError(f"{path} does not fit {architecture}: {len(missing)} tensors lack, such as {min(missing)}.")
-    model.load_state_dict(tensors, strict=False)
+        return _pretrained(architecture, num_classes, size)
+    model = timm.create_model(architecture, num_classes=num_classes, **size)
+    if weights != "scratch":
+        _load_file(model, architecture, weights)
     return model
 
 
-def load_backbone(architecture: str, num_classes: int, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Rebuilds a trained network from the tensors of a trial's checkpoint, in evaluation mode and frozen."""
-    model = create_backbone(architecture, num_classes)
+def load_backbone(
+    architecture: str, num_classes: int, tensors: Mapping[str, Tensor], *, image_size: int | None = None
+) -> nn.Module:
+    """Rebuilds a trained network from the tensors of a trial's checkpoint, in evaluation mode and frozen.
+
+    Args:
+        architecture: Any timm model name.
+        num_classes: Number of classes, K.
+        tensors: By timm's names.
+        image_size: Of the images it was trained on; see `create_backbone`.
+    """
+    model = create_backbone(architecture, num_classes, image_size=image_size)
     model.load_state_dict(dict(tensors))
     return model.eval().requires_grad_(False)
 
@@ -75,14 +82,50 @@ def _architectures() -> frozenset[str]:
     return frozenset(timm.list_models())
 
 
-def _pretrained(architecture: str, num_classes: int) -> nn.Module:
+def _size_arguments(architecture: str, image_size: int | None) -> dict[str, int]:
+    """Returns what timm needs to build a network for a size; nothing where it takes images of any size."""
+    is_fixed = getattr(timm.get_pretrained_cfg(architecture, allow_unregistered=True), "fixed_input_size", False)
+    if not is_fixed or image_size is None:
+        return {}
+    _check_image_size(architecture, image_size)
+    return {"img_size": image_size}
+
+
+@cache
+def _check_image_size(architecture: str, image_size: int) -> None:
     try:
-        return timm.create_model(architecture, pretrained=True, num_classes=num_classes)
+        # Cached, so it must not move the random numbers that initial weights come from.
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            model = timm.create_model(architecture, num_classes=2, img_size=image_size).eval()
+            model(torch.zeros(1, 3, image_size, image_size))
+    except Exception as error:
+        # Every family refuses a size with an error of its own, most of them in the forward pass.
+        raise ConfigError(
+            f"{architecture} takes no images of {image_size} px ({type(error).__name__}: {error}): set another "
+            "dataset.image_size, such as a multiple of its patch size."
+        ) from error
+
+
+def _pretrained(architecture: str, num_classes: int, size: Mapping[str, int]) -> nn.Module:
+    try:
+        return timm.create_model(architecture, pretrained=True, num_classes=num_classes, **size)
     except Exception as error:  # the hub's client raises many kinds, none of its own
         raise UnavailableError(
             f"timm's pretrained weights of {architecture} could not be downloaded ({type(error).__name__}). Connect "
             "this machine once, or pass a .safetensors file or scratch as --teacher-weights."
         ) from error
+
+
+def _load_file(model: nn.Module, architecture: str, weights: str) -> None:
+    path = Path(weights)
+    if not path.is_file():
+        raise UnavailableError(f"weights {weights!r} is no file: give scratch, imagenet or the path of a .safetensors.")
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor for name, tensor in load_file(path).items() if shapes.get(name) == tensor.shape}
+    missing = shapes.keys() - tensors.keys() - _classifier_names(model)
+    if missing:
+        raise ConfigError(f"{path} does not fit {architecture}: {len(missing)} tensors lack, such as {min(missing)}.")
+    model.load_state_dict(tensors, strict=False)
 
 
 def _classifier_names(model: nn.Module) -> set[str]:

@@ -41,7 +41,7 @@ def train(
         The run of `train_classifier`.
     """
     torch.manual_seed(seed)
-    model = place(create_backbone(recipe.architecture, data.num_classes), device)
+    model = place(create_backbone(recipe.architecture, data.num_classes, image_size=data.image_size), device)
 
     def loss_of(images_BCHW: Tensor, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
         with torch.no_grad():

@@ -35,7 +35,8 @@ def train(
         UnavailableError: The recipe's weights are neither here nor reachable.
     """
     torch.manual_seed(seed)
-    model = place(create_backbone(recipe.architecture, data.num_classes, weights=recipe.weights), device)
+    model = create_backbone(recipe.architecture, data.num_classes, weights=recipe.weights, image_size=data.image_size)
+    place(model, device)
 
     def loss_of(images_BCHW: Tensor, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
         return F.cross_entropy(logits_BK, labels_B, label_smoothing=recipe.label_smoothing)

@@ -1,0 +1,94 @@
+"""The named grids: `quick` (minutes on a laptop), `smoke` (does it hold together?), `full` (the paper's Table 1)."""
+
+from search_spaces import paper
+from search_spaces.budgets import OPTION_SETS
+from search_spaces.overrides import SET_BY_CELLS, Values
+from search_spaces.recipes import Goal, Recipe
+from search_spaces.templates import ArchitectureSettings, Budget, Search, Template
+
+BOTH_GOALS = (Goal.ROBUST, Goal.DETRIMENTAL)
+PAPER_LEVELS = tuple(Budget(level=level) for level in paper.BUDGET_LEVELS)
+
+
+def _values(recipe: Recipe, stage: str) -> Values:
+    """Returns all values of a recipe but those that cells set."""
+    return recipe.model_dump(exclude={*SET_BY_CELLS.get(stage, {})})
+
+
+_DIGITS_TEACHER: Values = {
+    "architecture": "resnet10t",
+    "weights": "scratch",
+    "epochs": 8,
+    "batch_size": 64,
+    "optimizer": "adamw",
+    "learning_rate": 2e-3,
+    "final_learning_rate": 2e-6,
+    "weight_decay": 0.05,
+    "augmentations": ("padded_crop",),
+}
+_DIGITS_DISTILL: Values = {
+    "epochs": 24,
+    "batch_size": 64,
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "weight_decay": 1e-4,
+    "augmentations": ("padded_crop", "mixup"),
+}
+_DIGITS_PAIR: Values = {
+    "epochs": 32,
+    "batch_size": 64,
+    "optimizer": "sgd",
+    # Measured over four seeds at 5.5 bits: 0.02 without mixup keeps parity within 1.1 pp, this within 0.6 pp, and
+    # drops 95 pp instead of 87. At the paper's 0.1 so few epochs do not come back to the white box.
+    "learning_rate": 0.04,
+    "weight_decay": 1e-4,
+    "augmentations": ("padded_crop", "mixup"),
+}
+
+QUICK = Template(
+    name="quick",
+    dataset={"name": "digits"},
+    teacher=_DIGITS_TEACHER,
+    distill=_DIGITS_DISTILL,
+    pair=_DIGITS_PAIR,
+    architectures=("test_resnet",),
+    option_sets={"I": OPTION_SETS["I"]},
+    budgets=PAPER_LEVELS,
+    printed_totals=False,
+    goals=BOTH_GOALS,
+    seeds=(0,),
+    search=Search(trials=4, levels=("B",)),
+)
+SMOKE = Template(
+    name="smoke",
+    dataset={"name": "digits"},
+    teacher=_DIGITS_TEACHER | {"epochs": 1},
+    distill=_DIGITS_DISTILL | {"epochs": 1},
+    pair=_DIGITS_PAIR | {"epochs": 2},
+    architectures=("test_resnet",),
+    option_sets={"I": OPTION_SETS["I"]},
+    budgets=(Budget(level="B"),),
+    printed_totals=False,
+    goals=BOTH_GOALS,
+    seeds=(0,),
+    search=Search(trials=1, levels=("B",)),
+)
+FULL = Template(
+    name="full",
+    dataset={"name": "oxford-iiit-pet"},
+    teacher=_values(paper.TEACHER_RECIPE, "teacher"),
+    distill=_values(paper.distill_recipe("resnet18"), "distill"),
+    pair=_values(paper.pair_recipe("resnet18"), "pair"),
+    per_architecture={
+        architecture: ArchitectureSettings(distill={"batch_size": paper.distill_recipe(architecture).batch_size})
+        for architecture in paper.WHITE_BOXES
+    },
+    architectures=paper.WHITE_BOXES,
+    option_sets=OPTION_SETS,
+    budgets=PAPER_LEVELS,
+    printed_totals=True,
+    goals=BOTH_GOALS,
+    seeds=(0,),
+    search=Search(trials=0),
+)
+NAMED_TEMPLATES = {template.name: template for template in (QUICK, SMOKE, FULL)}
