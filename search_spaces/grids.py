@@ -8,9 +8,9 @@ from search_spaces.budgets import OPTION_SETS
 from search_spaces.cells import Cell
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.layers import Layers, read_layers
 from search_spaces.overrides import Settings, parse_assignments
 from search_spaces.recipes import DistillRecipe, Goal, PairRecipe, Recipe, TeacherRecipe
+from search_spaces.template_stack import TemplateStack, read_stack
 from search_spaces.templates import Budget
 
 NumSites = Callable[[str], int]
@@ -68,45 +68,45 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
     """
     weights = {} if choices.teacher_weights is None else {"weights": choices.teacher_weights}
     options = (("--teacher-weights ", Settings(teacher=weights)), ("--set ", parse_assignments(choices.overrides)))
-    layers = read_layers(name, epochs_scale=choices.epochs_scale, options=options)
-    architectures = tuple(choices.architectures or layers.axis("architectures"))
-    seeds = tuple(choices.seeds or layers.axis("seeds"))
+    stack = read_stack(name, epochs_scale=choices.epochs_scale, options=options)
+    architectures = tuple(choices.architectures or stack.axis("architectures"))
+    seeds = tuple(choices.seeds or stack.axis("seeds"))
     cells = tuple(
         Cell(
             option_set=option_set,
             budget_level=budget.name,
-            recipe=layers.recipe(
+            recipe=stack.recipe(
                 PairRecipe,
                 "pair",
                 goal=goal,
                 architecture=architecture,
                 bit_widths=bit_widths,
-                budget=_total(layers, budget, architecture, option_set, num_sites),
+                budget=_total(stack, budget, architecture, option_set, num_sites),
             ),
             seed=seed,
             search_trials=trials if goal is Goal.DETRIMENTAL else 0,
         )
         for architecture in architectures
-        for option_set, bit_widths in _option_sets(layers, choices).items()
-        for budget, trials in _searched_budgets(layers, choices)
+        for option_set, bit_widths in _option_sets(stack, choices).items()
+        for budget, trials in _searched_budgets(stack, choices)
         for seed in seeds
-        for goal in (Goal(goal) for goal in choices.goals or layers.axis("goals"))
+        for goal in (Goal(goal) for goal in choices.goals or stack.axis("goals"))
     )
     _check_distinct(cells)
     return Grid(
-        name=layers.template.name,
-        dataset=layers.dataset(choices.dataset),
-        teacher=layers.recipe(TeacherRecipe, "teacher"),
+        name=stack.template.name,
+        dataset=stack.dataset(choices.dataset),
+        teacher=stack.recipe(TeacherRecipe, "teacher"),
         white_boxes=tuple(
-            layers.recipe(DistillRecipe, "distill", architecture=architecture) for architecture in architectures
+            stack.recipe(DistillRecipe, "distill", architecture=architecture) for architecture in architectures
         ),
         cells=cells,
         seed=seeds[0],
     )
 
 
-def _option_sets(layers: Layers, choices: Choices) -> dict[str, tuple[int, ...]]:
-    own: dict[str, tuple[int, ...]] = layers.axis("option_sets")
+def _option_sets(stack: TemplateStack, choices: Choices) -> dict[str, tuple[int, ...]]:
+    own: dict[str, tuple[int, ...]] = stack.axis("option_sets")
     known = OPTION_SETS | own
     for name in choices.option_sets:
         if name not in known:
@@ -114,18 +114,18 @@ def _option_sets(layers: Layers, choices: Choices) -> dict[str, tuple[int, ...]]
     return {name: known[name] for name in choices.option_sets or own}
 
 
-def _searched_budgets(layers: Layers, choices: Choices) -> list[tuple[Budget, int]]:
+def _searched_budgets(stack: TemplateStack, choices: Choices) -> list[tuple[Budget, int]]:
     """Returns every budget with the trials of its studies; those from the command line are all searched."""
     if choices.budgets:
-        return [(Budget(bits=bits), layers.axis("search").trials) for bits in choices.budgets]
-    return [(budget, layers.search_trials(budget)) for budget in layers.axis("budgets")]
+        return [(Budget(bits=bits), stack.axis("search").trials) for bits in choices.budgets]
+    return [(budget, stack.search_trials(budget)) for budget in stack.axis("budgets")]
 
 
-def _total(layers: Layers, budget: Budget, architecture: str, option_set: str, num_sites: NumSites) -> int:
+def _total(stack: TemplateStack, budget: Budget, architecture: str, option_set: str, num_sites: NumSites) -> int:
     """Returns a budget's total; the paper's networks on a grid with the paper's totals take them as printed."""
     level = next((level for level in paper.BUDGET_LEVELS if level == budget.level), None)
     is_printed = level is not None and architecture in paper.BUDGETS and option_set in OPTION_SETS
-    if is_printed and level and layers.axis("printed_totals"):
+    if is_printed and level and stack.axis("printed_totals"):
         return paper.total_bits(architecture, option_set, level)
     return budget.total(num_sites(architecture))
 

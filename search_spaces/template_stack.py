@@ -1,4 +1,4 @@
-"""Layers: what a grid is stacked from. A named template, a grid file over it, and the command line on top."""
+"""What a grid is stacked from: a named template, a grid file over it, and the command line on top."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ DEFAULT_BASE = "full"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Layers:
+class TemplateStack:
     """The layers of one grid. A later layer wins; values of one architecture win over those of all in their layer."""
 
     template: Template
@@ -105,7 +105,7 @@ class Layers:
         return [("", base), (self.source, self.template)]
 
 
-def read_layers(grid: str, *, epochs_scale: float | None, options: tuple[tuple[str, Settings], ...]) -> Layers:
+def read_stack(grid: str, *, epochs_scale: float | None, options: tuple[tuple[str, Settings], ...]) -> TemplateStack:
     """Finds the layers of a grid.
 
     Args:
@@ -118,19 +118,19 @@ def read_layers(grid: str, *, epochs_scale: float | None, options: tuple[tuple[s
         ConfigError: The file cannot be read, or something in it breaks a rule.
     """
     if not is_file_name(grid):
-        return Layers(template=_named(grid), epochs_scale=epochs_scale, options=options)
+        return TemplateStack(template=_named(grid), epochs_scale=epochs_scale, options=options)
     template, source = read_template(Path(grid)), f"{grid}: "
     base = _named(template.base or DEFAULT_BASE, f"{source}{BASE}")
-    layers = Layers(template=template, base=base, source=source, epochs_scale=epochs_scale, options=options)
-    known = layers.axis("architectures")
+    stack = TemplateStack(template=template, base=base, source=source, epochs_scale=epochs_scale, options=options)
+    known = stack.axis("architectures")
     for architecture in template.per_architecture:
         if architecture not in known:
             raise unknown_name("architecture", architecture, known, place=f"{source}per_architecture")
-    levels = [budget.name for budget in layers.axis("budgets")]
+    levels = [budget.name for budget in stack.axis("budgets")]
     for level in template.search.levels if template.search and template.search.levels != "all" else ():
         if level not in levels:
             raise unknown_name(f"budget level in {source}search.levels", level, levels)
-    return layers
+    return stack
 
 
 def _named(grid: str, place: str = "") -> Template:
