@@ -1,30 +1,74 @@
-"""What a trial of each stage asks of Ray: one core, and a share of a GPU where the cluster has any."""
+"""What a trial asks of Ray: one core, and a share of a GPU where the cluster has any."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-# Shares by which stages pack on one GPU. A teacher (ResNet50 at 224 px, batches of 128) fills one; a distillation or a
-# pair (ResNet18 at 224 px, batches of 256 and 64) leaves room for a second trial beside it.
 GPU_SHARE: dict[str, float] = {"teacher": 1.0, "distill": 0.5, "pair": 0.5}
+"""Shares by stage where a trial's memory could not be measured. A teacher (ResNet50 at 224 px, batches of 128) fills a
+GPU; a distillation or a pair (ResNet18 at 224 px, batches of 256 and 64) leaves room for a second trial beside it."""
 CPUS_PER_TRIAL = 1
+MAX_TRIALS_PER_GPU = 8
+"""More trials than this would wait for each other's kernels."""
+HEADROOM_PERCENT = 110
+"""Memory to reserve, in percent of what was measured: allocators of neighbours fragment differently."""
+SHARE_UNITS = 10_000
+"""Ray counts a GPU in units of 1/10,000."""
 
 
-def trial_resources(stage: str, cluster_resources: Mapping[str, float], *, whole_gpu: bool = False) -> dict[str, float]:
-    """Returns what a trial of a stage asks for.
+def trials_per_gpu(peak_bytes: int, total_bytes: int, cluster_resources: Mapping[str, float]) -> int:
+    """Returns how many trials to pack on one GPU: as many as fit, have a core each, and are not too many.
 
     Args:
-        stage: `teacher`, `distill` or `pair`.
-        cluster_resources: As `ray.cluster_resources()` tells them.
-        whole_gpu: Share with nobody, because a share was too small.
+        peak_bytes: Measured peak of one trial.
+        total_bytes: Memory of the GPU.
+        cluster_resources: As `ray.cluster_resources()` tells them, with at least one GPU.
 
     Examples:
-        >>> trial_resources("pair", {"CPU": 2.0})
+        >>> trials_per_gpu(10 * 10**9, 80 * 10**9, {"CPU": 16.0, "GPU": 2.0})
+        7
+        >>> trials_per_gpu(10 * 10**9, 80 * 10**9, {"CPU": 8.0, "GPU": 2.0})
+        4
+    """
+    by_memory = total_bytes * 100 // (peak_bytes * HEADROOM_PERCENT)
+    by_cpu = int(cluster_resources.get("CPU", 0) // (cluster_resources["GPU"] * CPUS_PER_TRIAL))
+    return max(1, min(by_memory, by_cpu, MAX_TRIALS_PER_GPU))
+
+
+def share_of(num_trials: int) -> float:
+    """Returns the share of a GPU of which exactly `num_trials` fit; rounded down to Ray's units, or one would not.
+
+    Examples:
+        >>> share_of(7)
+        0.1428
+    """
+    return SHARE_UNITS // num_trials / SHARE_UNITS
+
+
+def shares_per_gpu(gpu_share: float) -> int:
+    """Returns how many trials of a share fit on a GPU as Ray counts.
+
+    Examples:
+        >>> shares_per_gpu(0.4)
+        2
+    """
+    return SHARE_UNITS // round(gpu_share * SHARE_UNITS)
+
+
+def trial_resources(gpu_share: float, *, whole_gpu: bool = False) -> dict[str, float]:
+    """Returns what a trial asks for.
+
+    Args:
+        gpu_share: Its share of a GPU, 0 where the cluster has none.
+        whole_gpu: Share with nobody, because the share was too small.
+
+    Examples:
+        >>> trial_resources(0)
         {'cpu': 1}
-        >>> trial_resources("pair", {"CPU": 16.0, "GPU": 1.0})
-        {'cpu': 1, 'gpu': 0.5}
+        >>> trial_resources(0.25)
+        {'cpu': 1, 'gpu': 0.25}
     """
     resources: dict[str, float] = {"cpu": CPUS_PER_TRIAL}
-    if cluster_resources.get("GPU", 0) > 0:
-        resources["gpu"] = 1.0 if whole_gpu else GPU_SHARE[stage]
+    if gpu_share:
+        resources["gpu"] = 1.0 if whole_gpu else gpu_share
     return resources
 
 
@@ -36,17 +80,24 @@ def analysis_resources(cluster_resources: Mapping[str, float]) -> dict[str, floa
         {'num_cpus': 1, 'num_gpus': 0.5}
     """
     # Forward passes only: what a pair trains in has room for them.
-    resources = trial_resources("pair", cluster_resources)
+    resources = trial_resources(GPU_SHARE["pair"] if cluster_resources.get("GPU") else 0)
     return {f"num_{name}s": amount for name, amount in resources.items()}
 
 
-def max_concurrent_trials(cluster_resources: Mapping[str, float]) -> int:
+def max_concurrent_trials(cluster_resources: Mapping[str, float], gpu_shares: Iterable[float]) -> int:
     """Returns how many trials the cluster can run at once, at most.
 
+    Args:
+        cluster_resources: As `ray.cluster_resources()` tells them.
+        gpu_shares: Of all trials to run; all 0 where the cluster has no GPU.
+
     Examples:
-        >>> max_concurrent_trials({"CPU": 16.0, "GPU": 2.0})
-        4
+        >>> max_concurrent_trials({"CPU": 16.0, "GPU": 2.0}, [1.0, 0.25])
+        8
+        >>> max_concurrent_trials({"CPU": 2.0}, [0, 0])
+        2
     """
     by_cpu = int(cluster_resources.get("CPU", 0)) // CPUS_PER_TRIAL
-    gpus = cluster_resources.get("GPU", 0)
-    return max(1, min(by_cpu, int(gpus / min(GPU_SHARE.values())))) if gpus else max(1, by_cpu)
+    smallest = min(gpu_shares, default=0)
+    by_gpu = int(cluster_resources["GPU"]) * shares_per_gpu(smallest) if smallest else by_cpu
+    return max(1, min(by_cpu, by_gpu))

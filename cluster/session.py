@@ -18,13 +18,13 @@ WORKER_ENVIRONMENT = {
     "NUMBA_NUM_THREADS": "1",
     # Trials write to the store by absolute path; Tune need not move them into its own folder.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Only work that asks for a GPU may see one.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
 DRIVER_ENVIRONMENT = {
     # Explicit, because Ray otherwise turns tokens on for local clusters and writes one into the home directory.
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # Only trials that ask for a GPU may see one.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
     # Tune's old reporter keeps quiet when told to; the new one prints its tables all the same.
     "RAY_AIR_NEW_OUTPUT": "0",
     # The store keeps what these files would repeat.

@@ -36,6 +36,18 @@ def check_dataset(spec: DatasetSpec, data_dir: Path | None) -> None:
         importlib.import_module("trainables.data.datasets").check_available(spec, data_dir)
 
 
+def identify_gpu() -> dict[str, str]:
+    """Names the GPU of a Ray worker and its torch; see `trainables.memory_probe.identify_gpu`."""
+    facts: dict[str, str] = importlib.import_module("trainables.memory_probe").identify_gpu()
+    return facts
+
+
+def measure_memory(workload: dict[str, Any]) -> dict[str, Any]:
+    """Measures the memory of a training in a Ray worker; see `trainables.memory_probe.measure`."""
+    measured: dict[str, Any] = importlib.import_module("trainables.memory_probe").measure_on_gpu(workload)
+    return measured
+
+
 def run_trial(config: dict[str, Any]) -> None:
     """Runs one trial in a Ray worker; see `orchestrator.ray_trainables.run_trial`."""
     importlib.import_module("orchestrator.ray_trainables").run_trial(config)

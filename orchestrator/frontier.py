@@ -48,9 +48,9 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         return {}
 
     @property
-    def num_pending(self) -> int:
+    def pending(self) -> tuple[Node, ...]:
         """Trials that were not handed out yet."""
-        return len(self._pending)
+        return tuple(self._pending)
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         """Takes the limit over from Tune, whose own limiter forgets trials that it restarts."""

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ray import tune
 from ray.tune.experiment import Trial as RayTrial
 
-from cluster.resources import max_concurrent_trials, trial_resources
+from cluster.resources import trial_resources
 from orchestrator.deferred import run_trial
 from orchestrator.frontier import Frontier
 from orchestrator.plan import Node, Plan
@@ -44,6 +44,8 @@ class Launch:
     sweep: Sweep
     plan: Plan
     data_dir: Path | None = None
+    gpus_per_trial: float | None = None
+    """Share of a GPU for every trial; None measures what each needs."""
 
     def open_frontier(self) -> Frontier:
         """Reads the store and the studies, and returns what is left to run."""
@@ -54,28 +56,31 @@ class Launch:
             data_dir=str(self.data_dir.absolute()) if self.data_dir else None,
         )
 
-    def run(self, frontier: Frontier, cluster_resources: dict[str, float], listeners: Sequence[Listener]) -> None:
+    def run(
+        self, frontier: Frontier, gpu_shares: Mapping[str, float], num_parallel: int, listeners: Sequence[Listener]
+    ) -> None:
         """Runs what the frontier hands out until nothing is left that could run.
 
         Args:
             frontier: From `open_frontier`.
-            cluster_resources: As `cluster.session.session` yields them.
+            gpu_shares: Share of a GPU of every pending trial, by uid; 0 without GPUs.
+            num_parallel: Trials that run at once, at most.
             listeners: Told of every start, epoch and end, in the driver.
         """
         # Tune asks a searcher for one trial at a time unless told how many may wait for a place.
-        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(max_concurrent_trials(cluster_resources)))
+        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(num_parallel))
         # A failed trial is one line of ours, and its traceback lies in its error.txt.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(
                     run_trial,
-                    lambda config: trial_resources(config["stage"], cluster_resources, whole_gpu=config["whole_gpu"]),
+                    lambda config: trial_resources(gpu_shares[config["uid"]], whole_gpu=config["whole_gpu"]),
                 ),
                 tune_config=tune.TuneConfig(
                     search_alg=frontier,
                     num_samples=-1,
-                    max_concurrent_trials=max_concurrent_trials(cluster_resources),
+                    max_concurrent_trials=num_parallel,
                     # A worker that goes on to the next trial saves it the seconds of importing torch and timm.
                     reuse_actors=True,
                 ),

@@ -8,6 +8,7 @@
                            /error.txt              the traceback of the last failure
                            /result.json            metrics and checksums; written last: it *is* "done"
     <storage>/sweeps/<name>/                       plan.json, studies, reports of one sweep
+    <storage>/probes/<key>.json                    memory that a training takes on a kind of GPU; may be deleted
 
 Files appear whole or not at all. Nothing here is ever unpickled.
 """

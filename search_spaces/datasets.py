@@ -16,11 +16,16 @@ class DatasetInfo:
     """Default height and width in pixels."""
     is_bundled: bool
     """Whether an installation brings the images along."""
+    num_images: int
+    """Of all splits together; a sample on disk may hold fewer."""
+    stored_per_seen: float = 1.0
+    """Height and width kept in memory in units of what networks see: training crops need a margin."""
 
 
 DATASETS: dict[str, DatasetInfo] = {
-    "digits": DatasetInfo(image_size=32, is_bundled=True),
-    "oxford-iiit-pet": DatasetInfo(image_size=224, is_bundled=False),
+    "digits": DatasetInfo(image_size=32, is_bundled=True, num_images=1797),
+    # 256 stored pixels for 224, as is usual.
+    "oxford-iiit-pet": DatasetInfo(image_size=224, is_bundled=False, num_images=7349, stored_per_seen=256 / 224),
 }
 
 
@@ -36,6 +41,26 @@ class DatasetSpec(Recipe):
     """Share of all images, per class, for datasets without an official test split."""
     split_seed: int = 0
     """Seed of the splits; the same for every trial, so that accuracies can be compared."""
+
+    @property
+    def stored_size(self) -> int:
+        """Height and width of the images in memory, in pixels.
+
+        Examples:
+            >>> DatasetSpec(name="oxford-iiit-pet", image_size=224).stored_size
+            256
+        """
+        return round(self.image_size * DATASETS[self.name].stored_per_seen)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all images in memory, three uint8 channels each; an upper bound where only a sample is on disk.
+
+        Examples:
+            >>> DatasetSpec(name="oxford-iiit-pet", image_size=224).num_bytes
+            1444872192
+        """
+        return DATASETS[self.name].num_images * 3 * self.stored_size**2
 
 
 def dataset_spec(name: str) -> DatasetSpec:

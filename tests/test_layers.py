@@ -29,7 +29,7 @@ OWNED_BY = {
 # Within a package every module may import from groups below its own only.
 ORDER = {
     "trainables": [
-        {"trial"},
+        {"trial", "memory_probe"},
         {"stages", "analyses"},
         {"training_loop", "evaluation"},
         {"checkpoints", "optim", "losses", "models", "data"},
@@ -40,7 +40,7 @@ ORDER = {
         {"commands"},
         {"launch", "progress", "facts", "reports", "analyses", "ray_analyses"}
         | {"tracking", "tracking_analyses", "tracking_client", "tracking_replay", "tracking_uri"},
-        {"frontier", "overview", "ray_trainables", "sweeps"},
+        {"frontier", "overview", "packing", "ray_trainables", "sweeps"},
         {"studies"},
         {"trials"},
         {"store", "plan", "deferred"},

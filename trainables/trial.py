@@ -1,5 +1,6 @@
 """One trial from plain values to its stage: the door through which Ray, a notebook or a benchmark comes in."""
 
+import gc
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -69,6 +70,10 @@ class Trial:
         self.spec = spec
         self.recipe = parse_recipe(RECIPES[spec.stage], spec.recipe)
         self.device = torch.device("cuda" if use_gpu else "cpu")
+        if use_gpu:
+            # A worker runs many trials, and what torch kept of the last one would add to this one's share of the GPU.
+            gc.collect()
+            torch.cuda.empty_cache()
         self.data, self.data_sha256 = _load(parse_recipe(DatasetSpec, spec.dataset), spec.data_dir, self.device)
 
     def start(

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from cluster.resources import max_concurrent_trials
+from cluster.resources import analysis_resources, max_concurrent_trials
 from cluster.session import session
 from orchestrator.analyses.progress import AnalysisProgress, render_cost
 from orchestrator.analyses.run import AnalysisRun
@@ -100,7 +100,8 @@ def run_tasks(
     """
     run = AnalysisRun(tasks=tasks, store=sweep.store, data_dir=data_dir, cluster_resources=cluster_resources)
     cost = run.estimate()
-    console.print(render_cost(tasks, cost, max_concurrent_trials(cluster_resources)))
+    num_parallel = max_concurrent_trials(cluster_resources, [analysis_resources(cluster_resources).get("num_gpus", 0)])
+    console.print(render_cost(tasks, cost, num_parallel))
     with AnalysisProgress(tasks, cost, console) as progress:
         run.run(progress)
     return progress.errors

@@ -31,6 +31,7 @@ from orchestrator.facts import sweep_facts
 from orchestrator.frontier import Frontier
 from orchestrator.launch import Launch
 from orchestrator.overview import Overview, overview_from_store
+from orchestrator.packing import choose_gpu_shares
 from orchestrator.progress import Progress
 from orchestrator.reports.console import render_table1
 from orchestrator.reports.table1 import table1
@@ -50,6 +51,11 @@ from search_spaces.grids import Choices
 @address_option
 @tracking_option
 @click.option("--analyze", is_flag=True, help="Measure the pairs, too, once they are trained.")
+@click.option(
+    "--gpus-per-trial",
+    type=click.FloatRange(min=0.01, max=1),
+    help="Share of a GPU for every trial. [default: by measured memory]",
+)
 @click.option("--dry-run", is_flag=True, help="Only show the plan.")
 @click.pass_obj
 def command(
@@ -62,6 +68,7 @@ def command(
     address: str | None,
     tracking_uri: str | None,
     analyze: bool,
+    gpus_per_trial: float | None,
     dry_run: bool,
     **choices: Any,
 ) -> None:
@@ -81,7 +88,7 @@ def command(
     with sweep.driver():
         sweep.save_plan(plan)
         sweep.save_launch(list(arguments))
-        launched = Launch(sweep=sweep, plan=plan, data_dir=data_dir)
+        launched = Launch(sweep=sweep, plan=plan, data_dir=data_dir, gpus_per_trial=gpus_per_trial)
         analyses = list(ANALYSES.values()) if analyze else []
         overview, errors = run_sweep(launched, analyses, address, tracking_uri, console)
     finish_sweep(sweep, overview, errors, console)
@@ -105,9 +112,9 @@ def run_sweep(
     console.print(summary(plan, frontier.states), highlight=False, soft_wrap=True)
     facts = sweep_facts(plan)
     errors: dict[str, str] = {}
-    if frontier.num_pending or analyses:
+    if frontier.pending or analyses:
         with _ray_and_mlflow(tracker, launch, facts, address) as cluster_resources:
-            if frontier.num_pending:
+            if frontier.pending:
                 _run_trials(launch, frontier, tracker, cluster_resources, console)
             tasks = list_tasks(sweep, plan, analyses, console) if analyses else []
             if pending := not_done(tasks, sweep, console) if tasks else []:
@@ -162,7 +169,15 @@ def _run_trials(
     console: Console,
 ) -> None:
     overview = overview_from_store(launch.plan, launch.sweep.store, has_driver=False)
-    num_parallel = max_concurrent_trials(cluster_resources)
+    gpu_shares = choose_gpu_shares(
+        frontier.pending,
+        launch.plan,
+        launch.sweep.store,
+        cluster_resources,
+        gpus_per_trial=launch.gpus_per_trial,
+        say=lambda line: console.print(line, highlight=False, soft_wrap=True),
+    )
+    num_parallel = max_concurrent_trials(cluster_resources, gpu_shares.values())
     console.print(f"Ray is up: {num_parallel} trials at a time", highlight=False)
     with Progress(overview, launch.sweep.store, console, num_parallel=num_parallel) as progress:
-        launch.run(frontier, cluster_resources, (progress, tracker))
+        launch.run(frontier, gpu_shares, num_parallel, (progress, tracker))

@@ -1,34 +1,32 @@
-"""Ray sessions and what trials ask of them."""
+"""Ray sessions: threads, and who sees which GPU."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import ray
+from ray import tune
 
-from cluster.resources import GPU_SHARE, max_concurrent_trials, trial_resources
-from cluster.session import session
-from orchestrator.plan import Stage
+from cluster.resources import share_of, trial_resources
+from cluster.session import DRIVER_ENVIRONMENT, WORKER_ENVIRONMENT, session
 from search_spaces.errors import UnavailableError
 
 
-def test_every_stage_has_its_share_of_a_gpu() -> None:
-    assert GPU_SHARE.keys() == {str(stage) for stage in Stage}
-    assert all(0 < share <= 1 for share in GPU_SHARE.values())
-
-
-@pytest.mark.parametrize("stage", list(Stage))
-def test_trials_ask_for_a_gpu_only_where_there_is_one(stage: Stage) -> None:
-    assert trial_resources(stage, {"CPU": 2.0}) == {"cpu": 1}
-    assert trial_resources(stage, {"CPU": 2.0, "GPU": 0.0}) == {"cpu": 1}
-    assert trial_resources(stage, {"CPU": 8.0, "GPU": 1.0}) == {"cpu": 1, "gpu": GPU_SHARE[stage]}
-    assert trial_resources(stage, {"CPU": 8.0, "GPU": 1.0}, whole_gpu=True) == {"cpu": 1, "gpu": 1.0}
-    assert trial_resources(stage, {"CPU": 8.0}, whole_gpu=True) == {"cpu": 1}
-
-
-@pytest.mark.parametrize(
-    ("resources", "expected"),
-    [({"CPU": 2.0}, 2), ({"CPU": 1.0}, 1), ({}, 1), ({"CPU": 16.0, "GPU": 2.0}, 4), ({"CPU": 2.0, "GPU": 8.0}, 2)],
-)
-def test_as_many_trials_run_as_cores_and_gpus_allow(resources: dict[str, float], expected: int) -> None:
-    assert max_concurrent_trials(resources) == expected
+@pytest.fixture
+def two_logical_gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A cluster that counts GPUs without having any, on a machine that shows three to everybody."""
+    for name, value in DRIVER_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    ray.init(
+        num_cpus=2,
+        num_gpus=2,
+        runtime_env={"env_vars": WORKER_ENVIRONMENT},
+        include_dashboard=False,
+        log_to_driver=False,
+    )
+    yield
+    ray.shutdown()
 
 
 @pytest.mark.ray
@@ -44,6 +42,46 @@ def test_workers_run_one_thread_and_the_session_ends_with_its_block() -> None:
         assert resources["CPU"] >= 1
         assert ray.get(threads.remote()) == ["1", "1", "0"]
     assert not ray.is_initialized()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_task_sees_one_gpu_if_it_asked_for_a_share_and_none_if_not(two_logical_gpus: None) -> None:
+    @ray.remote
+    def visible() -> str | None:
+        import os
+
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+    assert ray.get(visible.options(num_gpus=0).remote()) == ""
+    for share in (share_of(7), 0.5, 1):
+        assert ray.get(visible.options(num_gpus=share).remote()) in ("0", "1")
+    # A worker that had no GPU may get one later, and the other way round.
+    assert ray.get(visible.options(num_gpus=0).remote()) == ""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_trial_of_tune_sees_one_gpu_if_it_has_a_share_and_none_if_not(
+    two_logical_gpus: None, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def report_visible(config: dict[str, Any]) -> None:
+        import os
+
+        import ray
+
+        tune.report({"visible": os.environ.get("CUDA_VISIBLE_DEVICES"), "ids": len(ray.get_gpu_ids())})
+
+    tuner = tune.Tuner(
+        tune.with_resources(report_visible, lambda config: trial_resources(config["share"])),
+        param_space={"share": tune.grid_search([0.0, share_of(3)])},
+        tune_config=tune.TuneConfig(reuse_actors=True),
+        run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+    )
+    without, with_share = sorted((result.metrics for result in tuner.fit()), key=lambda metrics: metrics["ids"])
+    assert (without["visible"], without["ids"]) == ("", 0)
+    assert with_share["visible"] in ("0", "1")
+    assert with_share["ids"] == 1
 
 
 @pytest.mark.ray

@@ -14,8 +14,6 @@ from trainables.data.cache import cache_folder, cached
 from trainables.data.decoding import decode_files, raise_unreadable
 from trainables.data.images import ImageData, make_splits, stratified_split
 
-# Training crops need a margin around what evaluation sees: 256 stored pixels for 224, as is usual.
-STORED_PER_SEEN = 256 / 224
 PETS, PETS_SPLITS = "oxford-iiit-pet", ("trainval", "test")
 
 
@@ -94,7 +92,7 @@ def _decode_pets(spec: DatasetSpec, parts: list[OxfordIIITPet]) -> ImageData:
         )
     return ImageData(
         splits=make_splits(
-            decode_files(paths, round(spec.image_size * STORED_PER_SEEN)),
+            decode_files(paths, spec.stored_size),
             labels_B,
             test_B=np.arange(len(parts[0]), len(paths)),
             validation_fraction=spec.validation_fraction,

@@ -1,0 +1,132 @@
+"""How much memory a training takes, measured: the stage itself, on random networks and images, for two steps.
+
+No checkpoint and no data are needed. The steps and the evaluation are those of `trainables.stages`, so whatever changes
+in them changes what is measured.
+"""
+
+import gc
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+
+from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe, TrainingRecipe, parse_recipe, vary
+from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData, Split
+from trainables.evaluation import EVALUATION_BATCH
+from trainables.layout import place
+from trainables.models.backbones import create_backbone
+from trainables.stages import distill, pair, teacher
+from trainables.training_loop import StageRun
+from trainables.trial import RECIPES
+
+NUM_STEPS = 2
+"""Optimizers allocate their state in the first step, so the second one is the peak."""
+# Random images teach nothing; a tiny rate keeps two steps from diverging and takes the same memory as any other.
+LEARNING_RATE = 1e-6
+
+
+class MemoryReader(Protocol):
+    """Tells how much of a device's memory this process takes."""
+
+    def reset(self) -> None:
+        """Forgets the peak, and gives back what earlier work left."""
+
+    def peak_bytes(self) -> int:
+        """Returns the peak since the reset."""
+
+    def total_bytes(self) -> int:
+        """Returns the memory of the device."""
+
+
+class CudaMemory:
+    """Reads the first visible GPU, which nobody else may use meanwhile: their memory would count as this process's."""
+
+    def reset(self) -> None:
+        """Forgets the peak, and gives back what earlier work left."""
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+    def peak_bytes(self) -> int:
+        """Returns the peak that torch's allocator reserved, plus what the driver and its libraries hold besides."""
+        free_bytes, total_bytes = torch.cuda.mem_get_info()
+        context_bytes = total_bytes - free_bytes - torch.cuda.memory_reserved()
+        return torch.cuda.max_memory_reserved() + context_bytes
+
+    def total_bytes(self) -> int:
+        """Returns the memory of the GPU."""
+        return torch.cuda.mem_get_info()[1]
+
+
+def identify_gpu() -> dict[str, str]:
+    """Returns what a measurement holds for besides its workload: the name of the GPU and the version of torch."""
+    return {"device": torch.cuda.get_device_name(), "torch": torch.__version__}
+
+
+def measure_on_gpu(workload: Mapping[str, Any]) -> dict[str, Any]:
+    """Measures a workload on the first visible GPU; see `measure`."""
+    return measure(workload, device=torch.device("cuda"), memory=CudaMemory())
+
+
+def measure(
+    workload: Mapping[str, Any], *, device: torch.device, memory: MemoryReader, num_classes: int = 37
+) -> dict[str, Any]:
+    """Runs two training steps and an evaluation batch of every pass of a stage, and reads the peak.
+
+    Args:
+        workload: `stage`; `recipe`, its plain values; `parent`, the architecture of the frozen teacher (None for stage
+            1); `image_size` and `stored_size` in pixels; `dataset_bytes`, which a trial keeps on the device throughout.
+        device: Where to run.
+        memory: Reads that device.
+        num_classes: Size of the classifiers, which hardly matters.
+
+    Returns:
+        `peak_bytes`, `total_bytes`, and `fits`: whether it ran to its end within the device's memory.
+    """
+    memory.reset()
+    try:
+        _run_one_epoch(workload, device, num_classes)
+        fits = True
+    except torch.OutOfMemoryError:
+        fits = False
+    return {"peak_bytes": memory.peak_bytes(), "total_bytes": memory.total_bytes(), "fits": fits}
+
+
+def _run_one_epoch(workload: Mapping[str, Any], device: torch.device, num_classes: int) -> None:
+    recipe = parse_recipe(RECIPES[workload["stage"]], workload["recipe"])
+    assert isinstance(recipe, TrainingRecipe)
+    recipe = vary(recipe, epochs=1, learning_rate=LEARNING_RATE, final_learning_rate=0.0)
+    sizes = {TRAIN: NUM_STEPS * recipe.batch_size, VALIDATION: EVALUATION_BATCH, TEST: EVALUATION_BATCH}
+    data = ImageData(
+        splits={name: _random_split(size, workload["stored_size"], num_classes) for name, size in sizes.items()},
+        class_names=tuple(str(number) for number in range(num_classes)),
+        image_size=workload["image_size"],
+    ).to(device)
+    num_loaded = sum(split.images_BCHW.numel() for split in data.splits.values())
+    # The images that a trial keeps on the device beside those that are used here.
+    rest_of_dataset = torch.empty(max(0, workload["dataset_bytes"] - num_loaded), dtype=torch.uint8, device=device)
+    run = _start(recipe, data, workload["parent"], device)
+    report = next(run)
+    report.snapshot()
+    run.close()
+    del rest_of_dataset
+
+
+def _start(recipe: TrainingRecipe, data: ImageData, parent: str | None, device: torch.device) -> StageRun:
+    common: dict[str, Any] = {"seed": 0, "device": device}
+    if isinstance(recipe, TeacherRecipe):
+        return teacher.train(vary(recipe, weights="scratch"), data, **common)
+    assert parent is not None, "the later stages start from a parent"
+    network = place(create_backbone(parent, data.num_classes).eval().requires_grad_(False), device)
+    if isinstance(recipe, DistillRecipe):
+        return distill.train(recipe, data, black_box=network, **common)
+    assert isinstance(recipe, PairRecipe)
+    return pair.train(recipe, data, white_box=network, **common)
+
+
+def _random_split(num_images: int, stored_size: int, num_classes: int) -> Split:
+    return Split(
+        images_BCHW=torch.randint(256, (num_images, 3, stored_size, stored_size), dtype=torch.uint8),
+        labels_B=torch.randint(num_classes, (num_images,)),
+        image_ids_B=torch.arange(num_images),
+    )
