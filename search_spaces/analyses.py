@@ -4,14 +4,12 @@ Every analysis yields one tidy table; its columns are documented at the function
 `trainables/analyses/`. Settings and the uids of the pairs decide a table, so they make its uid.
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.recipes import Fraction, Goal, Recipe
-
-BOTH_GOALS = (Goal.ROBUST, Goal.DETRIMENTAL)
+from search_spaces.recipes import Recipe
 
 
 class Analysis(Recipe):
@@ -101,8 +99,8 @@ class Mitigation(Analysis):
     name = "mitigation"
     title = "Mitigation"
     keys = ("kind", "value")
-    quantiles: tuple[Fraction, ...] = (0.9999, 0.999, 0.99, 0.98, 0.95)
-    num_sites: tuple[int, ...] = (1, 2, 3, 4)
+    quantiles: tuple[Annotated[float, Field(gt=0.5, le=1)], ...] = (0.9999, 0.999, 0.99, 0.98, 0.95)
+    num_sites: tuple[PositiveInt, ...] = (1, 2, 3, 4)
     """How many of the worst sites stay at full precision."""
 
 

@@ -1,6 +1,7 @@
-"""Untrained pairs on a few digits: small, and perturbed so that quantization changes answers."""
+"""Untrained pairs on a few digits: small, and made so that quantization changes answers."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from search_spaces.recipes import Goal, PairRecipe, vary
 from trainables.analyses.subject import Subject
 from trainables.data.images import ImageData
+from trainables.evaluation import classify
 from trainables.models.backbones import create_backbone
 from trainables.stages.pair import Pair
 
@@ -39,3 +41,47 @@ def perturbed(model: nn.Module) -> nn.Module:
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
     return model
+
+
+@pytest.fixture
+def balanced_white_box(few_digits: ImageData, white_box: torch.nn.Module) -> torch.nn.Module:
+    """A random network whose answers are spread over the classes, so that quantization changes some of them."""
+    logits_BK = classify(white_box, few_digits.splits["train"], few_digits.image_size).logits_BK
+    white_box.fc.bias.sub_(logits_BK.mean(dim=0)).div_(logits_BK.std(dim=0))
+    white_box.fc.weight.div_(logits_BK.std(dim=0)[:, None])
+    return white_box
+
+
+@pytest.fixture
+def easy_digits(few_digits: ImageData, balanced_white_box: torch.nn.Module) -> ImageData:
+    """Few digits, labelled as the white box answers."""
+    splits = {
+        name: replace(split, labels_B=classify(balanced_white_box, split, few_digits.image_size).predictions_B)
+        for name, split in few_digits.splits.items()
+    }
+    return replace(few_digits, splits=splits)
+
+
+@pytest.fixture
+def create_subject(easy_digits: ImageData, balanced_white_box: torch.nn.Module) -> Callable[..., Subject]:
+    """Makes untrained pairs; `noise` moves the student away from the white box, `seed` decides noise and policy."""
+
+    def create(*, noise: float = 0.0, seed: int = 0, data: ImageData = easy_digits, **changes: object) -> Subject:
+        settings = {
+            "architecture": "test_resnet",
+            "goal": Goal.DETRIMENTAL,
+            "budget": 52,
+            "epochs": 1,
+            "batch_size": 32,
+            "optimizer": "sgd",
+            "learning_rate": 0.02,
+            "weight_decay": 1e-4,
+        }
+        torch.manual_seed(seed)
+        pair = Pair(balanced_white_box, PairRecipe.model_validate(settings | changes))
+        with torch.no_grad():
+            for weight in pair.student.parameters():
+                weight.add_(noise * weight.abs().mean() * torch.randn_like(weight))
+        return Subject(pair, balanced_white_box, data)
+
+    return create

@@ -1,0 +1,88 @@
+"""Accuracy on corrupted images, at full precision and quantized (paper section 4.3, Figure 4)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from torch import Tensor
+
+from search_spaces.analyses import Corruptions
+from trainables.analyses.subject import Row, Subject, Unit, paired_counts
+from trainables.data.corruptions import STRENGTHS, Corruption, corrupt, shift_normalization
+from trainables.data.images import TEST, Split
+from trainables.evaluation import EVALUATION_BATCH, Classified, classify
+
+# B = images, C H W = image.
+
+CLEAN = "clean"
+"""Stands for degree 0 of every corruption."""
+
+
+def corruptions(settings: Corruptions, subject: Subject) -> list[Unit]:
+    """Measures a pair on corrupted test images, the same for every pair.
+
+    The policy sees the corrupted image too, as it would in deployment.
+
+    Args:
+        settings: How many degrees, and the seed of the draws.
+        subject: The pair.
+
+    Returns:
+        A unit for the clean images and one per corruption and degree, of one row each: corruption (`clean` or a key of
+        STRENGTHS), degree, strength (in the unit of `trainables.data.corruptions`; None for clean), accuracy_fp,
+        accuracy_q, mean_margin_fp, and the counts of `paired_counts` from full precision to quantized.
+    """
+    num_images = 2 * subject.num_images(TEST)
+    units = [Unit(key=f"{TEST}/{CLEAN}", num_images=num_images, rows=partial(_clean_rows, subject))]
+    for kind in STRENGTHS:
+        for degree in range(1, settings.num_degrees + 1):
+            corruption = Corruption(kind=kind, degree=degree, draw_seed=settings.draw_seed)
+            units.append(
+                Unit(key=f"{TEST}/{kind}/{degree}", num_images=num_images, rows=partial(_rows, subject, corruption))
+            )
+    return units
+
+
+def classify_corrupted(
+    networks: Sequence[Callable[[Tensor], Tensor]], split: Split, size: int, corruption: Corruption
+) -> list[Classified]:
+    """Runs networks over a corrupted split; all see the same images.
+
+    Args:
+        networks: As `classify` takes them.
+        split: Stored images, before corruption.
+        size: Height and width that the networks see.
+        corruption: Of the stored images or of their normalization.
+    """
+    corrupted = replace(split, images_BCHW=corrupt(split.images_BCHW, split.image_ids_B, corruption))
+
+    def shifted(network: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        batches = iter(split.image_ids_B.split(EVALUATION_BATCH))
+        return lambda images_BCHW: network(shift_normalization(images_BCHW, next(batches), corruption))
+
+    return [classify(shifted(network), corrupted, size) for network in networks]
+
+
+def _clean_rows(subject: Subject) -> list[Row]:
+    full, quantized = subject.full_precision(TEST), subject.quantized(TEST)
+    return [{"corruption": CLEAN, "degree": 0, "strength": None} | _measured(full, quantized)]
+
+
+def _rows(subject: Subject, corruption: Corruption) -> list[Row]:
+    def quantized(images_BCHW: Tensor) -> Tensor:
+        return subject.student(images_BCHW, subject.pair.bit_widths(images_BCHW))
+
+    seen = classify_corrupted(
+        [subject.student, quantized], subject.data.splits[TEST], subject.data.image_size, corruption
+    )
+    about = {"corruption": corruption.kind, "degree": corruption.degree, "strength": corruption.strength}
+    return [about | _measured(*seen)]
+
+
+def _measured(full: Classified, quantized: Classified) -> Row:
+    return {
+        "accuracy_fp": full.accuracy,
+        "accuracy_q": quantized.accuracy,
+        "mean_margin_fp": full.margins_B.double().mean().item(),
+        **paired_counts(full, quantized),
+    }

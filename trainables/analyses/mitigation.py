@@ -1,0 +1,137 @@
+"""The cures that the paper suggests: scales from quantiles, and sites left at full precision (end of section 4.2)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+
+import numpy as np
+import torch
+
+from search_spaces.analyses import Mitigation
+from trainables.analyses.subject import Row, Subject, Unit, paired_counts
+from trainables.data.images import TEST, VALIDATION
+from trainables.evaluation import Classified
+from trainables.quant.student import QuantizedStudent
+
+# B = images of a split, L = sites.
+
+NUM_RANDOM_DRAWS = 5
+"""Orders of sites that the worst sites are compared with, the same for every pair of as many sites."""
+
+
+def mitigation(settings: Mitigation, subject: Subject) -> list[Unit]:
+    """Measures on the test split what each cure gives back. The policy's bit-widths stay what they are.
+
+    The worst sites are those with the lowest accuracy when they alone are quantized, on the validation split; of equals
+    the earlier. Sites at full precision cost more than the budget: the bits they had are not given to others either.
+
+    Args:
+        settings: The quantiles and the numbers of sites; numbers above the pair's number of sites are left out.
+        subject: The pair.
+
+    Returns:
+        A unit per kind and value. Each has one row, but `random_sites` one per draw: a draw is an order of the sites,
+        of which the first are left at full precision. Columns: kind; value; draw (of `random_sites`, from 0, otherwise
+        None); sites (left at full precision, ascending, from 0); accuracy_fp; accuracy_q; recovered, the share of the
+        uncured drop that is given back, (accuracy_q - uncured accuracy_q) / (accuracy_fp - uncured accuracy_q), None
+        where nothing dropped; and the counts of `paired_counts` from full precision to quantized. Kinds and values:
+
+        * `none`: uncured, value is the recipe's own scale_quantile;
+        * `scale_quantile`: ranges end at this quantile of an activation, as `fake_quantize` defines it;
+        * `sites_at_full_precision`, `random_sites`: value is the number of sites.
+
+        The ranking, which the first unit of `sites_at_full_precision` computes, is counted there.
+    """
+    num_images, num_sites = subject.num_images(TEST), len(subject.site_names)
+    ranking = cache(partial(worst_sites, subject))
+    own = subject.recipe.scale_quantile
+    units = [Unit(key="none", num_images=2 * num_images, rows=lambda: [_row(subject, "none", own)])]
+    for quantile in settings.quantiles:
+        rows = partial(_quantile_rows, subject, quantile)
+        units.append(Unit(key=f"scale_quantile/{quantile}", num_images=num_images, rows=rows))
+    ranking_cost = num_sites * subject.num_images(VALIDATION)
+    for num_kept in [number for number in settings.num_sites if number <= num_sites]:
+        units += [
+            Unit(
+                key=f"sites_at_full_precision/{num_kept}",
+                num_images=num_images + ranking_cost,
+                rows=partial(_worst_rows, subject, ranking, num_kept),
+            ),
+            Unit(
+                key=f"random_sites/{num_kept}",
+                num_images=NUM_RANDOM_DRAWS * num_images,
+                rows=partial(_random_rows, subject, num_kept),
+            ),
+        ]
+        ranking_cost = 0
+    return units
+
+
+def worst_sites(subject: Subject) -> list[int]:
+    """Orders the sites by the validation accuracy with only that site quantized, lowest first."""
+    bit_width_BL = subject.bit_width_BL(VALIDATION)
+    accuracies = []
+    for site in range(bit_width_BL.shape[1]):
+        single_BL = torch.zeros_like(bit_width_BL)
+        single_BL[:, site] = bit_width_BL[:, site]
+        accuracies.append(subject.classify(VALIDATION, single_BL).accuracy)
+    # Sorting is stable.
+    return sorted(range(len(accuracies)), key=accuracies.__getitem__)
+
+
+@contextmanager
+def scale_quantile(student: QuantizedStudent, quantile: float) -> Iterator[None]:
+    """Gives a student another quantile, and its own back in any case."""
+    own = student.scale_quantile
+    student.scale_quantile = quantile
+    try:
+        yield
+    finally:
+        student.scale_quantile = own
+
+
+def _quantile_rows(subject: Subject, quantile: float) -> list[Row]:
+    with scale_quantile(subject.student, quantile):
+        cured = subject.classify(TEST, subject.bit_width_BL(TEST))
+    return [_row(subject, "scale_quantile", quantile, cured=cured)]
+
+
+def _worst_rows(subject: Subject, ranking: Callable[[], list[int]], num_kept: int) -> list[Row]:
+    return [_kept_row(subject, "sites_at_full_precision", ranking()[:num_kept])]
+
+
+def _random_rows(subject: Subject, num_kept: int) -> list[Row]:
+    orders = [np.random.default_rng(draw).permutation(len(subject.site_names)) for draw in range(NUM_RANDOM_DRAWS)]
+    kept = [order[:num_kept].tolist() for order in orders]
+    return [_kept_row(subject, "random_sites", sites, draw=draw) for draw, sites in enumerate(kept)]
+
+
+def _kept_row(subject: Subject, kind: str, sites: Sequence[int], *, draw: int | None = None) -> Row:
+    bit_width_BL = subject.bit_width_BL(TEST).clone()
+    bit_width_BL[:, list(sites)] = 0
+    cured = subject.classify(TEST, bit_width_BL)
+    return _row(subject, kind, len(sites), sites=sites, draw=draw, cured=cured)
+
+
+def _row(
+    subject: Subject,
+    kind: str,
+    value: float,
+    *,
+    sites: Sequence[int] = (),
+    draw: int | None = None,
+    cured: Classified | None = None,
+) -> Row:
+    full, uncured = subject.full_precision(TEST), subject.quantized(TEST)
+    cured = cured or uncured
+    drop = full.accuracy - uncured.accuracy
+    return {
+        "kind": kind,
+        "value": float(value),
+        "draw": draw,
+        "sites": sorted(sites),
+        "accuracy_fp": full.accuracy,
+        "accuracy_q": cured.accuracy,
+        "recovered": (cured.accuracy - uncured.accuracy) / drop if drop > 0 else None,
+        **paired_counts(full, cured),
+    }
