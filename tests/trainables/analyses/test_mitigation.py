@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from search_spaces.analyses import Mitigation
-from trainables.analyses.mitigation import NUM_RANDOM_DRAWS, mitigation, worst_sites
+from trainables.analyses.mitigation import NUM_RANDOM_DRAWS, mitigation, scale_quantile, worst_sites
 from trainables.analyses.subject import Row, Subject, rows_of
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import TEST, VALIDATION
