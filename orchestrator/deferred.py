@@ -30,10 +30,21 @@ def num_sites(architecture: str) -> int:
     return int(importlib.import_module("trainables.models.backbones").count_sites(architecture))
 
 
-def check_dataset(spec: DatasetSpec, data_dir: Path | None) -> None:
-    """Raises `UnavailableError`, saying what to put where, unless the dataset's files are on this machine."""
-    if not DATASETS[spec.name].is_bundled:
-        importlib.import_module("trainables.data.datasets").check_available(spec, data_dir)
+def check_dataset(spec: DatasetSpec, data_dir: Path, *, download: bool = False) -> None:
+    """Makes sure, before anything runs, that every trial can load a dataset; decodes nothing.
+
+    Args:
+        spec: The dataset.
+        data_dir: Folder of datasets.
+        download: Fetch its files if they are not there.
+
+    Raises:
+        UnavailableError: Files are missing or cannot be fetched; says what to put where.
+        ConfigError: The images cannot be split as asked, or there is nothing to download.
+    """
+    is_sure = DATASETS[spec.kind].is_bundled and spec.train_images is None and spec.test_images is None
+    if download or not is_sure:
+        importlib.import_module("trainables.data.datasets").check_available(spec, data_dir, download=download)
 
 
 def identify_gpu() -> dict[str, str]:

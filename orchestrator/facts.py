@@ -15,7 +15,7 @@ def sweep_facts(plan: Plan) -> dict[str, str]:
     grid = plan.grid
     facts = {
         "grid": grid.name,
-        "dataset": f"{grid.dataset.name} at {grid.dataset.image_size} px",
+        "dataset": grid.dataset.title,
         "seed": " ".join(map(str, grid.seeds)),
         "dptq-sweep": version("dptq-sweep"),
         "python": platform.python_version(),

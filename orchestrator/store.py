@@ -27,6 +27,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from search_spaces.errors import StorageError
+from search_spaces.uris import absolute_uri
 
 RECIPE = "recipe.json"
 EPOCHS = "epochs.parquet"
@@ -142,16 +143,10 @@ class Store:
             create: Make the folder, and check that it can be written.
 
         Raises:
+            ConfigError: The URI holds credentials.
             StorageError: The URI is not understood, or the folder cannot be written.
         """
-        if "://" not in uri:
-            uri = str(Path(uri).expanduser().absolute())
-        elif "@" in uri.split("://", 1)[1].split("/", 1)[0]:
-            # Not repeated in the error: the URI goes on to plans, logs and reports.
-            raise StorageError(
-                "the storage URI holds credentials, which would end up in logs and reports: leave them out and set "
-                "them in the environment (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS)."
-            )
+        uri = absolute_uri(uri, what="storage")
         self.uri = uri
         try:
             filesystem, root = pafs.FileSystem.from_uri(uri)

@@ -1,38 +1,52 @@
 """Which data a sweep trains on, as a value: the plan hashes it, trainables.data.datasets loads it."""
 
+import re
 from dataclasses import dataclass
+from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
-from search_spaces.errors import unknown_name
-from search_spaces.recipes import Recipe
+from search_spaces.errors import ConfigError, unknown_name
+from search_spaces.recipes import Recipe, parse_recipe
+from search_spaces.uris import absolute_uri
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetInfo:
-    """What is known of a dataset before it is loaded."""
+    """What is known of a kind of dataset before it is loaded."""
 
     image_size: int
     """Default height and width in pixels."""
-    is_bundled: bool
+    is_bundled: bool = False
     """Whether an installation brings the images along."""
-    num_images: int
-    """Of all splits together; a sample on disk may hold fewer."""
+    place: str = ""
+    """What stands behind `kind:` in its name; nothing for a single, known dataset."""
+    num_images: int | None = None
+    """Of all splits together, a sample on disk may hold fewer; None where only the files tell."""
     stored_per_seen: float = 1.0
-    """Height and width kept in memory in units of what networks see: training crops need a margin."""
+    """Height and width kept in memory in units of what networks see."""
 
 
+# Training crops need a margin around what evaluation sees: 256 stored pixels for 224, as is usual.
+STORED_PER_SEEN = 256 / 224
 DATASETS: dict[str, DatasetInfo] = {
     "digits": DatasetInfo(image_size=32, is_bundled=True, num_images=1797),
-    # 256 stored pixels for 224, as is usual.
-    "oxford-iiit-pet": DatasetInfo(image_size=224, is_bundled=False, num_images=7349, stored_per_seen=256 / 224),
+    "cifar10": DatasetInfo(image_size=32, num_images=60_000),
+    "oxford-iiit-pet": DatasetInfo(image_size=224, num_images=7349, stored_per_seen=STORED_PER_SEEN),
+    "folder": DatasetInfo(image_size=224, place="PATH", stored_per_seen=STORED_PER_SEEN),
+    "parquet": DatasetInfo(image_size=224, place="URI", stored_per_seen=STORED_PER_SEEN),
 }
+DATASET_FORMS = tuple(f"{kind}:{info.place}" if info.place else kind for kind, info in DATASETS.items())
 
 
 class DatasetSpec(Recipe):
     """One dataset, its size in pixels and its splits."""
 
+    # An error shows the value otherwise, and a URI may hold credentials.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     name: str
+    """One of `DATASET_FORMS`, its path made absolute."""
     image_size: int = Field(ge=8)
     """Height and width after loading, in pixels."""
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
@@ -41,6 +55,37 @@ class DatasetSpec(Recipe):
     """Share of all images, per class, for datasets without an official test split."""
     split_seed: int = 0
     """Seed of the splits; the same for every trial, so that accuracies can be compared."""
+    train_images: int | None = Field(default=None, ge=1)
+    """Keep so many of the training images, validation included, every class with its share; None keeps all."""
+    test_images: int | None = Field(default=None, ge=1)
+    """Keep so many of the test images, every class with its share; None keeps all."""
+
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        return _absolute_name(name)
+
+    @model_serializer(mode="wrap")
+    def _leave_out_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Uids hash what this returns: fields that came later and are not used must not change those of done trials.
+        return {name: value for name, value in handler(self).items() if value is not None}
+
+    @property
+    def kind(self) -> str:
+        """The key of `DATASETS`."""
+        return self.name.partition(":")[0]
+
+    @property
+    def place(self) -> str:
+        """The absolute path or URI of a dataset that has one, else an empty string."""
+        return self.name.partition(":")[2]
+
+    @property
+    def title(self) -> str:
+        """Name and sizes for people."""
+        kept = {"training": self.train_images, "test": self.test_images}
+        sizes = [f", {count} {part} images" for part, count in kept.items() if count is not None]
+        return f"{self.name} at {self.image_size} px" + "".join(sizes)
 
     @property
     def stored_size(self) -> int:
@@ -50,29 +95,77 @@ class DatasetSpec(Recipe):
             >>> DatasetSpec(name="oxford-iiit-pet", image_size=224).stored_size
             256
         """
-        return round(self.image_size * DATASETS[self.name].stored_per_seen)
+        return round(self.image_size * DATASETS[self.kind].stored_per_seen)
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all images in memory, three uint8 channels each; an upper bound where only a sample is on disk.
+        """Bytes of the images in memory, three uint8 channels each; 0 where only the files tell how many there are.
+
+        An upper bound where only a sample is on disk.
 
         Examples:
             >>> DatasetSpec(name="oxford-iiit-pet", image_size=224).num_bytes
             1444872192
         """
-        return DATASETS[self.name].num_images * 3 * self.stored_size**2
+        if self.train_images is not None and self.test_images is not None:
+            num_images = self.train_images + self.test_images
+        else:
+            num_images = DATASETS[self.kind].num_images or 0
+        return num_images * 3 * self.stored_size**2
 
 
-def dataset_spec(name: str) -> DatasetSpec:
-    """Returns the default specification of a dataset.
+def dataset_spec(
+    name: str, *, image_size: int | None = None, train_images: int | None = None, test_images: int | None = None
+) -> DatasetSpec:
+    """Returns the specification of a dataset.
+
+    Args:
+        name: One of `DATASET_FORMS`; a relative path is made absolute.
+        image_size: Height and width in pixels; None takes the default of the dataset's kind.
+        train_images: Keep so many of the training images; None keeps all.
+        test_images: Keep so many of the test images; None keeps all.
 
     Raises:
         UnknownNameError: No dataset has this name.
+        ConfigError: A value breaks its field's rule, or a URI holds credentials.
 
     Examples:
         >>> dataset_spec("digits").image_size
         32
+        >>> dataset_spec("folder:/data/flowers", train_images=500).title
+        'folder:/data/flowers at 224 px, 500 training images'
     """
-    if name not in DATASETS:
-        raise unknown_name("dataset", name, DATASETS)
-    return DatasetSpec(name=name, image_size=DATASETS[name].image_size)
+    kind = _absolute_name(name).partition(":")[0]
+    values = {"name": name, "image_size": image_size or DATASETS[kind].image_size}
+    return parse_recipe(DatasetSpec, values | {"train_images": train_images, "test_images": test_images})
+
+
+def dataset_slug(name: str) -> str:
+    """Returns a short form of a dataset's name that files and sweeps can be called by.
+
+    Examples:
+        >>> dataset_slug("digits"), dataset_slug("folder:/data/my flowers"), dataset_slug("parquet:s3://b/c100/?label=y")
+        ('digits', 'folder-my-flowers', 'parquet-c100')
+    """
+    kind, _, place = _absolute_name(name).partition(":")
+    last = place.partition("?")[0].rstrip("/").rpartition("/")[2].removesuffix(".parquet")
+    return "-".join(part for part in (kind, re.sub(r"[^\w.]+", "-", last).strip("-.")) if part)
+
+
+def _absolute_name(name: str) -> str:
+    """Checks a name and makes its path absolute, once and for all: the plan, and so every uid, holds the result."""
+    # First of all, since every other error repeats the name.
+    if "://" in name:
+        absolute_uri(name.partition(":")[2] if name.partition(":")[0] in DATASETS else name, what="dataset")
+    kind, colon, place = name.partition(":")
+    if kind not in DATASETS or bool(colon) != bool(DATASETS[kind].place):
+        raise unknown_name("dataset", name, DATASET_FORMS)
+    if not colon:
+        return name
+    location, question_mark, query = place.partition("?") if kind == "parquet" else (place, "", "")
+    if not location or (kind == "folder" and "://" in location):
+        raise ConfigError(
+            f"dataset {name!r} names no {DATASETS[kind].place.lower()}: folder:PATH reads class folders of this "
+            "machine, parquet:URI also reads object stores (s3://..., gs://...)."
+        )
+    return f"{kind}:{absolute_uri(location, what='dataset')}{question_mark}{query}"

@@ -84,3 +84,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, place: str = "")
     if len(names) <= 10:
         text += f" Known: {', '.join(names)}."
     return UnknownNameError(text)
+
+
+def one_line(error: BaseException) -> str:
+    r"""Returns what another library's error says, without its line breaks.
+
+    Examples:
+        >>> one_line(OSError("no such\n  bucket")), one_line(EOFError())
+        ('no such bucket', 'EOFError')
+    """
+    return " ".join(str(error).split()) or type(error).__name__

@@ -48,6 +48,9 @@ class Choices:
     goals: Sequence[str] = ()
     teacher_weights: str | None = None
     """Where the teacher starts: `imagenet`, `scratch` or a .safetensors file."""
+    image_size: int | None = None
+    train_images: int | None = None
+    test_images: int | None = None
     epochs_scale: float | None = None
     """Multiplies the epochs of all three stages."""
     overrides: Sequence[str] = ()
@@ -66,9 +69,7 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
         UnknownNameError: No such grid, dataset, architecture, option set, stage or field.
         ConfigError: A value breaks its rule, the file cannot be read, or two cells are the same training.
     """
-    weights = {} if choices.teacher_weights is None else {"weights": choices.teacher_weights}
-    options = (("--teacher-weights ", Settings(teacher=weights)), ("--set ", parse_assignments(choices.overrides)))
-    stack = read_stack(name, epochs_scale=choices.epochs_scale, options=options)
+    stack = read_stack(name, epochs_scale=choices.epochs_scale, options=_options(choices))
     architectures = tuple(choices.architectures or stack.axis("architectures"))
     seeds = tuple(choices.seeds or stack.axis("seeds"))
     cells = tuple(
@@ -103,6 +104,18 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
         cells=cells,
         seed=seeds[0],
     )
+
+
+def _options(choices: Choices) -> tuple[tuple[str, Settings], ...]:
+    """Returns the single values that the command line sets, each with the option that a user would correct."""
+    given = (
+        ("--teacher-weights ", "teacher", {"weights": choices.teacher_weights}),
+        ("--image-size ", "dataset", {"image_size": choices.image_size}),
+        ("--train-images ", "dataset", {"train_images": choices.train_images}),
+        ("--test-images ", "dataset", {"test_images": choices.test_images}),
+    )
+    options = [(option, Settings(**{stage: field})) for option, stage, field in given if None not in field.values()]
+    return (*options, ("--set ", parse_assignments(choices.overrides)))
 
 
 def _option_sets(stack: TemplateStack, choices: Choices) -> dict[str, tuple[int, ...]]:

@@ -174,7 +174,8 @@ def parse_recipe(kind: type[RecipeT], values: Mapping[str, object], *, place: st
         raise _unknown_field(kind, first, place)
     where = join_place(place or f"{kind.__name__} ", *first["loc"])
     # What a rule of ours says of the whole recipe shows its values itself.
-    value = f"={first['input']!r}" if first["loc"] else ""
+    is_shown = first["loc"] and not kind.model_config.get("hide_input_in_errors")
+    value = f"={first['input']!r}" if is_shown else ""
     rule = first["msg"].removeprefix("Value error, ").removesuffix(".")
     raise ConfigError(f"{where.rstrip(': ')}{value}: {rule}.")
 

@@ -68,6 +68,12 @@ def white_box() -> torch.nn.Module:
 
 
 @pytest.fixture
+def shared_data() -> Path:
+    """The folder of real samples, which a machine may lack."""
+    return SHARED_DATA
+
+
+@pytest.fixture
 def pets_dir() -> Path:
     """A folder with 598 listed Pets images in the official layout, where the machine has it."""
     if not (SHARED_DATA / "oxford-iiit-pet" / "images").is_dir():

@@ -48,6 +48,7 @@ from search_spaces.grids import Choices
 @grid_options
 @storage_option
 @data_dir_option
+@click.option("--download", is_flag=True, help="Fetch the dataset into --data-dir first, if it is not there.")
 @address_option
 @tracking_option
 @click.option("--analyze", is_flag=True, help="Measure the pairs, too, once they are trained.")
@@ -64,7 +65,8 @@ def command(
     grid: str,
     name: str | None,
     storage: str,
-    data_dir: Path | None,
+    data_dir: Path,
+    download: bool,
     address: str | None,
     tracking_uri: str | None,
     analyze: bool,
@@ -82,7 +84,7 @@ def command(
     if dry_run:
         print_plan(plan, states_of(Store(storage, create=False), plan), console)
         return
-    check_dataset(plan.grid.dataset, data_dir)
+    check_dataset(plan.grid.dataset, data_dir, download=download)
     store = Store(storage)
     sweep = Sweep(store, name or default_name(plan.grid.name, chosen))
     with sweep.driver():

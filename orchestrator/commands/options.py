@@ -13,6 +13,7 @@ from orchestrator.deferred import num_sites
 from orchestrator.plan import Plan, build_plan
 from orchestrator.store import Store
 from orchestrator.sweeps import Sweep, latest_sweep_name
+from search_spaces.datasets import DATASET_FORMS, dataset_slug
 from search_spaces.grids import Choices, build_grid
 from search_spaces.recipes import Goal
 
@@ -31,7 +32,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 sweep_argument = click.argument("name", metavar="[SWEEP]", required=False)
 """A sweep that was launched before; without it the one that was launched last."""
 data_dir_option = click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Folder of the datasets that are not bundled."
+    "--data-dir",
+    default=Path("data"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of oxford-iiit-pet and cifar10, and of the cache of decoded images.",
 )
 address_option = click.option("--address", help="Ray cluster to join: auto, or host:port. [default: this machine]")
 tracking_option = click.option(
@@ -44,7 +49,10 @@ def grid_options(command: Command) -> Command:
     for option in reversed(
         (
             click.option(
-                "--grid", default="quick", show_default=True, help="quick, smoke, full (the paper's) or a .yaml file."
+                "--grid",
+                default="quick",
+                show_default=True,
+                help="quick, smoke, cifar10, full (the paper's) or a .yaml file.",
             ),
             click.option("--name", help="Name of the sweep. [default: the grid and what was changed of it]"),
             click.option(
@@ -55,7 +63,22 @@ def grid_options(command: Command) -> Command:
                 help="Of everything random; repeatable: pairs are trained with each, what they share with the first. "
                 "[default: 0, or the file's]",
             ),
-            click.option("--dataset", help="Train on another dataset than the grid's."),
+            click.option("--dataset", help=f"In place of the grid's: {', '.join(DATASET_FORMS)}."),
+            click.option(
+                "--image-size",
+                type=click.IntRange(min=8),
+                help="Height and width that networks see, in pixels. [default: the dataset's]",
+            ),
+            click.option(
+                "--train-images",
+                type=click.IntRange(min=1),
+                help="Keep so many training images, validation included, every class with its share. [default: all]",
+            ),
+            click.option(
+                "--test-images",
+                type=click.IntRange(min=1),
+                help="Keep so many test images, every class with its share. [default: all]",
+            ),
             click.option(
                 "--teacher-weights", help="Where the teacher starts: imagenet, scratch or a .safetensors file."
             ),
@@ -122,15 +145,22 @@ def default_name(grid: str, choices: Choices) -> str:
         'quick-82b-seed1'
         >>> default_name("quick", Choices(epochs_scale=0.5, overrides=("pair.margin=0.05",)))
         'quick-epochs0.5-pair.margin-0.05'
+        >>> default_name("quick", Choices(dataset="folder:/data/my flowers", image_size=64, train_images=500))
+        'quick-folder-my-flowers-64px-500train'
     """
-    parts = [grid, choices.dataset, *choices.architectures, *choices.option_sets]
-    parts += [f"{budget}b" for budget in choices.budgets]
+    parts = [grid, dataset_slug(choices.dataset) if choices.dataset else None, *_size_parts(choices)]
+    parts += [*choices.architectures, *choices.option_sets, *(f"{budget}b" for budget in choices.budgets)]
     parts += choices.goals
     parts += ["own-weights"] if choices.teacher_weights else []
     parts += [f"epochs{choices.epochs_scale:g}"] if choices.epochs_scale is not None else []
     parts += [re.sub(r"[^\w.]+", "-", override).strip("-") for override in choices.overrides]
     parts += [f"seed{'-'.join(map(str, choices.seeds))}"] if any(choices.seeds) else []
     return "-".join(part for part in parts if part)
+
+
+def _size_parts(choices: Choices) -> list[str]:
+    sizes = {"px": choices.image_size, "train": choices.train_images, "test": choices.test_images}
+    return [f"{size}{unit}" for unit, size in sizes.items() if size is not None]
 
 
 def open_sweep(storage: str, name: str | None) -> tuple[Sweep, Plan]:

@@ -82,6 +82,12 @@ def test_dry_run_prints_the_plan_and_writes_nothing(run: Run, tmp_path: Path) ->
 BAD_INPUT = {
     "unknown grid": (["plan", "--grid", "quik"], "unknown grid 'quik'. Did you mean 'quick'"),
     "unknown dataset": (["launch", "--dataset", "digit"], "unknown dataset 'digit'. Did you mean 'digits'"),
+    "dataset of no place": (["plan", "--dataset", "folder:"], "names no path: folder:PATH reads class folders"),
+    "credentials in the dataset": (["plan", "--dataset", "parquet:s3://me:secret@b/x"], "holds credentials"),
+    "folder missing": (["launch", "--dataset", "folder:nothing"], "nothing is no folder on this machine"),
+    "CIFAR-10 missing": (["launch", "--dataset", "cifar10"], "launch with --download, or put train.parquet"),
+    "too few images": (["launch", "--train-images", "5"], "choose 20 (its 10 classes need 2 each)"),
+    "nothing to download": (["launch", "--download"], "--download fetches cifar10 and oxford-iiit-pet"),
     "unknown architecture": (["plan", "--architecture", "resnet81"], "Did you mean 'resnet18'"),
     "unknown option set": (["plan", "--option-set", "IV"], "unknown option set 'IV'. Did you mean"),
     "infeasible budget": (

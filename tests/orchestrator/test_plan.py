@@ -47,6 +47,18 @@ def test_uids_are_unique_and_the_same_every_time() -> None:
     assert uids == [node.uid for node in build_plan(quick(), sites).nodes]
 
 
+def test_uids_of_the_named_grids_stay_what_they_were() -> None:
+    # Done trials are found by these; fields that were added to a recipe or a dataset since must not change them.
+    first = {name: build_plan(build_grid(name, Choices(), sites), sites).nodes[0].uid for name in ("quick", "full")}
+    assert first == {"quick": "549f99cfde4d9c7b", "full": "6ade3dfb7da480f2"}
+
+
+def test_size_of_the_images_and_of_the_subset_are_part_of_every_uid() -> None:
+    grids = [quick(), quick(image_size=28), quick(train_images=500), quick(test_images=500)]
+    uids = [node.uid for grid in grids for node in build_plan(grid, sites).nodes]
+    assert len(set(uids)) == len(uids)
+
+
 def test_uids_of_children_follow_their_parents() -> None:
     grid = quick()
     longer = vary(grid, teacher=vary(grid.teacher, epochs=grid.teacher.epochs + 1).model_dump())

@@ -18,7 +18,7 @@ from search_spaces.errors import UnavailableError
 from trainables.data import cache
 from trainables.data.cache import CACHE_VARIABLE, cache_folder
 from trainables.data.datasets import check_available, load_dataset
-from trainables.data.decoding import decode, decode_files
+from trainables.data.decoding import decode
 
 SPEC = DatasetSpec(name="oxford-iiit-pet", image_size=28)
 BLUE = (20, 60, 200)
@@ -61,7 +61,7 @@ def forbid_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("trainables.data.datasets.decode_files", fail)
+    monkeypatch.setattr("trainables.data.pets.decode_files", fail)
 
 
 def test_second_load_decodes_nothing_and_gives_the_same(small_pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +210,8 @@ def test_odd_files_decode_to_their_color(
     tmp_path: Path, make: Callable[[], Image.Image], kind: str, options: dict[str, object], color: tuple[int, ...]
 ) -> None:
     path = saved(tmp_path / "odd.jpg", make(), kind, **options)
-    (image_CHW,) = decode_files([path], 16)
+    image_CHW = decode(path, 16)
+    assert decode(path.read_bytes(), 16).equal(image_CHW)
     expected_CHW = torch.tensor(color)[:, None, None].expand(3, 16, 16)
     # JPEG turns colors into CMYK and back, and GIF's web palette holds multiples of 51.
     tolerance = {"CMYK": 3, "GIF": 26}.get(kind if kind == "GIF" else make().mode, 1)
@@ -253,7 +254,7 @@ def test_damaged_files_are_named_and_counted_in_one_error_with_the_cure(small_pe
     with pytest.raises(UnavailableError) as caught:
         load_dataset(SPEC, small_pets)
     text = str(caught.value)
-    assert text.startswith("7 image files cannot be read: ")
+    assert text.startswith("7 images cannot be read: ")
     assert [name for name in (*damaged, "beagle_7") if f"{folder / name}.jpg" in text] == list(damaged)[:5]
     assert "and 2 more. Unpack the archive of the images again, or remove" in text
     assert not list((small_pets / ".dptq-cache").glob("*.arrow"))
@@ -263,7 +264,7 @@ def test_missing_files_are_found_without_decoding(small_pets: Path, monkeypatch:
     forbid_decoding(monkeypatch)
     check_available(SPEC, small_pets)
     image_path(small_pets, "beagle_7").unlink()
-    with pytest.raises(UnavailableError, match=r"^1 image file cannot be read: .*beagle_7\.jpg \(missing\)\. "):
+    with pytest.raises(UnavailableError, match=r"^1 image cannot be read: .*beagle_7\.jpg \(missing\)\. "):
         check_available(SPEC, small_pets)
 
 

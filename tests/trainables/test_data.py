@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces.datasets import DatasetSpec
-from search_spaces.errors import UnavailableError
+from search_spaces.errors import ConfigError, UnavailableError
 from trainables.data import augment
 from trainables.data.datasets import check_available, load_dataset
-from trainables.data.images import ImageData, stratified_split
+from trainables.data.images import ImageData, stratified_split, stratified_subset
 
 
 def test_digits_splits_are_disjoint_and_complete(digits: ImageData) -> None:
@@ -42,6 +42,64 @@ def test_stratified_parts_are_a_partition_with_every_class_held_out(
     rest, held_out = stratified_split(np.array(labels), fraction=fraction, seed=seed)
     assert sorted([*rest, *held_out]) == list(range(len(labels)))
     assert {labels[i] for i in held_out} == set(labels)
+    assert {labels[i] for i in rest} == {label for label in labels if labels.count(label) > 1}
+
+
+@given(data=st.data(), labels=st.lists(st.integers(0, 4), min_size=1, max_size=60), seed=st.integers(0, 9))
+def test_stratified_subset_takes_the_next_image_from_the_class_that_lags_most(
+    data: st.DataObject, labels: list[int], seed: int
+) -> None:
+    count = data.draw(st.integers(1, len(labels)))
+    kept = stratified_subset(np.array(labels), count=count, least=0, seed=seed)
+    assert len(set(kept.tolist())) == count
+    # The rule of Sainte-Lague: no class that lost a seat has a better claim to it than the one that got it.
+    taken = {label: sum(labels[i] == label for i in kept) for label in labels}
+    claims_met = [(taken[label] - 0.5) / labels.count(label) for label in labels if taken[label]]
+    claims_left = [(taken[label] + 0.5) / labels.count(label) for label in labels if taken[label] < labels.count(label)]
+    assert max(claims_met) <= min(claims_left, default=1)
+
+
+@given(labels=st.lists(st.integers(0, 4), min_size=10, max_size=60), seed=st.integers(0, 9))
+def test_stratified_subset_keeps_the_least_of_every_class_and_grows_by_adding(labels: list[int], seed: int) -> None:
+    before: set[int] = set()
+    for count in range(2 * len(set(labels)), len(labels) + 1):
+        kept = set(stratified_subset(np.array(labels), count=count, least=2, seed=seed).tolist())
+        assert len(kept) == count
+        assert before <= kept
+        assert all(sum(labels[i] == label for i in kept) >= min(2, labels.count(label)) for label in labels)
+        before = kept
+
+
+def test_subset_of_a_dataset_keeps_sizes_and_shares() -> None:
+    spec = DatasetSpec(name="digits", image_size=32, train_images=100, test_images=50)
+    data = load_dataset(spec)
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 90, "validation": 10, "test": 50}
+    for split in data.splits.values():
+        counts = torch.bincount(split.labels_B, minlength=10)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_subset_holds_images_of_the_same_part_of_the_whole(digits: ImageData) -> None:
+    def images(data: ImageData, *names: str) -> set[bytes]:
+        return {image.numpy().tobytes() for name in names for image in data.splits[name].images_BCHW}
+
+    few = load_dataset(DatasetSpec(name="digits", image_size=32, train_images=60, test_images=30))
+    assert images(few, "train", "validation") <= images(digits, "train", "validation")
+    assert images(few, "test") <= images(digits, "test")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"train_images": 19}, r"train_images=19 cannot .* choose 20 \(its 10 classes need 2 each\) to 1438 \(all"),
+        ({"train_images": 1439}, "train_images=1439 cannot be kept of digits"),
+        ({"test_images": 360}, r"test_images=360 cannot be kept of digits: choose 1 to 359 \(all"),
+    ],
+    ids=["too few", "too many", "too many to test"],
+)
+def test_subset_that_cannot_be_had_is_refused_before_anything_is_decoded(sizes: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_available(DatasetSpec(name="digits", image_size=32, **sizes))
 
 
 def test_pets_load_from_the_official_layout_odd_files_included(

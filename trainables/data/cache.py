@@ -17,13 +17,14 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from search_spaces.datasets import DatasetSpec
+from search_spaces.datasets import DatasetSpec, dataset_slug
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData, Split
 
 logger = logging.getLogger(__name__)
@@ -34,12 +35,41 @@ SPLITS = (TRAIN, VALIDATION, TEST)
 CACHE_VARIABLE = "DPTQ_CACHE"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A file that a dataset is read from, and what changes when its content does."""
+
+    path: str
+    """For people."""
+    folder: str
+    """Where it lies in the dataset; not the whole path, so that a dataset may move."""
+    num_bytes: int
+    """-1 if there is no such file."""
+    mtime_ns: int
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the file does not exist."""
+        return self.num_bytes < 0
+
+
+def local_source(path: Path, folder: str | None = None) -> Source:
+    """Describes a file of this machine, missing or not.
+
+    Args:
+        path: The file.
+        folder: Where it lies in the dataset, if the name of its folder does not say enough.
+    """
+    num_bytes, mtime_ns, _ = _stamp(path)
+    return Source(path=str(path), folder=folder or path.parent.name, num_bytes=num_bytes, mtime_ns=mtime_ns)
+
+
 def cache_folder(data_dir: Path) -> Path:
     """Returns $DPTQ_CACHE, or a hidden folder beside the data; never one in the home directory."""
     return Path(os.environ.get(CACHE_VARIABLE) or data_dir / ".dptq-cache").absolute()
 
 
-def cached(spec: DatasetSpec, build: Callable[[], ImageData], *, sources: Sequence[Path], folder: Path) -> ImageData:
+def cached(spec: DatasetSpec, build: Callable[[], ImageData], *, sources: Sequence[Source], folder: Path) -> ImageData:
     """Opens a dataset's cache file, which the first caller builds while the others wait.
 
     A damaged file is built anew, with a warning. So is everything if the folder cannot be written, for this process.
@@ -51,7 +81,7 @@ def cached(spec: DatasetSpec, build: Callable[[], ImageData], *, sources: Sequen
         folder: Of cache files.
     """
     data: ImageData | None = None
-    path = folder / f"{spec.name}-{_key(spec, sources)}.arrow"
+    path = folder / f"{dataset_slug(spec.name)}-{_key(spec, sources)}.arrow"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(path.with_suffix(".lock")):
@@ -99,9 +129,8 @@ def read_cache(path: Path) -> ImageData:
     )
 
 
-def _key(spec: DatasetSpec, sources: Sequence[Path]) -> str:
-    # Folder and name only, so that a dataset may move.
-    listing = [[path.parent.name, path.name, *_stamp(path)[:2]] for path in sources]
+def _key(spec: DatasetSpec, sources: Sequence[Source]) -> str:
+    listing = [[each.folder, each.path.rpartition("/")[2], each.num_bytes, each.mtime_ns] for each in sources]
     content = json.dumps([LOADER_VERSION, spec.model_dump(mode="json"), listing], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 

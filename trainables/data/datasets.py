@@ -1,123 +1,121 @@
-"""Loads a dataset by its specification."""
+"""Loads a dataset by its specification: finds its files, lists its images, and decodes them once per machine."""
 
+import http.client
+import tarfile
+import urllib.error
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch.nn import functional as F
-from torchvision.datasets import OxfordIIITPet
 
-from search_spaces.datasets import DatasetSpec
-from search_spaces.errors import UnavailableError, unknown_name
+from search_spaces.datasets import DATASETS, DatasetSpec
+from search_spaces.errors import ConfigError, UnavailableError, one_line
 from trainables.data.cache import cache_folder, cached
-from trainables.data.decoding import decode_files, raise_unreadable
-from trainables.data.images import ImageData, make_splits, stratified_split
+from trainables.data.cifar10 import download_cifar10, find_cifar10
+from trainables.data.decoding import raise_unreadable
+from trainables.data.digits import find_digits
+from trainables.data.folders import find_folder
+from trainables.data.images import ImageData, make_splits
+from trainables.data.listings import Found, Listing, choose_images
+from trainables.data.parquet import find_parquet
+from trainables.data.pets import download_pets, find_pets
 
-PETS, PETS_SPLITS = "oxford-iiit-pet", ("trainval", "test")
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Kind:
+    """How a kind of dataset is found in the folder of datasets, or fetched into it."""
+
+    find: Callable[[DatasetSpec, Path], Found]
+    download: Callable[[Path], None] | None = None
+
+
+_KINDS = {
+    "digits": _Kind(find=lambda spec, _: find_digits(spec)),
+    "cifar10": _Kind(find=find_cifar10, download=download_cifar10),
+    "oxford-iiit-pet": _Kind(find=find_pets, download=download_pets),
+    "folder": _Kind(find=lambda spec, _: find_folder(spec)),
+    "parquet": _Kind(find=lambda spec, _: find_parquet(spec)),
+}
 
 
 def load_dataset(spec: DatasetSpec, data_dir: Path | None = None) -> ImageData:
-    """Loads a dataset into memory.
+    """Loads a dataset into memory, from the machine's cache of decoded images where there is one.
 
     Args:
         spec: Name, size and splits.
-        data_dir: Folder of datasets that are not bundled; `oxford-iiit-pet` lies in a folder of that name in it.
+        data_dir: Folder of the datasets that are neither bundled nor named by their place, each in a folder of its
+            name, and of the cache; `data` if None.
 
     Raises:
-        UnknownNameError: No dataset has this name.
         UnavailableError: Its files are not on this machine, or some are damaged; says what to put where.
+        ConfigError: Its images cannot be split as the specification asks.
     """
-    loaders: dict[str, Callable[[DatasetSpec, Path | None], ImageData]] = {
-        "digits": _load_digits,
-        PETS: _load_pets,
-    }
-    if spec.name not in loaders:
-        raise unknown_name("dataset", spec.name, loaders)
-    return loaders[spec.name](spec, data_dir)
-
-
-def check_available(spec: DatasetSpec, data_dir: Path | None = None) -> None:
-    """Raises `UnavailableError` if the files of a dataset are not on this machine; decodes nothing."""
-    if spec.name == PETS:
-        paths = _pets_paths(_pets_parts(data_dir))
-        raise_unreadable({path: "missing" for path in paths if not path.is_file()})
-
-
-def _load_digits(spec: DatasetSpec, data_dir: Path | None) -> ImageData:
-    """scikit-learn's 1,797 real digits: 8 x 8 gray values 0..16, upsampled, on three channels."""
-    # Imported here because only this dataset needs it: a GPU machine runs the stages without scikit-learn.
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise UnavailableError("the digits dataset comes with scikit-learn: pip install scikit-learn.") from error
-    bundle = load_digits()
-    gray_B1HW = torch.from_numpy(bundle.images).float().unsqueeze(1) * (255 / 16)
-    size = (spec.image_size, spec.image_size)
-    large_B1HW = F.interpolate(gray_B1HW, size=size, mode="bilinear", align_corners=False)
-    images_BCHW = large_B1HW.round().to(torch.uint8).repeat(1, 3, 1, 1)
-    labels_B = np.asarray(bundle.target)
-    _, test_B = stratified_split(labels_B, fraction=spec.test_fraction, seed=spec.split_seed)
-    return ImageData(
-        splits=make_splits(
-            images_BCHW,
-            labels_B,
-            test_B=test_B,
-            validation_fraction=spec.validation_fraction,
-            seed=spec.split_seed,
-        ),
-        class_names=tuple(str(name) for name in bundle.target_names),
-        image_size=spec.image_size,
+    root = _root(data_dir)
+    found = _KINDS[spec.kind].find(spec, root)
+    if not found.sources:
+        return _build(spec, found.list_images())
+    return cached(
+        spec,
+        lambda: _build(spec, found.list_images()),
+        sources=found.sources,
+        folder=cache_folder(root),
     )
 
 
-def _load_pets(spec: DatasetSpec, data_dir: Path | None) -> ImageData:
-    """Oxford-IIIT Pets in the official layout, with its official test split; decoded once per machine."""
-    parts = _pets_parts(data_dir)
-    root = _root(data_dir)
-    lists = [root / PETS / "annotations" / f"{name}.txt" for name in PETS_SPLITS]
-    sources = [*lists, *_pets_paths(parts)]
-    return cached(spec, lambda: _decode_pets(spec, parts), sources=sources, folder=cache_folder(root))
+def check_available(spec: DatasetSpec, data_dir: Path | None = None, *, download: bool = False) -> None:
+    """Makes sure that a dataset can be loaded; decodes nothing.
+
+    Args:
+        spec: Name, size and splits.
+        data_dir: As for `load_dataset`.
+        download: Fetch its files into `data_dir` if they are not there.
+
+    Raises:
+        UnavailableError: Files are missing or cannot be fetched; says what to put where.
+        ConfigError: Its images cannot be split as the specification asks, or there is nothing to download.
+    """
+    if not download:
+        _check(spec, data_dir)
+        return
+    fetch = _KINDS[spec.kind].download
+    if fetch is None:
+        names = " and ".join(kind for kind in DATASETS if _KINDS[kind].download)
+        raise ConfigError(f"{spec.name} is not a download: --download fetches {names}. Leave it out.")
+    try:
+        _check(spec, data_dir)
+    except UnavailableError as missing:
+        try:
+            fetch(_root(data_dir))
+        # RuntimeError: a wrong checksum; OSError: no network, an error of the server, a full disk.
+        except (OSError, RuntimeError, EOFError, http.client.HTTPException, tarfile.TarError) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                # It holds the server's answer, and so the connection.
+                error.close()
+            raise UnavailableError(f"the download failed ({one_line(error)}), and {missing}") from error
+        _check(spec, data_dir)
 
 
-def _decode_pets(spec: DatasetSpec, parts: list[OxfordIIITPet]) -> ImageData:
-    paths = _pets_paths(parts)
-    # The lists number all 37 breeds; a sample of some of them has gaps, and networks want classes 0, 1, ..., K - 1.
-    breeds_B = np.array([label for part in parts for label in part._labels])
-    breeds_K, labels_B = np.unique(breeds_B, return_inverse=True)
-    if len(breeds_K) != len(parts[0].classes):
-        raise UnavailableError(
-            f"the lists of oxford-iiit-pet do not agree: {PETS_SPLITS[0]}.txt names {len(parts[0].classes)} breeds, "
-            f"together with {PETS_SPLITS[1]}.txt there are {len(breeds_K)}. Restore the official lists."
-        )
+def _check(spec: DatasetSpec, data_dir: Path | None) -> None:
+    found = _KINDS[spec.kind].find(spec, _root(data_dir))
+    raise_unreadable({source.path: "missing" for source in found.sources if source.is_missing}, found.cure)
+    choose_images(found.list_images(), spec)
+
+
+def _build(spec: DatasetSpec, listing: Listing) -> ImageData:
+    training_B, test_B = choose_images(listing, spec)
+    kept_B = np.sort(np.concatenate([training_B, test_B]))
     return ImageData(
         splits=make_splits(
-            decode_files(paths, spec.stored_size),
-            labels_B,
-            test_B=np.arange(len(parts[0]), len(paths)),
+            listing.load(kept_B),
+            listing.labels_B[kept_B],
+            test_B=np.searchsorted(kept_B, test_B),
             validation_fraction=spec.validation_fraction,
             seed=spec.split_seed,
         ),
-        class_names=tuple(parts[0].classes),
+        class_names=listing.class_names,
         image_size=spec.image_size,
     )
-
-
-def _pets_paths(parts: list[OxfordIIITPet]) -> list[Path]:
-    return [Path(path) for part in parts for path in part._images]
-
-
-def _pets_parts(data_dir: Path | None) -> list[OxfordIIITPet]:
-    """Finds the official training and test parts."""
-    root = _root(data_dir)
-    try:
-        return [OxfordIIITPet(root, split=split, download=False) for split in PETS_SPLITS]
-    # RuntimeError: no folder; OSError: no list; ValueError: a line that is none of a list.
-    except (RuntimeError, OSError, ValueError) as error:
-        raise UnavailableError(
-            f"dataset oxford-iiit-pet is not in {root} ({error}): download images.tar.gz and annotations.tar.gz of "
-            f"the Oxford-IIIT Pet dataset, unpack both in {root / PETS}, and pass --data-dir {root}."
-        ) from error
 
 
 def _root(data_dir: Path | None) -> Path:

@@ -1,14 +1,15 @@
-"""Image files to uint8 tensors of one size, or one error that names every file that is none.
+"""Encoded images to uint8 tensors of one size, or one error that names those that are none.
 
 PIL looks at the content, not at the name: Pets has GIF and PNG files that are called .jpg.
 """
 
+import io
 import os
 import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,17 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from search_spaces.errors import UnavailableError
+from search_spaces.datasets import STORED_PER_SEEN
+from search_spaces.errors import UnavailableError, one_line
 
 # B = images, C H W = image.
 
+Encoded = tuple[str, Path | bytes | None]
+"""The name of an image for people, and its file or content; None where a table has a hole."""
+
 NUM_NAMED = 5
-"""Unreadable files that an error names; it counts the rest."""
+"""Unreadable images that an error names; it counts the rest."""
+NUM_AT_A_TIME = 1024
 # What PIL's decoders raise at damaged content, besides OSError: none of these is a mistake of ours.
 DECODER_ERRORS = (
     OSError,
@@ -36,63 +42,107 @@ DECODER_ERRORS = (
 )
 
 
-def decode_files(paths: Sequence[Path], size: int) -> Tensor:
-    """Decodes files on all cores, or on $OMP_NUM_THREADS of them; 1,280 images of 240 x 160 per second on one.
+def decode_images(
+    images: Callable[[], Iterable[Encoded]], num_images: int, image_size: int, *, has_margin: bool = True, cure: str
+) -> Tensor:
+    """Decodes images on all cores, or on $OMP_NUM_THREADS of them; 1,280 images of 240 x 160 per second on one.
 
     Args:
-        paths: At least one.
-        size: Height and width to return: the middle square of each image, resized.
+        images: Gives all images in order, anew at every call.
+        num_images: How many; at least one.
+        image_size: Height and width that networks see.
+        has_margin: Store them larger than that, since training crops need a margin around what evaluation sees: 256
+            pixels for 224, as is usual. Images that all have `image_size` already are stored as they are.
+        cure: What to do about images that cannot be read, for the error.
 
     Returns:
-        uint8 images in the order of the paths.
+        uint8 images in the same order: the middle square of each, resized.
 
     Raises:
-        UnavailableError: Files are missing or damaged; names the first ones, counts all and says what to do.
+        UnavailableError: Images are missing or damaged; names the first ones, counts all and says what to do.
     """
-    images_BCHW = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
     # The filter is the process's own, so it is set once around all threads. PIL warns of palettes with transparency,
     # damaged EXIF data and the like; what it can read all the same is used.
-    with warnings.catch_warnings(), ThreadPoolExecutor(_num_threads()) as pool:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # PIL frees the interpreter while it decodes.
-        reasons = list(pool.map(partial(_decode_into, size=size), images_BCHW, paths))
-    raise_unreadable({path: reason for path, reason in zip(paths, reasons, strict=True) if reason})
-    return images_BCHW
+        has_margin = has_margin and not all(_has_size(image, image_size) for _, image in images())
+        size = round(image_size * STORED_PER_SEEN) if has_margin else image_size
+        return _decode_all(images(), num_images, size, cure)
 
 
-def raise_unreadable(reasons: dict[Path, str]) -> None:
-    """Raises `UnavailableError` unless there is no unreadable file."""
+def decode_files(paths: Sequence[Path], image_size: int, *, cure: str) -> Tensor:
+    """Decodes files; see `decode_images`."""
+    return decode_images(lambda: ((str(path), path) for path in paths), len(paths), image_size, cure=cure)
+
+
+def raise_unreadable(reasons: Mapping[str, str], cure: str) -> None:
+    """Raises `UnavailableError`, which ends with the cure, unless there is no unreadable image."""
     if not reasons:
         return
-    named = "; ".join(f"{path} ({reason})" for path, reason in list(reasons.items())[:NUM_NAMED])
+    named = "; ".join(f"{name} ({reason})" for name, reason in list(reasons.items())[:NUM_NAMED])
     more = f"; and {len(reasons) - NUM_NAMED} more" if len(reasons) > NUM_NAMED else ""
-    noun = "file cannot" if len(reasons) == 1 else "files cannot"
-    raise UnavailableError(
-        f"{len(reasons)} image {noun} be read: {named}{more}. Unpack the archive of the images again, or remove the "
-        "lines of these images from the annotation lists."
-    )
+    noun = "image cannot" if len(reasons) == 1 else "images cannot"
+    raise UnavailableError(f"{len(reasons)} {noun} be read: {named}{more}. {cure}")
 
 
-def decode(path: Path, size: int) -> Tensor:
-    """Decodes the first frame of one file, upright, and resizes its middle square to (3, size, size) uint8."""
-    with Image.open(path) as image:
-        rgb = _to_rgb(ImageOps.exif_transpose(image))
+def decode(content: Path | bytes, size: int) -> Tensor:
+    """Decodes the first frame of one image, upright, and resizes its middle square to (3, size, size) uint8."""
+    with _open(content) as image:
+        return to_square(_to_rgb(ImageOps.exif_transpose(image)), size)
+
+
+def to_square(rgb: Image.Image, size: int) -> Tensor:
+    """Resizes the middle square of an RGB image to (3, size, size) uint8."""
     side = min(rgb.size)
     left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
     square = rgb.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
     return torch.from_numpy(np.array(square)).permute(2, 0, 1)
 
 
-def _decode_into(target_CHW: Tensor, path: Path, *, size: int) -> str | None:
-    """Fills the target, or returns why not, in one line."""
+def _decode_all(images: Iterable[Encoded], num_images: int, size: int, cure: str) -> Tensor:
+    images_BCHW = torch.empty(num_images, 3, size, size, dtype=torch.uint8)
+    reasons: dict[str, str] = {}
+    rest, start = iter(images), 0
+    with ThreadPoolExecutor(_num_threads()) as pool:
+        # Some at a time: a pool asks for all of its input at once, and encoded images may be more than memory holds.
+        while some := list(islice(rest, NUM_AT_A_TIME)):
+            names, contents = zip(*some, strict=True)
+            # PIL frees the interpreter while it decodes.
+            outcomes = pool.map(_decode_into, images_BCHW[start : start + len(some)], contents)
+            reasons |= {name: reason for name, reason in zip(names, outcomes, strict=True) if reason}
+            start += len(some)
+    assert start == num_images, f"{start} of {num_images} images came"
+    raise_unreadable(reasons, cure)
+    return images_BCHW
+
+
+def _open(content: Path | bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content)
+
+
+def _has_size(content: Path | bytes | None, size: int) -> bool:
+    """Tells whether an image has a size, from its header; one without a header does not count against it."""
+    if content is None:
+        return True
     try:
-        target_CHW.copy_(decode(path, size))
+        with _open(content) as image:
+            return image.size == (size, size)
+    except DECODER_ERRORS:
+        return True
+
+
+def _decode_into(target_CHW: Tensor, content: Path | bytes | None) -> str | None:
+    """Fills the target, or returns why not, in one line."""
+    if content is None:
+        return "no bytes"
+    try:
+        target_CHW.copy_(decode(content, target_CHW.shape[-1]))
     except FileNotFoundError:
         return "missing"
     except UnidentifiedImageError:
         return "no image"
     except DECODER_ERRORS as error:
-        return " ".join(str(error).split()) or type(error).__name__
+        return one_line(error)
     return None
 
 

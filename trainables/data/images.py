@@ -94,7 +94,8 @@ def stratified_split(labels_B: np.ndarray, *, fraction: float, seed: int) -> tup
 
     Args:
         labels_B: Class of every image, integers.
-        fraction: Share of every class that goes to the second part, in (0, 1); at least one image of each.
+        fraction: Share of every class that goes to the second part, in (0, 1); at least one image of each, and never
+            all of a class that has two.
         seed: Of the draw.
 
     Returns:
@@ -109,10 +110,39 @@ def stratified_split(labels_B: np.ndarray, *, fraction: float, seed: int) -> tup
     held_out: list[np.ndarray] = []
     for label in np.unique(labels_B):
         positions = generator.permutation(np.flatnonzero(labels_B == label))
-        held_out.append(positions[: max(1, round(fraction * len(positions)))])
+        held_out.append(positions[: max(1, min(round(fraction * len(positions)), len(positions) - 1))])
     second = np.sort(np.concatenate(held_out))
     first = np.setdiff1d(np.arange(len(labels_B)), second)
     return first, second
+
+
+def stratified_subset(labels_B: np.ndarray, *, count: int, least: int, seed: int) -> np.ndarray:
+    """Draws positions so that every class keeps its share; a larger draw holds every smaller one of the same seed.
+
+    Args:
+        labels_B: Class of every image, integers.
+        count: How many to draw, at most all.
+        least: Images that every class keeps, however small its share, if it has them and `count` allows it.
+        seed: Of the draw.
+
+    Returns:
+        Positions, ascending.
+
+    Examples:
+        >>> labels_B = np.repeat([0, 1], [60, 20])
+        >>> np.bincount(labels_B[stratified_subset(labels_B, count=8, least=1, seed=0)]).tolist()
+        [6, 2]
+    """
+    generator = np.random.default_rng(seed)
+    # Sainte-Lague: of n images of a class the i-th is taken when (i + 1/2) / n of everything is. Equal shares, as
+    # classes of equal size have, go in random order.
+    turn_B = np.empty(len(labels_B))
+    for label in np.unique(labels_B):
+        positions = generator.permutation(np.flatnonzero(labels_B == label))
+        turn_B[positions] = (np.arange(len(positions)) + 0.5) / len(positions)
+        turn_B[positions[:least]] -= 1
+    order = np.lexsort((generator.random(len(labels_B)), turn_B))
+    return np.sort(order[:count])
 
 
 def make_splits(

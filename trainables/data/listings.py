@@ -1,0 +1,117 @@
+"""A dataset before it is decoded: which image is of which class, and which ones a specification chooses of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from search_spaces.datasets import DatasetSpec
+from search_spaces.errors import ConfigError
+from trainables.data.cache import Source
+from trainables.data.images import stratified_split, stratified_subset
+
+# B = images, K = classes.
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """All images of a dataset: those of the official training part first, then those of the test part."""
+
+    labels_B: np.ndarray
+    """Integers in [0, K)."""
+    class_names: tuple[str, ...]
+    num_training: int | None
+    """Size of the official training part; None if the dataset has no test part of its own."""
+    load: Callable[[np.ndarray], Tensor]
+    """Returns the uint8 images at some positions, ascending; all of one size."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """A dataset's files. They are listed, which may take reading them, only when no cache file stands for them."""
+
+    sources: tuple[Source, ...]
+    """None for a dataset that is not worth a cache file."""
+    list_images: Callable[[], Listing]
+    cure: str = ""
+    """What to do about a source that is missing or damaged."""
+
+
+def choose_images(listing: Listing, spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Chooses the images that a specification asks for.
+
+    Returns:
+        Positions of the training images, validation included, and of the test images, each ascending.
+
+    Raises:
+        ConfigError: There is only one class, a class has too few images to be split, or there are fewer images than
+            asked for.
+    """
+    _check_classes(listing, spec)
+    labels_B = listing.labels_B
+    if listing.num_training is None:
+        training_B, test_B = stratified_split(labels_B, fraction=spec.test_fraction, seed=spec.split_seed)
+    else:
+        training_B, test_B = np.split(np.arange(len(labels_B)), [listing.num_training])
+    # One image of every class for training and one for validation; a test part may do without a class.
+    training_B = _subset(listing, training_B, "train_images", count=spec.train_images, least=2, spec=spec)
+    return training_B, _subset(listing, test_B, "test_images", count=spec.test_images, least=0, spec=spec)
+
+
+def without_gaps(spec: DatasetSpec, labels_B: np.ndarray, *, num_training: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers classes 0, 1, ..., K - 1, as networks want them: a sample of a dataset may lack some of its classes.
+
+    Args:
+        spec: The dataset, for the error.
+        labels_B: Integers or strings.
+        num_training: Size of the official training part, which comes first.
+
+    Returns:
+        The labels that occur, ascending, and the number of every image's label among them.
+
+    Raises:
+        ConfigError: The test part has a class that nothing is trained on.
+    """
+    present_K, numbers_B = np.unique(labels_B, return_inverse=True)
+    untrained = np.setdiff1d(labels_B, labels_B[:num_training])
+    if len(untrained):
+        raise ConfigError(
+            f"{spec.name} has test images of class {untrained[0]!s} and no training images of it: every class of the "
+            "test part must be in the training part."
+        )
+    return present_K, numbers_B
+
+
+def _check_classes(listing: Listing, spec: DatasetSpec) -> None:
+    names = listing.class_names
+    if len(names) < 2:
+        found = f"one class only, {names[0]!r}" if names else "no class"
+        raise ConfigError(f"{spec.name} has images of {found}: a classifier needs at least two classes.")
+    counts_K = np.bincount(listing.labels_B[: listing.num_training], minlength=len(names))
+    least = 3 if listing.num_training is None else 2
+    rare = np.flatnonzero(counts_K < least)
+    if len(rare):
+        more = f" and of {len(rare) - 1} more" if len(rare) > 1 else ""
+        splits = "training, validation and test" if least == 3 else "training and validation"
+        raise ConfigError(
+            f"{spec.name} has too few images of class {names[rare[0]]!r} ({counts_K[rare[0]]}){more}: {splits} need "
+            f"at least {least} of every class. Add images, or leave the class out."
+        )
+
+
+def _subset(
+    listing: Listing, positions_B: np.ndarray, field: str, *, count: int | None, least: int, spec: DatasetSpec
+) -> np.ndarray:
+    if count is None:
+        return positions_B
+    fewest = max(1, least * len(listing.class_names))
+    if not fewest <= count <= len(positions_B):
+        raise ConfigError(
+            f"{field}={count} cannot be kept of {spec.name}: choose {fewest} (its {len(listing.class_names)} classes "
+            f"need {least} each) to {len(positions_B)} (all it has)."
+            if least
+            else f"{field}={count} cannot be kept of {spec.name}: choose 1 to {len(positions_B)} (all it has)."
+        )
+    labels_B = listing.labels_B[positions_B]
+    return positions_B[stratified_subset(labels_B, count=count, least=least, seed=spec.split_seed)]

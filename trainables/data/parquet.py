@@ -1,0 +1,248 @@
+"""`parquet:URI`: images in Parquet files as Hugging Face lays them out, on a local path or an object store.
+
+A row is an image and its label. The image column holds encoded images, as bytes or as struct<bytes, path>; the label
+column holds strings, or integers whose names the schema's `huggingface` metadata may give (ClassLabel). The URI names a
+file, or a folder whose files train*.parquet and test*.parquet (else validation*.parquet or val*.parquet) are the
+official parts; `?image=img&label=fine_label` chooses columns.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlencode
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from search_spaces.datasets import DatasetSpec
+from search_spaces.errors import ConfigError, UnavailableError, one_line, unknown_name
+from trainables.data.cache import Source
+from trainables.data.decoding import Encoded, decode_images
+from trainables.data.listings import Found, Listing, without_gaps
+
+USUAL_COLUMNS = {"image": ("image", "img"), "label": ("label", "labels", "fine_label")}
+TEST_PREFIXES = ("test", "validation", "val")
+"""The first of which there is a file makes the test part."""
+BATCH_ROWS = 256
+"""Encoded images in memory at a time, besides the page they are read from."""
+CURE = "Write these rows again, or leave them out."
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """The Parquet files of one dataset, those of the training part first."""
+
+    filesystem: pafs.FileSystem
+    files: tuple[pafs.FileInfo, ...]
+    num_training_files: int | None
+    """How many files make the official training part; None if there is no test part."""
+    chosen_columns: dict[str, str]
+    """Columns that the user named, by `image` and `label`; others are found by their usual names."""
+
+
+def find_parquet(spec: DatasetSpec) -> Found:
+    """Finds the files of a `parquet:URI`.
+
+    Raises:
+        UnavailableError: There is nothing at the URI, or it cannot be reached.
+        ConfigError: The query names something else than columns, or no file is called train*.parquet.
+    """
+    location, _, query = spec.place.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    chosen = {kind: options.pop(kind) for kind in USUAL_COLUMNS if kind in options}
+    if options and "://" not in location:
+        raise unknown_name(f"option of {spec.name}:", next(iter(options)), USUAL_COLUMNS)
+    # What else the query of a URI says, such as S3's region, is for the filesystem.
+    uri = f"{location}?{urlencode(options)}" if options else location
+    try:
+        filesystem, path = pafs.FileSystem.from_uri(uri)
+        table = find_table(filesystem, path.rstrip("/"), chosen)
+    except (OSError, pa.ArrowException) as error:
+        raise UnavailableError(
+            f"{spec.name} cannot be opened ({one_line(error)}): give a path, s3://... or gs://..."
+        ) from error
+    return Found(sources=table_sources(table), list_images=lambda: list_table(table, spec), cure=CURE)
+
+
+def find_table(filesystem: pafs.FileSystem, path: str, chosen_columns: dict[str, str]) -> Table:
+    """Finds the files of a table: the one at a path, or the parts in a folder.
+
+    Raises:
+        UnavailableError: The path does not exist.
+        ConfigError: No file of the folder is called train*.parquet.
+    """
+    info = filesystem.get_file_info(path)
+    if info.type == pafs.FileType.NotFound:
+        raise UnavailableError(f"{path} does not exist: name a Parquet file, or a folder with train*.parquet.")
+    if info.is_file:
+        return Table(filesystem=filesystem, files=(info,), num_training_files=None, chosen_columns=chosen_columns)
+    infos = filesystem.get_file_info(pafs.FileSelector(path))
+    files = sorted((i for i in infos if i.is_file and i.extension == "parquet"), key=lambda i: i.base_name)
+    parts = {prefix: [i for i in files if i.base_name.startswith(prefix)] for prefix in ("train", *TEST_PREFIXES)}
+    training = parts["train"]
+    if not training:
+        held = ", ".join(sorted(i.base_name for i in infos)[:10]) or "nothing"
+        raise ConfigError(f"{path} holds no train*.parquet: it holds {held}. Name a file, or rename the training part.")
+    test = next((parts[prefix] for prefix in TEST_PREFIXES if parts[prefix]), [])
+    return Table(
+        filesystem=filesystem,
+        files=(*training, *test),
+        num_training_files=len(training) if test else None,
+        chosen_columns=chosen_columns,
+    )
+
+
+def table_sources(table: Table) -> tuple[Source, ...]:
+    """Describes the files of a table."""
+    # Their names say which part they are, and their folder nothing.
+    return tuple(Source(path=i.path, folder="", num_bytes=i.size, mtime_ns=i.mtime_ns or 0) for i in table.files)
+
+
+def list_table(
+    table: Table, spec: DatasetSpec, *, class_names: tuple[str, ...] | None = None, has_margin: bool = True
+) -> Listing:
+    """Lists the images of a table; reads its label column only.
+
+    Args:
+        table: The files.
+        spec: The dataset.
+        class_names: Of labels 0, 1, ...; None takes those of the files.
+        has_margin: Whether images are stored larger than networks see them.
+
+    Raises:
+        UnavailableError: A file cannot be read.
+        ConfigError: A column is missing or of another type, or a label has no class.
+    """
+    parts = [_read_labels(table, info.path, class_names) for info in table.files]
+    kinds = {(part.labels_B.dtype.kind, part.class_names) for part in parts}
+    if len(kinds) > 1:
+        raise ConfigError(f"the files of {spec.name} disagree about the classes: write all with the same names.")
+    ((_, names),) = kinds
+    lengths = [len(part.labels_B) for part in parts]
+    num_training = None if table.num_training_files is None else sum(lengths[: table.num_training_files])
+    labels_B = np.concatenate([part.labels_B for part in parts])
+    present_K, numbers_B = without_gaps(spec, labels_B, num_training=num_training)
+    return Listing(
+        labels_B=numbers_B,
+        class_names=tuple(names[label] if names else str(label) for label in present_K),
+        num_training=num_training,
+        load=lambda kept_B: decode_images(
+            lambda: _read_images(table, kept_B),
+            len(kept_B),
+            spec.image_size,
+            has_margin=has_margin,
+            cure=CURE,
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Labels:
+    """The labels of one file."""
+
+    labels_B: np.ndarray
+    """int64, or strings."""
+    class_names: tuple[str, ...] | None
+    """Of integers 0, 1, ..., where somebody named them."""
+
+
+def _read_labels(table: Table, path: str, class_names: tuple[str, ...] | None) -> _Labels:
+    with _opened(table, path) as parquet:
+        schema = parquet.schema_arrow
+        _find_column(table, schema, "image", path)
+        name = _find_column(table, schema, "label", path)
+        column = parquet.read(columns=[name]).column(0)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if column.null_count:
+        row = pc.index(column.is_null(), True).as_py()
+        raise ConfigError(f"row {row} of {path} has no {name}: leave out images without a label.")
+    if _is_text(column.type):
+        return _Labels(labels_B=np.array(column.to_pylist(), dtype=np.str_), class_names=None)
+    labels_B = column.to_numpy().astype(np.int64)
+    names = class_names or _named_classes(schema, name, path)
+    end = len(names) if names else np.iinfo(np.int64).max
+    wrong = np.flatnonzero((labels_B < 0) | (labels_B >= end))
+    if len(wrong):
+        rule = f"there are names for 0..{end - 1}" if names else "labels count from 0"
+        raise ConfigError(
+            f"row {wrong[0]} of {path} has {name} {labels_B[wrong[0]]}, and {rule}. Correct it, or leave the row out."
+        )
+    return _Labels(labels_B=labels_B, class_names=names)
+
+
+def _find_column(table: Table, schema: pa.Schema, kind: str, path: str) -> str:
+    """Returns the name of the image or the label column, whose type is checked."""
+    chosen = table.chosen_columns.get(kind)
+    wanted = (chosen,) if chosen is not None else USUAL_COLUMNS[kind]
+    name = next((name for name in wanted if name in schema.names), None)
+    if name is None:
+        raise ConfigError(
+            f"{path} has no column {' or '.join(wanted)}: its columns are {', '.join(schema.names)}. "
+            f"Name the one with the {kind}s by ?{kind}=..."
+        )
+    found = schema.field(name).type
+    if not (_is_image(found) if kind == "image" else _is_label(found)):
+        needed = "bytes or struct<bytes, path>" if kind == "image" else "integers or strings"
+        raise ConfigError(f"column {name} of {path} holds {found}: {kind}s are {needed}. Name another by ?{kind}=...")
+    return name
+
+
+def _is_image(found: pa.DataType) -> bool:
+    if pa.types.is_struct(found):
+        return found.get_field_index("bytes") >= 0 and _is_image(found.field("bytes").type)
+    return pa.types.is_binary(found) or pa.types.is_large_binary(found)
+
+
+def _is_label(found: pa.DataType) -> bool:
+    if pa.types.is_dictionary(found):
+        return _is_label(found.value_type)
+    return pa.types.is_integer(found) or _is_text(found)
+
+
+def _is_text(found: pa.DataType) -> bool:
+    return pa.types.is_string(found) or pa.types.is_large_string(found)
+
+
+def _named_classes(schema: pa.Schema, column: str, path: str) -> tuple[str, ...] | None:
+    """Returns the names that Hugging Face's metadata gives to a column of integers."""
+    metadata = (schema.metadata or {}).get(b"huggingface", b"{}")
+    try:
+        names = json.loads(metadata).get("info", {}).get("features", {}).get(column, {}).get("names")
+        return tuple(str(name) for name in names) if names else None
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"{path} has `huggingface` metadata of another form than its library writes ({one_line(error)}): remove it."
+        ) from error
+
+
+def _read_images(table: Table, kept_B: np.ndarray) -> Iterator[Encoded]:
+    """Yields the encoded images at some positions, ascending; skips row groups without any."""
+    start = 0
+    for info in table.files:
+        with _opened(table, info.path) as parquet:
+            name = _find_column(table, parquet.schema_arrow, "image", info.path)
+            first = start
+            for group in range(parquet.num_row_groups):
+                end = start + parquet.metadata.row_group(group).num_rows
+                if ((start <= kept_B) & (kept_B < end)).any():
+                    for batch in parquet.iter_batches(BATCH_ROWS, row_groups=[group], columns=[name]):
+                        column = batch.column(0)
+                        bytes_B = pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+                        for position in kept_B[(start <= kept_B) & (kept_B < start + len(batch))]:
+                            yield f"row {position - first} of {info.path}", bytes_B[int(position - start)].as_py()
+                        start += len(batch)
+                start = end
+
+
+@contextmanager
+def _opened(table: Table, path: str) -> Iterator[pq.ParquetFile]:
+    try:
+        with table.filesystem.open_input_file(path) as file, pq.ParquetFile(file) as parquet:
+            yield parquet
+    except (OSError, pa.ArrowException) as error:
+        raise UnavailableError(f"{path} cannot be read as Parquet ({one_line(error)}): write it again.") from error
