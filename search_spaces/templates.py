@@ -1,4 +1,4 @@
-"""Templates: a sweep before it is spelled out, named (`quick`, `smoke`, `full`) or read from a YAML file.
+"""Templates: a sweep before it is spelled out, named (such as `quick`) or read from a YAML file.
 
 A template names the axes whose product makes the cells, and the values of the recipes. What it leaves out is its
 base's. README shows a file; `search_spaces/named_templates.py` holds the named ones.
