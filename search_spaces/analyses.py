@@ -4,12 +4,14 @@ Every analysis yields one tidy table; its columns are documented at the function
 `trainables/analyses/`. Settings and the uids of the pairs decide a table, so they make its uid.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 
 from pydantic import Field, PositiveInt, model_validator
 
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.recipes import Recipe
+from search_spaces.overrides import yaml_value
+from search_spaces.recipes import Recipe, parse_recipe
 
 
 class Analysis(Recipe):
@@ -144,3 +146,32 @@ def analysis_named(name: str) -> Analysis:
     if key not in ANALYSES:
         raise unknown_name("analysis", name, ANALYSES)
     return ANALYSES[key]
+
+
+def set_analyses(analyses: Mapping[str, Analysis], assignments: Sequence[str]) -> dict[str, Analysis]:
+    """Returns analyses with some of their settings replaced.
+
+    Args:
+        analyses: By name.
+        assignments: Texts such as `layers.max_images=500`; the value is YAML.
+
+    Raises:
+        UnknownNameError: There is no such analysis or setting.
+        ConfigError: The text is no assignment, or a value breaks its rule.
+
+    Examples:
+        >>> set_analyses(ANALYSES, ["cross_policy.num_draws=100"])["cross_policy"]
+        CrossPolicy(num_draws=100, draw_seed=0)
+    """
+    changed = dict(analyses)
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        name, dot, field = path.partition(".")
+        if not (equals and dot and field):
+            raise ConfigError(
+                f"--set {assignment!r} sets nothing: write ANALYSIS.SETTING=VALUE, for example layers.max_images=500."
+            )
+        key = analysis_named(name).name
+        values = changed[key].model_dump() | {field: yaml_value(assignment, text)}
+        changed[key] = parse_recipe(type(changed[key]), values, place=f"--set {key}")
+    return changed

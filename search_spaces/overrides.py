@@ -70,7 +70,7 @@ def parse_assignments(assignments: Sequence[str]) -> Settings:
             if goal not in list(Goal):
                 raise unknown_name("goal", goal, [known.value for known in Goal], place=stage)
             values = values.setdefault(goal, {})
-        values[field] = _yaml_value(assignment, text)
+        values[field] = yaml_value(assignment, text)
     return parse_recipe(Settings, stages, place="--set")
 
 
@@ -124,7 +124,16 @@ def scale_epochs(recipe: TrainingT, scale: float) -> TrainingT:
     return parse_recipe(type(recipe), recipe.model_dump() | {"epochs": max(1, round(recipe.epochs * scale))})
 
 
-def _yaml_value(assignment: str, text: str) -> Any:
+def yaml_value(assignment: str, text: str) -> Any:
+    """Reads the value of an assignment.
+
+    Args:
+        assignment: The whole, for the error.
+        text: What stands behind its equals sign.
+
+    Raises:
+        ConfigError: It is no YAML.
+    """
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:

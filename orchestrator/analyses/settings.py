@@ -1,0 +1,28 @@
+"""The settings of a sweep's analyses: kept with the sweep, so that its report shows the tables that they made."""
+
+from collections.abc import Mapping
+
+from orchestrator.store import Folder
+from search_spaces.analyses import ANALYSES, Analysis
+from search_spaces.recipes import parse_recipe
+
+SETTINGS = "analyses.json"
+
+
+def load_analyses(sweep: Folder) -> dict[str, Analysis]:
+    """Returns every analysis by name, with the settings that the sweep was analyzed with last.
+
+    Raises:
+        ConfigError: Another version of this program wrote settings that this one does not know.
+    """
+    stored = sweep.read_json(SETTINGS) or {}
+    place = f"{sweep.root}/{SETTINGS}: "
+    return {
+        name: parse_recipe(type(default), stored.get(name, {}), place=f"{place}{name}")
+        for name, default in ANALYSES.items()
+    }
+
+
+def save_analyses(sweep: Folder, analyses: Mapping[str, Analysis]) -> None:
+    """Keeps the settings of a sweep's analyses."""
+    sweep.write_json(SETTINGS, {name: analysis.model_dump(mode="json") for name, analysis in analyses.items()})
