@@ -1,12 +1,14 @@
 """The tables of a sweep's analyses: all tasks of one analysis under each other, each row with the pair it is about."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
-from orchestrator.analyses.tasks import UNIT, AnalysisFolder, AnalysisTask
+from orchestrator.analyses.settings import load_analyses
+from orchestrator.analyses.tasks import FOLDER, UNIT, AnalysisFolder, AnalysisTask, Missing, tasks_of
 from orchestrator.reports.pairs import PairRecord
-from orchestrator.store import Store
+from orchestrator.store import Folder, Store
 from orchestrator.trials import State
 
 PAIR_COLUMNS = ("architecture", "option_set", "budget_level", "budget", "seed", "goal", "trial_number", "pair_uid")
@@ -37,6 +39,39 @@ def read_tables(tasks: Sequence[AnalysisTask], store: Store) -> dict[str, pd.Dat
             table.insert(place, name, value)
         parts.setdefault(task.analysis.name, []).append(table)
     return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepTables:
+    """What there is of a sweep's analyses."""
+
+    tables: Mapping[str, pd.DataFrame]
+    """Of what is done, by name of the analysis."""
+    missing: Sequence[Missing] = ()
+    """What was begun and is not done."""
+
+
+def sweep_tables(records: Sequence[PairRecord], store: Store, sweep: Folder) -> SweepTables:
+    """Reads the analyses of a sweep.
+
+    Args:
+        records: The pairs that are done, in plan order.
+        store: Where they and the analyses are.
+        sweep: The sweep's folder, which keeps the settings.
+
+    Raises:
+        StorageError: A table is damaged.
+    """
+    if not store.root.folder(FOLDER).names():
+        return SweepTables(tables={})
+    tasks, _ = tasks_of(records, list(load_analyses(sweep).values()), store)
+    begun = [(task, folder) for task in tasks if (folder := AnalysisFolder(store, task.uid)).recipe() is not None]
+    missing = [
+        Missing(task.name, folder.error() or "interrupted: analyze again to go on with it")
+        for task, folder in begun
+        if folder.state() is not State.DONE
+    ]
+    return SweepTables(tables=read_tables(tasks, store), missing=missing)
 
 
 def _identity(record: PairRecord) -> dict[str, str | int]:

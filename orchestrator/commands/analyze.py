@@ -11,6 +11,7 @@ from cluster.resources import analysis_resources, max_concurrent_trials
 from cluster.session import session
 from orchestrator.analyses.progress import AnalysisProgress, render_cost
 from orchestrator.analyses.run import AnalysisRun
+from orchestrator.analyses.settings import load_analyses, save_analyses
 from orchestrator.analyses.tasks import AnalysisFolder, AnalysisTask, tasks_of
 from orchestrator.commands.options import (
     address_option,
@@ -22,13 +23,14 @@ from orchestrator.commands.options import (
     tracking_option,
 )
 from orchestrator.commands.publish import publish
+from orchestrator.commands.report import print_analyses
 from orchestrator.facts import sweep_facts
 from orchestrator.plan import Plan
 from orchestrator.reports.pairs import pair_records
 from orchestrator.sweeps import Sweep
 from orchestrator.tracking import Tracker
 from orchestrator.trials import State
-from search_spaces.analyses import ANALYSES, Analysis, analysis_named
+from search_spaces.analyses import ANALYSES, Analysis, analysis_named, set_analyses
 from search_spaces.errors import ConfigError
 
 
@@ -37,6 +39,13 @@ from search_spaces.errors import ConfigError
 @storage_option
 @data_dir_option
 @click.option("--only", multiple=True, help=f"One of {', '.join(ANALYSES)}; repeatable. [default: all]")
+@click.option(
+    "--set",
+    "assignments",
+    metavar="ANALYSIS.SETTING=VALUE",
+    multiple=True,
+    help="Change a setting, for example layers.max_images=500; repeatable, and kept with the sweep.",
+)
 @address_option
 @tracking_option
 def command(
@@ -44,6 +53,7 @@ def command(
     storage: str,
     data_dir: Path | None,
     only: tuple[str, ...],
+    assignments: tuple[str, ...],
     address: str | None,
     tracking_uri: str | None,
 ) -> None:
@@ -52,12 +62,14 @@ def command(
     What is done is kept, an interrupted analysis goes on with what it lacks. Ends with the sweep's report.
     """
     console = make_console()
-    analyses = [analysis_named(each) for each in only] or list(ANALYSES.values())
     sweep, plan = open_sweep(storage, name)
+    analyses = set_analyses(load_analyses(sweep.folder), assignments)
+    names = [analysis_named(each).name for each in only] or list(analyses)
     tracker, facts = Tracker(tracking_uri, sweep.store, sweep.name), sweep_facts(plan)
     tracker.check()
     with sweep.driver():
-        tasks = list_tasks(sweep, plan, analyses, console)
+        save_analyses(sweep.folder, analyses)
+        tasks = list_tasks(sweep, plan, [analyses[each] for each in names], console)
         if not tasks:
             raise ConfigError(f"sweep {sweep.name!r} has no pairs to analyze yet: {sweep.launch_command()}")
         errors = {}
@@ -65,6 +77,7 @@ def command(
             with session(address) as cluster_resources:
                 errors = run_tasks(pending, sweep, data_dir, cluster_resources, console)
         tracker.open(plan, facts)
+        print_analyses(sweep, plan, pair_records(plan, sweep.store), console)
         publish(tracker, sweep, plan, facts, console)
     if errors:
         console.print(f"{len(errors)} of {len(tasks)} analyses failed; analyze again to go on with them.")

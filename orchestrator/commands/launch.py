@@ -13,6 +13,7 @@ from rich.console import Console
 
 from cluster.resources import max_concurrent_trials
 from cluster.session import session
+from orchestrator.analyses.settings import load_analyses
 from orchestrator.commands.analyze import list_tasks, not_done, run_tasks
 from orchestrator.commands.options import (
     address_option,
@@ -40,7 +41,7 @@ from orchestrator.store import Store
 from orchestrator.sweeps import Sweep
 from orchestrator.tracking import Tracker
 from orchestrator.trials import State, states_of
-from search_spaces.analyses import ANALYSES, Analysis
+from search_spaces.analyses import Analysis
 from search_spaces.grids import Choices
 
 
@@ -91,7 +92,7 @@ def command(
         sweep.save_plan(plan)
         sweep.save_launch(list(arguments))
         launched = Launch(sweep=sweep, plan=plan, data_dir=data_dir, gpus_per_trial=gpus_per_trial)
-        analyses = list(ANALYSES.values()) if analyze else []
+        analyses = list(load_analyses(sweep.folder).values()) if analyze else []
         overview, errors = run_sweep(launched, analyses, address, tracking_uri, console)
     finish_sweep(sweep, overview, errors, console)
 

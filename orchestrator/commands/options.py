@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -178,6 +178,11 @@ def make_console() -> Console:
     """Returns the terminal, or a wide page where there is none: a pipe has no width, and names must not be cut."""
     console = Console()
     return console if console.is_terminal else Console(width=PIPE_WIDTH)
+
+
+def written(paths: Sequence[str]) -> str:
+    """Says in one line what a report wrote; the page comes last."""
+    return f"wrote {len(paths)} files, to be read from {paths[-1]}"
 
 
 def echo_json(value: object) -> None:

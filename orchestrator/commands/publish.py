@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
+from orchestrator.analyses.settings import load_analyses
 from orchestrator.analyses.tasks import tasks_of
 from orchestrator.plan import Plan
 from orchestrator.reports.pages import write_report
@@ -12,7 +13,6 @@ from orchestrator.sweeps import Sweep
 from orchestrator.tracking import Tracker
 from orchestrator.tracking_analyses import tracked_analyses
 from orchestrator.trials import State, states_of
-from search_spaces.analyses import ANALYSES
 
 
 def publish(tracker: Tracker, sweep: Sweep, plan: Plan, facts: Mapping[str, str], console: Console) -> None:
@@ -21,7 +21,7 @@ def publish(tracker: Tracker, sweep: Sweep, plan: Plan, facts: Mapping[str, str]
     paths = write_report(plan, store, sweep.name, facts=facts)
     if local := sweep.folder.local_path:
         tracker.sweep_artifacts(local)
-    tasks, _ = tasks_of(pair_records(plan, store), list(ANALYSES.values()), store)
+    tasks, _ = tasks_of(pair_records(plan, store), list(load_analyses(sweep.folder).values()), store)
     tracker.analyses(tracked_analyses(tasks, store, sweep.name))
     is_done = all(state is State.DONE for state in states_of(store, plan).values())
     if behind := tracker.close("FINISHED" if is_done else "FAILED"):

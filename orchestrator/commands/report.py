@@ -1,7 +1,11 @@
 """`dptq-sweep report`: Table 1 and the figures of a sweep, from the store alone."""
 
-import click
+from collections.abc import Sequence
 
+import click
+from rich.console import Console
+
+from orchestrator.analyses.tables import SweepTables, sweep_tables
 from orchestrator.commands.options import (
     echo_json,
     json_option,
@@ -9,13 +13,18 @@ from orchestrator.commands.options import (
     open_sweep,
     storage_option,
     sweep_argument,
+    written,
 )
 from orchestrator.facts import sweep_facts
+from orchestrator.plan import Plan
+from orchestrator.reports.analysis_console import render_analyses
+from orchestrator.reports.analysis_report import derived_tables
 from orchestrator.reports.console import render_table1
 from orchestrator.reports.pages import write_report
-from orchestrator.reports.pairs import records_of
+from orchestrator.reports.pairs import PairRecord, records_of
 from orchestrator.reports.table1 import table1
 from orchestrator.reports.trials import read_trials
+from orchestrator.sweeps import Sweep
 
 
 @click.command("report")
@@ -31,5 +40,14 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
         return
     console = make_console()
     console.print(render_table1(table1(plan, trials)))
-    for path in write_report(plan, sweep.store, sweep.name, facts=sweep_facts(plan)):
-        console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    analyses = print_analyses(sweep, plan, records_of(trials), console)
+    paths = write_report(plan, sweep.store, sweep.name, facts=sweep_facts(plan), analyses=analyses)
+    console.print(written(paths), highlight=False, soft_wrap=True)
+
+
+def print_analyses(sweep: Sweep, plan: Plan, records: Sequence[PairRecord], console: Console) -> SweepTables:
+    """Prints Tables 2 and 3 and the sites where accuracy is lost, of what is analyzed, and returns all tables."""
+    analyses = sweep_tables(records, sweep.store, sweep.folder)
+    for table in render_analyses(derived_tables(analyses.tables, records, dataset=plan.grid.dataset.name)):
+        console.print(table)
+    return analyses

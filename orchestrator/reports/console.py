@@ -1,4 +1,4 @@
-"""Table 1 for the terminal, within 100 columns; the verdict is the only thing in colour."""
+"""Tables for the terminal, within 100 columns; the verdict is the only thing in colour."""
 
 from collections.abc import Hashable, Mapping
 

@@ -1,55 +1,21 @@
 """What a report says, before it becomes Markdown or HTML: sentences, tables of text, definitions."""
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from orchestrator.analyses.tasks import Missing
 from orchestrator.plan import Plan
-from orchestrator.reports.format import is_missing, pct, point, pp
-from orchestrator.reports.pairs import PairRecord, Verdict, choose, records_of
-from orchestrator.reports.table1 import state_text
-from orchestrator.reports.trials import State, Trial
-from search_spaces.objective import CATASTROPHIC_DROP, PARITY_PENALTY, PARITY_TOLERANCE
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a table: its header, its group, whether it holds numbers, whether long text may wrap."""
-
-    header: str
-    group: str = ""
-    is_number: bool = True
-    wraps: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One cell of a table."""
-
-    text: str
-    note: str = ""
-    """Said more quietly beside the text, in one or more lines: the paper's number, a state."""
-    verdict: str = ""
-    """The verdict that colours the cell."""
-
-
-@dataclass(frozen=True, slots=True)
-class TextTable:
-    """A table ready to be written down."""
-
-    title: str
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Field, ...], ...]
-
-    @property
-    def groups(self) -> list[tuple[str, int]]:
-        """Neighbouring columns of one group: its name and how many there are."""
-        names = (column.group for column in self.columns)
-        return [(name, len(list(same))) for name, same in groupby(names)]
-
+from orchestrator.reports.fields import CELL_COLUMNS, cell_fields, spread_field
+from orchestrator.reports.format import is_missing, pct, pp
+from orchestrator.reports.pairs import Verdict
+from orchestrator.reports.sections import Column, Field, TextTable
+from orchestrator.reports.seeds import Row
+from orchestrator.reports.table1 import SUMMARIZED, state_text
+from orchestrator.reports.trials import Curve, State, Trial
+from search_spaces.objective import CATASTROPHIC_DROP, PARITY_PENALTY, PARITY_TOLERANCE, is_catastrophic
+from search_spaces.recipes import Goal
 
 _TOLERANCE, _DROP = f"{100 * PARITY_TOLERANCE:g} pp", f"{100 * CATASTROPHIC_DROP:g} pp"
 DEFINITIONS: dict[str, str] = {
@@ -120,10 +86,12 @@ def progress(plan: Plan, trials: Sequence[Trial]) -> str:
 
 def table1_text(table: pd.DataFrame) -> TextTable:
     """Writes Table 1 down, with the paper's numbers as notes where a cell is one of the paper's."""
+    has_seeds = table["seed"].nunique() > 1
     columns: tuple[Column, ...] = (
         Column("Network", is_number=False),
         Column("Options", is_number=False),
         Column("Budget"),
+        *([Column("Seed")] if has_seeds else []),
         Column("White box"),
         Column("FP", "Robust"),
         Column("delta", "Robust"),
@@ -133,7 +101,7 @@ def table1_text(table: pd.DataFrame) -> TextTable:
         Column("verdict", "Detrimental", is_number=False, wraps=True),
         Column("trial", "Detrimental"),
     )
-    rows = tuple(_table1_row(row) for row in table.to_dict("records"))
+    rows = tuple(_table1_row(row, has_seeds=has_seeds) for row in table.to_dict("records"))
     if not (table["num_trials"] > 1).any():  # without any search there is no trial to tell
         columns, rows = columns[:-1], tuple(row[:-1] for row in rows)
     paper = "; in parentheses the paper's numbers" if (table["paper_verdict"] != "").any() else ""
@@ -141,37 +109,58 @@ def table1_text(table: pd.DataFrame) -> TextTable:
     return TextTable(title, columns, rows)
 
 
-def search_tables(trials: Sequence[Trial]) -> list[TextTable]:
-    """Writes down every trial of every searched cell, with its point, in one table per cell."""
-    cells: dict[str, list[Trial]] = {}
-    for trial in trials:
-        if trial.node.cell and trial.node.cell.search_trials:
-            cells.setdefault(trial.node.cell.cell_id, []).append(trial)
-    columns = (
-        Column("trial"),
-        *(Column(name, "Point") for name in ("hinge_weight", "kd_weight", "margin")),
-        *(Column(name, "Validation") for name in ("FP", "delta", "gap", "objective")),
-        *(Column(name, "Test") for name in ("FP", "delta", "gap")),
-        Column("verdict", "Test", is_number=False, wraps=True),
+def table1_summary_text(summary: pd.DataFrame) -> TextTable:
+    """Writes the means over seeds of Table 1 down."""
+    rows = tuple(
+        (
+            *cell_fields(row, with_seeds=True),
+            *(spread_field(row, name, pp if "delta" in name or "gap" in name else pct) for name in SUMMARIZED),
+            Field(f"{row['num_catastrophic']} of {row['num_detrimental']}"),
+        )
+        for row in summary.to_dict("records")
     )
-    tables = []
-    for cell_id, of_cell in cells.items():
-        records = records_of(of_cell)
-        chosen = choose(records)
-        by_uid = {record.uid: record for record in records}
-        rows = tuple(_search_row(trial, by_uid.get(trial.node.uid), chosen) for trial in of_cell)
-        tables.append(TextTable(cell_id, columns, rows))
-    return tables
+    columns = (
+        *CELL_COLUMNS,
+        Column("seeds"),
+        Column("White box"),
+        *(Column(name, "Robust") for name in ("FP", "delta")),
+        *(Column(name, "Detrimental") for name in ("FP", "delta", "gap", "catastrophic")),
+    )
+    return TextTable("Means over seeds \N{PLUS-MINUS SIGN} standard deviation", columns, rows)
 
 
-def trouble_table(plan: Plan, trials: Sequence[Trial]) -> TextTable:
-    """Lists what is not done and why: failed, interrupted, blocked and waiting trials, refused cells."""
+def training_statement(curves: Mapping[str, Mapping[Goal, Curve]]) -> str:
+    """Says when the detrimental pairs begin to drop by what counts as catastrophic, on validation."""
+    shown = [of_goal[Goal.DETRIMENTAL] for of_goal in curves.values() if Goal.DETRIMENTAL in of_goal]
+    first = [
+        next(
+            (epoch for epoch, fp, q in zip(c.epochs, c.accuracy_fp, c.accuracy_q, strict=True) if _is_drop(fp, q)), None
+        )
+        for c in shown
+    ]
+    known = [epoch for epoch in first if epoch is not None]
+    if not known:
+        return f"No detrimental pair ever drops by {_DROP} on validation." if shown else ""
+    when = f"epoch {min(known):g}" if min(known) == max(known) else f"epochs {min(known):g} to {max(known):g}"
+    return (
+        f"{len(known)} of {len(shown)} detrimental pairs drop by {_DROP} on validation, for the first time in {when}."
+    )
+
+
+def _is_drop(accuracy_fp: float, accuracy_q: float) -> bool:
+    """Tells whether a pair drops by what counts as catastrophic, whatever became of parity."""
+    return is_catastrophic(accuracy_white_box=accuracy_fp, accuracy_fp=accuracy_fp, accuracy_q=accuracy_q)
+
+
+def trouble_table(plan: Plan, trials: Sequence[Trial], missing: Sequence[Missing] = ()) -> TextTable:
+    """Lists what is not done and why: failed, interrupted, blocked and waiting trials, refused cells, analyses."""
     pending = [trial for trial in trials if trial.state is not State.DONE]
     pending.sort(key=lambda trial: list(State).index(trial.state))
     rows = [(Field(trial.node.name), Field(str(trial.state)), Field(trial.reason)) for trial in pending]
     rows += [(Field(refusal.cell), Field("refused"), Field(refusal.reason)) for refusal in plan.refused]
+    rows += [(Field(each.name), Field("not analyzed"), Field(each.reason)) for each in missing]
     columns = (
-        Column("trial or cell", is_number=False),
+        Column("trial, cell or analysis" if missing else "trial or cell", is_number=False),
         Column("state", is_number=False),
         Column("reason", is_number=False, wraps=True),
     )
@@ -183,7 +172,7 @@ def _points(fraction: float) -> str:
     return f"{100 * max(0.0, float(fraction)):.1f} pp"
 
 
-def _table1_row(row: Mapping[Hashable, object]) -> tuple[Field, ...]:
+def _table1_row(row: Row, *, has_seeds: bool) -> tuple[Field, ...]:
     level, budget, chosen = row["budget_level"], row["budget"], row["chosen_trial"]
     named = "" if level == f"{budget}b" else f"{level} "
     planned = row["num_trials"]
@@ -196,6 +185,7 @@ def _table1_row(row: Mapping[Hashable, object]) -> tuple[Field, ...]:
         Field(str(row["architecture"])),
         Field(f"{row['option_set']} ({row['bit_widths']})"),
         Field(f"{named}{budget}"),
+        *([Field(str(row["seed"]))] if has_seeds else []),
         _beside(pct(row["accuracy_white_box"]), pct(row["paper_white_box"])),
         *(
             _beside(write(row[name]), write(row[f"paper_{name}"]))
@@ -215,24 +205,3 @@ def _table1_row(row: Mapping[Hashable, object]) -> tuple[Field, ...]:
 def _beside(ours: str, paper: str) -> Field:
     """Our number and the paper's; a dash holds the place of ours while it is missing."""
     return Field(ours or "-" if paper else ours, note=paper)
-
-
-def _search_row(trial: Trial, record: PairRecord | None, chosen: PairRecord | None) -> tuple[Field, ...]:
-    place = trial.point or {}
-    is_chosen = record is not None and record is chosen
-    number = Field(str(trial.node.trial_number), note="chosen" if is_chosen else "")
-    weights = tuple(Field(point(place.get(name))) for name in ("hinge_weight", "kd_weight", "margin"))
-    if record is None:
-        return (number, *weights, *[Field("")] * 7, Field(str(trial.state)))
-    return (
-        number,
-        *weights,
-        Field(pct(record.validation_accuracy_fp)),
-        Field(pp(record.validation_accuracy_delta)),
-        Field(pp(record.validation_parity_gap)),
-        Field(pct(record.objective)),
-        Field(pct(record.accuracy_fp)),
-        Field(pp(record.accuracy_delta)),
-        Field(pp(record.parity_gap)),
-        Field(record.verdict, verdict=record.verdict),
-    )

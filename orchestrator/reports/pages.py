@@ -1,87 +1,49 @@
-"""The report of a sweep: Table 1 as CSV and Parquet, figures, and a page in Markdown and in HTML.
+"""The report of a sweep: all tables as CSV and Parquet, figures, and a page in Markdown and in HTML.
 
 `dptq-sweep report` calls `write_report` at any time, also in the middle of a sweep. Equal stores give equal
 bytes: nothing here reads a clock, the caller passes the date among the facts.
 """
 
-import base64
-import html
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib import resources
+from dataclasses import replace
 
-import jinja2
 import pandas as pd
-import pyarrow as pa
-from matplotlib.figure import Figure
 
+from orchestrator.analyses.tables import SweepTables, sweep_tables
 from orchestrator.plan import Plan
+from orchestrator.reports.analysis_report import Tables, analysis_sections, derived_tables
 from orchestrator.reports.content import (
     DEFINITIONS,
-    Field,
-    TextTable,
     headline,
     progress,
-    search_tables,
+    table1_summary_text,
     table1_text,
+    training_statement,
     trouble_table,
 )
-from orchestrator.reports.drawing import dark, png, svg
-from orchestrator.reports.figures import figure_search, figure_table1, figure_training
+from orchestrator.reports.decisions import decisions_table
+from orchestrator.reports.figures import figure_table1, figure_training
 from orchestrator.reports.pairs import records_of
-from orchestrator.reports.table1 import table1
+from orchestrator.reports.rendering import html_page, markdown
+from orchestrator.reports.search import importance_table, search_statement, search_tables
+from orchestrator.reports.search_figures import figure_history, figure_search
+from orchestrator.reports.sections import Page, Section, pictures
+from orchestrator.reports.seeds import Row, cell_title, shown_cells
+from orchestrator.reports.table1 import table1, table1_summary
+from orchestrator.reports.table_files import csv_bytes, table_bytes
 from orchestrator.reports.trials import Curve, Trial, read_curve, read_trials
-from orchestrator.store import Store, parquet_bytes
+from orchestrator.store import Folder, Store
 from search_spaces.recipes import Goal
 
-_TEMPLATE = "report.html.j2"
-_MARKDOWN_SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_[]|#"} | {"\n": " "})
+FILES = "report_files.json"
+"""Which files the last report wrote, so that the next one can remove those it no longer writes."""
+_OWN_FILE = re.compile(r"(analyses/\w+\.(csv|parquet)|figure_[\w.-]+\.(png|svg)|table1(_summary)?\.(csv|parquet))")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
-    """One figure of the report."""
-
-    name: str
-    alt: str
-    png: bytes
-    svg: bytes
-
-    @property
-    def light_uri(self) -> str:
-        """The figure as a data URI."""
-        return _data_uri(self.svg)
-
-    @property
-    def dark_uri(self) -> str:
-        """The figure for the dark theme as a data URI."""
-        return _data_uri(dark(self.svg))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Page:
-    """Everything that both pages show, in reading order."""
-
-    title: str
-    headline: str
-    progress: str
-    is_complete: bool
-    table1: TextTable
-    results: Picture | None
-    search: Picture | None
-    search_tables: tuple[TextTable, ...]
-    training: Picture | None
-    trouble: TextTable
-    definitions: Mapping[str, str]
-    facts: Mapping[str, str]
-
-    @property
-    def pictures(self) -> tuple[Picture, ...]:
-        """The figures that there are."""
-        return tuple(picture for picture in (self.results, self.search, self.training) if picture)
-
-
-def write_report(plan: Plan, store: Store, sweep: str, *, facts: Mapping[str, str]) -> list[str]:
+def write_report(
+    plan: Plan, store: Store, sweep: str, *, facts: Mapping[str, str], analyses: SweepTables | None = None
+) -> list[str]:
     """Writes the report of a sweep into its folder, whatever has been done of it so far.
 
     Args:
@@ -89,6 +51,7 @@ def write_report(plan: Plan, store: Store, sweep: str, *, facts: Mapping[str, st
         store: Where its trials live.
         sweep: Its name.
         facts: What else to record, e.g. versions, seeds, commands, the date; shown in this order.
+        analyses: From `sweep_tables`; None reads them from the store.
 
     Returns:
         The paths of the files written.
@@ -97,82 +60,122 @@ def write_report(plan: Plan, store: Store, sweep: str, *, facts: Mapping[str, st
         StorageError: The folder cannot be written.
     """
     trials = read_trials(plan, store)
-    table = table1(plan, trials)
-    page = _page(plan, store, sweep, trials=trials, table=table, facts=facts)
-    # The pages come last: whoever sees them finds the pictures that they link to.
-    files = {
-        "table1.csv": _csv(table),
-        "table1.parquet": parquet_bytes(pa.Table.from_pandas(table, preserve_index=False)),
-    }
+    table, records = table1(plan, trials), records_of(trials)
+    analyses = sweep_tables(records, store, store.sweep(sweep)) if analyses is None else analyses
+    derived = derived_tables(analyses.tables, records, dataset=plan.grid.dataset.name)
+    trouble = trouble_table(plan, trials, analyses.missing)
+    sections = [
+        *_table1_sections(table),
+        *_analysis_sections(analyses.tables, derived, table),
+        *_trial_sections(plan, trials, _curves(trials, table, store)),
+        Section(title="Not done", tables=(trouble,) if trouble.rows else ()),
+        Section(title="Terms", terms=DEFINITIONS),
+        Section(title="Facts", terms=facts, is_literal=True),
+    ]
+    page = Page(
+        title=f"Sweep {sweep}",
+        headline=headline(table),
+        progress=progress(plan, trials),
+        is_complete=not trouble_table(plan, trials).rows,
+        sections=tuple(section for section in sections if not section.is_empty),
+    )
+    files = {"table1.csv": csv_bytes(table), "table1.parquet": table_bytes(table)}
+    if table["seed"].nunique() > 1:
+        summary = table1_summary(table)
+        files |= {"table1_summary.csv": csv_bytes(summary), "table1_summary.parquet": table_bytes(summary)}
+    for name, each in {**analyses.tables, **derived}.items():
+        files |= {f"analyses/{name}.csv": csv_bytes(each), f"analyses/{name}.parquet": table_bytes(each)}
     for picture in page.pictures:
         files |= {f"{picture.name}.png": picture.png, f"{picture.name}.svg": picture.svg}
+    # The pages come last: whoever sees them finds the pictures that they link to.
     files |= {"report.md": markdown(page).encode(), "report.html": html_page(page).encode()}
-    folder = store.sweep(sweep)
+    return _write(store.sweep(sweep), files)
+
+
+def _write(folder: Folder, files: Mapping[str, bytes]) -> list[str]:
+    """Writes a report and removes what only an earlier one had."""
+    before = (folder.read_json(FILES) or {}).get("files", [])
+    # Both lists until the end: a report that is killed in between forgets no file.
+    folder.write_json(FILES, {"files": sorted({*before, *files})})
     for name, content in files.items():
         folder.write_bytes(name, content)
+    for name in set(before) - set(files):
+        if _OWN_FILE.fullmatch(name):
+            folder.delete(name)
+    folder.write_json(FILES, {"files": sorted(files)})
     return [f"{folder.root}/{name}" for name in files]
 
 
-def html_page(page: Page) -> str:
-    """Renders one self-contained page: no scripts, no external resource, light and dark theme."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+def _table1_sections(table: pd.DataFrame) -> list[Section]:
+    text = table1_text(table)
+    tables = [replace(text, title="")]
+    if table["seed"].nunique() > 1:
+        tables.append(table1_summary_text(table1_summary(table)))
+    alt = headline(table)
+    return [
+        Section(title="Table 1", caption=f"{text.title}.", tables=tuple(tables)),
+        Section(title="What quantization costs", pictures=pictures(("figure_table1", alt, figure_table1(table)))),
+    ]
+
+
+def _analysis_sections(analyses: Tables, derived: Tables, table: pd.DataFrame) -> list[Section]:
+    cells = shown_cells(table)
+    sections = analysis_sections(analyses, derived, cells)
+    num_cells = len(table.drop_duplicates(["architecture", "option_set", "budget"]))
+    if not sections or num_cells == len(cells):
+        return sections
+    return [Section(title="Analyses", statement=_choice_statement(cells, num_cells)), *sections]
+
+
+def _choice_statement(cells: Sequence[Row], num_cells: int) -> str:
+    names = ", ".join(cell_title(cell) for cell in cells)
+    return (
+        f"Figures show {len(cells)} of {num_cells} cells, per network the largest drop, at parity where a cell keeps "
+        f"it: {names}; tables and the files under analyses/ cover all."
     )
-    template = resources.files("orchestrator.reports").joinpath(_TEMPLATE).read_text(encoding="utf-8")
-    return environment.from_string(template).render(page=page)
 
 
-def markdown(page: Page) -> str:
-    """Renders the page as Markdown that links the PNG files beside it."""
-    parts = [f"# {_md(page.title)}", f"**{_md(page.headline)}**", _md(page.progress), "## Table 1"]
-    parts += [_md(page.table1.title) + ".", _md_table(page.table1)]
-    parts += _md_picture(page.results)
-    if page.search_tables:
-        parts += ["## Search", *_md_picture(page.search)]
-        for table in page.search_tables:
-            parts += [f"### {_md(table.title)}", _md_table(table)]
-    if page.training:
-        parts += ["## Training", *_md_picture(page.training)]
-    if page.trouble.rows:
-        parts += ["## Not done", _md_table(page.trouble)]
-    parts += ["## Terms", *(f"- **{_md(term)}**: {_md(text)}" for term, text in page.definitions.items())]
-    if page.facts:
-        parts += ["## Facts", *(f"- {_md(name)}: {_md(value)}" for name, value in page.facts.items())]
-    return "\n\n".join(parts) + "\n"
-
-
-def _page(
-    plan: Plan,
-    store: Store,
-    sweep: str,
-    *,
-    trials: Sequence[Trial],
-    table: pd.DataFrame,
-    facts: Mapping[str, str],
-) -> Page:
-    sentence, trouble = headline(table), trouble_table(plan, trials)
-    return Page(
-        title=f"Sweep {sweep}",
-        headline=sentence,
-        progress=progress(plan, trials),
-        is_complete=not trouble.rows,
-        table1=table1_text(table),
-        results=_picture("figure_table1", sentence, figure_table1(table)),
-        search=_picture(
-            "figure_search",
-            "Parity gap against drop on validation for every trial of the searched cells.",
-            figure_search(records_of(trials)),
+def _trial_sections(plan: Plan, trials: Sequence[Trial], curves: Mapping[str, Mapping[Goal, Curve]]) -> list[Section]:
+    """What search, training and the recipes have to say."""
+    records = records_of(trials)
+    searched, importance = search_tables(trials), importance_table(records)
+    return [
+        Section(
+            title="Search",
+            statement=search_statement(records),
+            caption="The chosen trial has the smallest parity gap on validation of those whose drop there is not "
+            "significantly below the best; the test split is only reported.",
+            pictures=pictures(
+                (
+                    "figure_search",
+                    "Parity gap against drop on validation for every trial of the searched cells.",
+                    figure_search(records),
+                ),
+                (
+                    "figure_history",
+                    "Objective of every trial of the searched cells, and the best so far.",
+                    figure_history(records),
+                ),
+            ),
+            tables=(*searched, *([importance] if importance else [])),
         ),
-        search_tables=tuple(search_tables(trials)),
-        training=_picture(
-            "figure_training",
-            "Validation accuracy by epoch, at full precision and quantized, for every pair of Table 1.",
-            figure_training(_curves(trials, table, store)),
+        Section(
+            title="Training",
+            statement=training_statement(curves),
+            pictures=pictures(
+                (
+                    "figure_training",
+                    "Validation accuracy by epoch, at full precision and quantized, for every pair of Table 1.",
+                    figure_training(curves),
+                ),
+            ),
         ),
-        trouble=trouble,
-        definitions=DEFINITIONS,
-        facts=facts,
-    )
+        Section(
+            title="Decisions in force",
+            caption="Where the paper is silent, allows more than one thing or contradicts itself.",
+            tables=(decisions_table(plan),),
+        ),
+    ]
 
 
 def _curves(trials: Sequence[Trial], table: pd.DataFrame, store: Store) -> dict[str, dict[Goal, Curve]]:
@@ -180,7 +183,7 @@ def _curves(trials: Sequence[Trial], table: pd.DataFrame, store: Store) -> dict[
     chosen = {uid for uid in table["chosen_uid"] if uid}
     by_uid = {trial.node.uid: trial for trial in trials}
     settled = {by_uid[uid].node.cell_id for uid in chosen}
-    has_several = table["architecture"].nunique() > 1
+    has_several, has_seeds = table["architecture"].nunique() > 1, table["seed"].nunique() > 1
     curves: dict[str, dict[Goal, Curve]] = {}
     for trial in trials:
         cell = trial.node.cell
@@ -188,43 +191,7 @@ def _curves(trials: Sequence[Trial], table: pd.DataFrame, store: Store) -> dict[
         curve = read_curve(trial, store) if cell and is_shown else None
         if cell and curve:
             network = f"{cell.architecture}\n" if has_several else ""
-            title = f"{network}{cell.option_set}-{cell.budget_level}, {cell.recipe.budget} bits"
+            seed = f", seed {cell.seed}" if has_seeds else ""
+            title = f"{network}{cell.option_set}-{cell.budget_level}, {cell.recipe.budget} bits{seed}"
             curves.setdefault(title, {})[cell.goal] = curve
     return curves
-
-
-def _picture(name: str, alt: str, figure: Figure | None) -> Picture | None:
-    return None if figure is None else Picture(name=name, alt=alt, png=png(figure), svg=svg(figure))
-
-
-def _data_uri(picture: bytes) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(picture).decode()
-
-
-def _csv(table: pd.DataFrame) -> bytes:
-    # Ten digits: enough for any ratio of counts, and no noise of the last bit.
-    return table.to_csv(index=False, float_format="%.10g", lineterminator="\n").encode()
-
-
-def _md(text: str) -> str:
-    """Escapes text so that Markdown shows it as it is."""
-    return html.escape(text, quote=False).translate(_MARKDOWN_SPECIAL)
-
-
-def _md_table(table: TextTable) -> str:
-    groups = {"Robust": "R", "Detrimental": "D", "Point": ""}
-    prefixes = [groups.get(column.group, column.group) for column in table.columns]
-    columns = zip(prefixes, table.columns, strict=True)
-    lines = [[_md(f"{prefix} {column.header}".strip()) for prefix, column in columns]]
-    lines += [["---:" if column.is_number else ":---" for column in table.columns]]
-    lines += [[_md_field(field) for field in row] for row in table.rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _md_field(field: Field) -> str:
-    note = f" ({_md('; '.join(field.note.splitlines()))})" if field.note else ""
-    return f"{_md(field.text)}{note}".strip()
-
-
-def _md_picture(picture: Picture | None) -> list[str]:
-    return [f"![{_md(picture.alt)}]({picture.name}.png)"] if picture else []

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from orchestrator.plan import Plan, Stage
-from orchestrator.reports.pairs import PairRecord, average_bits, choose, records_of, verdict
+from orchestrator.reports.pairs import PairRecord, Verdict, average_bits, choose, records_of, verdict
+from orchestrator.reports.seeds import CELL, over_seeds
 from orchestrator.reports.trials import State, Trial
 from search_spaces.budgets import format_bit_widths
 from search_spaces.cells import Cell
@@ -46,6 +47,16 @@ TABLE_1_COLUMNS = {
 }
 """Columns and their types. `num_trials`, the chosen trial and its point are the detrimental cell's."""
 
+SUMMARIZED = (
+    "accuracy_white_box",
+    "robust_accuracy_fp",
+    "robust_accuracy_delta",
+    "detrimental_accuracy_fp",
+    "detrimental_accuracy_delta",
+    "detrimental_parity_gap",
+)
+"""Columns whose mean and spread over seeds a summary gives."""
+
 Value = str | int | float | None
 
 
@@ -66,6 +77,20 @@ def table1(plan: Plan, trials: Sequence[Trial]) -> pd.DataFrame:
         rows.setdefault(key, {})[cell.goal] = cell
     filled = [_row(plan, cells, trials) for cells in rows.values()]
     return pd.DataFrame(filled, columns=list(TABLE_1_COLUMNS)).astype(TABLE_1_COLUMNS)
+
+
+def table1_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Averages Table 1 over seeds.
+
+    Returns:
+        A row per network, option set and budget: num_seeds, mean and standard deviation (`_sd`) of the accuracies, the
+        deltas and the parity gap, and of the seeds with a detrimental pair (num_detrimental) how many are catastrophic.
+    """
+    summary = over_seeds(table, CELL, SUMMARIZED)
+    done = table.assign(is_done=table["verdict"] != "", is_found=table["verdict"] == Verdict.CATASTROPHIC)
+    counts = done.groupby(list(CELL), sort=False)[["is_done", "is_found"]].sum().reset_index()
+    counts = counts.rename(columns={"is_done": "num_detrimental", "is_found": "num_catastrophic"})
+    return summary.merge(counts, on=list(CELL))
 
 
 def state_text(robust_state: str, detrimental_state: str, *, names: tuple[str, str] = ("robust", "detrimental")) -> str:

@@ -11,10 +11,11 @@ import pytest
 
 from orchestrator.plan import Plan, Stage, build_plan
 from orchestrator.reports.drawing import DARK, dark, svg
-from orchestrator.reports.figures import figure_search, figure_table1, figure_training
+from orchestrator.reports.figures import figure_table1, figure_training
 from orchestrator.reports.format import pct, pp
 from orchestrator.reports.pages import write_report
 from orchestrator.reports.pairs import pair_records
+from orchestrator.reports.search_figures import figure_search
 from orchestrator.reports.table1 import table1
 from orchestrator.reports.trials import read_trials
 from orchestrator.store import Store
@@ -23,6 +24,7 @@ from search_spaces.recipes import Goal
 
 FACTS = {"date": "2026-01-02", "command": "dptq-sweep launch --name '<script>alert(1)</script>'"}
 VOID = {"meta", "img", "source", "link", "br", "hr", "input"}
+FIGURES = ("table1", "search", "history", "training")
 DROPS = {"A": 0.5, "B": 0.25, "C": 0.75}
 
 
@@ -92,8 +94,8 @@ def folder(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_report_writes_tables_pages_and_figures(folder: Path) -> None:
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    figures = {f"figure_{name}.{form}" for name in ("table1", "search", "training") for form in ("png", "svg")}
-    assert set(files) == figures | {"table1.csv", "table1.parquet", "report.md", "report.html"}
+    figures = {f"figure_{name}.{form}" for name in FIGURES for form in ("png", "svg")}
+    assert set(files) == figures | {"table1.csv", "table1.parquet", "report.md", "report.html", "report_files.json"}
     table = pd.read_csv(io.BytesIO(files["table1.csv"]))
     assert list(table["detrimental_accuracy_delta"]) == pytest.approx([-0.5, -0.28, -0.75])
     assert list(pd.read_parquet(io.BytesIO(files["table1.parquet"]))["chosen_trial"]) == [0, 3, 0]
@@ -107,8 +109,8 @@ def test_html_loads_nothing_and_has_both_themes(folder: Path) -> None:
     reader.feed(page)
 
     assert reader.open == []
-    assert reader.tags.count("img") == reader.tags.count("source") == 3
-    assert len(reader.loaded) == 6
+    assert reader.tags.count("img") == reader.tags.count("source") == len(FIGURES)
+    assert len(reader.loaded) == 2 * len(FIGURES)
     assert all(value.startswith("data:image/svg+xml;base64,") for value in reader.loaded)
     assert "http" not in page.replace("data:", "")
     assert "url(" not in page

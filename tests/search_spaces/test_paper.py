@@ -81,3 +81,20 @@ def test_option_sets_are_the_ranges_of_table_1() -> None:
         "II": [4, 10],
         "III": [5, 10],
     }
+
+
+def test_tables_2_and_3_are_as_printed() -> None:
+    if not PAPER.is_file():
+        pytest.skip("the paper's text is not on this machine")
+    lines = [line.split("\t") for line in PAPER.read_text().splitlines()]
+    table2 = next(line[1:] for line in lines if line[0] == "Transitory Points")
+    assert [f"{percent:.2f}" for percent in paper.TABLE_2.values()] == table2
+    for policy, symbol in (("robust", "π_R"), ("detrimental", "π_D"), ("random", "Random")):
+        row = next(line[1:] for line in lines if line[0] == symbol and len(line) == 4)
+        assert [paper.TABLE_3[network, policy] for network in ("white_box", "robust", "detrimental")] == [
+            float(number) for number in row
+        ]
+    # The pair's own policies give Table 1 again.
+    for goal, start in (("robust", 0), ("detrimental", 2)):
+        accuracy_fp, delta = paper.TABLE_1[paper.TABLE_3_CELL][start : start + 2]
+        assert round(accuracy_fp + delta, 2) == paper.TABLE_3[goal, goal]

@@ -1,0 +1,52 @@
+"""Decisions in force: what a sweep used where the paper is silent, allows several things or contradicts itself."""
+
+from collections.abc import Sequence
+
+from orchestrator.plan import Plan
+from orchestrator.reports.sections import Column, Field, TextTable
+from search_spaces.recipes import DistillRecipe, PairRecipe, Recipe, as_text
+
+_RECIPE_FIELDS: tuple[tuple[str, str, type[Recipe], str], ...] = (
+    (
+        "KL times temperature\N{SUPERSCRIPT TWO}, distillation",
+        "kd_scaled",
+        DistillRecipe,
+        "Eq. 3 has no factor, the cited Hinton et al. have it",
+    ),
+    ("KL times temperature\N{SUPERSCRIPT TWO}, pairs", "kd_scaled", PairRecipe, "as above"),
+    ("batch norm of a pair", "batch_norm", PairRecipe, "not stated"),
+    ("what the knapsack maximizes", "profits", PairRecipe, "section 3.4: logits or softmax"),
+    ("gradient of the scale", "range_gradient", PairRecipe, "not stated"),
+    ("bit-width of weights", "weight_bit_width", PairRecipe, "16; which layers is not stated"),
+    ("quantile that ends a range", "scale_quantile", PairRecipe, "abs-max, or max minus min: quantile 1"),
+)
+
+
+def decisions_table(plan: Plan) -> TextTable:
+    """Lists the decisions with the values that the recipes of a sweep hold."""
+    rows = []
+    for what, name, kind, paper in _RECIPE_FIELDS:
+        values = _values([node.recipe for node in plan.nodes if isinstance(node.recipe, kind)], name)
+        rows.append((Field(what), Field(name), Field(values), Field(paper)))
+    fraction = plan.grid.dataset.validation_fraction
+    rows += [
+        (Field("sum of an image's bit-widths"), Field("budget"), Field("= C, exactly"), Field("Eq. 12: at most C")),
+        (
+            Field("validation split"),
+            Field("validation_fraction"),
+            Field(f"{100 * fraction:g} % of the training images"),
+            Field("none mentioned"),
+        ),
+    ]
+    columns = (
+        Column("decision", is_number=False),
+        Column("field", is_number=False),
+        Column("this sweep", is_number=False, wraps=True),
+        Column("the paper", is_number=False, wraps=True),
+    )
+    return TextTable("", columns, tuple(rows))
+
+
+def _values(recipes: Sequence[Recipe], name: str) -> str:
+    used = dict.fromkeys(as_text(recipe.model_dump(mode="json")[name]) for recipe in recipes)
+    return ", ".join(used) or "no such trial"

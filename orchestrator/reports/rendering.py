@@ -1,0 +1,68 @@
+"""A page as one self-contained HTML file and as Markdown."""
+
+import html
+from functools import cache
+from importlib import resources
+
+import jinja2
+
+from orchestrator.reports.sections import Field, Page, Picture, Section, TextTable
+
+_TEMPLATE = "report.html.j2"
+_MARKDOWN_SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_[]|#"} | {"\n": " "})
+_SHORT_GROUPS = {"Robust": "R", "Detrimental": "D", "Point": ""}
+
+
+def html_page(page: Page) -> str:
+    """Renders one self-contained page: no scripts, no external resource, light and dark theme."""
+    return _template().render(page=page)
+
+
+def markdown(page: Page) -> str:
+    """Renders the page as Markdown that links the PNG files beside it."""
+    parts = [f"# {_md(page.title)}", f"**{_md(page.headline)}**", _md(page.progress)]
+    for section in page.sections:
+        parts += _md_section(section)
+    return "\n\n".join(parts) + "\n"
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(resources.files("orchestrator.reports").joinpath(_TEMPLATE).read_text("utf-8"))
+
+
+def _md_section(section: Section) -> list[str]:
+    parts = [f"## {_md(section.title)}"]
+    parts += [_md(text) for text in (section.statement, section.caption) if text]
+    parts += [_md_picture(picture) for picture in section.pictures]
+    for table in section.tables:
+        parts += [f"### {_md(table.title)}"] if table.title else []
+        parts.append(_md_table(table))
+    mark = "" if section.is_literal else "**"
+    return parts + [f"- {mark}{_md(term)}{mark}: {_md(text)}" for term, text in section.terms.items()]
+
+
+def _md(text: str) -> str:
+    """Escapes text so that Markdown shows it as it is."""
+    return html.escape(text, quote=False).translate(_MARKDOWN_SPECIAL)
+
+
+def _md_table(table: TextTable) -> str:
+    prefixes = [_SHORT_GROUPS.get(column.group, column.group) for column in table.columns]
+    columns = zip(prefixes, table.columns, strict=True)
+    lines = [[_md(f"{prefix} {column.header}".strip()) for prefix, column in columns]]
+    lines += [["---:" if column.is_number else ":---" for column in table.columns]]
+    lines += [[_md_field(field) for field in row] for row in table.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _md_field(field: Field) -> str:
+    note = f" ({_md('; '.join(field.note.splitlines()))})" if field.note else ""
+    return f"{_md(field.text)}{note}".strip()
+
+
+def _md_picture(picture: Picture) -> str:
+    return f"![{_md(picture.alt)}]({picture.name}.png)"
