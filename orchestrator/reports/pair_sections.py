@@ -96,7 +96,7 @@ def _worst_text(worst: pd.DataFrame, cells: Sequence[Row]) -> TextTable:
         Column("image"),
         *(Column(name, is_number=False) for name in ("class", "D quantized sees", "R quantized sees")),
         *(Column(name, "Margin") for name in ("D FP", "D quantized", "R quantized")),
-        Column("mean bits"),
+        Column("chosen bits", is_number=False, wraps=True),
     )
     rows = tuple(
         (
@@ -104,7 +104,7 @@ def _worst_text(worst: pd.DataFrame, cells: Sequence[Row]) -> TextTable:
             Field(str(row["image_id"])),
             *(Field(str(row[name])) for name in ("label_name", "prediction_q_name", "prediction_q_robust_name")),
             *(Field(number(3)(row[name])) for name in ("margin_fp", "margin_q", "margin_q_robust")),
-            Field(number(2)(row["mean_bit_width"])),
+            Field(row["bit_widths"]),
         )
         for row in listed.to_dict("records")
     )

@@ -192,10 +192,15 @@ def _changed_text(shown: pd.DataFrame) -> TextTable:
         Column("site", is_number=False),
         *(Column(name, "Zeros (%)") for name in ("FP", "quantized", "change")),
         *(Column(name, "Kurtosis") for name in ("FP", "quantized")),
-        Column("SQNR (dB)"),
-        Column("drop alone (pp)"),
+        Column("SQNR"),
+        Column("alone (pp)"),
     )
-    return TextTable(f"The {NUM_CHANGED} sites of a network whose share of zeros changes most", columns, rows)
+    return TextTable(
+        f"The {NUM_CHANGED} sites of a network whose share of zeros changes most; SQNR in dB; "
+        "alone: the drop with only that site quantized",
+        columns,
+        rows,
+    )
 
 
 def _of_cells(table: pd.DataFrame, cells: Sequence[Row]) -> pd.DataFrame:

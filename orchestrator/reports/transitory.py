@@ -69,7 +69,8 @@ def worst_points(transitory: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row per transitory point: CONTRAST, image_id, label_name, prediction_q_name and prediction_q_robust_name (the
         classes that the quantized networks see), the margins of `MARGINS` (probability or logit of the label before
-        the best other class; negative where wrong), and mean_bit_width.
+        the best other class; negative where wrong), and bit_widths (text, by site: what the
+        detrimental policy chose).
     """
     points = transitory[transitory["is_transitory"].astype(bool)]
     names = class_names(transitory)
@@ -77,7 +78,7 @@ def worst_points(transitory: pd.DataFrame) -> pd.DataFrame:
     for column in ("prediction_q", "prediction_q_robust"):
         listed[f"{column}_name"] = [names.get(label, str(label)) for label in points[column]]
     listed[list(MARGINS)] = points[list(MARGINS)]
-    listed["mean_bit_width"] = [sum(bits) / len(bits) for bits in points["bit_width"]]
+    listed["bit_widths"] = [" ".join(map(str, bits)) for bits in points["bit_width"]]
     order = transitory.groupby(list(CONTRAST), sort=False).ngroup().loc[points.index]
     listed = listed.assign(order=order).sort_values(["order", "margin_q"], kind="stable")
     return listed.drop(columns="order").reset_index(drop=True)

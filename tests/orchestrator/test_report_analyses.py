@@ -122,12 +122,12 @@ def test_overlap_is_the_jaccard_index_of_pairs_with_the_same_images() -> None:
     assert list(found[["num_a", "num_b", "num_shared", "jaccard"]].iloc[0]) == [4, 4, 3, 0.6]
 
 
-def test_worst_points_come_first_with_names_and_mean_bits(tiny: dict[str, pd.DataFrame]) -> None:
+def test_worst_points_come_first_with_names_and_chosen_bits(tiny: dict[str, pd.DataFrame]) -> None:
     points = worst_points(tiny["transitory"])
 
     assert list(points["image_id"]) == [105, 104, 103, 102]
     assert list(points.loc[0, ["label_name", "prediction_q_name", "prediction_q_robust_name"]]) == ["dog", "cat", "dog"]
-    assert points["mean_bit_width"][0] == 4.0
+    assert points["bit_widths"][0] == "3 4 5"
 
 
 def test_table_3_tests_learned_policies_and_averages_random_ones(tiny: dict[str, pd.DataFrame]) -> None:
