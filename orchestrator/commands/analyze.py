@@ -32,6 +32,7 @@ from orchestrator.tracking import Tracker
 from orchestrator.trials import State
 from search_spaces.analyses import ANALYSES, Analysis, analysis_named, set_analyses
 from search_spaces.errors import ConfigError
+from search_spaces.recipes import Goal
 
 
 @click.command("analyze")
@@ -68,10 +69,8 @@ def command(
     tracker, facts = Tracker(tracking_uri, sweep.store, sweep.name), sweep_facts(plan)
     tracker.check()
     with sweep.driver():
-        save_analyses(sweep.folder, analyses)
         tasks = list_tasks(sweep, plan, [analyses[each] for each in names], console)
-        if not tasks:
-            raise ConfigError(f"sweep {sweep.name!r} has no pairs to analyze yet: {sweep.launch_command()}")
+        save_analyses(sweep.folder, analyses)
         errors = {}
         if pending := not_done(tasks, sweep, console):
             with session(address) as cluster_resources:
@@ -85,8 +84,17 @@ def command(
 
 
 def list_tasks(sweep: Sweep, plan: Plan, analyses: Sequence[Analysis], console: Console) -> list[AnalysisTask]:
-    """Lists the analyses that can be made of the pairs that are done, and says which cannot."""
+    """Lists the analyses that can be made of the pairs that are done, and says which cannot.
+
+    Raises:
+        ConfigError: None can be made.
+    """
     tasks, missing = tasks_of(pair_records(plan, sweep.store), analyses, sweep.store)
+    if not tasks:
+        lacking = f"{missing[0].reason} for {missing[0].name}" if missing else "no pair is done"
+        has_both = len({cell.goal for cell in plan.grid.cells}) == len(Goal)
+        cure = f"Finish it with: {sweep.launch_command()}" if has_both else "Launch a grid with both goals."
+        raise ConfigError(f"sweep {sweep.name!r} has nothing to analyze: {lacking}. {cure}")
     for each in missing:
         console.print(f"cannot analyze {each.name}: {each.reason}", highlight=False, soft_wrap=True)
     return tasks

@@ -35,6 +35,7 @@ from orchestrator.overview import Overview, overview_from_store
 from orchestrator.packing import choose_gpu_shares
 from orchestrator.progress import Progress
 from orchestrator.reports.console import render_table1
+from orchestrator.reports.pairs import pair_records
 from orchestrator.reports.table1 import table1
 from orchestrator.reports.trials import read_trials
 from orchestrator.store import Store
@@ -119,9 +120,9 @@ def run_sweep(
         with _ray_and_mlflow(tracker, launch, facts, address) as cluster_resources:
             if frontier.pending:
                 _run_trials(launch, frontier, tracker, cluster_resources, console)
-            tasks = list_tasks(sweep, plan, analyses, console) if analyses else []
-            if pending := not_done(tasks, sweep, console) if tasks else []:
-                errors = run_tasks(pending, sweep, launch.data_dir, cluster_resources, console)
+            if analyses and pair_records(plan, store):
+                pending = not_done(list_tasks(sweep, plan, analyses, console), sweep, console)
+                errors = run_tasks(pending, sweep, launch.data_dir, cluster_resources, console) if pending else {}
     else:
         tracker.open(plan, facts)
     overview = overview_from_store(plan, store, has_driver=False)

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from orchestrator.cli import COMMANDS, main
+from orchestrator.plan import build_plan
 from orchestrator.store import Store
 from orchestrator.sweeps import Sweep
+from search_spaces.grids import Choices, build_grid
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -112,6 +114,18 @@ BAD_INPUT = {
     "MLflow file store": (["launch", "--tracking-uri", "file:///tmp/mlruns"], "sqlite:///"),
     "data missing": (["launch", "--grid", "full"], "unpack both in"),
     "status of an unknown sweep": (["status", "nothing"], "unknown sweep 'nothing'"),
+    "unknown analysis": (
+        ["analyze", "one-sided", "--only", "layerz"],
+        "unknown analysis 'layerz'. Did you mean 'layers'",
+    ),
+    "bad setting of an analysis": (
+        ["analyze", "one-sided", "--set", "layers.max_images=none"],
+        "--set layers.max_images='none': Input should be a valid integer",
+    ),
+    "analysis without pairs": (
+        ["analyze", "one-sided"],
+        "nothing to analyze: no pair is done. Launch a grid with both",
+    ),
     "report without any sweep": (["report", "--storage", "empty"], "start one with `dptq-sweep launch`"),
 }
 
@@ -122,6 +136,8 @@ def test_bad_input_is_one_line_and_exit_code_1(run: Run, tmp_path: Path, argumen
     (tmp_path / "bad.yaml").write_text("name: bad\npair: {robust: {marginn: 0.1}}")
     (tmp_path / "edited.yaml").write_text("name: taken\nbase: quick\nbudgets: [{bits: 82}]")
     Sweep(Store(str(tmp_path / "dptq-sweeps")), "taken").folder.write_json("plan.json", {"schema": 1, "uids": []})
+    one_sided = build_plan(build_grid("quick", Choices(goals=("robust",)), lambda _: 15), lambda _: 15)
+    Sweep(Store(str(tmp_path / "dptq-sweeps")), "one-sided").save_plan(one_sided)
     code, out, err = run(*arguments[0])
     assert code == 1
     assert err.startswith("Error: ")
