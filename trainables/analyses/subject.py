@@ -24,6 +24,9 @@ from trainables.stages.pair import Pair
 
 # B = images of a split, L = sites.
 
+PROBE_SECONDS = 0.5
+"""How long an estimate times passes; a single small one says little on a busy machine."""
+
 Row = dict[str, Any]
 """One row of an analysis's table: text, numbers, booleans, bytes, and lists of numbers."""
 
@@ -121,7 +124,7 @@ class Subject:
         return classify_quantized(network or self.student, self.split(split), self.data.image_size, bit_width_BL)
 
     def seconds_per_image(self) -> float:
-        """Times the quantized pass of one batch of test images, after one to warm up."""
+        """Times quantized passes of one batch of test images, after one to warm up."""
         split = self.data.splits[TEST]
         batch = Split(
             images_BCHW=split.images_BCHW[:EVALUATION_BATCH],
@@ -130,9 +133,11 @@ class Subject:
         )
         bit_width_BL = torch.full((len(batch), self.student.num_sites), self.recipe.bit_widths[-1])
         classify_quantized(self.student, batch, self.data.image_size, bit_width_BL)
-        start = time.perf_counter()
-        classify_quantized(self.student, batch, self.data.image_size, bit_width_BL)
-        return (time.perf_counter() - start) / len(batch)
+        start, num_passes = time.perf_counter(), 0
+        while (elapsed := time.perf_counter() - start) < PROBE_SECONDS:
+            classify_quantized(self.student, batch, self.data.image_size, bit_width_BL)
+            num_passes += 1
+        return elapsed / (num_passes * len(batch))
 
     @torch.inference_mode()
     def _bit_width_BL(self, split: str) -> Tensor:
