@@ -7,7 +7,7 @@ photographs, `full` is the paper's Table 1.
 from search_spaces import paper
 from search_spaces.budgets import OPTION_SETS
 from search_spaces.overrides import SET_BY_CELLS, Values
-from search_spaces.recipes import Goal, Recipe
+from search_spaces.recipes import Goal, Recipe, vary
 from search_spaces.templates import ArchitectureSettings, Budget, Search, Template
 
 BOTH_GOALS = (Goal.ROBUST, Goal.DETRIMENTAL)
@@ -63,33 +63,23 @@ QUICK = Template(
     seeds=(0,),
     search=Search(trials=4, levels=("B",)),
 )
-SMOKE = Template(
+SMOKE = vary(
+    QUICK,
     name="smoke",
-    dataset={"name": "digits"},
     teacher=_DIGITS_TEACHER | {"epochs": 1},
     distill=_DIGITS_DISTILL | {"epochs": 1},
     pair=_DIGITS_PAIR | {"epochs": 2},
-    architectures=("test_resnet",),
-    option_sets={"I": OPTION_SETS["I"]},
     budgets=(Budget(level="B"),),
-    printed_totals=False,
-    goals=BOTH_GOALS,
-    seeds=(0,),
     search=Search(trials=1, levels=("B",)),
 )
 _FLIPPED = ("padded_crop", "horizontal_flip")
-CIFAR10 = Template(
+CIFAR10 = vary(
+    QUICK,
     name="cifar10",
     dataset={"name": "cifar10", "train_images": 10_000, "test_images": 2000},
     teacher=_DIGITS_TEACHER | {"epochs": 20, "augmentations": _FLIPPED},
     distill=_DIGITS_DISTILL | {"epochs": 40, "augmentations": (*_FLIPPED, "mixup")},
     pair=_DIGITS_PAIR | {"epochs": 12, "augmentations": (*_FLIPPED, "mixup")},
-    architectures=("test_resnet",),
-    option_sets={"I": OPTION_SETS["I"]},
-    budgets=PAPER_LEVELS,
-    printed_totals=False,
-    goals=BOTH_GOALS,
-    seeds=(0,),
     search=Search(trials=0),
 )
 FULL = Template(
