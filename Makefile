@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One thread per process: tests and trials run side by side on all cores.
 export OMP_NUM_THREADS := 1
 
-.PHONY: quick test bench bench-sweep lint install clean
+.PHONY: quick test bench bench-sweep bench-scale lint install clean
 
 quick: install
 	$(BIN)/dptq-sweep launch --grid quick
@@ -23,6 +23,10 @@ bench: .venv/bench-installed
 bench-sweep: .venv/bench-installed
 	folder=$$(mktemp -d) && $(BIN)/dptq-sweep launch --grid quick --storage $$folder && \
 		$(BIN)/python -m tests.benchmarks.sweep_overhead $$folder
+
+# What 2,000 trials cost the driver, about 5 minutes on idle cores: they only sleep.
+bench-scale: .venv/installed
+	$(BIN)/python -m tests.benchmarks.sweep_scale
 
 lint: install
 	$(BIN)/ruff check .

@@ -48,7 +48,7 @@ def session(address: str | None = None) -> Iterator[dict[str, float]]:
     """
     for name, value in DRIVER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    _check_address(address)
+    check_address(address)
     try:
         ray.init(
             address=address,
@@ -65,8 +65,12 @@ def session(address: str | None = None) -> Iterator[dict[str, float]]:
         ray.shutdown()
 
 
-def _check_address(address: str | None) -> None:
-    """Knocks at `host:port` first: Ray itself goes on trying a dead address for many minutes."""
+def check_address(address: str | None) -> None:
+    """Knocks at `host:port`: Ray itself goes on trying a dead address for many minutes.
+
+    Raises:
+        UnavailableError: Nobody answers there.
+    """
     host, colon, port = (address or "").rpartition(":")
     if not colon or not port.isdigit() or "/" in host:
         return  # None, `auto`, or a scheme that Ray resolves

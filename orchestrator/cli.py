@@ -16,7 +16,7 @@ import click
 from orchestrator.tracking_uri import quiet_mlflow
 from search_spaces.errors import SweepError
 
-COMMANDS = ("plan", "launch", "status", "analyze", "report", "ui")
+COMMANDS = ("plan", "launch", "status", "logs", "analyze", "report", "reproduce", "ls", "gc", "ui")
 
 
 class LazyGroup(click.Group):
@@ -56,7 +56,19 @@ def main(arguments: list[str] | None = None) -> None:
     _keep_out_of_the_home_directory()
     try:
         # The arguments travel along, because a launch notes the command that repeats it.
-        dptq_sweep.main(arguments, obj=tuple(arguments))
+        sys.exit(dptq_sweep.main(arguments, obj=tuple(arguments), standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        place = error.ctx.command_path if error.ctx else "dptq-sweep"
+        # One line, as of every other error; click would print three.
+        text = " ".join(error.format_message().split())
+        click.echo(f"Error: {text} See `{place} --help`.", err=True)
+        sys.exit(error.exit_code)
+    except click.Abort:
+        click.echo("Aborted.", err=True)
+        sys.exit(1)
     except SweepError as error:
         if "--debug" in arguments:
             traceback.print_exc()

@@ -2,11 +2,10 @@
 
 import os
 import platform
-import subprocess
 from importlib.metadata import version
-from pathlib import Path
 
 from orchestrator.plan import Plan
+from orchestrator.provenance import git_commit
 from orchestrator.trials import VERSIONED
 
 
@@ -22,18 +21,6 @@ def sweep_facts(plan: Plan) -> dict[str, str]:
     }
     facts |= {name: version(name) for name in (*VERSIONED, "mlflow")}
     facts |= {"machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"}
-    if commit := _git_commit():
+    if commit := git_commit():
         facts["mlflow.source.git.commit"] = commit
     return facts
-
-
-def _git_commit() -> str | None:
-    """Returns the commit of a source checkout, None for an installed package."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -4,7 +4,7 @@ Tune asks `suggest` whenever it has room. None means "nothing is ready yet", FIN
 is asked what happened to a trial, never Tune: retries, preemption and relaunch are then one mechanism.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -12,7 +12,7 @@ from ray.tune.search import Searcher
 from orchestrator.plan import Node, Plan
 from orchestrator.store import Store
 from orchestrator.studies import CellStudy
-from orchestrator.trials import State, TrialFolder, trial_of
+from orchestrator.trials import State, TrialFolder, states_of, trial_of
 
 TO_RUN = (State.WAITING, State.INTERRUPTED, State.FAILED, State.OUT_OF_MEMORY)
 """States that a launch works on; a diverged trial would only diverge again."""
@@ -34,14 +34,18 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         self._store, self._studies, self._data_dir = store, studies, data_dir
         self._nodes = plan.by_uid()
         self._folders: dict[str, TrialFolder] = {uid: trial_of(store, node) for uid, node in self._nodes.items()}
-        self.states: dict[str, State] = {uid: folder.state() for uid, folder in self._folders.items()}
+        self.states: dict[str, State] = states_of(store, plan)
         self._pending = [node for node in plan.nodes if self.states[node.uid] in TO_RUN]
         self._running: dict[str, Node] = {}
         # A trial that once found its share of a GPU too small gets a whole one, in later launches too.
         self._whole_gpu = {uid for uid, state in self.states.items() if state is State.OUT_OF_MEMORY}
         self._max_concurrent: int | None = None
+        self._may_start: Callable[[], bool] = lambda: True
+        by_cell: dict[str, list[tuple[Node, TrialFolder]]] = {}
+        for node in plan.nodes:
+            by_cell.setdefault(node.cell_id or "", []).append((node, self._folders[node.uid]))
         for cell_id, study in studies.items():
-            study.reconcile([(n, self._folders[n.uid]) for n in plan.nodes if n.cell_id == cell_id])
+            study.reconcile(by_cell[cell_id])
 
     def __getstate__(self) -> dict[str, Any]:
         """Gives Tune nothing to pickle: it would do so for a restore that never happens here."""
@@ -57,12 +61,16 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         self._max_concurrent = max_concurrent
         return True
 
+    def limit(self, may_start: Callable[[], bool]) -> None:
+        """Asks a cap before every trial; once it says no, the launch ends with those that run."""
+        self._may_start = may_start
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Returns the config of the next trial that is ready, None while there is none, FINISHED at the end."""
         if self._max_concurrent and len(self._running) >= self._max_concurrent:
             return None
         ready = next((node for node in self._pending if self._is_ready(node)), None)
-        if ready is None:
+        if ready is None or not self._may_start():
             return None if self._running else Searcher.FINISHED
         self._pending.remove(ready)
         self._write_recipe(ready)

@@ -3,8 +3,8 @@
 import logging
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,11 +12,13 @@ from ray import tune
 from ray.tune.experiment import Trial as RayTrial
 
 from cluster.resources import trial_resources
+from orchestrator.caps import Caps, Meter
 from orchestrator.deferred import run_trial
+from orchestrator.events import Hook
 from orchestrator.frontier import Frontier
 from orchestrator.plan import Node, Plan
 from orchestrator.store import Store
-from orchestrator.studies import CellStudy
+from orchestrator.studies import CellStudy, open_journal
 from orchestrator.sweeps import Sweep
 from orchestrator.trials import ROW, trial_of
 
@@ -46,6 +48,12 @@ class Launch:
     data_dir: Path | None = None
     gpus_per_trial: float | None = None
     """Share of a GPU for every trial; None measures what each needs."""
+    meter: Meter = field(default_factory=lambda: Meter(Caps()))
+    """Adds up what the launch takes, and knows the caps on it."""
+    hook: Hook | None = None
+    """Whom to tell what happens."""
+    trainable: Callable[[dict[str, Any]], None] = run_trial
+    """What runs a trial in its worker; a test that measures the orchestration itself passes one that trains nothing."""
 
     def open_frontier(self) -> Frontier:
         """Reads the store and the studies, and returns what is left to run."""
@@ -67,6 +75,8 @@ class Launch:
             num_parallel: Trials that run at once, at most.
             listeners: Told of every start, epoch and end, in the driver.
         """
+        frontier.limit(self.meter.may_start)
+        listeners = [*listeners, self.meter, *([self.hook] if self.hook else [])]
         # Tune asks a searcher for one trial at a time unless told how many may wait for a place.
         os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(num_parallel))
         # A failed trial is one line of ours, and its traceback lies in its error.txt.
@@ -74,7 +84,7 @@ class Launch:
         with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(
-                    run_trial,
+                    self.trainable,
                     lambda config: trial_resources(gpu_shares[config["uid"]], whole_gpu=config["whole_gpu"]),
                 ),
                 tune_config=tune.TuneConfig(
@@ -102,7 +112,8 @@ class Launch:
         # A journal must be a local file. Losing it loses nothing: studies are filled from the store on every launch.
         folder = self.sweep.folder.local_path or Path(tempfile.mkdtemp(prefix="dptq-sweep-studies-"))
         folder.mkdir(parents=True, exist_ok=True)
-        return {cell.cell_id: CellStudy(cell, folder / "studies.log", seed=cell.seed) for cell in cells.values()}
+        journal = open_journal(folder / "studies.log")
+        return {cell.cell_id: CellStudy(cell, journal, seed=cell.seed) for cell in cells.values()}
 
 
 class _Relay(tune.Callback):  # type: ignore[misc]  # ray ships no types

@@ -12,6 +12,8 @@ from typing import Any
 from orchestrator.plan import Node, Plan, Stage
 from orchestrator.store import Store
 from orchestrator.trials import State, states_of, trial_of
+from orchestrator.usage import Usage
+from search_spaces.cells import Cell
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
 from search_spaces.recipes import Goal, TrainingRecipe
 
@@ -23,13 +25,17 @@ RELATIVE_COST = {Stage.TEACHER: 2.0, Stage.DISTILL: 1.0, Stage.PAIR: 3.0}
 
 @dataclass(frozen=True, slots=True)
 class BestPair:
-    """The detrimental pair that the search likes best, on the validation split."""
+    """The pair that the search likes best, on the validation split."""
 
     name: str
     drop: float
     parity_gap: float
     objective: float
     is_feasible: bool
+
+    def beats(self, other: "BestPair | None") -> bool:
+        """Tells whether a search prefers this pair: parity first, then the objective."""
+        return other is None or (self.is_feasible, self.objective) > (other.is_feasible, other.objective)
 
 
 @dataclass(slots=True)
@@ -43,8 +49,11 @@ class Overview:
     """Finished epochs of the trials that run now, by uid."""
     epoch_seconds: dict[Stage, list[float]] = field(default_factory=dict)
     best: BestPair | None = None
+    best_by_cell: dict[str, BestPair] = field(default_factory=dict)
+    """By cell_id; a robust cell is not searched, its only trial is its best."""
     headlines: dict[str, str] = field(default_factory=dict)
     """First line of the error of every failed trial, by uid."""
+    usage: Usage = field(default_factory=Usage)
 
     def started(self, node: Node) -> None:
         """Notes that a trial runs."""
@@ -54,6 +63,7 @@ class Overview:
         """Notes a finished epoch."""
         self.epochs[node.uid] = int(row["epoch"])
         self.epoch_seconds.setdefault(node.stage, []).append(row["seconds"])
+        self.usage.add_row(row)
 
     def ended(self, node: Node, store: Store) -> None:
         """Reads how a trial ended."""
@@ -63,8 +73,8 @@ class Overview:
         if error := folder.error():
             self.headlines[node.uid] = error.splitlines()[0]
         result = folder.result()
-        if result and node.cell and node.cell.goal is Goal.DETRIMENTAL:
-            self._consider(node, result["metrics"])
+        if result and node.cell:
+            self._consider(node, node.cell, result["metrics"])
 
     def counts(self) -> dict[Stage, dict[str, int]]:
         """Returns for every stage the number of trials in each state; running ones are counted as such."""
@@ -93,6 +103,12 @@ class Overview:
             left += (node.recipe.epochs - self.epochs.get(node.uid, 0)) * unit[node.stage]
         return left / max(1, num_parallel)
 
+    def trial_eta_seconds(self, uid: str) -> float | None:
+        """Estimates the time that a running trial has left, None before the first epoch of any."""
+        unit, node = self._unit_seconds(), self.plan.node(uid)
+        assert isinstance(node.recipe, TrainingRecipe)
+        return None if unit is None else (node.recipe.epochs - self.epochs[uid]) * unit[node.stage]
+
     def _unit_seconds(self) -> dict[Stage, float] | None:
         """Seconds per epoch of every stage: the median of the latest ones, or a guess from the stages seen."""
         # The median, because a worker's first epoch compiles kernels and takes several times as long.
@@ -102,7 +118,7 @@ class Overview:
         base = sum(seconds / RELATIVE_COST[stage] for stage, seconds in seen.items()) / len(seen)
         return {stage: seen.get(stage, base * RELATIVE_COST[stage]) for stage in Stage}
 
-    def _consider(self, node: Node, metrics: dict[str, float]) -> None:
+    def _consider(self, node: Node, cell: Cell, metrics: dict[str, float]) -> None:
         gap = metrics["validation/parity_gap"]
         pair = BestPair(
             name=node.name,
@@ -111,10 +127,9 @@ class Overview:
             objective=detrimental_objective(**accuracies_of(metrics, "validation")),
             is_feasible=parity_violation(gap) <= 0,
         )
-        if self.best is None or (pair.is_feasible, pair.objective) > (
-            self.best.is_feasible,
-            self.best.objective,
-        ):
+        if pair.beats(self.best_by_cell.get(cell.cell_id)):
+            self.best_by_cell[cell.cell_id] = pair
+        if cell.goal is Goal.DETRIMENTAL and pair.beats(self.best):
             self.best = pair
 
 
@@ -135,6 +150,8 @@ def overview_from_store(plan: Plan, store: Store, *, has_driver: bool) -> Overvi
             continue
         rows = folder.epochs()
         overview.epoch_seconds.setdefault(node.stage, []).extend(row["seconds"] for row in rows)
+        for row in rows:
+            overview.usage.add_row(row)
         if state is State.INTERRUPTED and has_driver and rows:
             overview.epochs[node.uid] = int(rows[-1]["epoch"])
         elif state is not State.INTERRUPTED:

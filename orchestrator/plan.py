@@ -134,7 +134,8 @@ def build_plan(grid: Grid, num_sites: Callable[[str], int]) -> Plan:
     # A white box without any feasible cell still runs: the grid asks for it, and a later extension may use it.
     # Trial 0 of every cell comes before the searched ones, the first seed before the others: so Table 1 is complete as
     # early as possible.
-    pairs.sort(key=lambda node: (node.trial_number, grid.seeds.index(node.seed)))
+    rank = {seed: place for place, seed in enumerate(grid.seeds)}
+    pairs.sort(key=lambda node: (node.trial_number, rank[node.seed]))
     return Plan(grid, (teacher, *white_boxes.values(), *pairs), tuple(refused))
 
 

@@ -35,13 +35,15 @@ def render_overview(overview: Overview, num_parallel: int) -> RenderableType:
 
 
 def running_lines(overview: Overview) -> list[str]:
-    """Returns a line per running trial: its name, its epoch, and how long an epoch takes."""
+    """Returns a line per running trial: its name, its epoch, and the time that it has left."""
     nodes = overview.plan.by_uid()
     lines = []
     for uid, epoch in overview.epochs.items():
         recipe = nodes[uid].recipe
         assert isinstance(recipe, TrainingRecipe)
-        lines.append(f"{nodes[uid].name}  epoch {epoch}/{recipe.epochs}")
+        eta = overview.trial_eta_seconds(uid)
+        left = "" if eta is None else f"  about {format_seconds(eta)} left"
+        lines.append(f"{nodes[uid].name}  epoch {epoch}/{recipe.epochs}{left}")
     return lines
 
 

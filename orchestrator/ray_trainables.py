@@ -1,13 +1,16 @@
 """The stage generators as one Ray function trainable: read the store, run, write the store, report epochs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
 
+from orchestrator.provenance import ENVIRONMENT, environment
 from orchestrator.store import CHECKPOINT, PREDICTIONS, RESUME, Store, parquet_bytes
 from orchestrator.trials import OUT_OF_MEMORY_ERROR, ROW, TrialFolder, now_ms, parent_stage
+from orchestrator.usage import GPU_SECONDS
 from search_spaces.errors import SweepError
 from trainables.training_loop import EpochReport, finish
 from trainables.trial import ParentCheckpoint, Trial, TrialSpec, checkpoint_bytes, predictions_table
@@ -38,6 +41,9 @@ def run_trial(config: dict[str, Any]) -> None:
 
 def _run(store: Store, trial: TrialFolder, data_dir: str | None) -> None:
     running, parent = open_trial(store, trial, data_dir)
+    seeds = seeds_of(trial.recipe() or {})
+    facts = environment(device=running.device_name, data_sha256=running.data_sha256, seeds=seeds)
+    trial.folder.write_json(ENVIRONMENT, facts)
     resume = trial.folder.read_bytes(RESUME)
     run = running.start(
         parent=parent,
@@ -45,11 +51,14 @@ def _run(store: Store, trial: TrialFolder, data_dir: str | None) -> None:
         resume_source=f"{trial.folder.root}/{RESUME}",
     )
     rows = trial.epochs() if resume else []
+    gpu_share = _gpu_share()
 
     def on_epoch(report: EpochReport) -> None:
         # Rows past the resume point belong to epochs that were lost and are run again.
         del rows[report.epoch - 1 :]
         row = {"epoch": report.epoch, "seconds": report.seconds, "timestamp_ms": now_ms()} | report.metrics
+        if gpu_share:
+            row[GPU_SECONDS] = gpu_share * report.seconds
         rows.append(row)
         trial.write_epoch(rows, report.snapshot().to_bytes())
         tune.report({ROW: row, "num_epochs": report.num_epochs})
@@ -63,8 +72,29 @@ def _run(store: Store, trial: TrialFolder, data_dir: str | None) -> None:
     )
 
 
-def open_trial(store: Store, trial: TrialFolder, data_dir: str | None) -> tuple[Trial, ParentCheckpoint | None]:
+def seeds_of(recipe: Mapping[str, Any]) -> dict[str, int]:
+    """Returns every seed of a trial, given its recipe.json."""
+    return {"trial": recipe["seed"], "split": recipe["dataset"]["split_seed"]}
+
+
+def _gpu_share() -> float:
+    """Returns the share of a GPU that this worker's trial has, 0 without one."""
+    if not ray.get_gpu_ids():
+        return 0.0
+    resources = tune.get_context().get_trial_resources()
+    return float(resources.required_resources["GPU"])
+
+
+def open_trial(
+    store: Store, trial: TrialFolder, data_dir: str | None, *, use_gpu: bool | None = None
+) -> tuple[Trial, ParentCheckpoint | None]:
     """Prepares a trial on this worker's device, from its recipe in the store.
+
+    Args:
+        store: Has the trial and its parent.
+        trial: What to prepare.
+        data_dir: Folder of datasets.
+        use_gpu: Train on a GPU; None asks Ray whether this worker has one.
 
     Returns:
         The trial with its data, and the checkpoint that it starts from; None for a teacher.
@@ -78,7 +108,9 @@ def open_trial(store: Store, trial: TrialFolder, data_dir: str | None) -> tuple[
         seed=planned["seed"],
         data_dir=Path(data_dir) if data_dir else None,
     )
-    return Trial(spec, use_gpu=bool(ray.get_gpu_ids())), _parent(store, trial.stage, planned["parents"])
+    if use_gpu is None:
+        use_gpu = bool(ray.get_gpu_ids())
+    return Trial(spec, use_gpu=use_gpu), _parent(store, trial.stage, planned["parents"])
 
 
 def _parent(store: Store, stage: str, parents: list[str]) -> ParentCheckpoint | None:

@@ -1,6 +1,7 @@
 """The store: one folder per trial, on a local path, NFS or object storage. The only truth about what is done.
 
     <storage>/<stage>/<uid>/recipe.json            what runs, with the point its study chose; written first
+                           /env.json               code, versions, device, data and seeds of the worker that ran it
                            /epochs.parquet         one row per epoch: epoch, seconds, timestamp_ms, metrics
                            /resume/state.safetensors   after every epoch; removed once the trial is done
                            /checkpoint.safetensors     the trained tensors
@@ -36,6 +37,8 @@ CHECKPOINT = "checkpoint.safetensors"
 PREDICTIONS = "predictions.parquet"
 ERROR = "error.txt"
 RESULT = "result.json"
+TEMPORARY = ".tmp-"
+"""How the name of a file begins while it is written; one that stays was left by a process that died."""
 
 
 class Folder:
@@ -61,7 +64,7 @@ class Folder:
     def names(self) -> list[str]:
         """Returns the names of the folders and files directly in this folder, sorted; none if it does not exist."""
         infos = self._filesystem.get_file_info(pafs.FileSelector(self.root, allow_not_found=True))
-        return sorted(info.base_name for info in infos if not info.base_name.startswith(".tmp-"))
+        return sorted(info.base_name for info in infos if not info.base_name.startswith(TEMPORARY))
 
     def write_bytes(self, path: str, content: bytes) -> None:
         """Writes a file so that readers see the old content or all of the new, whatever dies in between.
@@ -72,7 +75,7 @@ class Folder:
         target = f"{self.root}/{path}"
         parent, _, name = target.rpartition("/")
         # Object stores publish an upload when it is complete; local files need a rename.
-        temporary = f"{parent}/.tmp-{uuid.uuid4().hex}-{name}" if self.local_path else target
+        temporary = f"{parent}/{TEMPORARY}{uuid.uuid4().hex}-{name}" if self.local_path else target
         try:
             self._filesystem.create_dir(parent)
             if self.local_path:
@@ -98,6 +101,17 @@ class Folder:
         """Removes a file; one that does not exist is no error."""
         if self.exists(path):
             self._filesystem.delete_file(f"{self.root}/{path}")
+
+    def delete_folder(self, path: str) -> None:
+        """Removes a folder with all below it; one that does not exist is no error."""
+        if self._filesystem.get_file_info(f"{self.root}/{path}").type == pafs.FileType.Directory:
+            self._filesystem.delete_dir(f"{self.root}/{path}")
+
+    def sizes(self) -> dict[str, int]:
+        """Returns the bytes of every file in this folder and below, by its path; unfinished writes included."""
+        selector = pafs.FileSelector(self.root, allow_not_found=True, recursive=True)
+        infos = self._filesystem.get_file_info(selector)
+        return {info.path[len(self.root) + 1 :]: info.size for info in infos if info.type == pafs.FileType.File}
 
     def write_json(self, path: str, value: Mapping[str, Any]) -> None:
         """Writes a JSON object, indented for people."""
@@ -129,7 +143,8 @@ class Folder:
     def read_table(self, path: str) -> pa.Table | None:
         """Returns a Parquet table, or None if there is no such file."""
         content = self.read_bytes(path)
-        return None if content is None else pq.read_table(io.BytesIO(content))
+        # Tables here are small: threads, and what `read_table` can do beyond one file, take longer than reading them.
+        return None if content is None else pq.ParquetFile(io.BytesIO(content)).read(use_threads=False)
 
 
 class Store:

@@ -25,23 +25,27 @@ UID = "uid"
 CONSTRAINT = "parity"
 
 
+def open_journal(path: Path) -> JournalStorage:
+    """Opens or creates the file of all studies of a sweep. Open it once: every opening reads and keeps all of it."""
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
 class CellStudy:
     """The study of one cell."""
 
-    def __init__(self, cell: Cell, journal: Path, *, seed: int) -> None:
+    def __init__(self, cell: Cell, journal: JournalStorage, *, seed: int) -> None:
         """Opens or creates the study.
 
         Args:
             cell: The searched cell.
-            journal: File that holds all studies of a sweep.
+            journal: Holds all studies of a sweep; from `open_journal`.
             seed: Of the sampler; mixed with the number of trials, or a relaunch would draw the same points again.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.cell = cell
         self._space = LossSpace()
-        storage = JournalStorage(JournalFileBackend(str(journal)))
         self._study = optuna.create_study(
-            storage=storage, study_name=cell.cell_id, direction="maximize", load_if_exists=True
+            storage=journal, study_name=cell.cell_id, direction="maximize", load_if_exists=True
         )
         num_trials = len(self._study.get_trials(deepcopy=False))
         self._study.sampler = optuna.samplers.TPESampler(seed=seed + 1000 * num_trials)

@@ -26,8 +26,9 @@ from orchestrator.plan import Node, Plan
 from orchestrator.store import Folder, Store
 from orchestrator.tracking_client import Experiment, KnownRun
 from orchestrator.tracking_replay import Tracked
-from orchestrator.tracking_uri import check, locate, redact
+from orchestrator.tracking_uri import check, locate
 from search_spaces.errors import StorageError, TrackingError
+from search_spaces.uris import redact
 
 _PAUSE_SECONDS = 15.0
 """After a backend did not answer, it is left alone for so long: every question costs up to its timeout."""

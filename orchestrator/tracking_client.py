@@ -8,7 +8,7 @@ imports this module.
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,7 @@ class Experiment:
         self.runs: dict[str, KnownRun] = {}
         """The runs of the nodes, by uid."""
         parent = None
-        for run in self._all_runs():
+        for run in _runs_of(self._client, self._id):
             known = _known(run)
             if UID_TAG in known.tags:
                 self.runs.setdefault(known.tags[UID_TAG], known)
@@ -142,25 +142,46 @@ class Experiment:
             self._client.restore_experiment(experiment.experiment_id)
         return str(experiment.experiment_id)
 
-    def _all_runs(self) -> list[Run]:
-        """All runs of the experiment, oldest first: of two with one uid the older one is kept."""
-        runs: list[Run] = []
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self._id],
-                max_results=_RUNS_PER_PAGE,
-                page_token=token,
-                order_by=["attributes.start_time ASC"],
-            )
-            runs += page
-            token = page.token
-            if not token:
-                return runs
-
     def _create(self, name: str, tags: dict[str, str], *, start_ms: int | None = None) -> KnownRun:
         start_ms = start_ms or int(time.time() * 1000)
         return _known(self._client.create_run(self._id, start_time=start_ms, tags=tags, run_name=name))
+
+
+def discard_gone(location: Location, uids: Collection[str], sweeps: Collection[str] | None) -> int:
+    """Moves the runs of trials and analyses that were removed to MLflow's bin.
+
+    Args:
+        location: Where MLflow keeps its runs.
+        uids: What was removed.
+        sweeps: The sweeps that are left; runs of others go with their parent. None keeps them.
+
+    Returns:
+        How many runs went.
+    """
+    client = MlflowClient(tracking_uri=location.uri)
+    num_runs = 0
+    for experiment in client.search_experiments():
+        for run in _runs_of(client, experiment.experiment_id):
+            tags = run.data.tags
+            is_orphan = sweeps is not None and "dptq.sweep" in tags and tags["dptq.sweep"] not in sweeps
+            if tags.get(UID_TAG) in uids or is_orphan:
+                client.delete_run(run.info.run_id)
+                num_runs += 1
+    return num_runs
+
+
+def _runs_of(client: MlflowClient, experiment_id: str) -> list[Run]:
+    """All runs of an experiment, oldest first: of two with one uid the older one is kept."""
+    runs: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id], max_results=_RUNS_PER_PAGE, page_token=token, order_by=["attributes.start_time ASC"]
+        )
+        runs += page
+        token = page.token
+        if not token:
+            return runs
 
 
 def _known(run: Run) -> KnownRun:

@@ -5,7 +5,6 @@ MLflow itself is not imported here: `ui` and an early check of a flag stay fast.
 
 import http.client
 import os
-import re
 import sqlite3
 import sys
 import urllib.error
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from orchestrator.store import Store
 from search_spaces.errors import ConfigError, TrackingError
+from search_spaces.uris import redact
 
 CHECK_SECONDS = 5.0
 """How long a server may take to answer the first question; MLflow's own default is about four minutes."""
@@ -32,7 +32,6 @@ _DEFAULT_ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
 _SQLITE = "sqlite:///"
-_CREDENTIALS = re.compile(r"://[^/\s]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +121,6 @@ def quiet_mlflow() -> None:
     os.environ.update(_ENVIRONMENT)
     for name, value in _DEFAULT_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-
-
-def redact(text: str) -> str:
-    """Removes user names and passwords from the URLs in a text.
-
-    Examples:
-        >>> redact("cannot open http://ann:secret@host:5000/x")
-        'cannot open http://host:5000/x'
-    """
-    return _CREDENTIALS.sub("://", text)
 
 
 def _refusal(tracking_uri: str) -> str:

@@ -112,8 +112,18 @@ class TrialFolder:
         return None if content is None else content.decode()
 
     def epochs(self) -> list[dict[str, Any]]:
-        """Returns one row per finished epoch."""
-        table = self.folder.read_table(EPOCHS)
+        """Returns one row per finished epoch.
+
+        Raises:
+            StorageError: The file is there and is no Parquet table.
+        """
+        try:
+            table = self.folder.read_table(EPOCHS)
+        except pa.ArrowInvalid as error:
+            raise StorageError(
+                f"{self.folder.root}/{EPOCHS} is no Parquet table: it was cut short or edited. "
+                f"Delete {self.folder.root} and launch again to train it anew."
+            ) from error
         return [] if table is None else table.to_pylist()
 
     def write_epoch(self, rows: list[dict[str, Any]], resume: bytes) -> None:
@@ -177,7 +187,12 @@ def trial_of(store: Store, node: Node) -> TrialFolder:
 
 def states_of(store: Store, plan: Plan) -> dict[str, State]:
     """Returns the state of every trial of a plan, by uid."""
-    return {node.uid: trial_of(store, node).state() for node in plan.nodes}
+    # A listing per stage, so that trials that never started are not asked for one by one.
+    begun = {stage: set(store.root.folder(stage).names()) for stage in Stage}
+    return {
+        node.uid: trial_of(store, node).state() if node.uid in begun[node.stage] else State.WAITING
+        for node in plan.nodes
+    }
 
 
 def parent_stage(stage: str) -> Stage:

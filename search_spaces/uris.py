@@ -5,6 +5,8 @@ import re
 
 from search_spaces.errors import ConfigError
 
+_CREDENTIALS = re.compile(r"://[^/\s]*@")
+
 
 def absolute_uri(uri: str, *, what: str) -> str:
     """Returns a place written so that it means the same from every folder: a URI as it is, a path absolute.
@@ -31,3 +33,13 @@ def absolute_uri(uri: str, *, what: str) -> str:
             "them in the environment (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS)."
         )
     return uri
+
+
+def redact(text: str) -> str:
+    """Removes user names and passwords from the URLs in a text.
+
+    Examples:
+        >>> redact("cannot open http://ann:secret@host:5000/x")
+        'cannot open http://host:5000/x'
+    """
+    return _CREDENTIALS.sub("://", text)

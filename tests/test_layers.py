@@ -38,12 +38,14 @@ ORDER = {
     "orchestrator": [
         {"cli"},
         {"commands"},
-        {"launch", "progress", "facts", "reports", "analyses", "ray_analyses"}
+        {"watch", "inventory", "reproduction"},
+        {"launch", "events", "progress", "facts", "reports", "analyses", "ray_analyses"}
         | {"tracking", "tracking_analyses", "tracking_client", "tracking_replay", "tracking_uri"},
         {"frontier", "overview", "packing", "ray_trainables", "sweeps"},
-        {"studies"},
+        {"studies", "caps"},
+        {"usage"},
         {"trials"},
-        {"store", "plan", "deferred"},
+        {"store", "plan", "deferred", "provenance"},
     ],
 }
 MODULES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))

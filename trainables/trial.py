@@ -76,6 +76,13 @@ class Trial:
             torch.cuda.empty_cache()
         self.data, self.data_sha256 = _load(parse_recipe(DatasetSpec, spec.dataset), spec.data_dir, self.device)
 
+    @property
+    def device_name(self) -> str:
+        """The GPU, or `cpu` with the instructions that torch's kernels use: others round differently."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return f"cpu {torch.backends.cpu.get_cpu_capability()}"
+
     def start(
         self, *, parent: ParentCheckpoint | None, resume: bytes | None = None, resume_source: str = "the resume state"
     ) -> StageRun:
@@ -130,6 +137,11 @@ class Trial:
         tensors = strip_prefix(MODEL, from_bytes(parent.content, source=parent.source))
         network = load_backbone(parent.architecture, self.data.num_classes, tensors, image_size=self.data.image_size)
         return place(network, self.device)
+
+
+def has_gpu() -> bool:
+    """Tells whether this process sees a GPU."""
+    return torch.cuda.is_available()
 
 
 def checkpoint_bytes(result: StageResult) -> bytes:

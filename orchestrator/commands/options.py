@@ -43,6 +43,12 @@ tracking_option = click.option(
     "--tracking-uri", help="MLflow: sqlite:///... or http(s)://... [default: a database in the storage]"
 )
 
+price_option = click.option(
+    "--price-per-hour",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Of a GPU, or of a core where a trial has no GPU; in any currency.",
+)
+
 
 def grid_options(command: Command) -> Command:
     """Adds the options that say what to run."""

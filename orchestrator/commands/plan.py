@@ -4,7 +4,6 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from orchestrator.commands.options import (
     echo_json,
@@ -57,15 +56,16 @@ def plan_as_json(plan: Plan, states: dict[str, State]) -> dict[str, Any]:
 
 def print_plan(plan: Plan, states: dict[str, State], console: Console) -> None:
     """Prints the plan as a table, then what was refused and the totals."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("uid", "trial", "bits", "parent", "state"):
-        table.add_column(heading, no_wrap=True, justify="right" if heading == "bits" else "left")
+    rows = [("uid", "trial", "bits", "parent", "state")]
     for node in plan.nodes:
         state = states[node.uid]
         shown = "cached" if state is State.DONE else "to run" if state is State.WAITING else str(state)
-        bits = str(node.cell.recipe.budget) if node.cell else ""
-        table.add_row(node.uid, node.name, bits, " ".join(node.parents), shown)
-    console.print(table)
+        total = str(node.cell.recipe.budget) if node.cell else ""
+        rows.append((node.uid, node.name, total, " ".join(node.parents), shown))
+    # Aligned here: a table of rich's takes half a millisecond per row, and cuts names where the terminal is narrow.
+    uid, name, bits, parent = (max(map(len, column)) for column in list(zip(*rows, strict=True))[:4])
+    lines = [f"{r[0]:{uid}}  {r[1]:{name}}  {r[2]:>{bits}}  {r[3]:{parent}}  {r[4]}" for r in rows]
+    console.out("\n".join(lines), highlight=False)
     for refusal in plan.refused:
         console.print(f"refused {refusal.cell}: {refusal.reason}", highlight=False, soft_wrap=True)
     console.print(summary(plan, states), highlight=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from ray.tune.search import Searcher
 from orchestrator.frontier import Frontier
 from orchestrator.plan import Node, Plan, Stage, build_plan
 from orchestrator.store import CHECKPOINT, Store
-from orchestrator.studies import CellStudy
+from orchestrator.studies import CellStudy, open_journal
 from orchestrator.trials import State, trial_of
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.grids import Choices, build_grid
@@ -36,7 +36,7 @@ class Driver:
     def restart(self) -> None:
         """Forgets everything but the store and the journal, as a killed driver does."""
         cell = next(node.cell for node in PLAN.nodes if node.cell and node.cell.search_trials)
-        self.study = CellStudy(cell, self.journal, seed=0)
+        self.study = CellStudy(cell, open_journal(self.journal), seed=0)
         self.frontier = Frontier(PLAN, self.store, {SEARCHED_CELL: self.study}, data_dir=None)
 
     def start(self, trial_id: str) -> Node | None:

@@ -1,6 +1,8 @@
 """A trial as Ray runs it, without a cluster: what it writes when it ends, fails or goes on."""
 
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from orchestrator import ray_trainables
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.store import CHECKPOINT, RESUME, Store
 from orchestrator.trials import State, TrialFolder, trial_of
+from orchestrator.usage import GPU_SECONDS
 from search_spaces.grids import Choices, Grid, build_grid
 from search_spaces.recipes import vary
 
@@ -120,6 +123,25 @@ def test_child_refuses_a_parent_trained_on_other_data(
     error = run(store, plan.nodes[1]).error()
     assert error is not None
     assert "was trained on other data (000000000000)" in error.splitlines()[0]
+
+
+@pytest.mark.parametrize(("gpu_ids", "share"), [([], 0.0), ([0], 0.25)])
+def test_epochs_count_the_share_of_a_gpu_that_the_trial_holds(
+    store: Store,
+    plan: Plan,
+    reports: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    gpu_ids: list[int],
+    share: float,
+) -> None:
+    resources = SimpleNamespace(required_resources={"CPU": 1.0, "GPU": 0.25})
+    monkeypatch.setattr("ray.get_gpu_ids", lambda: gpu_ids)
+    monkeypatch.setattr("ray.tune.get_context", lambda: SimpleNamespace(get_trial_resources=lambda: resources))
+    # A GPU that Ray counts and this machine may not have: the training itself stays on the CPU.
+    on_cpu = partial(ray_trainables.open_trial, use_gpu=False)
+    monkeypatch.setattr("orchestrator.ray_trainables.open_trial", on_cpu)
+    (row,) = run(store, plan.nodes[0]).epochs()
+    assert row.get(GPU_SECONDS, 0.0) == pytest.approx(share * row["seconds"])
 
 
 def test_missing_data_says_what_to_do(store: Store, tmp_path: Path, reports: list[dict[str, Any]]) -> None:

@@ -87,7 +87,7 @@ def _check_classes(listing: Listing, spec: DatasetSpec) -> None:
     names = listing.class_names
     if len(names) < 2:
         found = f"one class only, {names[0]!r}" if names else "no class"
-        raise ConfigError(f"{spec.name} has images of {found}: a classifier needs at least two classes.")
+        raise ConfigError(f"{spec.name} has images of {found}: a classifier needs at least two classes: add another.")
     counts_K = np.bincount(listing.labels_B[: listing.num_training], minlength=len(names))
     least = 3 if listing.num_training is None else 2
     rare = np.flatnonzero(counts_K < least)

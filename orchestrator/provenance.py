@@ -1,0 +1,90 @@
+"""What a trial ran with: code, versions, device, data and seeds; env.json in its folder tells `reproduce`."""
+
+import hashlib
+import platform
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+ENVIRONMENT = "env.json"
+PACKAGES = ("dptq-sweep", "torch", "torchvision", "timm", "numpy", "numba", "pillow", "safetensors", "scikit-learn")
+"""Whose versions can change a number."""
+LONGEST_DIFF = 50_000
+"""Characters of a diff that are kept; its checksum is of all of it."""
+
+
+def environment(*, device: str, data_sha256: str, seeds: Mapping[str, int]) -> dict[str, Any]:
+    """Returns the content of an env.json, as plain values.
+
+    Args:
+        device: Name of the processor or GPU.
+        data_sha256: Checksum of the decoded data.
+        seeds: Every seed that draws anything, by what it is of.
+    """
+    return {
+        **code_state(),
+        "versions": versions(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": device,
+        "data_sha256": data_sha256,
+        "seeds": dict(seeds),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that can change a number."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+@cache
+def code_state() -> dict[str, str | None]:
+    """Returns the commit of a source checkout and what differs from it; None for an installed package.
+
+    Asked once per process: what a worker has imported is the code as it was when the worker started.
+    """
+    diff = _git("diff", "HEAD")
+    return {
+        "git_commit": git_commit(),
+        "git_diff_sha256": hashlib.sha256(diff.encode()).hexdigest() if diff else None,
+        "git_diff": diff[:LONGEST_DIFF] if diff else None,
+    }
+
+
+def git_commit() -> str | None:
+    """Returns the commit of a source checkout, None for an installed package."""
+    found = _git("rev-parse", "HEAD")
+    return found.strip() if found else None
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Tells in one line each what two environments differ in, leaving out seeds, which belong to the trial.
+
+    Examples:
+        >>> differences({"versions": {"torch": "2.14"}}, {"versions": {"torch": "2.15"}})
+        ['torch: 2.14 then, 2.15 now']
+    """
+    shown = ("git_commit", "git_diff_sha256", "machine", "device", "data_sha256")
+    pairs = [(name, before.get(name), now.get(name)) for name in shown]
+    old, new = before.get("versions", {}), now.get("versions", {})
+    pairs += [(name, old.get(name), new.get(name)) for name in {**old, **new}]
+    return [f"{name}: {then or 'none'} then, {today or 'none'} now" for name, then, today in pairs if then != today]
+
+
+def _git(*arguments: str) -> str | None:
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.decode(errors="replace")
