@@ -4,13 +4,18 @@ BIN := .venv/bin
 # One thread per process: tests and trials run side by side on all cores.
 export OMP_NUM_THREADS := 1
 
-.PHONY: quick test bench bench-sweep bench-scale lint install clean
+.PHONY: quick test chaos bench bench-sweep bench-scale lint install clean
 
 quick: install
 	$(BIN)/dptq-sweep launch --grid quick
 
 test: install
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+# Hurts sweeps in every way we know and checks that they recover, about 20 minutes; Linux, as root for the full disk.
+KILLS ?= 10
+chaos: install
+	DPTQ_CHAOS=$(KILLS) $(BIN)/python -m pytest tests/orchestrator/test_chaos.py -v
 
 # Speed against bars and peers, about 1 minute: bench.json holds every timing, bench.md the table.
 bench: .venv/bench-installed

@@ -51,7 +51,8 @@ def session(address: str | None = None) -> Iterator[dict[str, float]]:
     check_address(address)
     try:
         ray.init(
-            address=address,
+            # Without an address Ray would join whatever cluster was started last on this machine.
+            address=address or "local",
             runtime_env={"env_vars": WORKER_ENVIRONMENT},
             include_dashboard=False if address is None else None,
             log_to_driver=False,

@@ -16,7 +16,9 @@ import click
 from orchestrator.tracking_uri import quiet_mlflow
 from search_spaces.errors import SweepError
 
-COMMANDS = ("plan", "launch", "status", "logs", "analyze", "report", "reproduce", "ls", "gc", "ui")
+COMMANDS = (
+    *("plan", "launch", "resume", "stop", "status", "logs", "analyze", "report", "reproduce", "ls", "gc", "ui"),
+)
 
 
 class LazyGroup(click.Group):
@@ -55,8 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     _keep_out_of_the_home_directory()
     try:
-        # The arguments travel along, because a launch notes the command that repeats it.
-        sys.exit(dptq_sweep.main(arguments, obj=tuple(arguments), standalone_mode=False) or 0)
+        sys.exit(dptq_sweep.main(arguments, standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)

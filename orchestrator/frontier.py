@@ -1,27 +1,43 @@
 """Walks the plan for Ray Tune: hands out a trial as soon as its parents are done, and none that is done already.
 
 Tune asks `suggest` whenever it has room. None means "nothing is ready yet", FINISHED that nothing will be. The store
-is asked what happened to a trial, never Tune: retries, preemption and relaunch are then one mechanism.
+is asked what happened to a trial, never Tune: retries, preemption and relaunch are then one mechanism. Tune itself
+retries nothing; what is tried again, and how often, is decided in `on_trial_complete` by the classes of
+`orchestrator.failures`.
 """
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ray.tune.search import Searcher
 
+from orchestrator.failures import MAX_EQUAL_FAILURES, MAX_RETRIES, Failure, LostWorkerError, allowed_retries
 from orchestrator.plan import Node, Plan
 from orchestrator.store import Store
 from orchestrator.studies import CellStudy
 from orchestrator.trials import State, TrialFolder, states_of, trial_of
+from search_spaces.errors import StorageError
 
-TO_RUN = (State.WAITING, State.INTERRUPTED, State.FAILED, State.OUT_OF_MEMORY)
-"""States that a launch works on; a diverged trial would only diverge again."""
+STOP_CHECK_SECONDS = 1.0
+ENDED_BADLY = (State.FAILED, State.OUT_OF_MEMORY, State.DIVERGED)
 
 
 class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
     """Ray's searcher over a plan."""
 
-    def __init__(self, plan: Plan, store: Store, studies: Mapping[str, CellStudy], *, data_dir: str | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        studies: Mapping[str, CellStudy],
+        *,
+        data_dir: str | None,
+        stop_file: str,
+        max_retries: int = MAX_RETRIES,
+        only: Collection[str] | None = None,
+    ) -> None:
         """Reads from the store what is done.
 
         Args:
@@ -29,23 +45,38 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             store: Where results are and go.
             studies: The open study of every searched cell, by cell_id.
             data_dir: Folder of datasets, handed to the trials.
+            stop_file: Path in the storage; once it exists, nothing more is handed out.
+            max_retries: Times that a trial is tried again after an unknown error.
+            only: Uids to run; None for all.
         """
         super().__init__()
-        self._store, self._studies, self._data_dir = store, studies, data_dir
+        self._store, self.studies, self._data_dir, self._stop_file = store, studies, data_dir, stop_file
+        self._max_retries = max_retries
         self._nodes = plan.by_uid()
         self._folders: dict[str, TrialFolder] = {uid: trial_of(store, node) for uid, node in self._nodes.items()}
         self.states: dict[str, State] = states_of(store, plan)
-        self._pending = [node for node in plan.nodes if self.states[node.uid] in TO_RUN]
-        self._running: dict[str, Node] = {}
         # A trial that once found its share of a GPU too small gets a whole one, in later launches too.
-        self._whole_gpu = {uid for uid, state in self.states.items() if state is State.OUT_OF_MEMORY}
+        self._whole_gpu: set[str] = {uid for uid, state in self.states.items() if state is State.OUT_OF_MEMORY}
+        self._pending = [node for node in plan.nodes if self._has_tries_left(node) and (not only or node.uid in only)]
+        self._running: dict[str, Node] = {}
         self._max_concurrent: int | None = None
         self._may_start: Callable[[], bool] = lambda: True
+        self._equal_failures: list[tuple[str, tuple[str, str]]] = []
+        self.halted: str | None = None
+        """Why the sweep ends before its plan does, in full; None while it does not."""
+        self.error: StorageError | None = None
+        """What ended the launch, if the storage failed: Tune keeps only the text of an error."""
+        self.is_stopping = False
+        """Whether the stop file was seen."""
+        self._next_stop_check = 0.0
         by_cell: dict[str, list[tuple[Node, TrialFolder]]] = {}
         for node in plan.nodes:
             by_cell.setdefault(node.cell_id or "", []).append((node, self._folders[node.uid]))
         for cell_id, study in studies.items():
             study.reconcile(by_cell[cell_id])
+            for node, folder in by_cell[cell_id]:
+                if self.states[node.uid] in ENDED_BADLY and not self._has_tries_left(node):
+                    study.tell(node, folder)
 
     def __getstate__(self) -> dict[str, Any]:
         """Gives Tune nothing to pickle: it would do so for a restore that never happens here."""
@@ -55,6 +86,10 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
     def pending(self) -> tuple[Node, ...]:
         """Trials that were not handed out yet."""
         return tuple(self._pending)
+
+    def halt(self, reason: str) -> None:
+        """Hands out nothing more; what runs goes on to its end."""
+        self.halted = self.halted or reason
 
     def set_max_concurrency(self, max_concurrent: int) -> bool:
         """Takes the limit over from Tune, whose own limiter forgets trials that it restarts."""
@@ -69,17 +104,19 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         """Returns the config of the next trial that is ready, None while there is none, FINISHED at the end."""
         if self._max_concurrent and len(self._running) >= self._max_concurrent:
             return None
-        ready = next((node for node in self._pending if self._is_ready(node)), None)
+        ready = None if self._is_over() else next((node for node in self._pending if self._is_ready(node)), None)
         if ready is None or not self._may_start():
             return None if self._running else Searcher.FINISHED
         self._pending.remove(ready)
-        self._write_recipe(ready)
+        with self._remembering_errors():
+            self._prepare(ready)
         self._running[trial_id] = ready
         return {
             "storage": self._store.uri,
             "stage": str(ready.stage),
             "uid": ready.uid,
             "data_dir": self._data_dir,
+            "stop_file": self._stop_file,
             "whole_gpu": ready.uid in self._whole_gpu,
         }
 
@@ -87,16 +124,9 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         """Ignores intermediate results: the store has them."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Asks the store how a trial ended, and tells its study."""
-        node = self._running.pop(trial_id)
-        folder = self._folders[node.uid]
-        self.states[node.uid] = folder.state()
-        if self.states[node.uid] is State.OUT_OF_MEMORY and node.uid not in self._whole_gpu:
-            self._whole_gpu.add(node.uid)
-            self._pending.insert(0, node)
-            return
-        if study := self._study_of(node):
-            study.tell(node, folder)
+        """Asks the store how a trial ended, tells its study, and decides whether to try again."""
+        with self._remembering_errors():
+            self._end(self._running.pop(trial_id), error=error)
 
     def save(self, checkpoint_path: str) -> None:
         """Saves nothing: a relaunch reads the store."""
@@ -104,13 +134,86 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
     def restore(self, checkpoint_path: str) -> None:
         """Restores nothing: a relaunch reads the store."""
 
+    @contextmanager
+    def _remembering_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except StorageError as error:
+            self.error = error
+            raise
+
+    def _end(self, node: Node, *, error: bool) -> None:
+        folder = self._folders[node.uid]
+        state = folder.state()
+        if error and state not in (State.DONE, *ENDED_BADLY):
+            # Whoever can still speak leaves an error.txt.
+            folder.write_error(LostWorkerError("its worker process or its node was lost"))
+            state = State.FAILED
+        self.states[node.uid] = state
+        if state in ENDED_BADLY and self._tries_again(node, folder):
+            return
+        if state is State.DONE:
+            self._equal_failures.clear()
+        if (study := self._study_of(node)) and state in (State.DONE, *ENDED_BADLY):
+            study.tell(node, folder)
+
+    def _tries_again(self, node: Node, folder: TrialFolder) -> bool:
+        """Counts a failure, and puts the trial back if it may be tried again."""
+        headline = folder.headline()
+        assert headline is not None, f"{folder.folder.root} failed without an error"
+        failure = headline.failure
+        num_failures = folder.count_attempt(failure)
+        if failure is Failure.SHARED:
+            self.halt(f"every other trial would fail like {node.name}: {headline.line}")
+        elif failure in (Failure.USER, Failure.UNKNOWN):
+            self._notice(node, headline.signature, folder.error() or "")
+        if num_failures > allowed_retries(failure, self._max_retries):
+            return False
+        if failure is Failure.UNKNOWN:
+            # After the others: if they fail alike, the sweep stops before all their tries are spent.
+            self._pending.append(node)
+        else:
+            self._pending.insert(0, node)
+        return True
+
+    def _notice(self, node: Node, signature: tuple[str, str], error: str) -> None:
+        """Halts the sweep when different trials fail alike, one after the other."""
+        if self._equal_failures and self._equal_failures[-1][1] != signature:
+            self._equal_failures.clear()
+        self._equal_failures.append((node.uid, signature))
+        num_trials = len({uid for uid, _ in self._equal_failures})
+        if num_trials >= MAX_EQUAL_FAILURES:
+            self.halt(f"{num_trials} trials in a row failed alike, the last one {node.name}:\n{error.rstrip()}")
+
+    def _is_over(self) -> bool:
+        """Tells whether nothing more is handed out; asks the storage now and then."""
+        now = time.monotonic()
+        if not self.is_stopping and now >= self._next_stop_check:
+            self._next_stop_check = now + STOP_CHECK_SECONDS
+            self.is_stopping = self._store.root.exists(self._stop_file)
+        return self.is_stopping or self.halted is not None
+
+    def _has_tries_left(self, node: Node) -> bool:
+        """Tells whether a launch works on a trial that it finds in this state."""
+        state, folder = self.states[node.uid], self._folders[node.uid]
+        if state in (State.DONE, State.DIVERGED):
+            return False
+        headline = folder.headline() if state in ENDED_BADLY else None
+        if headline is None or headline.failure in (Failure.USER, Failure.SHARED):
+            # Whoever launches again has cured what was wrong; if not, the same line says so.
+            return True
+        return folder.attempts().get(headline.failure, 0) <= allowed_retries(headline.failure, self._max_retries)
+
     def _is_ready(self, node: Node) -> bool:
         return all(self.states[parent] is State.DONE for parent in node.parents)
 
     def _study_of(self, node: Node) -> CellStudy | None:
-        return self._studies.get(node.cell_id) if node.cell_id else None
+        return self.studies.get(node.cell_id) if node.cell_id else None
 
-    def _write_recipe(self, node: Node) -> None:
-        """Fixes what the trial runs before anybody runs it."""
+    def _prepare(self, node: Node) -> None:
+        """Fixes what the trial runs before anybody runs it, and forgets how it failed before."""
         folder, study = self._folders[node.uid], self._study_of(node)
         folder.write_recipe(node, study.point(node, folder) if study else None)
+        folder.clear_error()
+        if Failure.OUT_OF_MEMORY in folder.attempts():
+            self._whole_gpu.add(node.uid)

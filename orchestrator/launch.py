@@ -3,7 +3,7 @@
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,15 +15,13 @@ from cluster.resources import trial_resources
 from orchestrator.caps import Caps, Meter
 from orchestrator.deferred import run_trial
 from orchestrator.events import Hook
+from orchestrator.failures import MAX_RETRIES
 from orchestrator.frontier import Frontier
 from orchestrator.plan import Node, Plan
 from orchestrator.store import Store
 from orchestrator.studies import CellStudy, open_journal
 from orchestrator.sweeps import Sweep
 from orchestrator.trials import ROW, trial_of
-
-MAX_RETRIES = 2
-"""Times that Tune starts a trial again after an unknown error or the loss of its worker."""
 
 
 class Listener(Protocol):
@@ -48,6 +46,10 @@ class Launch:
     data_dir: Path | None = None
     gpus_per_trial: float | None = None
     """Share of a GPU for every trial; None measures what each needs."""
+    max_retries: int = MAX_RETRIES
+    """Times that a trial is tried again after an unknown error."""
+    only: Collection[str] | None = None
+    """Uids of the trials to run; None for the whole plan."""
     meter: Meter = field(default_factory=lambda: Meter(Caps()))
     """Adds up what the launch takes, and knows the caps on it."""
     hook: Hook | None = None
@@ -62,6 +64,9 @@ class Launch:
             self.sweep.store,
             self._open_studies(),
             data_dir=str(self.data_dir.absolute()) if self.data_dir else None,
+            stop_file=self.sweep.stop_file,
+            max_retries=self.max_retries,
+            only=self.only,
         )
 
     def run(
@@ -74,6 +79,9 @@ class Launch:
             gpu_shares: Share of a GPU of every pending trial, by uid; 0 without GPUs.
             num_parallel: Trials that run at once, at most.
             listeners: Told of every start, epoch and end, in the driver.
+
+        Raises:
+            StorageError: The storage cannot be read or written any more.
         """
         frontier.limit(self.meter.may_start)
         listeners = [*listeners, self.meter, *([self.hook] if self.hook else [])]
@@ -81,6 +89,8 @@ class Launch:
         os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(num_parallel))
         # A failed trial is one line of ours, and its traceback lies in its error.txt.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        # Signals are the driver's to handle: see `orchestrator.stopping`.
+        os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
         with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(
@@ -98,12 +108,18 @@ class Launch:
                     name=self.sweep.name,
                     # Tune's own snapshots are never read again: the store is the truth.
                     storage_path=scratch,
-                    failure_config=tune.FailureConfig(max_failures=MAX_RETRIES),
+                    # The frontier decides what is tried again.
+                    failure_config=tune.FailureConfig(max_failures=0),
                     callbacks=[_Relay(self.plan, self.sweep.store, listeners)],
                     verbose=0,
                 ),
             )
-            tuner.fit()
+            try:
+                tuner.fit()
+            except tune.TuneError:
+                if frontier.error:
+                    raise frontier.error from None
+                raise
 
     def _open_studies(self) -> dict[str, CellStudy]:
         cells = {node.cell_id: node.cell for node in self.plan.nodes if node.cell and node.cell.search_trials}

@@ -70,6 +70,7 @@ class Overview:
         folder = trial_of(store, node)
         self.epochs.pop(node.uid, None)
         self.states[node.uid] = folder.state()
+        self.headlines.pop(node.uid, None)
         if error := folder.error():
             self.headlines[node.uid] = error.splitlines()[0]
         result = folder.result()

@@ -1,6 +1,6 @@
 """The stage generators as one Ray function trainable: read the store, run, write the store, report epochs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,37 +9,45 @@ from ray import tune
 
 from orchestrator.provenance import ENVIRONMENT, environment
 from orchestrator.store import CHECKPOINT, PREDICTIONS, RESUME, Store, parquet_bytes
-from orchestrator.trials import OUT_OF_MEMORY_ERROR, ROW, TrialFolder, now_ms, parent_stage
+from orchestrator.trials import ROW, State, TrialFolder, now_ms, parent_stage
 from orchestrator.usage import GPU_SECONDS
 from search_spaces.errors import SweepError
 from trainables.training_loop import EpochReport, finish
 from trainables.trial import ParentCheckpoint, Trial, TrialSpec, checkpoint_bytes, predictions_table
 
 
+class StoppedError(Exception):
+    """The sweep is being stopped, and the trial saved what it has; no failure."""
+
+
 def run_trial(config: dict[str, Any]) -> None:
     """Runs one trial to its end, from its own resume state if there is one.
 
-    Errors that a user can cure, divergence and a full GPU are recorded and end the trial; anything else is recorded and
-    raised, so that Tune tries again.
+    Every error is recorded in the trial's folder. Those that a user can cure and divergence end here. All others are
+    raised too, so that Ray ends this process: it may be broken, or hold the memory that the next trial needs. Who tries
+    again, and how often, the frontier decides.
 
     Args:
-        config: `storage` (URI), `stage`, `uid`, and `data_dir` (path or None).
+        config: `storage` (URI), `stage`, `uid`, `data_dir` (path or None), and `stop_file`: a path in the storage; once
+            it exists, the trial ends after its epoch.
     """
     store = Store(config["storage"], create=False)
     trial = TrialFolder(store, config["stage"], config["uid"])
-    trial.clear_error()
+    if trial.state() is State.DONE:
+        # Finished meanwhile by a worker that outlived its driver for a moment.
+        return
     try:
-        _run(store, trial, config["data_dir"])
+        _run(store, trial, config["data_dir"], lambda: store.root.exists(config["stop_file"]))
+    except StoppedError:
+        pass
     except SweepError as error:
         trial.write_error(error)
     except Exception as error:
         trial.write_error(error)
-        # Tune would try again with the same share of the GPU; the frontier gives it a whole one.
-        if type(error).__name__ != OUT_OF_MEMORY_ERROR:
-            raise
+        raise
 
 
-def _run(store: Store, trial: TrialFolder, data_dir: str | None) -> None:
+def _run(store: Store, trial: TrialFolder, data_dir: str | None, is_stopping: Callable[[], bool]) -> None:
     running, parent = open_trial(store, trial, data_dir)
     seeds = seeds_of(trial.recipe() or {})
     facts = environment(device=running.device_name, data_sha256=running.data_sha256, seeds=seeds)
@@ -62,6 +70,8 @@ def _run(store: Store, trial: TrialFolder, data_dir: str | None) -> None:
         rows.append(row)
         trial.write_epoch(rows, report.snapshot().to_bytes())
         tune.report({ROW: row, "num_epochs": report.num_epochs})
+        if report.epoch < report.num_epochs and is_stopping():
+            raise StoppedError
 
     result = finish(run, on_epoch)
     trial.write_result(

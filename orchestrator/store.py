@@ -7,6 +7,7 @@
                            /checkpoint.safetensors     the trained tensors
                            /predictions.parquet    per image and split: label, predictions, chosen bit-widths
                            /error.txt              the traceback of the last failure
+                           /attempts.json          how often it failed in which way; see `orchestrator.failures`
                            /result.json            metrics and checksums; written last: it *is* "done"
     <storage>/sweeps/<name>/                       plan.json, studies, reports of one sweep
     <storage>/probes/<key>.json                    memory that a training takes on a kind of GPU; may be deleted
@@ -27,7 +28,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from search_spaces.errors import StorageError
+from search_spaces.errors import StorageError, UnwritableError
 from search_spaces.uris import absolute_uri
 
 RECIPE = "recipe.json"
@@ -36,6 +37,7 @@ RESUME = "resume/state.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
 PREDICTIONS = "predictions.parquet"
 ERROR = "error.txt"
+ATTEMPTS = "attempts.json"
 RESULT = "result.json"
 TEMPORARY = ".tmp-"
 """How the name of a file begins while it is written; one that stays was left by a process that died."""
@@ -70,7 +72,7 @@ class Folder:
         """Writes a file so that readers see the old content or all of the new, whatever dies in between.
 
         Raises:
-            StorageError: The folder cannot be written.
+            UnwritableError: The folder cannot be written.
         """
         target = f"{self.root}/{path}"
         parent, _, name = target.rpartition("/")
@@ -85,7 +87,7 @@ class Folder:
                 with self._filesystem.open_output_stream(target) as stream:
                     stream.write(content)
         except OSError as error:
-            raise StorageError(
+            raise UnwritableError(
                 f"cannot write {target}: {error}. Free or unlock the folder, or choose another."
             ) from error
 
@@ -98,9 +100,16 @@ class Folder:
             return None
 
     def delete(self, path: str) -> None:
-        """Removes a file; one that does not exist is no error."""
-        if self.exists(path):
-            self._filesystem.delete_file(f"{self.root}/{path}")
+        """Removes a file; one that does not exist is no error.
+
+        Raises:
+            UnwritableError: The folder cannot be written.
+        """
+        try:
+            if self.exists(path):
+                self._filesystem.delete_file(f"{self.root}/{path}")
+        except OSError as error:
+            raise UnwritableError(f"cannot delete {self.root}/{path}: {error}. Unlock the folder.") from error
 
     def delete_folder(self, path: str) -> None:
         """Removes a folder with all below it; one that does not exist is no error."""
@@ -141,10 +150,19 @@ class Folder:
         self.write_bytes(path, parquet_bytes(table))
 
     def read_table(self, path: str) -> pa.Table | None:
-        """Returns a Parquet table, or None if there is no such file."""
+        """Returns a Parquet table, or None if there is no such file.
+
+        Raises:
+            StorageError: The file is there and is no Parquet table.
+        """
         content = self.read_bytes(path)
-        # Tables here are small: threads, and what `read_table` can do beyond one file, take longer than reading them.
-        return None if content is None else pq.ParquetFile(io.BytesIO(content)).read(use_threads=False)
+        try:
+            # Tables here are small: threads, and what `read_table` can do beyond one file, take longer than reading.
+            return None if content is None else pq.ParquetFile(io.BytesIO(content)).read(use_threads=False)
+        except pa.ArrowInvalid as error:
+            raise StorageError(
+                f"{self.root}/{path} is no Parquet table: it was cut short or edited. Delete it and launch again."
+            ) from error
 
 
 class Store:

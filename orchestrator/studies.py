@@ -39,7 +39,8 @@ class CellStudy:
         Args:
             cell: The searched cell.
             journal: Holds all studies of a sweep; from `open_journal`.
-            seed: Of the sampler; mixed with the number of trials, or a relaunch would draw the same points again.
+            seed: Of the sampler; mixed with the number of the trial that asks, so that a relaunch draws for every trial
+                what an undisturbed launch would have drawn, as long as the sampler draws at random (ten trials).
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.cell = cell
@@ -47,8 +48,7 @@ class CellStudy:
         self._study = optuna.create_study(
             storage=journal, study_name=cell.cell_id, direction="maximize", load_if_exists=True
         )
-        num_trials = len(self._study.get_trials(deepcopy=False))
-        self._study.sampler = optuna.samplers.TPESampler(seed=seed + 1000 * num_trials)
+        self._seed = seed
 
     def reconcile(self, folders: Sequence[tuple[Node, TrialFolder]]) -> None:
         """Makes the study agree with the store at the start of a launch.
@@ -84,6 +84,11 @@ class CellStudy:
             point = point_of(self.cell.recipe)
             self._adopt(node.uid, point)
             return point
+        known = self._find(node.uid)
+        if known is not None and known.state is TrialState.COMPLETE:
+            # Its recipe.json was damaged and moved away; the study still knows the point.
+            return {name: float(known.params[name]) for name in SEARCHED_FIELDS}
+        self._study.sampler = optuna.samplers.TPESampler(seed=self._seed + 1000 * (node.trial_number - 1))
         trial = self._study.ask()
         # Marked at once: between here and recipe.json a dying driver leaves a trial that reconcile fails.
         trial.set_user_attr(UID, node.uid)
@@ -110,6 +115,13 @@ class CellStudy:
         handle = optuna.trial.Trial(self._study, known._trial_id)
         handle.set_constraint(CONSTRAINT, parity_violation(result["metrics"]["validation/parity_gap"]))
         self._study.tell(known.number, value)
+
+    def told(self) -> dict[str, list[str]]:
+        """Returns the states of the study's trials, by uid of their node."""
+        states: dict[str, list[str]] = {}
+        for trial in self._study.get_trials(deepcopy=False):
+            states.setdefault(trial.user_attrs.get(UID, "no uid"), []).append(trial.state.name)
+        return states
 
     def _adopt(self, uid: str, point: dict[str, float]) -> None:
         """Puts a trial at a given point into the study, as RUNNING."""

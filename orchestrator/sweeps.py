@@ -6,9 +6,12 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict
 
+from orchestrator.driver_lock import Pace, driver_lock, exit_after_loss, is_owned
+from orchestrator.failures import MAX_RETRIES
 from orchestrator.plan import SCHEMA, Plan, build_plan
 from orchestrator.store import Folder, Store
 from search_spaces.errors import ConfigError, StorageError, unknown_name
@@ -16,9 +19,24 @@ from search_spaces.grids import Grid
 from search_spaces.recipes import parse_recipe
 
 PLAN = "plan.json"
-LOCK = "driver.lock"
+STOP = "stop"
 LAUNCH = "launch.json"
-"""When the sweep was launched last, and with which command."""
+"""When the sweep was launched last, and with which options."""
+SWEEPS = "sweeps"
+
+
+class LaunchOptions(BaseModel):
+    """What a launch needs besides its plan; kept, so that `resume` needs no flags."""
+
+    model_config = ConfigDict(frozen=True)
+
+    data_dir: Path = Path("data")
+    address: str | None = None
+    tracking_uri: str | None = None
+    """Without user name and password."""
+    analyze: bool = False
+    gpus_per_trial: float | None = None
+    max_retries: int = MAX_RETRIES
 
 
 class Sweep:
@@ -42,81 +60,98 @@ class Sweep:
             UnknownNameError: No sweep of this name is on the store.
             StorageError: Its plan was written by another version of this program.
         """
-        content = self.folder.read_json(PLAN)
+        content = self._read_plan()
         if content is None:
-            raise unknown_name("sweep", self.name, self.store.root.folder("sweeps").names())
-        if content.get("schema") != SCHEMA:
+            raise unknown_name("sweep", self.name, self.store.root.folder(SWEEPS).names())
+        plan = build_plan(parse_recipe(Grid, content["grid"]), num_sites)
+        if [node.uid for node in plan.nodes] != content["uids"]:
+            raise StorageError(
+                f"{self.folder.root}/{PLAN} names {len(content['uids'])} trials, and its grid gives {len(plan.nodes)} "
+                "others: it was edited, or written by another version. Launch the grid again under another --name."
+            )
+        return plan
+
+    def save_plan(self, plan: Plan) -> int:
+        """Binds the name to a plan; one that holds all trials of the plan before extends it.
+
+        Returns:
+            The number of trials that it adds to the plan before; 0 for a new name.
+
+        Raises:
+            ConfigError: The name stands for a plan with other trials.
+            StorageError: The stored plan cannot be read, or was written by another version.
+        """
+        uids = [node.uid for node in plan.nodes]
+        existing = self._read_plan()
+        before = set(existing["uids"]) if existing else set()
+        if missing := before - set(uids):
+            raise ConfigError(
+                f"sweep {self.name!r} exists with another plan ({len(before)} trials, this one has {len(uids)} and "
+                f"lacks {len(missing)} of them, such as {min(missing)}): choose another --name, or launch it with all "
+                "that it has and more."
+            )
+        content = {"schema": SCHEMA, "grid": plan.grid.model_dump(mode="json"), "uids": uids}
+        if existing != json.loads(json.dumps(content)):
+            self.folder.write_json(PLAN, content)
+        return len(set(uids) - before) if before else 0
+
+    def save_launch(self, options: LaunchOptions) -> None:
+        """Notes the time of a launch and what it needs besides the plan."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+        self.folder.write_json(LAUNCH, {"launched_at": now, "options": options.model_dump(mode="json")})
+
+    def launch_options(self) -> LaunchOptions:
+        """Returns what the latest launch noted; the defaults if it noted nothing."""
+        return LaunchOptions.model_validate((self.folder.read_json(LAUNCH) or {}).get("options", {}))
+
+    def resume_command(self, *arguments: str) -> str:
+        """Returns the command that finishes the sweep, wherever it is typed."""
+        return shlex.join(["dptq-sweep", "resume", self.name, *arguments, "--storage", self.store.uri])
+
+    def _read_plan(self) -> dict[str, Any] | None:
+        content = self.folder.read_json(PLAN)
+        if content is not None and content.get("schema") != SCHEMA:
             raise StorageError(
                 f"{self.folder.root}/{PLAN} has schema {content.get('schema')}, this version reads {SCHEMA}: "
                 "use the version that wrote it."
             )
-        return build_plan(parse_recipe(Grid, content["grid"]), num_sites)
-
-    def save_plan(self, plan: Plan) -> None:
-        """Binds the name to a plan, for good.
-
-        Raises:
-            ConfigError: The name stands for another plan already.
-        """
-        content = {
-            "schema": SCHEMA,
-            "grid": plan.grid.model_dump(mode="json"),
-            "uids": [n.uid for n in plan.nodes],
-        }
-        existing = self.folder.read_json(PLAN)
-        if existing is None:
-            self.folder.write_json(PLAN, content)
-        elif existing != json.loads(json.dumps(content)):
-            raise ConfigError(
-                f"sweep {self.name!r} exists with another plan ({len(existing.get('uids', []))} trials, this one has "
-                f"{len(plan.nodes)}): choose another --name, or the flags and the grid file it was launched with."
-            )
-
-    def save_launch(self, arguments: list[str]) -> None:
-        """Notes the time and the command of a launch."""
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
-        self.folder.write_json(LAUNCH, {"launched_at": now, "arguments": arguments})
-
-    def launch_command(self) -> str:
-        """Returns the command that launched the sweep last, which also finishes it."""
-        arguments = (self.folder.read_json(LAUNCH) or {}).get("arguments", ["launch"])
-        return shlex.join(["dptq-sweep", *arguments])
+        return content
 
     @contextmanager
-    def driver(self) -> Iterator[None]:
-        """Keeps a second driver off the sweep. The system frees the lock of a process that dies, however it dies.
+    def driver(
+        self,
+        say: Callable[[str], None] = lambda line: None,
+        *,
+        pace: Pace = Pace(),  # noqa: B008  # frozen
+        on_loss: Callable[[], None] = exit_after_loss,
+    ) -> Iterator[None]:
+        """Keeps a second driver off the sweep, and takes over from one that died, however and wherever it died.
+
+        Args:
+            say: Takes a line about a takeover.
+            pace: Of the heartbeat.
+            on_loss: What to do when another driver takes the sweep over from this one.
 
         Raises:
-            ConfigError: Another process is at work on the sweep.
+            ConfigError: Another process is at work on the sweep; names it.
         """
-        path = self._lock_path()
-        if path is None:
-            # Object storage has no locks; two drivers would only do work twice, since files appear whole.
+        with driver_lock(self.folder, self.name, say, pace=pace, on_loss=on_loss):
+            # Whoever launches wants it to run, whatever was wished before.
+            self.folder.delete(STOP)
             yield
-            return
-        try:
-            with FileLock(path, timeout=0):
-                yield
-        except Timeout:
-            raise ConfigError(
-                f"sweep {self.name!r} is being run by another process: wait for it, or look at it with "
-                f"`dptq-sweep status {self.name}`."
-            ) from None
 
     def has_driver(self) -> bool:
-        """Tells whether a process on this machine works on the sweep."""
-        path = self._lock_path()
-        if path is None or not path.exists():
-            return False
-        try:
-            with FileLock(path, timeout=0):
-                return False
-        except Timeout:
-            return True
+        """Tells whether a process works on the sweep."""
+        return is_owned(self.folder)
 
-    def _lock_path(self) -> Path | None:
-        local = self.folder.local_path
-        return local / LOCK if local else None
+    @property
+    def stop_file(self) -> str:
+        """Path in the storage of the file whose presence ends a launch."""
+        return f"{SWEEPS}/{self.name}/{STOP}"
+
+    def ask_to_stop(self) -> None:
+        """Asks the driver and its workers to end after their epochs."""
+        self.folder.write_bytes(STOP, b"")
 
 
 def latest_sweep_name(store: Store) -> str:

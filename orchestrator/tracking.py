@@ -152,6 +152,11 @@ class Tracker:
             behind.append(self._sweep)
         return behind
 
+    def statuses(self) -> list[tuple[str, str]] | None:
+        """Asks MLflow anew for uid and status of every child run; None if it does not answer."""
+        found: list[tuple[str, str]] = []
+        return found if self._attempt(lambda: found.extend(self._connected.statuses())) else None
+
     def _drain(self) -> None:
         if self._thread:
             self._queue.put(None)

@@ -68,6 +68,11 @@ class Experiment:
                 parent = parent or known
         self.parent = parent or self._create(name, {STAGE_TAG: _SWEEP_STAGE, "dptq.sweep": name})
 
+    def statuses(self) -> list[tuple[str, str]]:
+        """Asks anew for uid and status of every child run; a uid that has two runs comes twice."""
+        runs = _runs_of(self._client, self._id)
+        return [(run.data.tags[UID_TAG], run.info.status) for run in runs if UID_TAG in run.data.tags]
+
     def create_child(self, name: str, tags: Mapping[str, str], *, start_ms: int | None = None) -> KnownRun:
         """Creates the run of a node; `tags` hold its uid."""
         run = self._create(name, {**tags, PARENT_TAG: self.parent.run_id}, start_ms=start_ms)

@@ -10,16 +10,27 @@ from typing import Any
 
 import pyarrow as pa
 
+from orchestrator.failures import Failure, Headline, headline_of
 from orchestrator.plan import SCHEMA, Node, Plan, Stage
-from orchestrator.store import EPOCHS, ERROR, RECIPE, RESULT, RESUME, Folder, Store, sha256
-from search_spaces.errors import NonFiniteLossError, StorageError
+from orchestrator.store import (
+    ATTEMPTS,
+    CHECKPOINT,
+    EPOCHS,
+    ERROR,
+    PREDICTIONS,
+    RECIPE,
+    RESULT,
+    RESUME,
+    Folder,
+    Store,
+    sha256,
+)
+from search_spaces.errors import StorageError
 from search_spaces.loss_space import apply_point
 from search_spaces.recipes import PairRecipe
 
 ROW = "row"
 """Key of a Tune result under which an epoch's row travels from the worker to the driver."""
-OUT_OF_MEMORY_ERROR = "OutOfMemoryError"
-"""Name of torch's error; the driver has no torch to compare types with."""
 VERSIONED = ("torch", "timm", "numpy", "numba", "ray", "optuna")
 
 
@@ -37,13 +48,6 @@ class State(StrEnum):
     WAITING = "waiting"
 
 
-FAILURES: dict[str, State] = {
-    NonFiniteLossError.__name__: State.DIVERGED,
-    OUT_OF_MEMORY_ERROR: State.OUT_OF_MEMORY,
-}
-"""Failures that are treated apart, by the name of their error, with which an error.txt begins."""
-
-
 class TrialFolder:
     """Reads and writes the files of one trial."""
 
@@ -57,9 +61,9 @@ class TrialFolder:
         names = self.folder.names()
         if RESULT in names:
             return State.DONE
-        if ERROR in names:
-            kind = (self.error() or "").partition(":")[0]
-            return FAILURES.get(kind, State.FAILED)
+        if ERROR in names and (headline := self.headline()):
+            states = {Failure.DIVERGED: State.DIVERGED, Failure.OUT_OF_MEMORY: State.OUT_OF_MEMORY}
+            return states.get(headline.failure, State.FAILED)
         return State.INTERRUPTED if "resume" in names else State.WAITING
 
     def write_recipe(self, node: Node, point: dict[str, float] | None) -> dict[str, Any]:
@@ -111,19 +115,52 @@ class TrialFolder:
         content = self.folder.read_bytes(ERROR)
         return None if content is None else content.decode()
 
+    def headline(self) -> Headline | None:
+        """Returns the last failure in short, None if there is none."""
+        error = self.error()
+        return None if error is None else headline_of(error)
+
+    def attempts(self) -> dict[str, int]:
+        """Returns how often the trial failed, by kind of failure."""
+        return self.folder.read_json(ATTEMPTS) or {}
+
+    def count_attempt(self, failure: Failure) -> int:
+        """Notes one more failure of a kind.
+
+        Returns:
+            How many of this kind there were by now.
+        """
+        attempts = self.attempts()
+        attempts[failure] = attempts.get(failure, 0) + 1
+        self.folder.write_json(ATTEMPTS, attempts)
+        return attempts[failure]
+
+    def forget_failures(self) -> None:
+        """Forgets all failures, so that the trial has all its tries again."""
+        self.folder.delete(ATTEMPTS)
+        self.clear_error()
+
+    def restart(self) -> None:
+        """Forgets all that the trial did but for its recipe, which holds the point that its study chose.
+
+        A damaged recipe goes too, since the study and the plan can tell what was in it.
+        """
+        # The result first: whatever dies after that leaves a trial that is not done, and not one that is half there.
+        for name in (RESULT, RESUME, EPOCHS, CHECKPOINT, PREDICTIONS):
+            self.folder.delete(name)
+        self.forget_failures()
+        try:
+            self.recipe()
+        except StorageError:
+            self.folder.delete(RECIPE)
+
     def epochs(self) -> list[dict[str, Any]]:
         """Returns one row per finished epoch.
 
         Raises:
             StorageError: The file is there and is no Parquet table.
         """
-        try:
-            table = self.folder.read_table(EPOCHS)
-        except pa.ArrowInvalid as error:
-            raise StorageError(
-                f"{self.folder.root}/{EPOCHS} is no Parquet table: it was cut short or edited. "
-                f"Delete {self.folder.root} and launch again to train it anew."
-            ) from error
+        table = self.folder.read_table(EPOCHS)
         return [] if table is None else table.to_pylist()
 
     def write_epoch(self, rows: list[dict[str, Any]], resume: bytes) -> None:
@@ -175,7 +212,7 @@ class TrialFolder:
         if content is None or sha256(content) != expected:
             raise StorageError(
                 f"{self.folder.root}/{name} is {'missing' if content is None else 'damaged (its checksum differs)'}: "
-                f"delete {self.folder.root} and launch again to train it anew."
+                f"train it anew with `dptq-sweep resume --restart {self.uid}`."
             )
         return content
 

@@ -1,6 +1,5 @@
 """What `status` shows of a sweep, once or again and again; read from the store alone, with or without a driver."""
 
-import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,11 +54,6 @@ def read_status(sweep: Sweep, plan: Plan, *, price_per_hour: float | None = None
     )
 
 
-def resume_command(sweep: Sweep, *options: str) -> str:
-    """Returns the command that goes on with a sweep, or with a part of it."""
-    return shlex.join(["dptq-sweep", "resume", sweep.name, *options, "--storage", sweep.store.uri])
-
-
 def watch(read: Callable[[], Status], console: Console, *, refresh_seconds: float = REFRESH_SECONDS) -> Status:
     """Shows a status until the sweep is over: live on a terminal, a line per change anywhere else.
 
@@ -97,9 +91,9 @@ def render_status(status: Status) -> RenderableType:
     nodes = overview.plan.by_uid()
     for uid, headline in overview.headlines.items():
         parts.append(_line(f"{overview.states[uid]} {nodes[uid].name}: {headline}"))
-        parts.append(_line(f"  {resume_command(sweep, '--only', uid)}"))
+        parts.append(_line(f"  {sweep.resume_command('--failed', '--only', uid)}"))
     if not status.has_driver and overview.num_done() < len(overview.plan.nodes):
-        parts.append(_line(f"finish it with: {sweep.launch_command()}"))
+        parts.append(_line(f"finish it with: {sweep.resume_command()}"))
     return Group(*parts)
 
 
@@ -153,7 +147,7 @@ def status_as_json(status: Status) -> dict[str, Any]:
                 "name": nodes[uid].name,
                 "state": str(overview.states[uid]),
                 "error": headline,
-                "resume": resume_command(status.sweep, "--only", uid),
+                "resume": status.sweep.resume_command("--failed", "--only", uid),
             }
             for uid, headline in overview.headlines.items()
         ],

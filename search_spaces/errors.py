@@ -5,7 +5,8 @@
     |   +-- UnknownNameError       a name that is not among the known ones; lists the nearest
     |   +-- InfeasibleBudgetError  no allocation of bit-widths sums to the budget
     +-- UnavailableError           data or weights that are not on this machine and cannot be fetched
-    +-- StorageError               the storage folder cannot be read or written, or holds something else
+    +-- StorageError               the storage folder cannot be read, or holds something else
+    |   +-- UnwritableError        the storage folder cannot be written: full, read-only or not ours
     +-- TrackingError              the MLflow store cannot be reached
     +-- NonFiniteLossError         a training diverged; recorded, never retried
 
@@ -39,7 +40,11 @@ class UnavailableError(SweepError):
 
 
 class StorageError(SweepError):
-    """The storage folder cannot be read or written, or holds something else."""
+    """The storage folder cannot be read, or holds something else."""
+
+
+class UnwritableError(StorageError):
+    """The storage folder cannot be written: it is full, read-only or somebody else's."""
 
 
 class TrackingError(SweepError):

@@ -39,13 +39,13 @@ ORDER = {
         {"cli"},
         {"commands"},
         {"watch", "inventory", "reproduction"},
-        {"launch", "events", "progress", "facts", "reports", "analyses", "ray_analyses"}
+        {"launch", "events", "progress", "facts", "reports", "analyses", "ray_analyses", "agreement"}
         | {"tracking", "tracking_analyses", "tracking_client", "tracking_replay", "tracking_uri"},
-        {"frontier", "overview", "packing", "ray_trainables", "sweeps"},
-        {"studies", "caps"},
+        {"frontier", "overview", "packing", "ray_trainables", "stopping"},
+        {"studies", "sweeps", "integrity", "restarts", "caps"},
         {"usage"},
-        {"trials"},
-        {"store", "plan", "deferred", "provenance"},
+        {"trials", "driver_lock"},
+        {"store", "plan", "deferred", "failures", "provenance"},
     ],
 }
 MODULES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))

@@ -48,6 +48,9 @@ price_option = click.option(
     type=click.FloatRange(min=0, min_open=True),
     help="Of a GPU, or of a core where a trial has no GPU; in any currency.",
 )
+verify_option = click.option(
+    "--verify", is_flag=True, help="Compare all files of finished trials with their checksums first."
+)
 
 
 def grid_options(command: Command) -> Command:

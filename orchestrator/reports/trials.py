@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-import pyarrow as pa
-
 from orchestrator.plan import Node, Plan, Stage
 from orchestrator.store import EPOCHS, ERROR, RECIPE, RESULT, Folder, Store
 from search_spaces.errors import StorageError
@@ -78,7 +76,7 @@ def read_curve(trial: Trial, store: Store) -> Curve | None:
     """Returns a pair's training curve, or None while there are no epochs to show."""
     try:
         table = store.trial(trial.node.stage, trial.node.uid).read_table(EPOCHS)
-    except (pa.ArrowInvalid, OSError):
+    except (StorageError, OSError):
         return None  # a damaged file costs one line of one figure, not the report
     if table is None or table.num_rows == 0 or not set(CURVE_COLUMNS) <= set(table.column_names):
         return None

@@ -26,7 +26,7 @@ from orchestrator.commands.options import make_console
 from orchestrator.launch import Launch
 from orchestrator.plan import Plan, build_plan
 from orchestrator.store import CHECKPOINT, Store
-from orchestrator.sweeps import Sweep
+from orchestrator.sweeps import LaunchOptions, Sweep
 from orchestrator.tracking_uri import quiet_mlflow
 from orchestrator.trials import ROW, TrialFolder, now_ms
 from search_spaces.grids import Choices, build_grid
@@ -95,7 +95,7 @@ def run_fake_sweep(storage: str, num_trials: int, seconds: float) -> Cost:
         start, start_cpu = time.monotonic(), time.process_time()
         with sweep.driver():
             sweep.save_plan(plan)
-            sweep.save_launch(["launch"])
+            sweep.save_launch(LaunchOptions())
             launch = Launch(sweep=sweep, plan=plan, trainable=fake_trial(seconds))
             overview, _ = run_sweep(launch, [], cluster.address, None, make_console())
     finally:

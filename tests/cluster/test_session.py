@@ -86,6 +86,20 @@ def test_a_trial_of_tune_sees_one_gpu_if_it_has_a_share_and_none_if_not(
 
 @pytest.mark.ray
 @pytest.mark.slow
+def test_without_an_address_a_cluster_of_its_own_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def init(address: object, **options: object) -> None:
+        asked.append(address)
+        raise ConnectionError
+
+    # Left alone, Ray would join whatever cluster was started last on this machine.
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(UnavailableError), session():
+        pass
+    assert asked == ["local"]
+
+
 def test_no_cluster_at_the_address_is_one_clear_line() -> None:
     with pytest.raises(UnavailableError, match=r"no Ray cluster answers at '127.0.0.1:1'"), session("127.0.0.1:1"):
         pass

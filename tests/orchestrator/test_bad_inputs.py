@@ -10,7 +10,7 @@ from PIL import Image
 from orchestrator.cli import main
 from orchestrator.plan import build_plan
 from orchestrator.store import CHECKPOINT, EPOCHS, RECIPE, RESULT, Store
-from orchestrator.sweeps import PLAN, Sweep
+from orchestrator.sweeps import PLAN, LaunchOptions, Sweep
 from orchestrator.trials import trial_of
 from search_spaces.grids import Choices, build_grid
 
@@ -104,7 +104,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str, int, tuple[str, ...]]] = {
         damage(f"{FOLDER}/{RESULT}", b'{"schema": 9}'), "reproduce " + TEACHER.uid, 1, ("schema 9", "writes 1", "use"),
     ),
     "checkpoint damaged": (
-        damage(f"{FOLDER}/{CHECKPOINT}", b"x"), "reproduce " + TEACHER.uid, 1, (CHECKPOINT, "checksum", "delete"),
+        damage(f"{FOLDER}/{CHECKPOINT}", b"x"), "reproduce " + TEACHER.uid, 1, (CHECKPOINT, "checksum", "--restart"),
     ),
     # data
     "no folder": (NOTHING, "launch --dataset folder:none", 1, ("none", "no folder on this machine", "name one")),
@@ -128,7 +128,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     store = Store(str(tmp_path / "store"))
     sweep = Sweep(store, "smoke")
     sweep.save_plan(SMOKE)
-    sweep.save_launch(["launch"])
+    sweep.save_launch(LaunchOptions())
     folder = trial_of(store, TEACHER)
     folder.write_recipe(TEACHER, None)
     folder.write_epoch([{"epoch": 1, "seconds": 1.0, "timestamp_ms": 0}], b"state")

@@ -96,7 +96,7 @@ def test_cost_is_of_gpus_where_there_are_any_and_of_cores_elsewhere() -> None:
 
 def test_frontier_ends_with_what_runs_and_a_relaunch_goes_on(store: Store) -> None:
     allowed = [True]
-    frontier = Frontier(PLAN, store, {}, data_dir=None)
+    frontier = Frontier(PLAN, store, {}, data_dir=None, stop_file="stop")
     frontier.limit(lambda: allowed[0])
     assert isinstance(frontier.suggest("a"), dict)
     trial_of(store, FIRST).write_result({}, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
@@ -107,7 +107,7 @@ def test_frontier_ends_with_what_runs_and_a_relaunch_goes_on(store: Store) -> No
     trial_of(store, SECOND).write_result({}, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
     frontier.on_trial_complete("b")
     assert frontier.suggest("d") == Searcher.FINISHED
-    again = Frontier(PLAN, store, {}, data_dir=None)
+    again = Frontier(PLAN, store, {}, data_dir=None, stop_file="stop")
     assert len(again.pending) == len(PLAN.nodes) - 2
     assert isinstance(again.suggest("e"), dict)
 

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from orchestrator.cli import COMMANDS, main
-from orchestrator.plan import build_plan
-from orchestrator.store import Store
+from orchestrator.plan import Plan, build_plan
+from orchestrator.store import RESULT, Store
 from orchestrator.sweeps import Sweep
+from orchestrator.trials import trial_of
 from search_spaces.grids import Choices, build_grid
 
+PLAN: Plan = build_plan(build_grid("quick", Choices(), lambda _: 15), lambda _: 15)
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -104,7 +106,10 @@ BAD_INPUT = {
     "budget set": (["plan", "--set", "pair.budget=82"], "is for the cells to set: use --budget"),
     "grid file missing": (["plan", "--grid", "none.yaml"], "none.yaml cannot be read: No such file"),
     "key in a grid file": (["plan", "--grid", "bad.yaml"], "unknown field 'bad.yaml: pair.robust.marginn'. Did you"),
-    "budget of a grid file changed": (["launch", "--grid", "edited.yaml"], "or the flags and the grid file it was"),
+    "budget of a grid file changed": (
+        ["launch", "--grid", "edited.yaml"],
+        "or launch it with all that it has",
+    ),
     "storage is a file": (["launch", "--storage", "file"], "cannot write"),
     "storage of unknown kind": (["launch", "--storage", "ftp://host/x"], "storage 'ftp://host/x' cannot be opened"),
     "credentials in the storage": (["plan", "--storage", "s3://me:secret@bucket/x"], "holds credentials"),
@@ -126,6 +131,8 @@ BAD_INPUT = {
         ["analyze", "one-sided"],
         "nothing to analyze: no pair is done. Launch a grid with both",
     ),
+    "resume of an unknown sweep": (["resume", "nothing"], "unknown sweep 'nothing'"),
+    "stop of an unknown sweep": (["stop", "nothing"], "unknown sweep 'nothing'"),
     "report without any sweep": (["report", "--storage", "empty"], "start one with `dptq-sweep launch`"),
 }
 
@@ -135,7 +142,7 @@ def test_bad_input_is_one_line_and_exit_code_1(run: Run, tmp_path: Path, argumen
     (tmp_path / "file").write_text("")
     (tmp_path / "bad.yaml").write_text("name: bad\npair: {robust: {marginn: 0.1}}")
     (tmp_path / "edited.yaml").write_text("name: taken\nbase: quick\nbudgets: [{bits: 82}]")
-    Sweep(Store(str(tmp_path / "dptq-sweeps")), "taken").folder.write_json("plan.json", {"schema": 1, "uids": []})
+    Sweep(Store(str(tmp_path / "dptq-sweeps")), "taken").folder.write_json("plan.json", {"schema": 1, "uids": ["x"]})
     one_sided = build_plan(build_grid("quick", Choices(goals=("robust",)), lambda _: 15), lambda _: 15)
     Sweep(Store(str(tmp_path / "dptq-sweeps")), "one-sided").save_plan(one_sided)
     code, out, err = run(*arguments[0])
@@ -145,6 +152,40 @@ def test_bad_input_is_one_line_and_exit_code_1(run: Run, tmp_path: Path, argumen
     assert arguments[1] in err
     assert "Traceback" not in out + err
     assert "secret" not in out + err
+
+
+BAD_RESUMES = {
+    "nothing to stop": (["stop", "mine"], "no launch is at work on sweep 'mine': there is nothing to stop."),
+    "unknown uid": (["resume", "mine", "--only", "zz"], "unknown uid 'zz'."),
+    "empty uid": (["resume", "mine", "--restart", ""], "unknown uid ''."),
+    "parent of finished trials": (
+        ["resume", "mine", "--restart", PLAN.nodes[0].uid],
+        "1 trials were trained from what is to be restarted, such as distill/test_resnet: restart them too",
+    ),
+    "torn result": (
+        ["resume", "mine"],
+        f"1 trials of sweep 'mine' are damaged, and nothing was started: train them anew with `dptq-sweep resume mine "
+        f"--restart {PLAN.nodes[1].uid}",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "line"), BAD_RESUMES.values(), ids=BAD_RESUMES)
+def test_what_cannot_be_resumed_is_one_line_and_changes_nothing(
+    run: Run, tmp_path: Path, arguments: list[str], line: str
+) -> None:
+    sweep = Sweep(Store(str(tmp_path / "dptq-sweeps")), "mine")
+    sweep.save_plan(PLAN)
+    for node in PLAN.nodes[:2]:
+        trial_of(sweep.store, node).write_result({}, {}, seconds=1.0, data_sha256="d")
+    if line.startswith("1 trials of"):
+        trial_of(sweep.store, PLAN.nodes[1]).folder.write_bytes(RESULT, b"{")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    code, _, err = run(*arguments)
+    assert code == 1
+    assert err.startswith(f"Error: {line}")
+    assert err.count("\n") == 1
+    assert before.items() <= {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}.items()
 
 
 @pytest.mark.parametrize(

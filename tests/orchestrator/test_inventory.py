@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from orchestrator.commands import gc, logs, ls
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.store import CHECKPOINT, RESUME, Store
-from orchestrator.sweeps import PLAN, Sweep
+from orchestrator.sweeps import PLAN, LaunchOptions, Sweep
 from orchestrator.tracking import Tracker
 from orchestrator.trials import trial_of
 from search_spaces.errors import ConfigError, SweepError
@@ -40,7 +40,7 @@ def two_sweeps(store: Store) -> Store:
     for name, plan in (("a", A), ("b", B)):
         sweep = Sweep(store, name)
         sweep.save_plan(plan)
-        sweep.save_launch(["launch"])
+        sweep.save_launch(LaunchOptions())
         for node in plan.nodes[:2]:
             finish(store, node)
     return store

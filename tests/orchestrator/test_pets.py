@@ -33,8 +33,14 @@ def test_pets_go_through_all_stages_with_the_papers_augmentation(
     plan = build_plan(build_grid("full", choices, lambda _: 15), lambda _: 15)
     for node in plan.nodes:
         trial_of(store, node).write_recipe(node, None)
-        config = {"storage": store.uri, "stage": str(node.stage), "uid": node.uid, "data_dir": str(pets_dir)}
-        ray_trainables.run_trial(config)
+        config = {
+            "storage": store.uri,
+            "stage": str(node.stage),
+            "uid": node.uid,
+            "data_dir": str(pets_dir),
+            "stop_file": "stop",
+        }
+        ray_trainables.run_trial(config | {"stop_file": "stop"})
         folder = trial_of(store, node)
         assert folder.state() is State.DONE, folder.error()
         if isinstance(node.recipe, DistillRecipe | PairRecipe):

@@ -16,6 +16,8 @@ from orchestrator.usage import GPU_SECONDS
 from search_spaces.grids import Choices, Grid, build_grid
 from search_spaces.recipes import vary
 
+STOP_FILE = "sweeps/mine/stop"
+
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
@@ -38,7 +40,8 @@ def run(store: Store, node: Node, *, data_dir: str | None = None) -> TrialFolder
     folder = trial_of(store, node)
     if folder.recipe() is None:
         folder.write_recipe(node, None)
-    ray_trainables.run_trial({"storage": store.uri, "stage": str(node.stage), "uid": node.uid, "data_dir": data_dir})
+    place = {"storage": store.uri, "stage": str(node.stage), "uid": node.uid, "data_dir": data_dir}
+    ray_trainables.run_trial(place | {"stop_file": STOP_FILE})
     return folder
 
 
@@ -67,7 +70,7 @@ def test_curable_error_is_recorded_and_not_raised(store: Store, plan: Plan, repo
     assert "Traceback" in error
 
 
-def test_unknown_error_is_recorded_and_raised_for_a_retry(
+def test_unknown_error_is_recorded_and_raised_to_end_its_process(
     store: Store, plan: Plan, reports: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def explode(metrics: dict[str, Any]) -> None:
@@ -82,17 +85,40 @@ def test_unknown_error_is_recorded_and_raised_for_a_retry(
     monkeypatch.setattr("ray.tune.report", lambda metrics: None)
     monkeypatch.setattr("ray.get_gpu_ids", list)
     assert run(store, plan.nodes[0]).state() is State.DONE
-    assert folder.error() is None
 
 
-def test_full_gpu_is_recorded_and_not_raised(
+def test_full_gpu_is_recorded_and_raised_to_free_its_memory(
     store: Store, plan: Plan, reports: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fill(metrics: dict[str, Any]) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("ray.tune.report", fill)
-    assert run(store, plan.nodes[0]).state() is State.OUT_OF_MEMORY
+    with pytest.raises(torch.OutOfMemoryError):
+        run(store, plan.nodes[0])
+    assert trial_of(store, plan.nodes[0]).state() is State.OUT_OF_MEMORY
+
+
+def test_stopped_trial_saves_its_epoch_and_goes_on_from_there(
+    store: Store, plan: Plan, reports: list[dict[str, Any]]
+) -> None:
+    teacher, distill, pair = plan.nodes[:3]
+    store.root.write_bytes(STOP_FILE, b"")
+    # A trial in its last epoch ends as ever.
+    assert [run(store, node).state() for node in (teacher, distill)] == [State.DONE, State.DONE]
+    folder = run(store, pair)
+    assert folder.state() is State.INTERRUPTED
+    assert [row["epoch"] for row in folder.epochs()] == [1]
+    store.root.delete(STOP_FILE)
+    assert run(store, pair).state() is State.DONE
+    assert [report["row"]["epoch"] for report in reports] == [1, 1, 1, 2]
+
+
+def test_trial_that_is_done_is_left_alone(store: Store, plan: Plan, reports: list[dict[str, Any]]) -> None:
+    folder = run(store, plan.nodes[0])
+    before = folder.result()
+    assert run(store, plan.nodes[0]).result() == before
+    assert len(reports) == 1
 
 
 def test_diverged_trial_is_recorded_as_such(

@@ -41,8 +41,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr("ray.get_gpu_ids", list)
         for node in CHAIN:
             trial_of(store, node).write_recipe(node, None)
-            config = {"storage": store.uri, "stage": str(node.stage), "uid": node.uid, "data_dir": None}
-            ray_trainables.run_trial(config)
+            config = {
+                "storage": store.uri,
+                "stage": str(node.stage),
+                "uid": node.uid,
+                "data_dir": None,
+                "stop_file": "stop",
+            }
+            ray_trainables.run_trial(config | {"stop_file": "stop"})
     return storage
 
 

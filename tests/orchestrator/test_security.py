@@ -19,7 +19,7 @@ from orchestrator.commands.ui import command as ui
 from orchestrator.plan import Plan, build_plan
 from orchestrator.ray_trainables import run_trial
 from orchestrator.store import CHECKPOINT, EPOCHS, PREDICTIONS, RECIPE, RESULT, RESUME, Store
-from orchestrator.sweeps import PLAN, Sweep
+from orchestrator.sweeps import PLAN, LaunchOptions, Sweep
 from orchestrator.trials import trial_of
 from search_spaces.grids import Choices, build_grid
 from search_spaces.templates import _UniqueKeys
@@ -102,7 +102,7 @@ def test_a_pickle_in_the_storage_is_never_loaded(
     bomb = pickle.dumps(Bomb(marker))
     sweep, (teacher, distill, *_) = Sweep(store, "mine"), SMOKE.nodes
     sweep.save_plan(SMOKE)
-    sweep.save_launch(["launch"])
+    sweep.save_launch(LaunchOptions())
     folder = trial_of(store, teacher)
     folder.write_recipe(teacher, None)
     folder.write_epoch([{"epoch": 1, "seconds": 1.0, "timestamp_ms": 0}], b"state")
@@ -117,7 +117,7 @@ def test_a_pickle_in_the_storage_is_never_loaded(
     monkeypatch.setattr("ray.get_gpu_ids", list)
     trial_of(store, distill).write_recipe(distill, None)
     node = teacher if name in (RESUME, RECIPE) else distill
-    run_trial({"storage": store.uri, "stage": str(node.stage), "uid": node.uid, "data_dir": None})
+    run_trial({"storage": store.uri, "stage": str(node.stage), "uid": node.uid, "data_dir": None, "stop_file": "stop"})
     assert trial_of(store, node).error() is not None
     assert not marker.exists()
     pickle.loads(bomb)

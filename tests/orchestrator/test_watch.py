@@ -12,7 +12,7 @@ from rich.console import Console
 from orchestrator.commands.status import command
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.store import CHECKPOINT, Store
-from orchestrator.sweeps import Sweep
+from orchestrator.sweeps import LaunchOptions, Sweep
 from orchestrator.trials import State, trial_of
 from orchestrator.usage import GPU_SECONDS
 from orchestrator.watch import Status, read_status, watch
@@ -27,7 +27,7 @@ SEARCHED = [node for node in PAIRS if node.cell and node.cell.search_trials]
 def sweep(store: Store) -> Sweep:
     sweep = Sweep(store, "quick")
     sweep.save_plan(PLAN)
-    sweep.save_launch(["launch"])
+    sweep.save_launch(LaunchOptions())
     return sweep
 
 
@@ -63,7 +63,7 @@ def test_hours_and_cost_are_those_of_the_stored_epochs(store: Store, sweep: Swee
 
 def test_every_failure_comes_with_the_command_that_resumes_it(store: Store, sweep: Sweep) -> None:
     trial_of(store, TEACHER).write_error(RuntimeError("out of luck"))
-    cure = f"dptq-sweep resume quick --only {TEACHER.uid} --storage {store.uri}"
+    cure = f"dptq-sweep resume quick --failed --only {TEACHER.uid} --storage {store.uri}"
     assert cure in status(store).output
     assert [each["resume"] for each in json.loads(status(store, "--json").output)["failures"]] == [cure]
 

@@ -30,8 +30,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Plan]:
     store = Store(str(tmp_path_factory.mktemp("trained")))
     for node in plan.nodes:
         trial_of(store, node).write_recipe(node, None)
-        config = {"storage": store.uri, "stage": str(node.stage), "uid": node.uid, "data_dir": None}
-        ray_trainables.run_trial(config)
+        config = {
+            "storage": store.uri,
+            "stage": str(node.stage),
+            "uid": node.uid,
+            "data_dir": None,
+            "stop_file": "stop",
+        }
+        ray_trainables.run_trial(config | {"stop_file": "stop"})
     patch.undo()
     return store, plan
 

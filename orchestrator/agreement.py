@@ -1,0 +1,86 @@
+"""Do plan, store, Optuna and MLflow tell the same story? Asked at the end of every launch, of each anew."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from orchestrator.frontier import ENDED_BADLY
+from orchestrator.plan import Node, Plan
+from orchestrator.store import Store
+from orchestrator.studies import CellStudy
+from orchestrator.trials import State, states_of, trial_of
+from search_spaces.objective import accuracies_of, detrimental_objective
+
+# What MLflow may say of a trial in each state; the empty tuple is no run at all.
+MLFLOW_STATUSES: Mapping[State, Sequence[tuple[str, ...]]] = {
+    State.DONE: (("FINISHED",),),
+    State.INTERRUPTED: (("KILLED",),),
+    State.WAITING: ((), ("KILLED",)),
+} | {state: (("FAILED",),) for state in ENDED_BADLY}
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How a launch ended, according to all that keep count."""
+
+    states: Mapping[str, State]
+    disagreements: tuple[str, ...]
+    """One line for everything that contradicts the store."""
+
+    def line(self) -> str:
+        """Returns the counts in one line."""
+        counts = Counter(self.states.values())
+        num_failed = sum(counts[state] for state in ENDED_BADLY)
+        num_left = len(self.states) - counts[State.DONE] - num_failed
+        numbers = f"{counts[State.DONE]} done, {num_failed} failed" + (f", {num_left} left" if num_left else "")
+        return f"plan = store = Optuna = MLflow: {numbers}"
+
+
+def compare(
+    plan: Plan, store: Store, studies: Mapping[str, CellStudy], mlflow_runs: Sequence[tuple[str, str]] | None
+) -> Agreement:
+    """Compares everybody with the store.
+
+    Args:
+        plan: The sweep's plan.
+        store: The truth.
+        studies: The study of every searched cell, by cell_id.
+        mlflow_runs: Uid and status of every run of MLflow; None if it does not answer.
+    """
+    states = states_of(store, plan)
+    lines = [] if mlflow_runs is not None else ["MLflow does not answer; the next launch replays what it lacks"]
+    statuses: dict[str, list[str]] = defaultdict(list)
+    for uid, status in mlflow_runs or ():
+        statuses[uid].append(status)
+    for node in plan.nodes:
+        state = states[node.uid]
+        if mlflow_runs is not None and tuple(statuses[node.uid]) not in MLFLOW_STATUSES[state]:
+            lines.append(f"MLflow has {_listed(statuses[node.uid])} for {node.name}, the store says {state}")
+    for cell_id, study in studies.items():
+        told = study.told()
+        for node in (node for node in plan.nodes if node.cell_id == cell_id):
+            found = told.pop(node.uid, [])
+            if not _fits(found, states[node.uid], node, store):
+                lines.append(f"Optuna has {_listed(found)} for {node.name}, the store says {states[node.uid]}")
+        lines += [
+            f"Optuna has RUNNING for {uid}, which is no trial of {cell_id}" for uid in told if "RUNNING" in told[uid]
+        ]
+    return Agreement(states, tuple(lines))
+
+
+def _fits(found: list[str], state: State, node: Node, store: Store) -> bool:
+    """Tells whether the states that a study holds of a node fit the store's; earlier attempts may have failed."""
+    counts = Counter(found)
+    if state is State.DONE:
+        result = trial_of(store, node).result()
+        assert result is not None, f"{node.name} is done without a result"
+        is_finite = math.isfinite(detrimental_objective(**accuracies_of(result["metrics"], "validation")))
+        return counts["COMPLETE"] == is_finite and counts["RUNNING"] == 0 and bool(found)
+    if state is State.DIVERGED:
+        return counts["COMPLETE"] == counts["RUNNING"] == 0
+    return counts["COMPLETE"] == 0 and counts["RUNNING"] <= 1
+
+
+def _listed(statuses: Sequence[str]) -> str:
+    return " and ".join(statuses) or "nothing"

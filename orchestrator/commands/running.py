@@ -1,0 +1,293 @@
+"""Runs a sweep from the command line, for `launch` and `resume`: trials, analyses, report, and what is said of them."""
+
+import shlex
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from rich.console import Console
+
+from cluster.resources import max_concurrent_trials
+from cluster.session import session
+from orchestrator.agreement import Agreement, compare
+from orchestrator.analyses.settings import load_analyses
+from orchestrator.caps import Caps, Meter
+from orchestrator.commands.analyze import list_tasks, not_done, run_tasks
+from orchestrator.commands.options import Command, price_option, verify_option
+from orchestrator.commands.plan import summary
+from orchestrator.commands.publish import publish
+from orchestrator.events import Event, Hook, check_target
+from orchestrator.facts import sweep_facts
+from orchestrator.frontier import ENDED_BADLY, Frontier
+from orchestrator.integrity import find_damage
+from orchestrator.launch import Launch
+from orchestrator.overview import Overview, overview_from_store
+from orchestrator.packing import choose_gpu_shares
+from orchestrator.plan import Plan
+from orchestrator.progress import Progress
+from orchestrator.reports.console import render_table1
+from orchestrator.reports.pairs import pair_records
+from orchestrator.reports.table1 import table1
+from orchestrator.reports.trials import read_trials
+from orchestrator.stopping import stop_on_signals
+from orchestrator.sweeps import LaunchOptions, Sweep
+from orchestrator.tracking import Tracker
+from search_spaces.analyses import Analysis
+from search_spaces.errors import StorageError
+from search_spaces.uris import redact
+
+POSITIVE = click.FloatRange(min=0, min_open=True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """How far one launch goes and whom it tells; not kept with the sweep."""
+
+    caps: Caps
+    on_event: str | None
+    stalled_minutes: float
+    verify: bool
+    """Compare the files of finished trials with their checksums first."""
+
+
+def limit_options(command: Command) -> Command:
+    """Adds the options from which `limits_of` makes the limits of a launch."""
+    for option in reversed(
+        (
+            click.option("--max-hours", type=POSITIVE, help="Start no trial after so many hours; `resume` goes on."),
+            click.option("--max-gpu-hours", type=POSITIVE, help="Start no trial after so many GPU-hours of the sweep."),
+            click.option(
+                "--max-cost", type=POSITIVE, help="Start no trial once the sweep cost so much at --price-per-hour."
+            ),
+            price_option,
+            click.option(
+                "--on-event",
+                envvar="DPTQ_ON_EVENT",
+                help="Shell command (with DPTQ_EVENT set and JSON on its input) or http(s) URL (gets a POST) to tell "
+                "of failed trials, a cap, a stall and the end. [env: DPTQ_ON_EVENT]",
+            ),
+            click.option(
+                "--stalled-minutes",
+                type=POSITIVE,
+                default=30.0,
+                show_default=True,
+                help="Without any finished epoch, after which --on-event hears of a stall.",
+            ),
+            verify_option,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def limits_of(values: dict[str, Any]) -> Limits:
+    """Takes the values of `limit_options` out of a command's arguments.
+
+    Raises:
+        ConfigError: --on-event is neither a command nor a URL.
+    """
+    caps = Caps(**{name: values.pop(name) for name in ("max_hours", "max_gpu_hours", "max_cost", "price_per_hour")})
+    if caps.max_cost is not None and caps.price_per_hour is None:
+        raise click.UsageError("--max-cost needs --price-per-hour, the price of a GPU (or a core without one).")
+    limits = Limits(
+        caps=caps,
+        on_event=values.pop("on_event"),
+        stalled_minutes=values.pop("stalled_minutes"),
+        verify=values.pop("verify"),
+    )
+    check_target(limits.on_event)
+    return limits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a launch ended."""
+
+    overview: Overview
+    analysis_errors: Mapping[str, str]
+    agreement: Agreement
+    halted: str | None
+    """Why it ended before its plan did."""
+    is_stopping: bool
+    """Whether somebody stopped it."""
+    cap: str | None
+    """Which cap ended it, with its numbers."""
+
+
+def launch_sweep(
+    sweep: Sweep,
+    plan: Plan,
+    options: LaunchOptions,
+    console: Console,
+    *,
+    limits: Limits,
+    only: Collection[str] | None = None,
+) -> Outcome:
+    """Runs what is left of a sweep that this process owns.
+
+    Raises:
+        StorageError: A finished trial is damaged; says which, and how to run it again.
+    """
+    damages = find_damage(plan, sweep.store, verify=limits.verify)
+    for damage in damages:
+        console.print(f"damaged {damage.node.name}: {damage.reason}", highlight=False, soft_wrap=True)
+    if damages:
+        restarts = [argument for damage in damages for argument in ("--restart", damage.node.uid)]
+        raise StorageError(
+            f"{len(damages)} trials of sweep {sweep.name!r} are damaged, and nothing was started: train them anew with "
+            f"`{sweep.resume_command(*restarts)}`."
+        )
+    shown = redact(options.tracking_uri) if options.tracking_uri else None
+    sweep.save_launch(options.model_copy(update={"tracking_uri": shown}))
+    analyses = list(load_analyses(sweep.folder).values()) if options.analyze else []
+    with _telling(limits, sweep, console) as hook:
+        launched = Launch(
+            sweep=sweep,
+            plan=plan,
+            data_dir=options.data_dir,
+            gpus_per_trial=options.gpus_per_trial,
+            max_retries=options.max_retries,
+            only=only,
+            meter=Meter(limits.caps),
+            hook=hook,
+        )
+        return run_sweep(launched, analyses, options.address, options.tracking_uri, console)
+
+
+def run_sweep(
+    launch: Launch, analyses: Sequence[Analysis], address: str | None, tracking_uri: str | None, console: Console
+) -> Outcome:
+    """Runs what is left of a plan and of some analyses, follows it in MLflow and writes its report."""
+    sweep, plan, store = launch.sweep, launch.plan, launch.sweep.store
+    tracker = Tracker(tracking_uri, store, sweep.name)
+    tracker.check()
+    frontier = launch.open_frontier()
+    for refusal in plan.refused:
+        console.print(f"refused {refusal.cell}: {refusal.reason}", highlight=False, soft_wrap=True)
+    console.print(f"sweep {sweep.name} in {store.uri}", highlight=False, soft_wrap=True)
+    console.print(summary(plan, frontier.states), highlight=False, soft_wrap=True)
+    facts = sweep_facts(plan)
+    errors: dict[str, str] = {}
+    if frontier.pending or analyses:
+        with _ray_and_mlflow(tracker, launch, facts, address) as cluster_resources:
+            if frontier.pending:
+                _run_trials(launch, frontier, tracker, cluster_resources, console)
+            is_early = frontier.is_stopping or frontier.halted or launch.meter.hit
+            if analyses and not is_early and pair_records(plan, store):
+                pending = not_done(list_tasks(sweep, plan, analyses, console), sweep, console)
+                errors = run_tasks(pending, sweep, launch.data_dir, cluster_resources, console) if pending else {}
+    else:
+        tracker.open(plan, facts)
+    overview = overview_from_store(plan, store, has_driver=False)
+    publish(tracker, sweep, plan, facts, console)
+    if launch.hook:
+        _tell_end(launch, overview)
+    return Outcome(
+        overview=overview,
+        analysis_errors=errors,
+        agreement=compare(plan, store, frontier.studies, tracker.statuses()),
+        halted=frontier.halted,
+        is_stopping=frontier.is_stopping,
+        cap=launch.meter.hit,
+    )
+
+
+def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
+    """Prints Table 1 of the run, what went wrong and what comes next.
+
+    Exits with 1 if anything is not done, unless somebody or a cap stopped the sweep, or if not all agree on what is.
+    """
+    overview, errors = outcome.overview, outcome.analysis_errors
+    console.print()
+    console.print(render_table1(table1(overview.plan, read_trials(overview.plan, sweep.store))))
+    nodes = overview.plan.by_uid()
+    for uid, headline in overview.headlines.items():
+        console.print(f"{overview.states[uid]} {nodes[uid].name}: {headline}", highlight=False, soft_wrap=True)
+    storage = ["--storage", sweep.store.uri]
+    following = (["analyze", sweep.name], ["report", sweep.name], ["ui"])
+    lines = [shlex.join(["dptq-sweep", *command, *storage]) for command in following]
+    console.print("next: " + "\n      ".join(lines), highlight=False, soft_wrap=True)
+    for line in (*outcome.agreement.disagreements, *([outcome.halted] if outcome.halted else [])):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if not outcome.agreement.disagreements:
+        console.print(outcome.agreement.line(), highlight=False)
+    num_left = len(overview.plan.nodes) - overview.num_done()
+    if num_left:
+        how = f"{outcome.cap} is hit" if outcome.cap else "stopped" if outcome.is_stopping else "not finished"
+        line = f"{how}, {num_left} of {len(overview.plan.nodes)} trials are not done; go on with: "
+        console.print(line + sweep.resume_command(), highlight=False, soft_wrap=True)
+    num_failed = sum(state in ENDED_BADLY for state in overview.states.values())
+    if num_failed:
+        line = f"{num_failed} trials failed; those that diverged or used up their tries run again with: "
+        console.print(line + sweep.resume_command("--failed"), highlight=False, soft_wrap=True)
+    if errors:
+        console.print(f"{len(errors)} analyses failed; analyze again to go on with them.", highlight=False)
+    is_meant_to_end = outcome.is_stopping or outcome.cap
+    if outcome.agreement.disagreements or outcome.halted or errors or (num_left and not is_meant_to_end):
+        sys.exit(1)
+
+
+def line_printer(console: Console) -> Callable[[str], None]:
+    """Returns what prints a line as it is, however long."""
+    return lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _telling(limits: Limits, sweep: Sweep, console: Console) -> Iterator[Hook | None]:
+    """Opens the hook of --on-event, if there is one."""
+    if limits.on_event is None:
+        yield None
+        return
+    with Hook(limits.on_event, sweep, line_printer(console), stalled_seconds=60 * limits.stalled_minutes) as hook:
+        yield hook
+
+
+def _tell_end(launch: Launch, overview: Overview) -> None:
+    """Tells --on-event that the launch is over."""
+    assert launch.hook is not None
+    cap = launch.meter.hit
+    counts = {"trials": len(overview.plan.nodes), "done": overview.num_done(), "failed": len(overview.headlines)}
+    event, about = (Event.CAP_HIT, {"cap": cap}) if cap else (Event.SWEEP_DONE, {})
+    launch.hook.tell(event, **counts, **about)
+
+
+@contextmanager
+def _ray_and_mlflow(
+    tracker: Tracker, launch: Launch, facts: Mapping[str, str], address: str | None
+) -> Iterator[dict[str, float]]:
+    """Starts Ray and opens the tracker at the same time: each takes seconds, and neither needs the other."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        opening = pool.submit(tracker.open, launch.plan, dict(facts))
+        with session(address) as cluster_resources:
+            opening.result()
+            yield cluster_resources
+
+
+def _run_trials(
+    launch: Launch,
+    frontier: Frontier,
+    tracker: Tracker,
+    cluster_resources: dict[str, float],
+    console: Console,
+) -> None:
+    overview = overview_from_store(launch.plan, launch.sweep.store, has_driver=False)
+    gpu_shares = choose_gpu_shares(
+        frontier.pending,
+        launch.plan,
+        launch.sweep.store,
+        cluster_resources,
+        gpus_per_trial=launch.gpus_per_trial,
+        say=line_printer(console),
+    )
+    launch.meter.open(overview.usage, gpu_shares)
+    num_parallel = max_concurrent_trials(cluster_resources, gpu_shares.values())
+    console.print(f"Ray is up: {num_parallel} trials at a time", highlight=False)
+    with (
+        stop_on_signals(launch.sweep, line_printer(console)),
+        Progress(overview, launch.sweep.store, console, num_parallel=num_parallel) as progress,
+    ):
+        launch.run(frontier, gpu_shares, num_parallel, (progress, tracker))
