@@ -21,8 +21,8 @@ import click
 from ray import tune
 from ray.cluster_utils import Cluster
 
-from orchestrator.commands.launch import run_sweep
 from orchestrator.commands.options import make_console
+from orchestrator.commands.running import run_sweep
 from orchestrator.launch import Launch
 from orchestrator.plan import Plan, build_plan
 from orchestrator.store import CHECKPOINT, Store
@@ -97,12 +97,12 @@ def run_fake_sweep(storage: str, num_trials: int, seconds: float) -> Cost:
             sweep.save_plan(plan)
             sweep.save_launch(LaunchOptions())
             launch = Launch(sweep=sweep, plan=plan, trainable=fake_trial(seconds))
-            overview, _ = run_sweep(launch, [], cluster.address, None, make_console())
+            outcome = run_sweep(launch, [], cluster.address, None, make_console())
     finally:
         cluster.shutdown()
     return Cost(
         num_trials=len(plan.nodes),
-        num_done=overview.num_done(),
+        num_done=outcome.overview.num_done(),
         wall_seconds=time.monotonic() - start,
         cpu_seconds=time.process_time() - start_cpu,
         peak_bytes=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
