@@ -16,9 +16,7 @@ import click
 from orchestrator.tracking_uri import quiet_mlflow
 from search_spaces.errors import SweepError
 
-COMMANDS = (
-    *("plan", "launch", "resume", "stop", "status", "logs", "analyze", "report", "reproduce", "ls", "gc", "ui"),
-)
+COMMANDS = ("plan", "launch", "resume", "stop", "status", "logs", "analyze", "report", "reproduce", "ls", "gc", "ui")
 
 
 class LazyGroup(click.Group):

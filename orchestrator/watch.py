@@ -10,8 +10,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.analyses.settings import load_analyses
-from orchestrator.analyses.tasks import FOLDER, AnalysisFolder, tasks_of
+from orchestrator.analyses.settings import tasks_of_sweep
+from orchestrator.analyses.tasks import AnalysisFolder
 from orchestrator.overview import Overview, overview_from_store
 from orchestrator.plan import Plan
 from orchestrator.progress import render_overview, summary_line
@@ -157,9 +157,7 @@ def status_as_json(status: Status) -> dict[str, Any]:
 
 def _count_analyses(sweep: Sweep, plan: Plan) -> tuple[int, int]:
     store = sweep.store
-    if not store.root.folder(FOLDER).names():
-        return 0, 0
-    tasks, _ = tasks_of(pair_records(plan, store), list(load_analyses(sweep.folder).values()), store)
+    tasks = tasks_of_sweep(pair_records(plan, store), store, sweep.folder)
     done = sum(AnalysisFolder(store, task.uid).state() is State.DONE for task in tasks)
     return done, len(tasks)
 

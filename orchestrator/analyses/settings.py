@@ -1,8 +1,10 @@
 """The settings of a sweep's analyses: kept with the sweep, so that its report shows the tables that they made."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from orchestrator.store import Folder
+from orchestrator.analyses.tasks import FOLDER, AnalysisTask, tasks_of
+from orchestrator.reports.pairs import PairRecord
+from orchestrator.store import Folder, Store
 from search_spaces.analyses import ANALYSES, Analysis
 from search_spaces.recipes import parse_recipe
 
@@ -21,6 +23,20 @@ def load_analyses(sweep: Folder) -> dict[str, Analysis]:
         name: parse_recipe(type(default), stored.get(name, {}), place=f"{place}{name}")
         for name, default in ANALYSES.items()
     }
+
+
+def tasks_of_sweep(records: Sequence[PairRecord], store: Store, sweep: Folder) -> list[AnalysisTask]:
+    """Lists all analyses of a sweep with its settings; none where nothing was ever analyzed on the storage.
+
+    Args:
+        records: The pairs that are done, in plan order.
+        store: Where they and the analyses are.
+        sweep: The sweep's folder.
+    """
+    if not store.root.folder(FOLDER).names():
+        return []
+    tasks, _ = tasks_of(records, list(load_analyses(sweep).values()), store)
+    return tasks
 
 
 def save_analyses(sweep: Folder, analyses: Mapping[str, Analysis]) -> None:

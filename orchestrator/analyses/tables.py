@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from orchestrator.analyses.settings import load_analyses
-from orchestrator.analyses.tasks import FOLDER, UNIT, AnalysisFolder, AnalysisTask, Missing, tasks_of
+from orchestrator.analyses.settings import tasks_of_sweep
+from orchestrator.analyses.tasks import UNIT, AnalysisFolder, AnalysisTask, Missing
 from orchestrator.reports.pairs import PairRecord
 from orchestrator.store import Folder, Store
 from orchestrator.trials import State
@@ -62,9 +62,7 @@ def sweep_tables(records: Sequence[PairRecord], store: Store, sweep: Folder) -> 
     Raises:
         StorageError: A table is damaged.
     """
-    if not store.root.folder(FOLDER).names():
-        return SweepTables(tables={})
-    tasks, _ = tasks_of(records, list(load_analyses(sweep).values()), store)
+    tasks = tasks_of_sweep(records, store, sweep)
     begun = [(task, folder) for task in tasks if (folder := AnalysisFolder(store, task.uid)).recipe() is not None]
     missing = [
         Missing(task.name, folder.error() or "interrupted: analyze again to go on with it")

@@ -10,8 +10,9 @@ A uid hashes the settings and the checksums of the pairs' checkpoints: another t
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import pyarrow as pa
@@ -68,6 +69,8 @@ def tasks_of(
         The tasks by analysis, and those for which a pair is missing.
     """
     contrasts = contrasts_of(records)
+    # Asked for by every analysis, read once.
+    checksum = cache(partial(_checkpoint_sha256, store))
     tasks: list[AnalysisTask] = []
     missing: list[Missing] = []
     for analysis in analyses:
@@ -75,13 +78,13 @@ def tasks_of(
             for contrast in contrasts:
                 name = f"{analysis.name}/{contrast.name}"
                 if len(contrast.pairs) == 2:
-                    tasks.append(_task(name, analysis, contrast.pairs, store))
+                    tasks.append(_task(name, analysis, contrast.pairs, checksum))
                 else:
                     lacking = "robust" if contrast.robust is None else "detrimental"
                     missing.append(Missing(name, f"no {lacking} pair is done"))
             continue
         chosen = records if analysis.every_trial else [pair for contrast in contrasts for pair in contrast.pairs]
-        tasks += [_task(f"{analysis.name}/{r.name.removeprefix('pair/')}", analysis, (r,), store) for r in chosen]
+        tasks += [_task(f"{analysis.name}/{r.name.removeprefix('pair/')}", analysis, (r,), checksum) for r in chosen]
     return tasks, missing
 
 
@@ -133,19 +136,21 @@ class AnalysisFolder(TrialFolder):
         return pq.read_table(pa.BufferReader(self.read_checked(ROWS)))
 
 
-def _task(name: str, analysis: Analysis, subjects: tuple[PairRecord, ...], store: Store) -> AnalysisTask:
+def _task(
+    name: str, analysis: Analysis, subjects: tuple[PairRecord, ...], checksum: Callable[[str], str]
+) -> AnalysisTask:
     identity = {
         "schema": ANALYSIS_SCHEMA,
         "analysis": analysis.name,
         "settings": analysis.model_dump(mode="json"),
-        "subjects": [[record.uid, _checkpoint_sha256(record, store)] for record in subjects],
+        "subjects": [[record.uid, checksum(record.uid)] for record in subjects],
     }
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     uid = hashlib.sha256(text.encode()).hexdigest()[:16]
     return AnalysisTask(uid=uid, name=name, analysis=analysis, subjects=subjects)
 
 
-def _checkpoint_sha256(record: PairRecord, store: Store) -> str:
-    result = TrialFolder(store, Stage.PAIR, record.uid).result()
-    assert result is not None, f"{record.name} has a record and is not done"
+def _checkpoint_sha256(store: Store, uid: str) -> str:
+    result = TrialFolder(store, Stage.PAIR, uid).result()
+    assert result is not None, f"pair {uid} has a record and is not done"
     return str(result["files"][CHECKPOINT])

@@ -76,8 +76,8 @@ def command(
             with session(address) as cluster_resources:
                 errors = run_tasks(pending, sweep, data_dir, cluster_resources, console)
         tracker.open(plan, facts)
-        print_analyses(sweep, plan, pair_records(plan, sweep.store), console)
-        publish(tracker, sweep, plan, facts, console)
+        tables = print_analyses(sweep, plan, pair_records(plan, sweep.store), console)
+        publish(tracker, sweep, plan, facts, console, analyses=tables)
     if errors:
         console.print(f"{len(errors)} of {len(tasks)} analyses failed; analyze again to go on with them.")
         sys.exit(1)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
-from orchestrator.analyses.settings import load_analyses
-from orchestrator.analyses.tasks import tasks_of
+from orchestrator.analyses.settings import tasks_of_sweep
+from orchestrator.analyses.tables import SweepTables
 from orchestrator.plan import Plan
 from orchestrator.reports.pages import write_report
 from orchestrator.reports.pairs import pair_records
@@ -15,13 +15,30 @@ from orchestrator.tracking_analyses import tracked_analyses
 from orchestrator.trials import State, states_of
 
 
-def publish(tracker: Tracker, sweep: Sweep, plan: Plan, facts: Mapping[str, str], console: Console) -> None:
-    """Writes the report of a sweep, brings its MLflow runs up to date and closes the tracker."""
+def publish(
+    tracker: Tracker,
+    sweep: Sweep,
+    plan: Plan,
+    facts: Mapping[str, str],
+    console: Console,
+    *,
+    analyses: SweepTables | None = None,
+) -> None:
+    """Writes the report of a sweep, brings its MLflow runs up to date and closes the tracker.
+
+    Args:
+        tracker: Of the sweep, open.
+        sweep: What to publish.
+        plan: Its plan.
+        facts: For the report.
+        console: Where to say what came of it.
+        analyses: The sweep's tables; None reads them from the store.
+    """
     store = sweep.store
-    paths = write_report(plan, store, sweep.name, facts=facts)
+    paths = write_report(plan, store, sweep.name, facts=facts, analyses=analyses)
     if local := sweep.folder.local_path:
         tracker.sweep_artifacts(local)
-    tasks, _ = tasks_of(pair_records(plan, store), list(load_analyses(sweep.folder).values()), store)
+    tasks = tasks_of_sweep(pair_records(plan, store), store, sweep.folder)
     tracker.analyses(tracked_analyses(tasks, store, sweep.name))
     is_done = all(state is State.DONE for state in states_of(store, plan).values())
     if behind := tracker.close("FINISHED" if is_done else "FAILED"):

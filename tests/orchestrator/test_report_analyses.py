@@ -23,19 +23,7 @@ from orchestrator.reports.stress_sections import corruption_statement, mitigatio
 from orchestrator.reports.stress_tables import corruption_curves, corruption_summary, mitigation_summary
 from orchestrator.reports.table3 import table3
 from orchestrator.reports.transitory import overlaps, table2, worst_points
-from tests.orchestrator.tiny_analyses import Contrast, contrast, tiny_analyses
-
-SHOWN = {"architecture": "test_resnet", "option_set": "I", "budget_level": "A", "budget": 60}
-
-
-@pytest.fixture(scope="module")
-def tiny() -> dict[str, pd.DataFrame]:
-    return tiny_analyses()
-
-
-@pytest.fixture(scope="module")
-def seeds() -> dict[str, pd.DataFrame]:
-    return tiny_analyses([contrast(seed=0), contrast(seed=1), contrast(seed=2)], shift=0.01)
+from tests.orchestrator.tiny_analyses import SHOWN, Contrast, contrast, tiny_analyses
 
 
 def on_pets(**changes: object) -> Contrast:

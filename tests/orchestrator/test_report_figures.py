@@ -21,19 +21,7 @@ from orchestrator.reports.stress_figures import figure_corruptions, figure_indic
 from orchestrator.reports.stress_tables import corruption_curves, mitigation_summary
 from orchestrator.reports.table3 import table3
 from search_spaces.recipes import Goal
-from tests.orchestrator.tiny_analyses import contrast, tiny_analyses
-
-SHOWN = {"architecture": "test_resnet", "option_set": "I", "budget_level": "A", "budget": 60}
-
-
-@pytest.fixture(scope="module")
-def tiny() -> dict[str, pd.DataFrame]:
-    return tiny_analyses()
-
-
-@pytest.fixture(scope="module")
-def seeds() -> dict[str, pd.DataFrame]:
-    return tiny_analyses([contrast(seed=0), contrast(seed=1), contrast(seed=2)], shift=0.01)
+from tests.orchestrator.tiny_analyses import SHOWN
 
 
 def texts(figure: Figure | None) -> str:

@@ -14,6 +14,8 @@ Contrast = Mapping[str, object]
 NAMES = ("conv1", "layer1.conv1", "layer1.conv2")
 # Accuracy of the detrimental network with the sites before 0, 1, 2 quantized: the second site costs most.
 BEFORE, FP, Q = (0.9, 0.8, 0.3), 0.9, 0.1
+SHOWN = {"architecture": "test_resnet", "option_set": "I", "budget_level": "A", "budget": 60}
+"""The cell that figures and statements are asked to show."""
 
 
 def contrast(level: str = "A", seed: int = 0, *, uid: str = "d0", budget: int = 60) -> Contrast:
