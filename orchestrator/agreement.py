@@ -5,11 +5,11 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.frontier import ENDED_BADLY
-from orchestrator.plan import Node, Plan
+from orchestrator.allocation import states_of
+from orchestrator.plan import Node, Origin, Plan
 from orchestrator.store import Store
 from orchestrator.studies import CellStudy
-from orchestrator.trials import State, states_of, trial_of
+from orchestrator.trials import ENDED_BADLY, State, trial_of
 from search_spaces.objective import accuracies_of, detrimental_objective
 
 # What MLflow may say of a trial in each state; the empty tuple is no run at all.
@@ -17,6 +17,8 @@ MLFLOW_STATUSES: Mapping[State, Sequence[tuple[str, ...]]] = {
     State.DONE: (("FINISHED",),),
     State.INTERRUPTED: (("KILLED",),),
     State.WAITING: ((), ("KILLED",)),
+    State.PRUNED: (("KILLED",),),
+    State.SPARED: ((), ("KILLED",)),
 } | {state: (("FAILED",),) for state in ENDED_BADLY}
 
 
@@ -32,8 +34,10 @@ class Agreement:
         """Returns the counts in one line."""
         counts = Counter(self.states.values())
         num_failed = sum(counts[state] for state in ENDED_BADLY)
-        num_left = len(self.states) - counts[State.DONE] - num_failed
-        numbers = f"{counts[State.DONE]} done, {num_failed} failed" + (f", {num_left} left" if num_left else "")
+        numbers = f"{counts[State.DONE]} done, {num_failed} failed"
+        num_left = len(self.states) - counts[State.DONE] - num_failed - counts[State.PRUNED] - counts[State.SPARED]
+        others = {"pruned": counts[State.PRUNED], "spared": counts[State.SPARED], "left": num_left}
+        numbers += "".join(f", {count} {name}" for name, count in others.items() if count)
         return f"plan = store = Optuna = MLflow: {numbers}"
 
 
@@ -59,7 +63,9 @@ def compare(
             lines.append(f"MLflow has {_listed(statuses[node.uid])} for {node.name}, the store says {state}")
     for cell_id, study in studies.items():
         told = study.told()
-        for node in (node for node in plan.nodes if node.cell_id == cell_id):
+        for node in plan.nodes:
+            if node.cell_id != cell_id or node.origin is Origin.CONFIRMED:
+                continue
             found = told.pop(node.uid, [])
             if not _fits(found, states[node.uid], node, store):
                 lines.append(f"Optuna has {_listed(found)} for {node.name}, the store says {states[node.uid]}")
@@ -77,9 +83,11 @@ def _fits(found: list[str], state: State, node: Node, store: Store) -> bool:
         assert result is not None, f"{node.name} is done without a result"
         is_finite = math.isfinite(detrimental_objective(**accuracies_of(result["metrics"], "validation")))
         return counts["COMPLETE"] == is_finite and counts["RUNNING"] == 0 and bool(found)
+    if state is State.PRUNED:
+        return counts["PRUNED"] == 1 and counts["COMPLETE"] == counts["RUNNING"] == 0
     if state is State.DIVERGED:
-        return counts["COMPLETE"] == counts["RUNNING"] == 0
-    return counts["COMPLETE"] == 0 and counts["RUNNING"] <= 1
+        return counts["COMPLETE"] == counts["PRUNED"] == counts["RUNNING"] == 0
+    return counts["COMPLETE"] == counts["PRUNED"] == 0 and counts["RUNNING"] <= 1
 
 
 def _listed(statuses: Sequence[str]) -> str:

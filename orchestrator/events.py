@@ -15,7 +15,7 @@ from typing import Any
 
 from orchestrator.plan import Node
 from orchestrator.sweeps import Sweep
-from orchestrator.trials import State, trial_of
+from orchestrator.trials import ENDED_BADLY, trial_of
 from search_spaces.errors import ConfigError, one_line
 
 HOOK_SECONDS = 30.0
@@ -125,7 +125,7 @@ class Hook:
     def _tell_failure(self, node: Node) -> None:
         folder = trial_of(self._sweep.store, node)
         state = folder.state()
-        if state in (State.FAILED, State.OUT_OF_MEMORY, State.DIVERGED):
+        if state in ENDED_BADLY:
             headline = (folder.error() or "").partition("\n")[0]
             facts = {"uid": node.uid, "name": node.name, "state": str(state), "error": headline}
             self._deliver(Event.TRIAL_FAILED, facts)

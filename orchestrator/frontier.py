@@ -13,15 +13,17 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from orchestrator.allocation import read_states, settle
 from orchestrator.failures import MAX_EQUAL_FAILURES, MAX_RETRIES, Failure, LostWorkerError, allowed_retries
-from orchestrator.plan import Node, Plan
+from orchestrator.neighbours import Neighbours
+from orchestrator.plan import Node, Origin, Plan
 from orchestrator.store import Store
 from orchestrator.studies import CellStudy
-from orchestrator.trials import State, TrialFolder, states_of, trial_of
+from orchestrator.trials import ENDED_BADLY, State, TrialFolder, trial_of
 from search_spaces.errors import StorageError
+from search_spaces.loss_space import Point
 
 STOP_CHECK_SECONDS = 1.0
-ENDED_BADLY = (State.FAILED, State.OUT_OF_MEMORY, State.DIVERGED)
 
 
 class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
@@ -54,9 +56,13 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         self._max_retries = max_retries
         self._nodes = plan.by_uid()
         self._folders: dict[str, TrialFolder] = {uid: trial_of(store, node) for uid, node in self._nodes.items()}
-        self.states: dict[str, State] = states_of(store, plan)
+        self._plan = plan
+        states, self._findings = read_states(store, plan)
+        self.states: dict[str, State] = settle(plan, states, self._findings)
+        """Of all trials, by uid."""
         # A trial that once found its share of a GPU too small gets a whole one, in later launches too.
         self._whole_gpu: set[str] = {uid for uid, state in self.states.items() if state is State.OUT_OF_MEMORY}
+        self._only = only
         self._pending = [node for node in plan.nodes if self._has_tries_left(node) and (not only or node.uid in only)]
         self._running: dict[str, Node] = {}
         self._max_concurrent: int | None = None
@@ -71,12 +77,14 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         self._next_stop_check = 0.0
         by_cell: dict[str, list[tuple[Node, TrialFolder]]] = {}
         for node in plan.nodes:
-            by_cell.setdefault(node.cell_id or "", []).append((node, self._folders[node.uid]))
+            if node.origin is not Origin.CONFIRMED:
+                by_cell.setdefault(node.cell_id or "", []).append((node, self._folders[node.uid]))
         for cell_id, study in studies.items():
             study.reconcile(by_cell[cell_id])
             for node, folder in by_cell[cell_id]:
                 if self.states[node.uid] in ENDED_BADLY and not self._has_tries_left(node):
                     study.tell(node, folder)
+        self._neighbours = Neighbours(plan, store, self._findings)
 
     def __getstate__(self) -> dict[str, Any]:
         """Gives Tune nothing to pickle: it would do so for a restore that never happens here."""
@@ -84,7 +92,12 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
 
     @property
     def pending(self) -> tuple[Node, ...]:
-        """Trials that were not handed out yet."""
+        """Trials that are to be handed out, as far as is known by now."""
+        return tuple(node for node in self._pending if self._is_wanted(node))
+
+    @property
+    def candidates(self) -> tuple[Node, ...]:
+        """Trials that may still be handed out, those that the search spares for now too."""
         return tuple(self._pending)
 
     def halt(self, reason: str) -> None:
@@ -104,13 +117,14 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         """Returns the config of the next trial that is ready, None while there is none, FINISHED at the end."""
         if self._max_concurrent and len(self._running) >= self._max_concurrent:
             return None
-        ready = None if self._is_over() else next((node for node in self._pending if self._is_ready(node)), None)
+        ready = None if self._is_over() else self._next_ready()
         if ready is None or not self._may_start():
             return None if self._running else Searcher.FINISHED
         self._pending.remove(ready)
         with self._remembering_errors():
             self._prepare(ready)
         self._running[trial_id] = ready
+        self._findings.begun.add(ready.uid)
         return {
             "storage": self._store.uri,
             "stage": str(ready.stage),
@@ -121,7 +135,16 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Ignores intermediate results: the store has them."""
+        """Ignores intermediate results: the store has them, and studies hear of them from `prunes`."""
+
+    def prunes(self, trial_id: str, row: dict[str, Any]) -> bool:
+        """Tells the study of an epoch, and returns whether the trial ends here; then its folder says so, too."""
+        node = self._running[trial_id]
+        if (study := self._study_of(node)) is None or not study.report(node, row):
+            return False
+        with self._remembering_errors():
+            self._folders[node.uid].write_pruned(row["epoch"])
+        return True
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Asks the store how a trial ended, tells its study, and decides whether to try again."""
@@ -154,8 +177,11 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             return
         if state is State.DONE:
             self._equal_failures.clear()
-        if (study := self._study_of(node)) and state in (State.DONE, *ENDED_BADLY):
-            study.tell(node, folder)
+        if study := self._study_of(node):
+            self._findings.look(node, folder, state)
+            self.states = settle(self._plan, self.states, self._findings)
+            if state in (State.DONE, State.PRUNED, *ENDED_BADLY):
+                study.tell(node, folder)
 
     def _tries_again(self, node: Node, folder: TrialFolder) -> bool:
         """Counts a failure, and puts the trial back if it may be tried again."""
@@ -196,7 +222,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
     def _has_tries_left(self, node: Node) -> bool:
         """Tells whether a launch works on a trial that it finds in this state."""
         state, folder = self.states[node.uid], self._folders[node.uid]
-        if state in (State.DONE, State.DIVERGED):
+        if state in (State.DONE, State.DIVERGED, State.PRUNED):
             return False
         headline = folder.headline() if state in ENDED_BADLY else None
         if headline is None or headline.failure in (Failure.USER, Failure.SHARED):
@@ -204,16 +230,42 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             return True
         return folder.attempts().get(headline.failure, 0) <= allowed_retries(headline.failure, self._max_retries)
 
+    def _next_ready(self) -> Node | None:
+        """Returns the first trial that is ready; of a search rather one whose cell runs none, which may be its last."""
+        busy = {node.cell_id for node in self._running.values() if node.cell_id}
+        crowded: Node | None = None
+        for node in self._pending:
+            if self._is_wanted(node) and self._is_ready(node):
+                if not node.is_of_search or node.cell_id not in busy:
+                    return node
+                crowded = crowded or node
+        return crowded
+
+    def _is_wanted(self, node: Node) -> bool:
+        """Tells whether a pending trial is to run; one that the user named is, whatever the search thinks of it."""
+        return bool(self._only) or self.states[node.uid] is not State.SPARED
+
     def _is_ready(self, node: Node) -> bool:
-        return all(self.states[parent] is State.DONE for parent in node.parents)
+        if not all(self.states[parent] is State.DONE for parent in node.parents):
+            return False
+        return node.origin is not Origin.CONFIRMED or self._neighbours.is_settled(node, self.states)
 
     def _study_of(self, node: Node) -> CellStudy | None:
-        return self.studies.get(node.cell_id) if node.cell_id else None
+        """Returns the study that a trial belongs to; confirmations belong to none, lest they be searched from."""
+        return self.studies.get(node.cell_id) if node.cell_id and node.origin is not Origin.CONFIRMED else None
 
     def _prepare(self, node: Node) -> None:
         """Fixes what the trial runs before anybody runs it, and forgets how it failed before."""
-        folder, study = self._folders[node.uid], self._study_of(node)
-        folder.write_recipe(node, study.point(node, folder) if study else None)
+        folder = self._folders[node.uid]
+        folder.write_recipe(node, self._point(node, folder))
         folder.clear_error()
         if Failure.OUT_OF_MEMORY in folder.attempts():
             self._whole_gpu.add(node.uid)
+
+    def _point(self, node: Node, folder: TrialFolder) -> Point | None:
+        """Returns the point that a trial is moved to before it runs; None where its recipe stays as it is."""
+        if node.origin is Origin.CONFIRMED:
+            return self._neighbours.found_point(node)
+        if (study := self._study_of(node)) is None:
+            return None
+        return study.point(node, folder, self._neighbours.to_borrow(node) if node.is_searched else None)

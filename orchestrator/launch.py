@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ray import tune
 from ray.tune.experiment import Trial as RayTrial
+from ray.tune.schedulers import FIFOScheduler
 
 from cluster.resources import trial_resources
 from orchestrator.caps import Caps, Meter
@@ -99,6 +100,7 @@ class Launch:
                 ),
                 tune_config=tune.TuneConfig(
                     search_alg=frontier,
+                    scheduler=Pruning(frontier),
                     num_samples=-1,
                     max_concurrent_trials=num_parallel,
                     # A worker that goes on to the next trial saves it the seconds of importing torch and timm.
@@ -129,7 +131,29 @@ class Launch:
         folder = self.sweep.folder.local_path or Path(tempfile.mkdtemp(prefix="dptq-sweep-studies-"))
         folder.mkdir(parents=True, exist_ok=True)
         journal = open_journal(folder / "studies.log")
-        return {cell.cell_id: CellStudy(cell, journal, seed=cell.seed) for cell in cells.values()}
+        search, sweep = self.plan.grid.search, self.sweep.name
+        return {cell.cell_id: CellStudy(cell, journal, search, sweep=sweep) for cell in cells.values()}
+
+
+_FLAT_ROW = f"{ROW}/"
+
+
+class Pruning(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
+    """Ends the trials that their studies would not go on with; all that is known of them the frontier knows."""
+
+    def __init__(self, frontier: Frontier) -> None:
+        """Asks a frontier."""
+        super().__init__()
+        self._frontier = frontier
+
+    def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:
+        """Returns Tune's decision after an epoch."""
+        # Schedulers, unlike callbacks, get results flattened.
+        row = {key.removeprefix(_FLAT_ROW): value for key, value in result.items() if key.startswith(_FLAT_ROW)}
+        # Tune repeats the last result when a function returns; only reports of ours carry a row.
+        if row and not result.get("done") and self._frontier.prunes(trial.trial_id, row):
+            return str(self.STOP)
+        return str(self.CONTINUE)
 
 
 class _Relay(tune.Callback):  # type: ignore[misc]  # ray ships no types

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from orchestrator.plan import Node, Plan, Stage
+from orchestrator.allocation import Findings, read_states, settle
+from orchestrator.plan import Node, Origin, Plan, Stage
 from orchestrator.store import Store
-from orchestrator.trials import State, states_of, trial_of
+from orchestrator.trials import State, trial_of
 from orchestrator.usage import Usage
 from search_spaces.cells import Cell
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
@@ -54,6 +55,8 @@ class Overview:
     headlines: dict[str, str] = field(default_factory=dict)
     """First line of the error of every failed trial, by uid."""
     usage: Usage = field(default_factory=Usage)
+    findings: Findings = field(default_factory=Findings)
+    """What the searches found, which decides what they spare."""
 
     def started(self, node: Node) -> None:
         """Notes that a trial runs."""
@@ -70,11 +73,14 @@ class Overview:
         folder = trial_of(store, node)
         self.epochs.pop(node.uid, None)
         self.states[node.uid] = folder.state()
+        if node.cell and node.cell.search_trials:
+            self.findings.look(node, folder, self.states[node.uid])
+            self.states = settle(self.plan, self.states, self.findings)
         self.headlines.pop(node.uid, None)
         if error := folder.error():
             self.headlines[node.uid] = error.splitlines()[0]
         result = folder.result()
-        if result and node.cell:
+        if result and node.cell and node.origin is not Origin.CONFIRMED:
             self._consider(node, node.cell, result["metrics"])
 
     def counts(self) -> dict[Stage, dict[str, int]]:
@@ -85,8 +91,12 @@ class Overview:
         return {stage: dict(counter) for stage, counter in counts.items()}
 
     def num_done(self) -> int:
-        """Returns the number of finished trials."""
-        return sum(state is State.DONE for state in self.states.values())
+        """Returns the number of trials that ended well: finished, or pruned."""
+        return sum(state in (State.DONE, State.PRUNED) for state in self.states.values())
+
+    def num_needed(self) -> int:
+        """Returns the number of trials that a launch runs as far as is known: all but those that a search spares."""
+        return sum(state is not State.SPARED for state in self.states.values())
 
     def eta_seconds(self, num_parallel: int) -> float | None:
         """Estimates the time left from the epochs seen so far, None before the first.
@@ -98,7 +108,7 @@ class Overview:
             return None
         left = 0.0
         for node in self.plan.nodes:
-            if self.states[node.uid] in (State.DONE, State.DIVERGED):
+            if self.states[node.uid] in (State.DONE, State.DIVERGED, State.PRUNED, State.SPARED):
                 continue
             assert isinstance(node.recipe, TrainingRecipe)
             left += (node.recipe.epochs - self.epochs.get(node.uid, 0)) * unit[node.stage]
@@ -142,10 +152,11 @@ def overview_from_store(plan: Plan, store: Store, *, has_driver: bool) -> Overvi
         store: Where its trials are.
         has_driver: Whether a launch is at work; if not, trials with saved epochs are interrupted, not running.
     """
-    overview = Overview(plan, states_of(store, plan))
+    states, findings = read_states(store, plan)
+    overview = Overview(plan, settle(plan, states, findings), findings=findings)
     for node in plan.nodes:
         state, folder = overview.states[node.uid], trial_of(store, node)
-        if state is State.WAITING:
+        if state in (State.WAITING, State.SPARED):
             if has_driver and folder.recipe() is not None:
                 overview.started(node)
             continue

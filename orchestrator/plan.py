@@ -7,7 +7,7 @@ parents. So equal work has equal uids, in this sweep and in any other on the sam
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NoReturn
@@ -17,8 +17,9 @@ from search_spaces.cells import Cell
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import InfeasibleBudgetError
 from search_spaces.grids import Grid
-from search_spaces.loss_space import LossSpace
-from search_spaces.recipes import Recipe
+from search_spaces.loss_space import literal_reading
+from search_spaces.recipes import PairRecipe, Recipe
+from search_spaces.search import Search
 
 SCHEMA = 1
 """Raised when a change makes stored results mean something else; part of every uid."""
@@ -32,6 +33,19 @@ class Stage(StrEnum):
     PAIR = "pair"
 
 
+class Origin(StrEnum):
+    """Where the values of a trial's recipe come from."""
+
+    RECIPE = "recipe"
+    """From the grid."""
+    LITERAL = "literal"
+    """From the paper, to the letter."""
+    SEARCHED = "searched"
+    """The cell's study chooses the point when the trial starts."""
+    CONFIRMED = "confirmed"
+    """The point of the pair that the search found, on a further seed."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
     """One trial."""
@@ -41,18 +55,24 @@ class Node:
     name: str
     """Readable and unique within the sweep, e.g. `pair/resnet18/I/B/detrimental/seed0/trial2`."""
     recipe: Recipe
-    """For a searched trial (number > 0) the recipe before its study moved it to a point."""
+    """Of a trial whose point is chosen later, the recipe before it is moved there."""
     dataset: DatasetSpec
     seed: int
     parents: tuple[str, ...]
     cell: Cell | None = None
     trial_number: int = 0
-    """Number in the cell's study; 0 is the recipe's own point, and of nodes that are not searched."""
+    """Number in the cell's study; 0 for nodes of no study. Confirmations come after the search's own trials."""
+    origin: Origin = Origin.RECIPE
 
     @property
     def is_searched(self) -> bool:
-        """Whether the cell's study chooses this node's loss weights and margin."""
-        return self.trial_number > 0
+        """Whether the cell's study chooses where this node runs."""
+        return self.origin is Origin.SEARCHED
+
+    @property
+    def is_of_search(self) -> bool:
+        """Whether the node is one of its cell's trials beyond the first: what a search spends its budget on."""
+        return self.trial_number > 0 and self.origin is not Origin.CONFIRMED
 
     @property
     def cell_id(self) -> str | None:
@@ -130,27 +150,63 @@ def build_plan(grid: Grid, num_sites: Callable[[str], int]) -> Plan:
             refused.append(Refusal(cell.cell_id, str(error)))
             continue
         parent = white_boxes[cell.architecture].uid
-        pairs += [_pair_node(cell, grid, parent, number) for number in range(cell.search_trials + 1)]
+        pairs += _pair_nodes(cell, grid, parent)
     # A white box without any feasible cell still runs: the grid asks for it, and a later extension may use it.
     # Trial 0 of every cell comes before the searched ones, the first seed before the others: so Table 1 is complete as
-    # early as possible.
+    # early as possible. Confirmations come last.
     rank = {seed: place for place, seed in enumerate(grid.seeds)}
-    pairs.sort(key=lambda node: (node.trial_number, rank[node.seed]))
+    pairs.sort(key=lambda node: (node.origin is Origin.CONFIRMED, node.trial_number, rank.get(node.seed, 0)))
     return Plan(grid, (teacher, *white_boxes.values(), *pairs), tuple(refused))
 
 
-def _pair_node(cell: Cell, grid: Grid, white_box_uid: str, trial_number: int) -> Node:
-    name = f"pair/{cell.cell_id}" + (f"/trial{trial_number}" if trial_number else "")
-    return _node(
-        Stage.PAIR,
-        name,
-        cell.recipe,
-        grid,
-        seed=cell.seed,
-        parents=(white_box_uid,),
-        cell=cell,
-        trial_number=trial_number,
-    )
+def _pair_nodes(cell: Cell, grid: Grid, white_box_uid: str) -> list[Node]:
+    """Returns the trials of a cell: the first one, those of its search, and the confirmations of what it finds."""
+
+    def pair(name: str, number: int, origin: Origin, recipe: Recipe, seed: int, **chosen_by: Any) -> Node:
+        return _node(
+            Stage.PAIR,
+            f"pair/{cell.cell_id}{name}",
+            recipe,
+            grid,
+            seed=seed,
+            parents=(white_box_uid,),
+            cell=cell,
+            trial_number=number,
+            origin=origin,
+            chosen_by=chosen_by,
+        )
+
+    nodes: list[Node] = []
+    starts, deciding = _starts(cell, grid.search), _deciding(grid.search)
+    for number in range(cell.search_trials + 1):
+        name = f"/trial{number}" if number else ""
+        if number < len(starts):
+            nodes.append(pair(name, number, *starts[number], cell.seed))
+        else:
+            nodes.append(pair(name, number, Origin.SEARCHED, cell.recipe, cell.seed, **deciding, trial_number=number))
+    for number in range(1, grid.search.confirm_seeds + 1) if cell.search_trials else ():
+        # Whatever a longer search finds is another pair.
+        found_by = deciding | {"most_trials": cell.search_trials, "confirms": number}
+        name, place = f"/confirm{number}", cell.search_trials + number
+        nodes.append(pair(name, place, Origin.CONFIRMED, cell.recipe, cell.seed + number, **found_by))
+    return nodes
+
+
+def _starts(cell: Cell, search: Search) -> list[tuple[Origin, PairRecipe]]:
+    """Returns the first trials of a cell, whose recipes are known; one that is not searched has its own only."""
+    if not cell.search_trials:
+        return [(Origin.RECIPE, cell.recipe)]
+    recipes = {"recipe": cell.recipe, "literal": literal_reading(cell.recipe)}
+    starts: dict[PairRecipe, Origin] = {}
+    for name in search.start_points:
+        starts.setdefault(recipes[name], Origin(name))
+    return [(origin, recipe) for recipe, origin in starts.items()]
+
+
+def _deciding(search: Search) -> dict[str, Any]:
+    """Returns what a study's points depend on; they are not known when the plan is made, and this stands for them."""
+    fields = {"space", "sampler", "pruner", "start_points", "warm_start"}
+    return {"search": search.model_dump(mode="json", include=fields)}
 
 
 def _node(
@@ -163,6 +219,8 @@ def _node(
     parents: tuple[str, ...] = (),
     cell: Cell | None = None,
     trial_number: int = 0,
+    origin: Origin = Origin.RECIPE,
+    chosen_by: Mapping[str, Any] | None = None,
 ) -> Node:
     identity: dict[str, Any] = {
         "schema": SCHEMA,
@@ -172,11 +230,8 @@ def _node(
         "seed": seed,
         "parents": parents,
     }
-    if trial_number:
-        # The point itself is not known when the plan is made; the study's space and the number stand for it.
-        identity["search"] = {"space": LossSpace().model_dump(mode="json"), "trial_number": trial_number}
     return Node(
-        uid=_digest(identity),
+        uid=_digest(identity | dict(chosen_by or {})),
         stage=stage,
         name=name,
         recipe=recipe,
@@ -185,6 +240,7 @@ def _node(
         parents=parents,
         cell=cell,
         trial_number=trial_number,
+        origin=origin,
     )
 
 

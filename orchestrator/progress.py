@@ -13,10 +13,10 @@ from rich.text import Text
 from orchestrator.overview import RUNNING, Overview
 from orchestrator.plan import Node
 from orchestrator.store import Store
-from orchestrator.trials import State
+from orchestrator.trials import ENDED_BADLY, State
 from search_spaces.recipes import TrainingRecipe
 
-COLUMNS = (State.DONE, RUNNING, State.WAITING, State.INTERRUPTED, State.FAILED, State.OUT_OF_MEMORY, State.DIVERGED)
+COLUMNS = (State.DONE, RUNNING, State.WAITING, State.INTERRUPTED, State.PRUNED, State.SPARED, *ENDED_BADLY)
 SUMMARY_EVERY_SECONDS = 15.0
 
 
@@ -49,7 +49,7 @@ def running_lines(overview: Overview) -> list[str]:
 
 def summary_line(overview: Overview, num_parallel: int) -> str:
     """Returns done and all trials, the best pair so far and the time left, in one line."""
-    parts = [f"{overview.num_done()}/{len(overview.plan.nodes)} trials done"]
+    parts = [f"{overview.num_done()}/{overview.num_needed()} trials done"]
     if best := overview.best:
         parity = "" if best.is_feasible else ", parity lost"
         drop_pp = round(100 * best.drop, 1) + 0.0  # the sum turns -0.0 into 0.0
@@ -58,7 +58,7 @@ def summary_line(overview: Overview, num_parallel: int) -> str:
             f"({best.name.removeprefix('pair/')}, validation)"
         )
     eta = overview.eta_seconds(num_parallel)
-    if overview.num_done() < len(overview.plan.nodes):
+    if overview.num_done() < overview.num_needed():
         parts.append("time left unknown yet" if eta is None else f"about {format_seconds(eta)} left")
     return "; ".join(parts)
 

@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Iterable
 
+from orchestrator.allocation import states_of
 from orchestrator.plan import Node, Plan
 from orchestrator.store import Store
-from orchestrator.trials import State, states_of, trial_of
+from orchestrator.trials import ENDED_BADLY, State, trial_of
 from search_spaces.errors import ConfigError, unknown_name
 
 
@@ -48,8 +49,8 @@ def forget_failures(plan: Plan, store: Store) -> int:
     Returns:
         How many there are.
     """
-    bad = (State.FAILED, State.OUT_OF_MEMORY, State.DIVERGED)
-    failed = [node for node, state in zip(plan.nodes, states_of(store, plan).values(), strict=True) if state in bad]
+    states = states_of(store, plan)
+    failed = [node for node in plan.nodes if states[node.uid] in ENDED_BADLY]
     for node in failed:
         trial_of(store, node).forget_failures()
     return len(failed)

@@ -8,6 +8,7 @@
                            /predictions.parquet    per image and split: label, predictions, chosen bit-widths
                            /error.txt              the traceback of the last failure
                            /attempts.json          how often it failed in which way; see `orchestrator.failures`
+                           /pruned.json            after which epoch its study ended it; then there is no result
                            /result.json            metrics and checksums; written last: it *is* "done"
     <storage>/sweeps/<name>/                       plan.json, studies, reports of one sweep
     <storage>/probes/<key>.json                    memory that a training takes on a kind of GPU; may be deleted
@@ -39,6 +40,7 @@ PREDICTIONS = "predictions.parquet"
 ERROR = "error.txt"
 ATTEMPTS = "attempts.json"
 RESULT = "result.json"
+PRUNED = "pruned.json"
 TEMPORARY = ".tmp-"
 """How the name of a file begins while it is written; one that stays was left by a process that died."""
 

@@ -1,27 +1,33 @@
 """One Optuna study per searched cell, in a journal file that only the driver opens.
 
-Trial k of a study is trial k of its cell in the plan; trial 0 is the recipe's own point. The store decides what is
-true: the point of a trial lies in its recipe.json before it runs, and what the journal does not know of finished
-trials is told from there. So a killed driver loses no value, repeats no point and leaves no trial RUNNING for ever.
+Trial k of a study is trial k of its cell in the plan. The store decides what is true: the point of a trial lies in its
+recipe.json before it runs, and what the journal does not know of finished trials is told from there. So a killed driver
+loses no value, repeats no point and leaves no trial RUNNING for ever.
 """
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.plan import Node
+from orchestrator.plan import Node, Origin
+from orchestrator.samplers import make_pruner, make_sampler
 from orchestrator.trials import State, TrialFolder
 from search_spaces.cells import Cell
-from search_spaces.loss_space import SEARCHED_FIELDS, LossSpace, point_of, suggest
+from search_spaces.loss_space import Point, holds, point_of, suggest
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
+from search_spaces.recipes import PairRecipe, TrainingRecipe
+from search_spaces.search import Search
 
 UID = "uid"
 """User attribute that ties an Optuna trial to its node."""
+ORIGIN = "origin"
+"""User attribute that says where a point comes from: a sampler, `recipe`, `literal`, or the cell it was borrowed of."""
 CONSTRAINT = "parity"
 
 
@@ -33,28 +39,33 @@ def open_journal(path: Path) -> JournalStorage:
 class CellStudy:
     """The study of one cell."""
 
-    def __init__(self, cell: Cell, journal: JournalStorage, *, seed: int) -> None:
+    def __init__(self, cell: Cell, journal: JournalStorage, search: Search, *, sweep: str = "") -> None:
         """Opens or creates the study.
 
         Args:
-            cell: The searched cell.
+            cell: The searched cell. Its seed seeds the sampler, mixed with the number of the trial that asks, so that a
+                relaunch draws for every trial what an undisturbed launch would have drawn from the same knowledge.
             journal: Holds all studies of a sweep; from `open_journal`.
-            seed: Of the sampler; mixed with the number of the trial that asks, so that a relaunch draws for every trial
-                what an undisturbed launch would have drawn, as long as the sampler draws at random (ten trials).
+            search: How to search.
+            sweep: Name of the sweep, which begins that of the study.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.cell = cell
-        self._space = LossSpace()
+        self.cell, self._search = cell, search
+        self._has_two_objectives = search.sampler == "nsga2"
         self._study = optuna.create_study(
-            storage=journal, study_name=cell.cell_id, direction="maximize", load_if_exists=True
+            storage=journal,
+            study_name=f"{sweep}/{cell.cell_id}".lstrip("/"),
+            # Two objectives: the drop and the parity gap.
+            directions=["maximize", "minimize"] if self._has_two_objectives else ["maximize"],
+            pruner=make_pruner(search, cell.recipe.epochs),
+            load_if_exists=True,
         )
-        self._seed = seed
 
     def reconcile(self, folders: Sequence[tuple[Node, TrialFolder]]) -> None:
         """Makes the study agree with the store at the start of a launch.
 
-        Finished trials that the study does not know are told, failed ones too; trials that ran when the driver died
-        stay RUNNING only if their node is still to be finished at the same point.
+        Finished trials that the study does not know are told, failed and pruned ones too; trials that ran when the
+        driver died stay RUNNING only if their node is still to be finished at the same point.
         """
         started = {node.uid for node, folder in folders if folder.recipe() is not None}
         while self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
@@ -64,57 +75,86 @@ class CellStudy:
             if trial.user_attrs.get(UID) not in started:
                 self._study.tell(trial.number, state=TrialState.FAIL)
         for node, folder in folders:
-            if folder.state() in (State.DONE, State.DIVERGED):
+            if folder.state() in (State.DONE, State.DIVERGED, State.PRUNED):
                 self.tell(node, folder)
 
-    def point(self, node: Node, folder: TrialFolder) -> dict[str, float]:
-        """Returns the point that a node runs at, asking Optuna if it has none yet.
+    def point(self, node: Node, folder: TrialFolder, borrowed: tuple[str, Point] | None = None) -> Point | None:
+        """Returns the point that a node is moved to, asking Optuna if it has none yet; None where its recipe stays.
 
         Args:
-            node: A trial of the cell.
+            node: A trial of the cell's search.
             folder: Its folder; a point found in its recipe is kept.
+            borrowed: A neighbour's cell_id and the point of its pair, to be tried in place of the sampler's.
         """
+        known = self._find(node.uid)
+        if not node.is_searched:
+            if known is None or known.state.is_finished():
+                self._adopt(node.uid, self._own_point(node), str(node.origin))
+            return None
         planned = folder.recipe()
         if planned is not None:
-            point = {name: float(planned["recipe"][name]) for name in SEARCHED_FIELDS}
-            if self._find(node.uid) is None:
-                self._adopt(node.uid, point)
+            point = {name: planned["recipe"][name] for name in self._search.space.fields}
+            if known is None:
+                self._adopt(node.uid, point, "store")
             return point
-        if not node.is_searched:
-            point = point_of(self.cell.recipe)
-            self._adopt(node.uid, point)
-            return point
-        known = self._find(node.uid)
-        if known is not None and known.state is TrialState.COMPLETE:
+        if known is not None and known.state in (TrialState.COMPLETE, TrialState.PRUNED):
             # Its recipe.json was damaged and moved away; the study still knows the point.
-            return {name: float(known.params[name]) for name in SEARCHED_FIELDS}
-        self._study.sampler = optuna.samplers.TPESampler(seed=self._seed + 1000 * (node.trial_number - 1))
+            return {name: known.params[name] for name in self._search.space.fields}
+        if borrowed is not None:
+            self._adopt(node.uid, borrowed[1], borrowed[0])
+            return borrowed[1]
+        self._study.sampler = make_sampler(self._search.sampler, seed=self.cell.seed + 1000 * (node.trial_number - 1))
         trial = self._study.ask()
         # Marked at once: between here and recipe.json a dying driver leaves a trial that reconcile fails.
         trial.set_user_attr(UID, node.uid)
-        return suggest(self._space, trial)
+        trial.set_user_attr(ORIGIN, self._search.sampler)
+        return suggest(self._search.space, trial)
+
+    def report(self, node: Node, row: dict[str, Any]) -> bool:
+        """Takes in the validation accuracies of an epoch.
+
+        Returns:
+            Whether the trial should end here: the pruner says so, at an epoch that is not its last.
+        """
+        assert isinstance(node.recipe, TrainingRecipe)
+        known = self._find(node.uid)
+        if self._has_two_objectives or known is None or known.state is not TrialState.RUNNING:
+            return False
+        if row["epoch"] in known.intermediate_values:
+            return False  # told before its worker was lost
+        trial = optuna.trial.Trial(self._study, known._trial_id)
+        trial.report(detrimental_objective(**accuracies_of(row, "validation")), step=row["epoch"])
+        # At the last epoch there is nothing left to save.
+        return row["epoch"] < node.recipe.epochs and node.is_of_search and trial.should_prune()
 
     def tell(self, node: Node, folder: TrialFolder) -> None:
-        """Tells a finished or failed trial, once; a non-finite objective is told as a failure."""
+        """Tells a finished, pruned or failed trial, once; a non-finite objective is told as a failure."""
         known = self._find(node.uid)
-        if known is not None and known.state is TrialState.COMPLETE:
+        if known is not None and known.state in (TrialState.COMPLETE, TrialState.PRUNED):
             return
-        result = folder.result()
-        if result is None:
+        result, is_pruned = folder.result(), folder.state() is State.PRUNED
+        if result is None and not is_pruned:
             if known is not None and not known.state.is_finished():
                 self._study.tell(known.number, state=TrialState.FAIL)
             return
         if known is None or known.state.is_finished():
-            self._adopt(node.uid, self.point(node, folder))
+            self.point(node, folder)
             known = self._find(node.uid)
             assert known is not None
-        value = detrimental_objective(**accuracies_of(result["metrics"], "validation"))
-        if not math.isfinite(value):
+        for row in folder.epochs():
+            # Most were told as they came; what a relaunch finds in the store was not.
+            self.report(node, row)
+        if is_pruned:
+            self._study.tell(known.number, state=TrialState.PRUNED)
+            return
+        assert result is not None
+        values = self._values(result["metrics"])
+        if not all(math.isfinite(value) for value in values):
             self._study.tell(known.number, state=TrialState.FAIL)
             return
         handle = optuna.trial.Trial(self._study, known._trial_id)
         handle.set_constraint(CONSTRAINT, parity_violation(result["metrics"]["validation/parity_gap"]))
-        self._study.tell(known.number, value)
+        self._study.tell(known.number, values)
 
     def told(self) -> dict[str, list[str]]:
         """Returns the states of the study's trials, by uid of their node."""
@@ -123,16 +163,33 @@ class CellStudy:
             states.setdefault(trial.user_attrs.get(UID, "no uid"), []).append(trial.state.name)
         return states
 
-    def _adopt(self, uid: str, point: dict[str, float]) -> None:
+    def _values(self, metrics: dict[str, float]) -> list[float]:
+        if self._has_two_objectives:
+            return [-metrics["validation/accuracy_delta"], metrics["validation/parity_gap"]]
+        return [detrimental_objective(**accuracies_of(metrics, "validation"))]
+
+    def _own_point(self, node: Node) -> Point:
+        """Returns where a trial with a recipe of its own lies in the space, nothing if it differs beyond the space.
+
+        A sampler would learn from such a trial what is not true in its space; without parameters it learns nothing.
+        """
+        assert isinstance(node.recipe, PairRecipe)
+        point = point_of(node.recipe, self._search.space)
+        is_inside = node.origin is Origin.RECIPE or node.recipe == self.cell.recipe.model_copy(update=point)
+        return point if is_inside and holds(self._search.space, point) else {}
+
+    def _adopt(self, uid: str, point: Point, origin: str) -> None:
         """Puts a trial at a given point into the study, as RUNNING."""
         self._study.enqueue_trial(point)
         trial = self._study.ask()
         trial.set_user_attr(UID, uid)
-        suggest(self._space, trial)
+        trial.set_user_attr(ORIGIN, origin)
+        if point:
+            suggest(self._search.space, trial)
 
     def _find(self, uid: str) -> FrozenTrial | None:
         """Returns the study's trial of a node: the complete one, else the newest."""
         trials = [trial for trial in self._study.get_trials(deepcopy=False) if trial.user_attrs.get(UID) == uid]
-        complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+        complete = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         found = complete or trials
         return found[-1] if found else None

@@ -13,12 +13,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from orchestrator.plan import Node
-from orchestrator.store import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, RECIPE, RESULT, Folder, Store, sha256
+from orchestrator.store import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, PRUNED, RECIPE, RESULT, Folder, Store, sha256
 from search_spaces.recipes import as_text
 
 UID_TAG = "dptq.uid"
 STAGE_TAG = "dptq.stage"
 ERROR_TAG = "dptq.error"
+PRUNED_TAG = "dptq.pruned_after_epoch"
 MARK_TAG = "dptq.synced"
 """Checksum of what was replayed; written last, so a run that has the store's mark is complete."""
 PARENT_TAG = "mlflow.parentRunId"
@@ -47,7 +48,7 @@ class State:
     """Where a trial stands that is not running."""
 
     status: str
-    """MLflow's word: FINISHED (result.json), FAILED (error.txt), or KILLED: begun, and neither."""
+    """MLflow's word: FINISHED (result.json), FAILED (error.txt), or KILLED: begun, and neither, or pruned."""
     mark: str
     """Checksum of the files that decide the status and the metrics."""
 
@@ -95,7 +96,8 @@ def read_state(folder: Folder) -> State | None:
     error, epochs = folder.read_bytes(ERROR), folder.read_bytes(EPOCHS) or b""
     if error is not None:
         return State("FAILED", sha256(error + epochs))
-    return State("KILLED", sha256(epochs)) if epochs or folder.exists(RECIPE) else None
+    pruned = folder.read_bytes(PRUNED) or b""
+    return State("KILLED", sha256(pruned + epochs)) if epochs or folder.exists(RECIPE) else None
 
 
 def read_record(node: Node, folder: Folder, status: str) -> Record:
@@ -114,6 +116,8 @@ def read_record(node: Node, folder: Folder, status: str) -> Record:
         points += _final_points(folder.read_json(RESULT) or {}, rows)
     if status == "FAILED":
         tags[ERROR_TAG] = _last_line(folder.read_bytes(ERROR) or b"")
+    if pruned := folder.read_json(PRUNED):
+        tags[PRUNED_TAG] = str(pruned["epoch"])
     names = set(folder.names())
     first = rows[0] if rows else None
     return Record(
@@ -156,6 +160,7 @@ def node_tags(node: Node, sweep: str) -> dict[str, str]:
         STAGE_TAG: str(node.stage),
         "dptq.sweep": sweep,
         "dptq.trial_number": str(node.trial_number),
+        "dptq.origin": str(node.origin),
     }
     if node.parents:
         tags["dptq.parents"] = " ".join(node.parents)

@@ -11,13 +11,14 @@ from typing import Any
 import pyarrow as pa
 
 from orchestrator.failures import Failure, Headline, headline_of
-from orchestrator.plan import SCHEMA, Node, Plan, Stage
+from orchestrator.plan import SCHEMA, Node, Stage
 from orchestrator.store import (
     ATTEMPTS,
     CHECKPOINT,
     EPOCHS,
     ERROR,
     PREDICTIONS,
+    PRUNED,
     RECIPE,
     RESULT,
     RESUME,
@@ -26,7 +27,7 @@ from orchestrator.store import (
     sha256,
 )
 from search_spaces.errors import StorageError
-from search_spaces.loss_space import apply_point
+from search_spaces.loss_space import Point, apply_point
 from search_spaces.recipes import PairRecipe
 
 ROW = "row"
@@ -46,6 +47,13 @@ class State(StrEnum):
     INTERRUPTED = "interrupted"
     """Some epochs are saved, or it is running right now."""
     WAITING = "waiting"
+    PRUNED = "pruned"
+    """Ended at a part of its epochs, because trials of its study that ran as long were better."""
+    SPARED = "spared"
+    """A trial that its search does not need; told by `orchestrator.allocation`, not by a folder."""
+
+
+ENDED_BADLY = (State.FAILED, State.OUT_OF_MEMORY, State.DIVERGED)
 
 
 class TrialFolder:
@@ -64,9 +72,11 @@ class TrialFolder:
         if ERROR in names and (headline := self.headline()):
             states = {Failure.DIVERGED: State.DIVERGED, Failure.OUT_OF_MEMORY: State.OUT_OF_MEMORY}
             return states.get(headline.failure, State.FAILED)
+        if PRUNED in names:
+            return State.PRUNED
         return State.INTERRUPTED if "resume" in names else State.WAITING
 
-    def write_recipe(self, node: Node, point: dict[str, float] | None) -> dict[str, Any]:
+    def write_recipe(self, node: Node, point: Point | None) -> dict[str, Any]:
         """Writes what the trial will run, before it runs.
 
         Args:
@@ -88,6 +98,7 @@ class TrialFolder:
             "parents": list(node.parents),
             "cell_id": node.cell_id,
             "trial_number": node.trial_number,
+            "origin": node.origin,
         }
         self.folder.write_json(RECIPE, content)
         return content
@@ -146,7 +157,7 @@ class TrialFolder:
         A damaged recipe goes too, since the study and the plan can tell what was in it.
         """
         # The result first: whatever dies after that leaves a trial that is not done, and not one that is half there.
-        for name in (RESULT, RESUME, EPOCHS, CHECKPOINT, PREDICTIONS):
+        for name in (RESULT, PRUNED, RESUME, EPOCHS, CHECKPOINT, PREDICTIONS):
             self.folder.delete(name)
         self.forget_failures()
         try:
@@ -191,6 +202,11 @@ class TrialFolder:
         )
         self.folder.delete(RESUME)
 
+    def write_pruned(self, epoch: int) -> None:
+        """Notes that the trial's study ended it after an epoch; what it would resume from is of no more use."""
+        self.folder.write_json(PRUNED, {"schema": SCHEMA, "epoch": epoch})
+        self.folder.delete(RESUME)
+
     def write_error(self, error: BaseException) -> None:
         """Saves a failure: the error in one line, then the traceback."""
         headline = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -222,14 +238,9 @@ def trial_of(store: Store, node: Node) -> TrialFolder:
     return TrialFolder(store, node.stage, node.uid)
 
 
-def states_of(store: Store, plan: Plan) -> dict[str, State]:
-    """Returns the state of every trial of a plan, by uid."""
-    # A listing per stage, so that trials that never started are not asked for one by one.
-    begun = {stage: set(store.root.folder(stage).names()) for stage in Stage}
-    return {
-        node.uid: trial_of(store, node).state() if node.uid in begun[node.stage] else State.WAITING
-        for node in plan.nodes
-    }
+def begun_folders(store: Store) -> dict[Stage, set[str]]:
+    """Returns by stage the uids of all trials that have a folder: one listing each, and not a question per trial."""
+    return {stage: set(store.root.folder(stage).names()) for stage in Stage}
 
 
 def parent_stage(stage: str) -> Stage:

@@ -15,7 +15,7 @@ class Cell(Recipe):
     recipe: PairRecipe
     seed: int = Field(ge=0)
     search_trials: int = Field(default=0, ge=0)
-    """Trials of the cell's study beyond trial 0, which is the recipe's own point."""
+    """The most trials of the cell's study beyond trial 0; 0 for a cell that is not searched."""
 
     @property
     def architecture(self) -> str:

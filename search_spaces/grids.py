@@ -1,7 +1,7 @@
 """Grids: everything a sweep could run, spelled out from a template and the user's choices."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from search_spaces import paper
 from search_spaces.budgets import OPTION_SETS
@@ -10,6 +10,7 @@ from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.overrides import Settings, parse_assignments
 from search_spaces.recipes import DistillRecipe, Goal, PairRecipe, Recipe, TeacherRecipe
+from search_spaces.search import Search
 from search_spaces.template_stack import TemplateStack, read_stack
 from search_spaces.templates import Budget
 
@@ -25,6 +26,8 @@ class Grid(Recipe):
     teacher: TeacherRecipe
     white_boxes: tuple[DistillRecipe, ...]
     cells: tuple[Cell, ...]
+    search: Search = Search()
+    """How cells with `search_trials` are searched."""
     seed: int
     """Seed of the teacher and the white boxes, which all cells share."""
 
@@ -53,6 +56,8 @@ class Choices:
     test_images: int | None = None
     epochs_scale: float | None = None
     """Multiplies the epochs of all three stages."""
+    search: Mapping[str, object] = field(default_factory=dict)
+    """Fields of `Search`."""
     overrides: Sequence[str] = ()
     """Single values such as `pair.margin=0.05`; they win over everything else."""
 
@@ -72,6 +77,7 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
     stack = read_stack(name, epochs_scale=choices.epochs_scale, options=_options(choices))
     architectures = tuple(choices.architectures or stack.axis("architectures"))
     seeds = tuple(choices.seeds or stack.axis("seeds"))
+    search = stack.search(choices.search)
     cells = tuple(
         Cell(
             option_set=option_set,
@@ -85,11 +91,11 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
                 budget=_total(stack, budget, architecture, option_set, num_sites),
             ),
             seed=seed,
-            search_trials=trials if goal is Goal.DETRIMENTAL else 0,
+            search_trials=search.most_trials if goal is Goal.DETRIMENTAL and is_searched else 0,
         )
         for architecture in architectures
         for option_set, bit_widths in _option_sets(stack, choices).items()
-        for budget, trials in _searched_budgets(stack, choices)
+        for budget, is_searched in _budgets(stack, choices)
         for seed in seeds
         for goal in (Goal(goal) for goal in choices.goals or stack.axis("goals"))
     )
@@ -102,6 +108,7 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
             stack.recipe(DistillRecipe, "distill", architecture=architecture) for architecture in architectures
         ),
         cells=cells,
+        search=search,
         seed=seeds[0],
     )
 
@@ -127,11 +134,11 @@ def _option_sets(stack: TemplateStack, choices: Choices) -> dict[str, tuple[int,
     return {name: known[name] for name in choices.option_sets or own}
 
 
-def _searched_budgets(stack: TemplateStack, choices: Choices) -> list[tuple[Budget, int]]:
-    """Returns every budget with the trials of its studies; those from the command line are all searched."""
+def _budgets(stack: TemplateStack, choices: Choices) -> list[tuple[Budget, bool]]:
+    """Returns every budget and whether its cells are searched; those from the command line all are."""
     if choices.budgets:
-        return [(Budget(bits=bits), stack.axis("search").trials) for bits in choices.budgets]
-    return [(budget, stack.search_trials(budget)) for budget in stack.axis("budgets")]
+        return [(Budget(bits=bits), True) for bits in choices.budgets]
+    return [(budget, stack.is_searched(budget)) for budget in stack.axis("budgets")]
 
 
 def _total(stack: TemplateStack, budget: Budget, architecture: str, option_set: str, num_sites: NumSites) -> int:
@@ -140,7 +147,7 @@ def _total(stack: TemplateStack, budget: Budget, architecture: str, option_set: 
     is_printed = level is not None and architecture in paper.BUDGETS and option_set in OPTION_SETS
     if is_printed and level and stack.axis("printed_totals"):
         return paper.total_bits(architecture, option_set, level)
-    return budget.total(num_sites(architecture))
+    return budget.total(num_sites(architecture), option_set)
 
 
 def _check_distinct(cells: Sequence[Cell]) -> None:

@@ -1,42 +1,125 @@
-"""The space that a study searches: loss weights and the margin of a detrimental pair.
+"""The space that a study searches: loss weights and the margin of a detrimental pair, and what else a user adds.
 
 The ranges are measured: a factor of four or five in kd_weight either way loses the pair, and fine bit-widths need
 margins well above the paper's 0.01.
 """
 
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Protocol
 
+from pydantic import AfterValidator, Field
+
+from search_spaces.errors import ConfigError
 from search_spaces.recipes import PairRecipe, Recipe, vary
+
+Point = dict[str, Any]
+"""Values of the searched fields of `PairRecipe`, by name."""
+
+
+def _check_range(ends: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < ends[0] < ends[1]:
+        raise ConfigError(f"the range {list(ends)} cannot be searched: give [low, high] with 0 < low < high.")
+    return ends
+
+
+def _check_choices(choices: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(choices)) < len(choices):
+        raise ConfigError(f"the choices {list(choices)} name one twice: name each once.")
+    return choices
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_check_range)]
 
 
 class LossSpace(Recipe):
-    """Ranges of the searched fields of `PairRecipe`, all log-uniform."""
+    """Ranges, all log-uniform, and choices of the searched fields of `PairRecipe`; null leaves a field as it is."""
 
-    hinge_weight: tuple[float, float] = (0.1, 10.0)
-    kd_weight: tuple[float, float] = (0.2, 20.0)
-    margin: tuple[float, float] = (0.003, 0.5)
+    hinge_weight: Range | None = (0.1, 10.0)
+    kd_weight: Range | None = (0.2, 20.0)
+    margin: Range | None = (0.003, 0.5)
+    temperature: Range | None = None
+    learning_rate: Range | None = None
+    profits: Annotated[tuple[Literal["softmax", "logits"], ...], AfterValidator(_check_choices)] | None = Field(
+        default=None, min_length=2
+    )
+    range_gradient: Annotated[tuple[bool, ...], AfterValidator(_check_choices)] | None = Field(
+        default=None, min_length=2
+    )
+    batch_norm: Annotated[tuple[Literal["frozen", "fp_pass", "both"], ...], AfterValidator(_check_choices)] | None = (
+        Field(default=None, min_length=2)
+    )
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the searched fields."""
+        return tuple(name for name in LossSpace.model_fields if getattr(self, name) is not None)
+
+    @property
+    def ranges(self) -> dict[str, tuple[float, float]]:
+        """The searched ranges, by field."""
+        return {name: getattr(self, name) for name in self.fields if name not in CHOICES}
+
+    @property
+    def choices(self) -> dict[str, tuple[Any, ...]]:
+        """The searched choices, by field."""
+        return {name: getattr(self, name) for name in self.fields if name in CHOICES}
 
 
-SEARCHED_FIELDS = tuple(LossSpace.model_fields)
+CHOICES = ("profits", "range_gradient", "batch_norm")
+"""Fields of a space that are no ranges."""
+
+# Section 3 and 4 to the letter: Eq. 3 has no temperature^2, and nothing is said of batch norm, which both passes share.
+LITERAL: Mapping[str, Any] = {
+    "hinge_weight": 1.0,
+    "kd_weight": 1.0,
+    "margin": 0.01,
+    "temperature": 5.0,
+    "kd_scaled": False,
+    "batch_norm": "both",
+    "learning_rate": 0.1,
+}
 
 
-class SuggestsFloats(Protocol):
+class Suggests(Protocol):
     """The part of `optuna.Trial` that a space needs."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool) -> float:
         """Returns a value in [low, high]."""
 
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Returns one of the choices."""
 
-def suggest(space: LossSpace, trial: SuggestsFloats) -> dict[str, float]:
+
+def holds(space: LossSpace, point: Mapping[str, Any]) -> bool:
+    """Tells whether a point lies within the ranges and choices of a space."""
+    in_ranges = all(low <= point[name] <= high for name, (low, high) in space.ranges.items())
+    return in_ranges and all(point[name] in given for name, given in space.choices.items())
+
+
+def suggest(space: LossSpace, trial: Suggests) -> Point:
     """Draws one point of the space from an Optuna trial."""
-    return {name: trial.suggest_float(name, *getattr(space, name), log=True) for name in SEARCHED_FIELDS}
+    drawn: Point = {name: trial.suggest_float(name, *ends, log=True) for name, ends in space.ranges.items()}
+    return drawn | {name: trial.suggest_categorical(name, list(given)) for name, given in space.choices.items()}
 
 
-def point_of(recipe: PairRecipe) -> dict[str, float]:
-    """Returns where a recipe lies in the space; the recipe's own point is always trial 0 of its study."""
-    return {name: float(getattr(recipe, name)) for name in SEARCHED_FIELDS}
+def point_of(recipe: PairRecipe, space: LossSpace) -> Point:
+    """Returns where a recipe lies in a space."""
+    return {name: getattr(recipe, name) for name in space.fields}
 
 
-def apply_point(recipe: PairRecipe, point: dict[str, float]) -> PairRecipe:
-    """Returns the recipe moved to a point of the space."""
-    return vary(recipe, **{name: point[name] for name in SEARCHED_FIELDS})
+def apply_point(recipe: PairRecipe, point: Mapping[str, Any]) -> PairRecipe:
+    """Returns the recipe moved to a point."""
+    return vary(recipe, **point)
+
+
+def literal_reading(recipe: PairRecipe) -> PairRecipe:
+    """Returns what the paper says to the letter, at the length, batch size and cell of a recipe.
+
+    Examples:
+        >>> recipe = PairRecipe(architecture="resnet18", budget=110, epochs=1, batch_size=64, optimizer="sgd",
+        ...                     learning_rate=0.04, weight_decay=1e-4)
+        >>> literal = literal_reading(recipe)
+        >>> literal.kd_scaled, literal.batch_norm, literal.learning_rate
+        (False, 'both', 0.1)
+    """
+    return vary(recipe, **LITERAL)

@@ -8,7 +8,8 @@ from search_spaces import paper
 from search_spaces.budgets import OPTION_SETS
 from search_spaces.overrides import SET_BY_CELLS, Values
 from search_spaces.recipes import Goal, Recipe, vary
-from search_spaces.templates import ArchitectureSettings, Budget, Search, Template
+from search_spaces.search import Search
+from search_spaces.templates import ArchitectureSettings, Budget, Template
 
 BOTH_GOALS = (Goal.ROBUST, Goal.DETRIMENTAL)
 PAPER_LEVELS = tuple(Budget(level=level) for level in paper.BUDGET_LEVELS)

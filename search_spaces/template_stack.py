@@ -1,5 +1,6 @@
 """What a grid is stacked from: a named template, a grid file over it, and the command line on top."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,7 +10,8 @@ from search_spaces.errors import join_place, unknown_name
 from search_spaces.named_templates import NAMED_TEMPLATES
 from search_spaces.overrides import Settings, Values, changes_for, override, scale_epochs
 from search_spaces.recipes import Goal, TrainingRecipe, parse_recipe
-from search_spaces.templates import Budget, Search, Template, is_file_name, read_template
+from search_spaces.search import Search
+from search_spaces.templates import Budget, Template, is_file_name, read_template
 
 TrainingT = TypeVar("TrainingT", bound=TrainingRecipe)
 BASE = "base"
@@ -35,12 +37,23 @@ class TemplateStack:
         own = getattr(self.template, name)
         return own if own is not None or self.base is None else getattr(self.base, name)
 
-    def search_trials(self, budget: Budget) -> int:
-        """Returns the trials of the studies at a budget; a search tells apart only the budgets of its own layer."""
+    def search(self, changes: Mapping[str, object]) -> Search:
+        """Returns how cells are searched.
+
+        Args:
+            changes: What the command line says of it, by field.
+
+        Raises:
+            ConfigError: A value breaks its field's rule, or does not go with the others.
+        """
         search: Search = self.axis("search")
+        return parse_recipe(Search, search.model_dump() | dict(changes), place="search")
+
+    def is_searched(self, budget: Budget) -> bool:
+        """Tells whether cells at a budget are searched; a search tells apart only the budgets of its own layer."""
+        levels = self.axis("search").levels
         has_other_budgets = self.template.search is None and self.template.budgets is not None
-        is_searched = search.levels == "all" or has_other_budgets or budget.name in search.levels
-        return search.trials if is_searched else 0
+        return levels == "all" or has_other_budgets or budget.name in levels
 
     def dataset(self, chosen: str | None) -> DatasetSpec:
         """Returns the dataset; another name, here or in a later layer, starts from that dataset's defaults.

@@ -7,7 +7,7 @@ base's. README shows a file; `search_spaces/named_templates.py` holds the named 
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -15,8 +15,9 @@ from pydantic import Field, field_validator, model_validator
 from search_spaces.budgets import OPTION_SETS, budget_from_average, check_bit_widths, option_set_bit_widths
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.overrides import Settings, Values
-from search_spaces.paper import AVERAGE_BITS
+from search_spaces.paper import AVERAGE_BITS, average_bits
 from search_spaces.recipes import Goal, Positive, Recipe, parse_recipe
+from search_spaces.search import Search
 
 Item = TypeVar("Item")
 Some = Annotated[tuple[Item, ...], Field(min_length=1)]
@@ -56,26 +57,21 @@ class Budget(Recipe):
         """What cells call it."""
         return self.level or (f"{self.bits}b" if self.bits else f"{self.average_bits:g}avg")
 
-    def total(self, num_sites: int) -> int:
-        """Returns the total for a network with this many sites.
+    def total(self, num_sites: int, option_set: str) -> int:
+        """Returns the total for a network with this many sites; the paper's levels mean more bits on some option sets.
 
         Examples:
-            >>> Budget(average_bits=5.5).total(15), Budget(level="A").total(15), Budget(bits=96).total(15)
-            (82, 60, 96)
+            >>> Budget(average_bits=5.5).total(15, "I"), Budget(bits=96).total(15, "I")
+            (82, 96)
+            >>> Budget(level="A").total(15, "I"), Budget(level="A").total(15, "III")
+            (60, 75)
         """
         if self.bits is not None:
             return self.bits
-        average = self.average_bits or next(bits for level, bits in AVERAGE_BITS.items() if level == self.level)
+        level = next((level for level in AVERAGE_BITS if level == self.level), None)
+        average = self.average_bits if level is None else average_bits(option_set, level)
+        assert average is not None, "a budget without a level of the paper has bits or average_bits"
         return budget_from_average(average, num_sites)
-
-
-class Search(Recipe):
-    """Which detrimental cells a study searches, and how long."""
-
-    trials: int = Field(ge=0)
-    """Trials of each study beyond the recipe's own point."""
-    levels: Literal["all"] | tuple[str, ...] = "all"
-    """Names of the budgets whose cells are searched."""
 
 
 class ArchitectureSettings(Recipe):

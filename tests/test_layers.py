@@ -42,8 +42,9 @@ ORDER = {
         {"launch", "events", "progress", "facts", "reports", "analyses", "ray_analyses", "agreement"}
         | {"tracking", "tracking_analyses", "tracking_client", "tracking_replay", "tracking_uri"},
         {"frontier", "overview", "packing", "ray_trainables", "stopping"},
-        {"studies", "sweeps", "integrity", "restarts", "caps"},
-        {"usage"},
+        {"neighbours", "studies", "sweeps", "integrity", "restarts", "caps"},
+        {"allocation", "choice"},
+        {"usage", "samplers"},
         {"trials", "driver_lock"},
         {"store", "plan", "deferred", "failures", "provenance"},
     ],

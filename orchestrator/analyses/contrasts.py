@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.reports.pairs import PairRecord, choose
+from orchestrator.choice import choose
+from orchestrator.reports.pairs import PairRecord
 from search_spaces.recipes import Goal
 
 

@@ -6,8 +6,10 @@ from typing import Any
 import click
 
 from cluster.session import check_address
+from orchestrator.allocation import states_of
 from orchestrator.commands.options import (
     address_option,
+    choices_of,
     data_dir_option,
     default_name,
     grid_options,
@@ -23,8 +25,6 @@ from orchestrator.failures import MAX_RETRIES
 from orchestrator.store import Store
 from orchestrator.sweeps import LaunchOptions, Sweep
 from orchestrator.tracking_uri import check, locate
-from orchestrator.trials import states_of
-from search_spaces.grids import Choices
 
 
 @click.command("launch")
@@ -69,7 +69,7 @@ def command(
     """
     console = make_console()
     limits = limits_of(others)
-    chosen = Choices(**others)
+    chosen = choices_of(others)
     plan = plan_from_options(grid, chosen)
     if dry_run:
         print_plan(plan, states_of(Store(storage, create=False), plan), console)

@@ -9,9 +9,9 @@ import click
 from orchestrator.commands.options import storage_option
 from orchestrator.inventory import find_trial, sweeps_of
 from orchestrator.store import Store
-from orchestrator.trials import State, TrialFolder
+from orchestrator.trials import ENDED_BADLY, State, TrialFolder
 
-ENDED = (State.DONE, State.FAILED, State.OUT_OF_MEMORY, State.DIVERGED)
+ENDED = (State.DONE, State.PRUNED, *ENDED_BADLY)
 LOOK_EVERY_SECONDS = 1.0
 
 

@@ -16,6 +16,7 @@ from orchestrator.sweeps import Sweep, latest_sweep_name
 from search_spaces.datasets import DATASET_FORMS, dataset_slug
 from search_spaces.grids import Choices, build_grid
 from search_spaces.recipes import Goal
+from search_spaces.search import PRUNERS, SAMPLERS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -51,6 +52,40 @@ price_option = click.option(
 verify_option = click.option(
     "--verify", is_flag=True, help="Compare all files of finished trials with their checksums first."
 )
+
+
+SEARCH_OPTIONS = {
+    "trials": click.option(
+        "--search-trials",
+        type=click.IntRange(min=0),
+        help="Per searched cell beyond its first; cells that have their pair leave theirs to the others.",
+    ),
+    "gpu_hours": click.option(
+        "--search-gpu-hours",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Start no search trial after so many hours of GPUs in them (of cores where trials have no GPU).",
+    ),
+    "sampler": click.option("--sampler", type=click.Choice(SAMPLERS), help="Of the search. [default: tpe]"),
+    "pruner": click.option(
+        "--pruner", type=click.Choice(PRUNERS), help="Ends bad search trials early. [default: where epochs allow]"
+    ),
+    "keep_searching": click.option(
+        "--keep-searching", is_flag=True, default=None, help="Search on in cells that have their catastrophic pair."
+    ),
+    "confirm_seeds": click.option(
+        "--confirm-seeds",
+        type=click.IntRange(min=0),
+        help="Further seeds on which the pair that a search found is trained again.",
+    ),
+}
+"""By the field of `Search` that each sets."""
+
+
+def choices_of(values: dict[str, Any]) -> Choices:
+    """Makes the user's choices of the values of `grid_options`."""
+    options = {"trials": "search_trials", "gpu_hours": "search_gpu_hours"}
+    given = {field: values.pop(options.get(field, field)) for field in SEARCH_OPTIONS}
+    return Choices(**values, search={field: value for field, value in given.items() if value is not None})
 
 
 def grid_options(command: Command) -> Command:
@@ -114,6 +149,7 @@ def grid_options(command: Command) -> Command:
                 type=click.Choice([goal.value for goal in Goal]),
                 help="Of the pairs; repeatable.",
             ),
+            *SEARCH_OPTIONS.values(),
             click.option("--epochs-scale", type=float, help="Multiply the epochs of all stages, for example by 0.5."),
             click.option(
                 "--set",
@@ -162,6 +198,7 @@ def default_name(grid: str, choices: Choices) -> str:
     parts += choices.goals
     parts += ["own-weights"] if choices.teacher_weights else []
     parts += [f"epochs{choices.epochs_scale:g}"] if choices.epochs_scale is not None else []
+    parts += [f"{name.replace('_', '-')}-{value}" for name, value in choices.search.items()]
     parts += [re.sub(r"[^\w.]+", "-", override).strip("-") for override in choices.overrides]
     parts += [f"seed{'-'.join(map(str, choices.seeds))}"] if any(choices.seeds) else []
     return "-".join(part for part in parts if part)

@@ -5,7 +5,9 @@ from typing import Any
 import click
 from rich.console import Console
 
+from orchestrator.allocation import states_of
 from orchestrator.commands.options import (
+    choices_of,
     echo_json,
     grid_options,
     json_option,
@@ -15,8 +17,7 @@ from orchestrator.commands.options import (
 )
 from orchestrator.plan import Plan
 from orchestrator.store import Store
-from orchestrator.trials import State, states_of
-from search_spaces.grids import Choices
+from orchestrator.trials import State
 
 
 @click.command("plan")
@@ -25,7 +26,7 @@ from search_spaces.grids import Choices
 @json_option
 def command(grid: str, name: str | None, storage: str, as_json: bool, **choices: Any) -> None:
     """Show every trial that `launch` would run: stage, uid, parents, and whether it is done."""
-    plan = plan_from_options(grid, Choices(**choices))
+    plan = plan_from_options(grid, choices_of(choices))
     states = states_of(Store(storage, create=False), plan)
     if as_json:
         echo_json(plan_as_json(plan, states))
@@ -45,6 +46,7 @@ def plan_as_json(plan: Plan, states: dict[str, State]) -> dict[str, Any]:
                 "state": str(states[node.uid]),
                 "cell": node.cell_id,
                 "trial_number": node.trial_number,
+                "origin": str(node.origin),
                 "seed": node.seed,
                 "recipe": node.recipe.model_dump(mode="json"),
             }
@@ -74,6 +76,9 @@ def print_plan(plan: Plan, states: dict[str, State], console: Console) -> None:
 def summary(plan: Plan, states: dict[str, State]) -> str:
     """Returns the totals of a plan in one line."""
     counts = ", ".join(f"{count} {stage}" for stage, count in plan.stage_counts().items())
-    num_done = sum(state is State.DONE for state in states.values())
+    num_done = sum(state in (State.DONE, State.PRUNED) for state in states.values())
+    num_spared = sum(state is State.SPARED for state in states.values())
+    spared = f", {num_spared} spared" if num_spared else ""
     refused = f"; {len(plan.refused)} cells refused" if plan.refused else ""
-    return f"{len(plan.nodes)} trials ({counts}): {num_done} cached, {len(plan.nodes) - num_done} to run{refused}"
+    num_left = len(plan.nodes) - num_done - num_spared
+    return f"{len(plan.nodes)} trials ({counts}): {num_done} cached, {num_left} to run{spared}{refused}"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
+from orchestrator.allocation import states_of
 from orchestrator.analyses.settings import tasks_of_sweep
 from orchestrator.analyses.tables import SweepTables
 from orchestrator.plan import Plan
@@ -12,7 +13,10 @@ from orchestrator.reports.pairs import pair_records
 from orchestrator.sweeps import Sweep
 from orchestrator.tracking import Tracker
 from orchestrator.tracking_analyses import tracked_analyses
-from orchestrator.trials import State, states_of
+from orchestrator.trials import State
+
+COMPLETE = (State.DONE, State.PRUNED, State.SPARED)
+"""States of a trial with which a sweep is finished."""
 
 
 def publish(
@@ -40,7 +44,7 @@ def publish(
         tracker.sweep_artifacts(local)
     tasks = tasks_of_sweep(pair_records(plan, store), store, sweep.folder)
     tracker.analyses(tracked_analyses(tasks, store, sweep.name))
-    is_done = all(state is State.DONE for state in states_of(store, plan).values())
+    is_done = all(state in COMPLETE for state in states_of(store, plan).values())
     if behind := tracker.close("FINISHED" if is_done else "FAILED"):
         console.print(
             f"MLflow lacks {len(behind)} runs; the same command replays them when its server answers.", highlight=False

@@ -22,7 +22,7 @@ from orchestrator.commands.plan import summary
 from orchestrator.commands.publish import publish
 from orchestrator.events import Event, Hook, check_target
 from orchestrator.facts import sweep_facts
-from orchestrator.frontier import ENDED_BADLY, Frontier
+from orchestrator.frontier import Frontier
 from orchestrator.integrity import find_damage
 from orchestrator.launch import Launch
 from orchestrator.overview import Overview, overview_from_store
@@ -36,6 +36,7 @@ from orchestrator.reports.trials import read_trials
 from orchestrator.stopping import stop_on_signals
 from orchestrator.sweeps import LaunchOptions, Sweep
 from orchestrator.tracking import Tracker
+from orchestrator.trials import ENDED_BADLY
 from search_spaces.analyses import Analysis
 from search_spaces.errors import StorageError
 from search_spaces.uris import redact
@@ -215,10 +216,10 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if not outcome.agreement.disagreements:
         console.print(outcome.agreement.line(), highlight=False)
-    num_left = len(overview.plan.nodes) - overview.num_done()
+    num_left = overview.num_needed() - overview.num_done()
     if num_left:
         how = f"{outcome.cap} is hit" if outcome.cap else "stopped" if outcome.is_stopping else "not finished"
-        line = f"{how}, {num_left} of {len(overview.plan.nodes)} trials are not done; go on with: "
+        line = f"{how}, {num_left} of {overview.num_needed()} trials are not done; go on with: "
         console.print(line + sweep.resume_command(), highlight=False, soft_wrap=True)
     num_failed = sum(state in ENDED_BADLY for state in overview.states.values())
     if num_failed:
@@ -250,7 +251,7 @@ def _tell_end(launch: Launch, overview: Overview) -> None:
     """Tells --on-event that the launch is over."""
     assert launch.hook is not None
     cap = launch.meter.hit
-    counts = {"trials": len(overview.plan.nodes), "done": overview.num_done(), "failed": len(overview.headlines)}
+    counts = {"trials": overview.num_needed(), "done": overview.num_done(), "failed": len(overview.headlines)}
     event, about = (Event.CAP_HIT, {"cap": cap}) if cap else (Event.SWEEP_DONE, {})
     launch.hook.tell(event, **counts, **about)
 
@@ -276,7 +277,7 @@ def _run_trials(
 ) -> None:
     overview = overview_from_store(launch.plan, launch.sweep.store, has_driver=False)
     gpu_shares = choose_gpu_shares(
-        frontier.pending,
+        frontier.candidates,
         launch.plan,
         launch.sweep.store,
         cluster_resources,

@@ -13,7 +13,7 @@ from orchestrator.reports.pairs import Verdict
 from orchestrator.reports.sections import Column, Field, TextTable
 from orchestrator.reports.seeds import Row
 from orchestrator.reports.table1 import SUMMARIZED, state_text
-from orchestrator.reports.trials import Curve, State, Trial
+from orchestrator.reports.trials import COMPLETE, Curve, State, Trial
 from search_spaces.objective import CATASTROPHIC_DROP, PARITY_PENALTY, PARITY_TOLERANCE, is_catastrophic
 from search_spaces.recipes import Goal
 
@@ -75,10 +75,12 @@ def progress(plan: Plan, trials: Sequence[Trial]) -> str:
     """Says how much of the sweep is done; `Complete` only where nothing is left, failed or refused."""
     counts = Counter(trial.state for trial in trials)
     others = [f"{counts[state]} {state}" for state in State if state is not State.DONE and counts[state]]
+    searched = ", ".join(f"{counts[state]} {state}" for state in (State.PRUNED, State.SPARED) if counts[state])
     refused = f" Refused, because no allocation meets the budget: {len(plan.refused)} cells."
     refused = refused if plan.refused else ""
-    if not others:
-        return f"Complete: all {len(trials)} trials are done.{refused}"
+    if all(state in COMPLETE for state in counts):
+        spared = f"{counts[State.DONE]} trials are done, {searched} by the search" if searched else ""
+        return f"Complete: {spared or f'all {len(trials)} trials are done'}.{refused}"
     summary = ", ".join([f"{counts[State.DONE]} of {len(trials)} trials are done", *others])
     covered = " What follows covers the trials that are done." if counts[State.DONE] else ""
     return f"Not complete: {summary}.{covered}{refused}"
@@ -154,7 +156,7 @@ def _is_drop(accuracy_fp: float, accuracy_q: float) -> bool:
 
 def trouble_table(plan: Plan, trials: Sequence[Trial], missing: Sequence[Missing] = ()) -> TextTable:
     """Lists what is not done and why: failed, interrupted, blocked and waiting trials, refused cells, analyses."""
-    pending = [trial for trial in trials if trial.state is not State.DONE]
+    pending = [trial for trial in trials if trial.state not in COMPLETE]
     pending.sort(key=lambda trial: list(State).index(trial.state))
     rows = [(Field(trial.node.name), Field(str(trial.state)), Field(trial.reason)) for trial in pending]
     rows += [(Field(refusal.cell), Field("refused"), Field(refusal.reason)) for refusal in plan.refused]

@@ -1,15 +1,14 @@
-"""Pairs: the records that `report --json` prints, the verdict on each, and which one stands for a cell.
+"""Pairs: the records that `report --json` prints, and the verdict on each.
 
 Accuracies are fractions. Names without a prefix are on the test split; `validation_*` and `objective` are
-what the studies see, and the only thing a detrimental pair is ever chosen by.
+what the studies see, and the only thing a detrimental pair is ever chosen by (`orchestrator.choice`).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from orchestrator.plan import Plan
+from orchestrator.plan import Origin, Plan
 from orchestrator.reports.trials import State, Trial, read_trials
 from orchestrator.store import Store
 from search_spaces.cells import Cell
@@ -22,9 +21,6 @@ from search_spaces.objective import (
 )
 from search_spaces.paper import AVERAGE_BITS, NUM_SITES
 from search_spaces.recipes import Goal
-
-NORMAL_95 = 1.96
-"""Standard errors on either side of a mean that hold 95 % of a normal distribution."""
 
 Json = str | int | float | bool | list[int] | None
 
@@ -56,6 +52,8 @@ class PairRecord:
     goal: Goal
     seed: int
     trial_number: int
+    origin: str
+    """Where its recipe comes from; see `orchestrator.plan.Origin`."""
     hinge_weight: float | None
     kd_weight: float | None
     margin: float | None
@@ -98,9 +96,9 @@ def pair_records(plan: Plan, store: Store) -> list[PairRecord]:
 
 
 def records_of(trials: Sequence[Trial]) -> list[PairRecord]:
-    """Returns the records of the pairs among these trials that are done."""
-    done = (trial for trial in trials if trial.state is State.DONE)
-    return [_record(trial, trial.node.cell) for trial in done if trial.node.cell]
+    """Returns the records of the pairs among these trials that are done, without the confirmations of any."""
+    done = (trial for trial in trials if trial.state is State.DONE and trial.node.origin is not Origin.CONFIRMED)
+    return [record_of(trial, trial.node.cell) for trial in done if trial.node.cell]
 
 
 def verdict(*, accuracy_white_box: float, accuracy_fp: float, accuracy_q: float) -> Verdict:
@@ -123,30 +121,6 @@ def verdict(*, accuracy_white_box: float, accuracy_fp: float, accuracy_q: float)
     return Verdict.NO_DROP if parity_violation(accuracy_fp - accuracy_q) <= 0 else Verdict.PARTIAL_DROP
 
 
-def choose(records: Sequence[PairRecord]) -> PairRecord | None:
-    """Picks the pair that stands for a cell, without a look at the test split.
-
-    Of the trials that keep parity on the validation split (of all, if none does) those count whose objective is not
-    significantly below the best, within 1.96 standard errors of the difference: a validation split is small, and the
-    best of several drops is partly luck. Among them the smallest parity gap decides, since nobody can tell their drops
-    apart; then the earliest trial. Robust cells are not searched: their trial 0 stands for them.
-    """
-    if not records:
-        return None
-    keep_parity = [record for record in records if parity_violation(record.validation_parity_gap) <= 0]
-    candidates = keep_parity or list(records)
-    best = max(candidates, key=lambda record: record.objective or 0.0)
-    tied = [record for record in candidates if not _is_significantly_below(record, best)]
-    return min(tied, key=lambda record: (record.validation_parity_gap, record.trial_number))
-
-
-def _is_significantly_below(record: PairRecord, best: PairRecord) -> bool:
-    if record.objective is None or best.objective is None:
-        return False
-    noise = math.hypot(record.validation_drop_standard_error, best.validation_drop_standard_error)
-    return best.objective - record.objective > NORMAL_95 * noise
-
-
 def average_bits(cell: Cell) -> float | None:
     """Returns the bits per site of a cell, nominal where its sites are not known; None for custom budgets."""
     if cell.architecture in NUM_SITES:
@@ -154,7 +128,8 @@ def average_bits(cell: Cell) -> float | None:
     return next((average for level, average in AVERAGE_BITS.items() if level == cell.budget_level), None)
 
 
-def _record(trial: Trial, cell: Cell) -> PairRecord:
+def record_of(trial: Trial, cell: Cell) -> PairRecord:
+    """Returns the record of a pair that is done."""
     test, validation = accuracies_of(trial.metrics, "test"), accuracies_of(trial.metrics, "validation")
     point = trial.point or {}
     return PairRecord(
@@ -167,8 +142,9 @@ def _record(trial: Trial, cell: Cell) -> PairRecord:
         budget_level=cell.budget_level,
         average_bits=average_bits(cell),
         goal=cell.goal,
-        seed=cell.seed,
+        seed=trial.node.seed,
         trial_number=trial.node.trial_number,
+        origin=str(trial.node.origin),
         hinge_weight=point.get("hinge_weight"),
         kd_weight=point.get("kd_weight"),
         margin=point.get("margin"),

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+from orchestrator.choice import choose
+from orchestrator.plan import Origin
 from orchestrator.reports.format import pct, point, pp
-from orchestrator.reports.pairs import PairRecord, choose, records_of
+from orchestrator.reports.pairs import PairRecord, records_of
 from orchestrator.reports.sections import Column, Field, TextTable
-from orchestrator.reports.trials import Trial
-from search_spaces.loss_space import SEARCHED_FIELDS, LossSpace
+from orchestrator.reports.trials import POINT_FIELDS, State, Trial
+from search_spaces.loss_space import LossSpace
 from search_spaces.recipes import Goal
 
 MIN_TRIALS = 10
@@ -58,13 +60,13 @@ def importances(trials: Sequence[PairRecord]) -> dict[str, float]:
     study = optuna.create_study(direction="maximize")
     distributions: dict[str, optuna.distributions.BaseDistribution] = {
         name: optuna.distributions.FloatDistribution(low, high, log=True)
-        for name, (low, high) in LossSpace().model_dump().items()
+        for name, (low, high) in LossSpace().ranges.items()
     }
     for trial in _in_space(trials):
-        point_of = {name: float(getattr(trial, name)) for name in SEARCHED_FIELDS}
+        point_of = {name: float(getattr(trial, name)) for name in POINT_FIELDS}
         study.add_trial(optuna.create_trial(params=point_of, distributions=distributions, value=trial.objective))
     found = optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
-    return {name: float(found[name]) for name in SEARCHED_FIELDS}
+    return {name: float(found[name]) for name in POINT_FIELDS}
 
 
 def why_no_importances(trials: Sequence[PairRecord]) -> str:
@@ -78,9 +80,10 @@ def why_no_importances(trials: Sequence[PairRecord]) -> str:
 
 
 def _in_space(trials: Sequence[PairRecord]) -> list[PairRecord]:
-    """Leaves out a recipe's own point where it lies outside the ranges that the others were drawn from."""
-    ranges = LossSpace().model_dump().items()
-    return [trial for trial in trials if all(low <= getattr(trial, name) <= high for name, (low, high) in ranges)]
+    """Leaves out the literal reading, and a recipe's own point outside the ranges that the others were drawn from."""
+    ranges = LossSpace().ranges.items()
+    inside = [trial for trial in trials if trial.origin != Origin.LITERAL]
+    return [trial for trial in inside if all(low <= getattr(trial, name) <= high for name, (low, high) in ranges)]
 
 
 def importance_table(records: Sequence[PairRecord]) -> TextTable | None:
@@ -89,14 +92,14 @@ def importance_table(records: Sequence[PairRecord]) -> TextTable | None:
     for title, trials in searched_cells(records).items():
         reason = why_no_importances(trials)
         found = {} if reason else importances(trials)
-        numbers = [Field(pct(found.get(name), digits=0)) for name in SEARCHED_FIELDS]
+        numbers = [Field(pct(found.get(name), digits=0)) for name in POINT_FIELDS]
         rows.append((Field(title.replace("\n", " ")), Field(str(len(trials))), *numbers, Field(reason)))
     if not rows:
         return None
     columns = (
         Column("cell", is_number=False),
         Column("trials"),
-        *(Column(name, "Importance (%)") for name in SEARCHED_FIELDS),
+        *(Column(name, "Importance (%)") for name in POINT_FIELDS),
         Column("why none", is_number=False, wraps=True),
     )
     title = "Which parameter mattered (PED-ANOVA of optuna, for the best tenth of the objective)"
@@ -127,11 +130,11 @@ def search_tables(trials: Sequence[Trial]) -> list[TextTable]:
     """Writes down every trial of every searched cell, with its point, in one table per cell."""
     cells: dict[str, list[Trial]] = {}
     for trial in trials:
-        if trial.node.cell and trial.node.cell.search_trials:
+        if trial.node.cell and trial.node.cell.search_trials and trial.state is not State.SPARED:
             cells.setdefault(trial.node.cell.cell_id, []).append(trial)
     columns = (
         Column("trial"),
-        *(Column(name, "Point") for name in ("hinge_weight", "kd_weight", "margin")),
+        *(Column(name, "Point") for name in POINT_FIELDS),
         *(Column(name, "Validation") for name in ("FP", "delta", "gap", "objective")),
         *(Column(name, "Test") for name in ("FP", "delta", "gap")),
         Column("verdict", "Test", is_number=False, wraps=True),
@@ -149,8 +152,10 @@ def search_tables(trials: Sequence[Trial]) -> list[TextTable]:
 def _search_row(trial: Trial, record: PairRecord | None, chosen: PairRecord | None) -> tuple[Field, ...]:
     place = trial.point or {}
     is_chosen = record is not None and record is chosen
-    number = Field(str(trial.node.trial_number), note="chosen" if is_chosen else "")
-    weights = tuple(Field(point(place.get(name))) for name in ("hinge_weight", "kd_weight", "margin"))
+    notes = ["chosen"] if is_chosen else []
+    notes += [str(trial.node.origin)] if trial.node.origin in (Origin.LITERAL, Origin.CONFIRMED) else []
+    number = Field(str(trial.node.trial_number), note=", ".join(notes))
+    weights = tuple(Field(point(place.get(name))) for name in POINT_FIELDS)
     if record is None:
         return (number, *weights, *[Field("")] * 7, Field(str(trial.state)))
     return (

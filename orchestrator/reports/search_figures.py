@@ -9,8 +9,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from orchestrator.choice import choose
 from orchestrator.reports.drawing import COLORS, DASHES, FACE, FEASIBLE, INK, MUTED, legend, panels, style
-from orchestrator.reports.pairs import PairRecord, choose
+from orchestrator.reports.pairs import PairRecord
 from orchestrator.reports.search import best_so_far, pareto_front, searched_cells
 from search_spaces.objective import CATASTROPHIC_DROP, PARITY_TOLERANCE
 from search_spaces.recipes import Goal

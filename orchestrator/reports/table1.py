@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from orchestrator.choice import choose
 from orchestrator.plan import Plan, Stage
-from orchestrator.reports.pairs import PairRecord, Verdict, average_bits, choose, records_of, verdict
+from orchestrator.reports.pairs import PairRecord, Verdict, average_bits, records_of, verdict
 from orchestrator.reports.seeds import CELL, over_seeds
 from orchestrator.reports.trials import State, Trial
 from search_spaces.budgets import format_bit_widths
@@ -108,7 +109,8 @@ def state_text(robust_state: str, detrimental_state: str, *, names: tuple[str, s
 
 def _row(plan: Plan, cells: dict[Goal, Cell], trials: Sequence[Trial]) -> dict[str, Value]:
     cell = next(iter(cells.values()))
-    of_goal = {goal: [t for t in trials if t.node.cell == cells.get(goal) and t.node.cell] for goal in Goal}
+    in_cells = [trial for trial in trials if trial.node.cell and not trial.is_confirmation]
+    of_goal = {goal: [trial for trial in in_cells if trial.node.cell == cells.get(goal)] for goal in Goal}
     robust, chosen = (choose(records_of(of_goal[goal])) for goal in (Goal.ROBUST, Goal.DETRIMENTAL))
     either = chosen or robust
     detrimental = of_goal[Goal.DETRIMENTAL]
@@ -125,7 +127,7 @@ def _row(plan: Plan, cells: dict[Goal, Cell], trials: Sequence[Trial]) -> dict[s
         "robust_accuracy_delta": robust.accuracy_delta if robust else None,
         "robust_state": _cell_state(of_goal[Goal.ROBUST]),
         "detrimental_state": _cell_state(detrimental),
-        "num_trials": len(detrimental),
+        "num_trials": sum(trial.state is not State.SPARED for trial in detrimental),
         "num_trials_done": sum(trial.state is State.DONE for trial in detrimental),
         **_chosen_columns(chosen),
         **_paper_columns(plan, cell),
@@ -162,7 +164,7 @@ def _cell_state(trials: Sequence[Trial]) -> str:
     """One phrase: `done`, `2 of 5 trials done, 1 failed`, `refused` (no allocation meets the budget), ..."""
     if not trials:
         return "refused"
-    states = [trial.state for trial in trials]
+    states = [trial.state for trial in trials if trial.state not in (State.PRUNED, State.SPARED)]
     done, failed = states.count(State.DONE), states.count(State.FAILED)
     if done == len(states):
         return str(State.DONE)

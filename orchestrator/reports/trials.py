@@ -6,19 +6,22 @@ a reason, never an exception.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from orchestrator.plan import Node, Plan, Stage
-from orchestrator.store import EPOCHS, ERROR, RECIPE, RESULT, Folder, Store
+from orchestrator.allocation import Findings, settle
+from orchestrator.plan import Node, Origin, Plan, Stage
+from orchestrator.store import EPOCHS, ERROR, PRUNED, RECIPE, RESULT, Folder, Store
+from orchestrator.trials import State as LaunchState
 from search_spaces.errors import StorageError
-from search_spaces.loss_space import SEARCHED_FIELDS, point_of
-from search_spaces.objective import ACCURACIES
+from search_spaces.objective import ACCURACIES, accuracies_of, is_catastrophic
 from search_spaces.recipes import PairRecipe
 
 SPLITS = ("validation", "test")
 PAIR_METRICS = tuple(f"{split}/{name}" for split in SPLITS for name in (*ACCURACIES, "drop_standard_error"))
 """What a result must hold to count; the differences follow from these."""
+POINT_FIELDS = ("hinge_weight", "kd_weight", "margin")
+"""What reports show of a pair's point."""
 CURVE_COLUMNS = ("epoch", "validation/accuracy_fp", "validation/accuracy_q")
 
 _MAX_REASON = 300
@@ -38,6 +41,22 @@ class State(StrEnum):
     BLOCKED = "blocked"
     """Never started, because a trial it needs failed."""
     WAITING = "waiting"
+    PRUNED = "pruned"
+    """Ended early by its study."""
+    SPARED = "spared"
+    """Not needed by its search."""
+
+
+COMPLETE = (State.DONE, State.PRUNED, State.SPARED)
+"""States that leave nothing to do."""
+
+# As which a search counts them; a trial that did not begin is undecided.
+_LAUNCH_STATES = {
+    State.DONE: LaunchState.DONE,
+    State.FAILED: LaunchState.FAILED,
+    State.UNFINISHED: LaunchState.INTERRUPTED,
+    State.PRUNED: LaunchState.PRUNED,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +73,11 @@ class Trial:
     """The numbers of result.json; empty unless done."""
     seconds: float | None = None
 
+    @property
+    def is_confirmation(self) -> bool:
+        """Whether it repeats a pair that a search found, on another seed."""
+        return self.node.origin is Origin.CONFIRMED
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Curve:
@@ -69,7 +93,25 @@ def read_trials(plan: Plan, store: Store) -> tuple[Trial, ...]:
     trials: dict[str, Trial] = {}
     for node in plan.nodes:
         trials[node.uid] = _read_trial(node, store.trial(node.stage, node.uid), trials)
-    return tuple(trials.values())
+    spared = _spared(plan, trials)
+    return tuple(replace(trial, state=State.SPARED) if uid in spared else trial for uid, trial in trials.items())
+
+
+def _spared(plan: Plan, trials: Mapping[str, Trial]) -> set[str]:
+    """Returns the uids of the trials that a search does not need, among those that did not begin."""
+    if not any(node.cell and node.cell.search_trials for node in plan.nodes):
+        return set()
+    states = {uid: _LAUNCH_STATES.get(trial.state, LaunchState.WAITING) for uid, trial in trials.items()}
+    findings = Findings()
+    for uid, trial in trials.items():
+        if trial.state not in (State.WAITING, State.BLOCKED):
+            findings.begun.add(uid)
+        if trial.state is State.DONE and trial.node.cell and not trial.is_confirmation:
+            findings.seconds[uid] = trial.seconds or 0.0
+            if is_catastrophic(**accuracies_of(trial.metrics, "validation")):
+                findings.qualifying.add(uid)
+    settled = settle(plan, states, findings)
+    return {uid for uid, state in settled.items() if state is LaunchState.SPARED}
 
 
 def read_curve(trial: Trial, store: Store) -> Curve | None:
@@ -107,6 +149,8 @@ def _read_trial(node: Node, folder: Folder, earlier: Mapping[str, Trial]) -> Tri
         return Trial(node=node, state=State.FAILED, reason=_shorten(str(damage)), point=point, metrics={})
     if error is not None:
         return Trial(node=node, state=State.FAILED, reason=_last_line(error), point=point, metrics={})
+    if folder.exists(PRUNED):
+        return Trial(node=node, state=State.PRUNED, point=point, metrics={})
     if recipe is not None:
         return Trial(node=node, state=State.UNFINISHED, reason=_STARTED, point=point, metrics={})
     for parent in node.parents:
@@ -121,9 +165,11 @@ def _point(node: Node, stored: Mapping[str, object] | None) -> dict[str, float] 
     if not isinstance(node.recipe, PairRecipe):
         return None
     point = _numbers(stored.get("recipe") if stored else None)
-    if set(SEARCHED_FIELDS) <= set(point):
-        return {name: point[name] for name in SEARCHED_FIELDS}
-    return None if node.is_searched else point_of(node.recipe)
+    if set(POINT_FIELDS) <= set(point):
+        return {name: point[name] for name in POINT_FIELDS}
+    if node.origin in (Origin.SEARCHED, Origin.CONFIRMED):
+        return None
+    return {name: getattr(node.recipe, name) for name in POINT_FIELDS}
 
 
 def _check_metrics(node: Node, folder: Folder, metrics: Mapping[str, float]) -> None:

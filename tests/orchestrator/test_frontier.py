@@ -27,7 +27,8 @@ from search_spaces.errors import (
 )
 from search_spaces.grids import Choices, build_grid
 
-PLAN: Plan = build_plan(build_grid("quick", Choices(), lambda _: 15), lambda _: 15)
+SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
+PLAN: Plan = build_plan(build_grid("quick", Choices(search=SEARCH), lambda _: 15), lambda _: 15)
 STOP_FILE = "sweeps/mine/stop"
 SEARCHED_CELL = "test_resnet/I/B/detrimental/seed0"
 
@@ -47,7 +48,7 @@ class Driver:
     def restart(self) -> None:
         """Forgets everything but the store and the journal, as a killed driver does."""
         cell = next(node.cell for node in PLAN.nodes if node.cell and node.cell.search_trials)
-        self.study = CellStudy(cell, open_journal(self.journal), seed=0)
+        self.study = CellStudy(cell, open_journal(self.journal), PLAN.grid.search)
         self.frontier = Frontier(PLAN, self.store, {SEARCHED_CELL: self.study}, data_dir=None, stop_file=STOP_FILE)
 
     def fail(self, trial_id: str, error: Exception | None) -> Node:

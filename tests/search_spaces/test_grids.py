@@ -34,7 +34,7 @@ def test_quick_grid_searches_the_detrimental_cell_at_five_and_a_half_bits() -> N
     grid = build_grid("quick", Choices(), sites)
     assert [cell.recipe.budget for cell in grid.cells] == [60, 60, 82, 82, 105, 105]
     assert {cell.cell_id: cell.search_trials for cell in grid.cells if cell.search_trials} == {
-        "test_resnet/I/B/detrimental/seed0": 4
+        "test_resnet/I/B/detrimental/seed0": 8
     }
 
 

@@ -70,7 +70,7 @@ def test_files_name_axes_of_their_own(tmp_path: Path) -> None:
     }
     assert {cell.goal for cell in grid.cells} == {Goal.DETRIMENTAL}
     assert grid.seeds == (3, 1)
-    assert {cell.budget_level for cell in grid.cells if cell.search_trials == 2} == {"six"}
+    assert {cell.budget_level for cell in grid.cells if cell.search_trials == 4} == {"six"}
     assert len(grid.cells) == 2 * 2 * 3 * 2
 
 
@@ -114,7 +114,7 @@ def test_levels_on_the_papers_grid_are_the_printed_totals_unless_told_otherwise(
         return {cell.option_set: cell.recipe.budget for cell in grid.cells}
 
     assert totals(grid_of(tmp_path, text)) == {"II": 130, "own": 110}
-    assert totals(grid_of(tmp_path, text + "printed_totals: false")) == {"II": 110, "own": 110}
+    assert totals(grid_of(tmp_path, text + "printed_totals: false")) == {"II": 130, "own": 110}
 
 
 def test_another_dataset_starts_from_its_own_defaults(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_the_command_line_chooses_among_the_sets_of_a_file(tmp_path: Path) -> No
     grid = grid_of(tmp_path, text, option_sets=("coarse", "II"), budgets=(82,))
     assert {cell.option_set for cell in grid.cells} == {"coarse", "II"}
     # Budgets typed by hand are all searched.
-    assert {cell.search_trials for cell in grid.cells if cell.goal is Goal.DETRIMENTAL} == {3}
+    assert {cell.search_trials for cell in grid.cells if cell.goal is Goal.DETRIMENTAL} == {6}
 
 
 @pytest.mark.parametrize(
