@@ -16,7 +16,10 @@ import click
 from orchestrator.tracking_uri import quiet_mlflow
 from search_spaces.errors import SweepError
 
-COMMANDS = ("plan", "launch", "resume", "stop", "status", "logs", "analyze", "report", "reproduce", "ls", "gc", "ui")
+COMMANDS = (
+    *("plan", "launch", "resume", "stop", "status", "logs", "analyze", "report", "compare-search"),
+    *("reproduce", "ls", "gc", "ui"),
+)
 
 
 class LazyGroup(click.Group):
@@ -30,7 +33,7 @@ class LazyGroup(click.Group):
         """Imports a subcommand."""
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"orchestrator.commands.{cmd_name}").command
+        command = importlib.import_module(f"orchestrator.commands.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -1,7 +1,7 @@
 """The named grids, all complete: nothing in them is left to a default of another grid.
 
-`quick` takes minutes on a laptop, `smoke` shows that all holds together, `cifar10` is a quarter of an hour of
-photographs, `full` is the paper's Table 1.
+`quick` takes minutes on a laptop, `smoke` shows that all holds together, `families` is what searches are compared on,
+`cifar10` is a quarter of an hour of photographs, `full` is the paper's Table 1.
 """
 
 from search_spaces import paper
@@ -73,6 +73,20 @@ SMOKE = vary(
     budgets=(Budget(level="B"),),
     search=Search(trials=1, levels=("B",)),
 )
+FAMILIES = Template(
+    name="families",
+    dataset={"name": "digits", "image_size": 16},
+    teacher=_DIGITS_TEACHER,
+    distill=_DIGITS_DISTILL | {"epochs": 40},
+    pair=_DIGITS_PAIR | {"epochs": 40, "margin": 0.2},
+    architectures=("mobilenetv4_conv_small_035", "regnetx_002", "resnet10t"),
+    option_sets=OPTION_SETS,
+    budgets=PAPER_LEVELS,
+    printed_totals=False,
+    goals=(Goal.DETRIMENTAL,),
+    seeds=(0,),
+    search=Search(trials=6),
+)
 _FLIPPED = ("padded_crop", "horizontal_flip")
 CIFAR10 = vary(
     QUICK,
@@ -101,4 +115,4 @@ FULL = Template(
     seeds=(0,),
     search=Search(trials=0),
 )
-NAMED_TEMPLATES = {template.name: template for template in (QUICK, SMOKE, CIFAR10, FULL)}
+NAMED_TEMPLATES = {template.name: template for template in (QUICK, SMOKE, FAMILIES, CIFAR10, FULL)}

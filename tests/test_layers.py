@@ -42,7 +42,7 @@ ORDER = {
         {"launch", "events", "progress", "facts", "reports", "analyses", "ray_analyses", "agreement"}
         | {"tracking", "tracking_analyses", "tracking_client", "tracking_replay", "tracking_uri"},
         {"frontier", "overview", "packing", "ray_trainables", "stopping"},
-        {"neighbours", "studies", "sweeps", "integrity", "restarts", "caps"},
+        {"arms", "neighbours", "studies", "sweeps", "integrity", "restarts", "caps"},
         {"allocation", "choice"},
         {"usage", "samplers"},
         {"trials", "driver_lock"},

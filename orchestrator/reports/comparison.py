@@ -1,0 +1,196 @@
+"""The table and the figure of `compare-search`: what every arm found, and what it spent to find it.
+
+What an arm found it found on the validation split; whether it holds is then asked of the test split, once per cell.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from rich import box
+from rich.table import Table
+
+from orchestrator.arms import Arm
+from orchestrator.choice import choose
+from orchestrator.plan import Node, Origin, Plan
+from orchestrator.reports.drawing import DASHES, DETRIMENTAL, INK, MUTED, ROBUST, png, style, svg
+from orchestrator.reports.pairs import PairRecord, records_of
+from orchestrator.reports.statistics import wilson_interval
+from orchestrator.reports.table_files import csv_bytes, table_bytes
+from orchestrator.reports.trials import State, Trial, read_trials
+from orchestrator.store import Folder, Store
+from orchestrator.trials import trial_of
+from search_spaces.objective import is_catastrophic
+from search_spaces.recipes import Goal
+
+TITLES = {
+    Arm.LITERAL: "literal reading",
+    Arm.RECIPE: "our recipe",
+    Arm.RANDOM: "random search",
+    Arm.SEARCH: "the search",
+}
+_LINES = {
+    Arm.LITERAL: (MUTED, DASHES),
+    Arm.RECIPE: (INK, DASHES),
+    Arm.RANDOM: (ROBUST, "-"),
+    Arm.SEARCH: (DETRIMENTAL, "-"),
+}
+
+
+def comparison(plans: Mapping[Arm, Plan], store: Store) -> pd.DataFrame:
+    """Returns one row per arm and cell.
+
+    Columns: arm, cell_id, is_done (nothing more is to be run), trials, epochs and device_seconds of all its trials,
+    pruned ones too; found (on validation), trials_to_first, epochs_to_first and device_seconds_to_first (up to the end
+    of the first pair that qualifies there; missing where none does); and of the pair that stands for the cell on the
+    test split catastrophic, parity_gap and drop (fractions).
+    """
+    rows = []
+    for arm, plan in plans.items():
+        trials = read_trials(plan, store)
+        cells: dict[str, list[Trial]] = {}
+        for trial in trials:
+            cell = trial.node.cell
+            if cell and cell.goal is Goal.DETRIMENTAL and trial.node.origin is not Origin.CONFIRMED:
+                cells.setdefault(cell.cell_id, []).append(trial)
+        rows += [{"arm": str(arm), "cell_id": cell_id, **_row(of_cell, store)} for cell_id, of_cell in cells.items()]
+    return pd.DataFrame(rows)
+
+
+def _row(trials: Sequence[Trial], store: Store) -> dict[str, object]:
+    records = {record.uid: record for record in records_of(trials)}
+    begun = [trial for trial in trials if trial.state not in (State.WAITING, State.SPARED, State.BLOCKED)]
+    spent = sorted((_spent(trial.node, store) for trial in begun), key=lambda each: each["ended_at"])
+    first = next((place for place, each in enumerate(spent) if _qualifies(records.get(str(each["uid"])))), None)
+    to_first = spent[: first + 1] if first is not None else []
+    chosen = choose(list(records.values()))
+    return {
+        "is_done": all(trial.state in (State.DONE, State.PRUNED, State.SPARED, State.FAILED) for trial in trials),
+        "trials": len(spent),
+        "epochs": sum(each["epochs"] for each in spent),
+        "device_seconds": sum(each["seconds"] for each in spent),
+        "found": first is not None,
+        "trials_to_first": len(to_first) or None,
+        "epochs_to_first": sum(each["epochs"] for each in to_first) or None,
+        "device_seconds_to_first": sum(each["seconds"] for each in to_first) or None,
+        "catastrophic": chosen is not None and chosen.catastrophic,
+        "parity_gap": chosen.parity_gap if chosen else None,
+        "drop": -chosen.accuracy_delta if chosen else None,
+        "chosen_uid": chosen.uid if chosen else "",
+    }
+
+
+def _spent(node: Node, store: Store) -> dict[str, Any]:
+    rows = trial_of(store, node).epochs()
+    seconds = sum(row["seconds"] for row in rows)
+    return {
+        "uid": node.uid,
+        "epochs": len(rows),
+        "seconds": seconds,
+        "ended_at": rows[-1]["timestamp_ms"] if rows else 0,
+    }
+
+
+def _qualifies(record: PairRecord | None) -> bool:
+    return record is not None and is_catastrophic(
+        accuracy_white_box=record.validation_accuracy_white_box,
+        accuracy_fp=record.validation_accuracy_fp,
+        accuracy_q=record.validation_accuracy_q,
+    )
+
+
+def render_comparison(table: pd.DataFrame) -> Table:
+    """Draws the comparison for a console: one row per arm."""
+    rendered = Table(
+        title="Catastrophic pairs: gap to the white box at most 1 pp, drop at least 10 pp",
+        caption="found on validation, held on test: one pair per cell; [ ] 95 % Wilson interval;\n"
+        "median over all cells, > where fewer than half of them have a pair",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        title_justify="left",
+        caption_justify="left",
+    )
+    for header in ("arm", "cells", "found", "held", "", "trials", "epochs", "device-hours", "median s to first"):
+        rendered.add_column(header, justify="left" if header in ("arm", "") else "right")
+    for arm in Arm:
+        cells = table[table["arm"] == arm]
+        if not cells["trials"].sum():
+            continue
+        held, count = int(cells["catastrophic"].sum()), len(cells)
+        low, high = wilson_interval(held, count)
+        unfinished = "" if cells["is_done"].all() else f" ({int((~cells['is_done']).sum())} cells not done)"
+        rendered.add_row(
+            TITLES[arm] + unfinished,
+            str(count),
+            str(int(cells["found"].sum())),
+            str(held),
+            f"[{100 * low:.0f}, {100 * high:.0f}] %",
+            str(int(cells["trials"].sum())),
+            str(int(cells["epochs"].sum())),
+            f"{cells['device_seconds'].sum() / 3600:.2f}",
+            median_to_first(cells),
+        )
+    return rendered
+
+
+def median_to_first(cells: pd.DataFrame) -> str:
+    """Returns the median of the device-seconds to the first pair, censored where a cell has none.
+
+    Examples:
+        >>> cells = pd.DataFrame({"device_seconds_to_first": [10.0, None, 30.0], "device_seconds": [10.0, 50.0, 90.0]})
+        >>> median_to_first(cells)
+        '30'
+        >>> median_to_first(cells.assign(device_seconds_to_first=[10.0, None, None]))
+        '> 50'
+    """
+    known = sorted(cells["device_seconds_to_first"].dropna())
+    middle = (len(cells) + 1) // 2
+    if len(known) >= middle:
+        return f"{known[middle - 1]:.0f}"
+    censored = cells[cells["device_seconds_to_first"].isna()]["device_seconds"]
+    return f"> {censored.min():.0f}"
+
+
+def figure_comparison(table: pd.DataFrame) -> Figure:
+    """Draws the share of cells that have a pair, over the training epochs spent per cell."""
+    with style():
+        figure = Figure(figsize=(9.0, 3.6))
+        panel = figure.subplots()
+        last = table["epochs"].max()
+        for arm in Arm:
+            cells = table[table["arm"] == arm]
+            if not cells["trials"].sum():
+                continue
+            known = np.sort(cells["epochs_to_first"].dropna().to_numpy(dtype=float))
+            color, dashes = _LINES[arm]
+            shares = 100 * np.arange(len(known) + 1) / len(cells)
+            panel.step(
+                [0, *known, last], [*shares, shares[-1]], where="post", color=color, linestyle=dashes, label=TITLES[arm]
+            )
+        panel.set_ylim(0, 102)
+        panel.set_xlim(0, last)
+        panel.set_xlabel("training epochs spent on a cell")
+        panel.set_ylabel("cells with a pair (%)\non validation")
+        panel.set_title("Who finds the catastrophic pair, and how soon")
+        panel.legend(loc="lower right")
+    return figure
+
+
+def write_comparison(table: pd.DataFrame, folder: Folder) -> list[str]:
+    """Saves the table as CSV and Parquet and the figure as PNG and SVG.
+
+    Returns:
+        The paths of the files.
+    """
+    figure = figure_comparison(table)
+    files = {
+        "comparison.csv": csv_bytes(table),
+        "comparison.parquet": table_bytes(table),
+        "figure_comparison.png": png(figure),
+        "figure_comparison.svg": svg(figure),
+    }
+    for name, content in files.items():
+        folder.write_bytes(name, content)
+    return [f"{folder.root}/{name}" for name in files]
