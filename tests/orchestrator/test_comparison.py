@@ -1,0 +1,139 @@
+"""The arms of a comparison share what they can, and the table says what each found and spent."""
+
+import io
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+from orchestrator.arms import Arm, choices_for
+from orchestrator.plan import Node, Plan, Stage, build_plan
+from orchestrator.reports.comparison import (
+    comparison,
+    figure_comparison,
+    median_to_first,
+    render_comparison,
+    write_comparison,
+)
+from orchestrator.store import CHECKPOINT, EPOCHS, Store
+from orchestrator.trials import trial_of
+from search_spaces.grids import Choices, build_grid
+from search_spaces.loss_space import literal_reading
+
+CHOICES = Choices(architectures=("resnet10t",), option_sets=("I",), search={"trials": 2})
+
+
+def sites(architecture: str) -> int:
+    return 14
+
+
+def plan_of(arm: Arm) -> Plan:
+    return build_plan(build_grid("families", choices_for(arm, CHOICES), sites), sites)
+
+
+PLANS = {arm: plan_of(arm) for arm in Arm}
+
+
+def pairs(arm: Arm) -> list[Node]:
+    return [node for node in PLANS[arm].nodes if node.stage is Stage.PAIR]
+
+
+def finish(store: Store, node: Node, *, ended_at: int, drop: float, gap: float = 0.0, seconds: float = 10.0) -> None:
+    """What a worker leaves of a trial of two epochs."""
+    accuracies = {"accuracy_white_box": 0.9, "accuracy_fp": 0.9 - gap, "accuracy_q": 0.9 - gap - drop}
+    metrics = {f"{split}/{name}": value for split in ("validation", "test") for name, value in accuracies.items()}
+    for split in ("validation", "test"):
+        metrics |= {f"{split}/parity_gap": gap, f"{split}/accuracy_delta": -drop, f"{split}/drop_standard_error": 0.01}
+    folder = trial_of(store, node)
+    folder.write_recipe(node, None)
+    rows = [{"epoch": epoch, "seconds": seconds / 2, "timestamp_ms": ended_at - 2 + epoch} for epoch in (1, 2)]
+    folder.folder.write_table(EPOCHS, pa.Table.from_pylist(rows))
+    folder.write_result(metrics, {CHECKPOINT: b"x"}, seconds=seconds, data_sha256="d")
+
+
+def test_arms_look_at_the_same_cells() -> None:
+    cells = [{node.cell_id for node in pairs(arm)} for arm in Arm]
+    assert len(cells[0]) == 3
+    assert all(each == cells[0] for each in cells)
+
+
+def test_recipe_and_literal_reading_are_the_first_trials_of_the_search() -> None:
+    search = {node.name: node for node in pairs(Arm.SEARCH)}
+    for node in pairs(Arm.RECIPE):
+        assert node.uid == search[node.name].uid
+    for node in pairs(Arm.LITERAL):
+        assert node.uid == search[f"{node.name}/trial1"].uid
+        cell = search[node.name].cell
+        assert cell is not None
+        assert node.recipe == literal_reading(cell.recipe)
+
+
+def test_random_search_shares_teacher_and_white_boxes_with_the_search_and_nothing_else() -> None:
+    shared = PLANS[Arm.RANDOM].by_uid().keys() & PLANS[Arm.SEARCH].by_uid().keys()
+    assert {PLANS[Arm.SEARCH].node(uid).stage for uid in shared} == {Stage.TEACHER, Stage.DISTILL}
+    assert all(node.is_searched for node in pairs(Arm.RANDOM))
+    assert len(pairs(Arm.RANDOM)) == len(pairs(Arm.SEARCH))
+
+
+def test_costs_up_to_the_first_pair_count_all_trials_that_ended_before(store: Store) -> None:
+    first, second, *_ = [node for node in pairs(Arm.RANDOM) if node.cell_id == pairs(Arm.RANDOM)[0].cell_id]
+    # The second trial ends first and loses parity; the first one holds.
+    finish(store, second, ended_at=1000, drop=0.9, gap=0.3, seconds=30.0)
+    finish(store, first, ended_at=2000, drop=0.8, seconds=12.0)
+    table = comparison(PLANS, store)
+    row = table[(table["arm"] == Arm.RANDOM) & (table["cell_id"] == first.cell_id)].iloc[0]
+    assert row["found"]
+    assert row["catastrophic"]
+    assert row["chosen_uid"] == first.uid
+    assert (row["trials_to_first"], row["epochs_to_first"], row["device_seconds_to_first"]) == (2, 4, 42.0)
+    assert (row["trials"], row["epochs"], row["device_seconds"]) == (2, 4, 42.0)
+    others = table[(table["arm"] == Arm.RANDOM) & (table["cell_id"] != first.cell_id)]
+    assert not others["found"].any()
+    assert others["trials_to_first"].isna().all()
+    assert not others["is_done"].any()
+
+
+def test_a_pair_that_does_not_hold_on_test_is_found_and_not_held(store: Store) -> None:
+    node = pairs(Arm.RECIPE)[0]
+    finish(store, node, ended_at=1000, drop=0.5)
+    folder = trial_of(store, node)
+    result = folder.result()
+    assert result is not None
+    result["metrics"] |= {"test/accuracy_fp": 0.8, "test/accuracy_q": 0.3, "test/parity_gap": 0.1}
+    folder.folder.write_json("result.json", result)
+    table = comparison({Arm.RECIPE: PLANS[Arm.RECIPE]}, store)
+    assert table["found"].tolist() == [True, False, False]
+    assert table["catastrophic"].tolist() == [False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("to_first", "spent", "expected"),
+    [
+        ([10.0, 20.0, 90.0], [10.0, 20.0, 90.0], "20"),
+        ([10.0, 20.0, None, None], [10.0, 20.0, 70.0, 80.0], "20"),
+        ([10.0, None, None], [10.0, 70.0, 80.0], "> 70"),
+    ],
+)
+def test_median_is_censored_where_too_few_cells_have_a_pair(
+    to_first: list[float | None], spent: list[float], expected: str
+) -> None:
+    cells = pd.DataFrame({"device_seconds_to_first": to_first, "device_seconds": spent})
+    assert median_to_first(cells) == expected
+
+
+def test_table_and_figure_are_shown_and_saved(store: Store) -> None:
+    for place, node in enumerate(pairs(Arm.RECIPE)):
+        finish(store, node, ended_at=1000 + place, drop=0.5 * place)
+    table = comparison(PLANS, store)
+    console = Console(record=True, width=130, file=io.StringIO())
+    console.print(render_comparison(table))
+    text = console.export_text()
+    assert "our recipe" in text
+    assert "2" in text
+    assert "random search" not in text, "an arm that was not run has no row"
+    assert figure_comparison(table).axes[0].get_ylabel().startswith("cells with a pair")
+    folder = store.root.folder("sweeps/x")
+    paths = write_comparison(table, folder)
+    assert sorted(folder.names()) == sorted(path.rpartition("/")[2] for path in paths)
+    assert len(pd.read_csv(f"{folder.root}/comparison.csv")) == len(table)
