@@ -20,7 +20,7 @@ from orchestrator.failures import MAX_RETRIES
 from orchestrator.frontier import Frontier
 from orchestrator.plan import Node, Plan
 from orchestrator.store import Store
-from orchestrator.studies import CellStudy, open_journal
+from orchestrator.studies import JOURNAL, CellStudy, open_journal
 from orchestrator.sweeps import Sweep
 from orchestrator.trials import ROW, trial_of
 
@@ -124,15 +124,15 @@ class Launch:
                 raise
 
     def _open_studies(self) -> dict[str, CellStudy]:
-        cells = {node.cell_id: node.cell for node in self.plan.nodes if node.cell and node.cell.search_trials}
+        cells = self.plan.searched_cells
         if not cells:
             return {}
         # A journal must be a local file. Losing it loses nothing: studies are filled from the store on every launch.
         folder = self.sweep.folder.local_path or Path(tempfile.mkdtemp(prefix="dptq-sweep-studies-"))
         folder.mkdir(parents=True, exist_ok=True)
-        journal = open_journal(folder / "studies.log")
+        journal = open_journal(folder / JOURNAL)
         search, sweep = self.plan.grid.search, self.sweep.name
-        return {cell.cell_id: CellStudy(cell, journal, search, sweep=sweep) for cell in cells.values()}
+        return {cell.cell_id: CellStudy(cell, journal, search, sweep=sweep) for cell in cells}
 
 
 _FLAT_ROW = f"{ROW}/"

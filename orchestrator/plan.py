@@ -109,6 +109,12 @@ class Plan:
         """Whether any cell can be run."""
         return any(node.stage is Stage.PAIR for node in self.nodes)
 
+    @property
+    def searched_cells(self) -> tuple[Cell, ...]:
+        """The cells that have a study, in plan order."""
+        cells = {node.cell_id: node.cell for node in self.nodes if node.cell and node.cell.search_trials}
+        return tuple(cells.values())
+
     def raise_first_refusal(self) -> NoReturn:
         """Raises the reason why the first refused cell cannot be run."""
         raise InfeasibleBudgetError(self.refused[0].reason)

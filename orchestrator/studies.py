@@ -24,6 +24,8 @@ from search_spaces.objective import accuracies_of, detrimental_objective, parity
 from search_spaces.recipes import PairRecipe, TrainingRecipe
 from search_spaces.search import Search
 
+JOURNAL = "studies.log"
+"""Name of the file, in the folder of its sweep."""
 UID = "uid"
 """User attribute that ties an Optuna trial to its node."""
 ORIGIN = "origin"

@@ -23,6 +23,7 @@ OWNED_BY = {
     "triton": {"trainables"},
     "numba": {"trainables"},
     "optuna": {"orchestrator"},
+    "optuna_dashboard": {"orchestrator"},
     "click": {"orchestrator"},
     "yaml": {"search_spaces"},
 }
@@ -41,7 +42,7 @@ ORDER = {
         {"watch", "inventory", "reproduction"},
         {"launch", "events", "progress", "facts", "reports", "analyses", "ray_analyses", "agreement"}
         | {"tracking", "tracking_analyses", "tracking_client", "tracking_replay", "tracking_uri"},
-        {"frontier", "overview", "packing", "ray_trainables", "stopping"},
+        {"dashboard", "frontier", "overview", "packing", "ray_trainables", "stopping"},
         {"arms", "neighbours", "studies", "sweeps", "integrity", "restarts", "caps"},
         {"allocation", "choice"},
         {"usage", "samplers"},

@@ -99,7 +99,7 @@ def read_trials(plan: Plan, store: Store) -> tuple[Trial, ...]:
 
 def _spared(plan: Plan, trials: Mapping[str, Trial]) -> set[str]:
     """Returns the uids of the trials that a search does not need, among those that did not begin."""
-    if not any(node.cell and node.cell.search_trials for node in plan.nodes):
+    if not plan.searched_cells:
         return set()
     states = {uid: _LAUNCH_STATES.get(trial.state, LaunchState.WAITING) for uid, trial in trials.items()}
     findings = Findings()

@@ -1,7 +1,6 @@
 """A page from whatever analyses there are: its sections, its files, and what a real browser says of it."""
 
 import json
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from itertools import combinations
@@ -34,7 +33,6 @@ TITLES = {
     "mitigation": "Mitigation",
     "indicators": "Indicators",
 }
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(scope="module")
@@ -219,11 +217,8 @@ def test_decisions_show_what_the_recipes_hold(plan: Plan) -> None:
 
 @pytest.mark.browser
 def test_a_browser_shows_the_page_without_complaint(
-    analyzed: tuple[Path, dict[str, pd.DataFrame]], tmp_path: Path
+    analyzed: tuple[Path, dict[str, pd.DataFrame]], browser: str, tmp_path: Path
 ) -> None:
-    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip(f"no browser on the PATH: none of {', '.join(BROWSERS)}")
     page = (analyzed[0] / "report.html").absolute().as_uri()
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
     flags += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1200,2000"]
