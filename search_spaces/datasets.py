@@ -23,6 +23,8 @@ class DatasetInfo:
     """What stands behind `kind:` in its name; nothing for a single, known dataset."""
     num_images: int | None = None
     """Of all splits together, a sample on disk may hold fewer; None where only the files tell."""
+    num_training: int | None = None
+    """Of the official training part; None where there is none, or only the files tell."""
     stored_per_seen: float = 1.0
     """Height and width kept in memory in units of what networks see."""
 
@@ -31,8 +33,8 @@ class DatasetInfo:
 STORED_PER_SEEN = 256 / 224
 DATASETS: dict[str, DatasetInfo] = {
     "digits": DatasetInfo(image_size=32, is_bundled=True, num_images=1797),
-    "cifar10": DatasetInfo(image_size=32, num_images=60_000),
-    "oxford-iiit-pet": DatasetInfo(image_size=224, num_images=7349, stored_per_seen=STORED_PER_SEEN),
+    "cifar10": DatasetInfo(image_size=32, num_images=60_000, num_training=50_000),
+    "oxford-iiit-pet": DatasetInfo(image_size=224, num_images=7349, num_training=3680, stored_per_seen=STORED_PER_SEEN),
     "folder": DatasetInfo(image_size=224, place="PATH", stored_per_seen=STORED_PER_SEEN),
     "parquet": DatasetInfo(image_size=224, place="URI", stored_per_seen=STORED_PER_SEEN),
 }
@@ -96,6 +98,25 @@ class DatasetSpec(Recipe):
             256
         """
         return round(self.image_size * DATASETS[self.kind].stored_per_seen)
+
+    @property
+    def num_trained(self) -> int | None:
+        """Images that a training sees in an epoch, validation not included; None where only the files tell.
+
+        Splits round within every class, so there may be half an image per class more or less.
+
+        Examples:
+            >>> DatasetSpec(name="cifar10", image_size=32).num_trained
+            45000
+            >>> DatasetSpec(name="folder:/data/flowers", image_size=224).num_trained is None
+            True
+        """
+        info, kept = DATASETS[self.kind], self.train_images
+        if kept is None and info.num_training is not None:
+            kept = info.num_training
+        elif kept is None and info.num_images is not None:
+            kept = info.num_images - round(self.test_fraction * info.num_images)
+        return None if kept is None else kept - round(self.validation_fraction * kept)
 
     @property
     def num_bytes(self) -> int:

@@ -5,11 +5,9 @@ base's. README shows a file; `search_spaces/named_templates.py` holds the named 
 """
 
 import re
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from search_spaces.budgets import OPTION_SETS, budget_from_average, check_bit_widths, option_set_bit_widths
@@ -18,6 +16,7 @@ from search_spaces.overrides import Settings, Values
 from search_spaces.paper import AVERAGE_BITS, average_bits
 from search_spaces.recipes import Goal, Positive, Recipe, parse_recipe
 from search_spaces.search import Search
+from search_spaces.yaml_files import parse_documents, read_text
 
 Item = TypeVar("Item")
 Some = Annotated[tuple[Item, ...], Field(min_length=1)]
@@ -160,29 +159,8 @@ def read_template(path: Path) -> Template:
     Raises:
         ConfigError: The file cannot be read, or something in it breaks a rule; says where.
     """
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"grid file {path} cannot be read: {getattr(error, 'strerror', error)}.") from None
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"grid file {path}{line} is no YAML: {error.problem}.") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"grid file {path} is no YAML: {str(error).splitlines()[0]}.") from None
+    documents = parse_documents(read_text(path, what="grid file"), what=f"grid file {path}")
+    content = documents[0] if len(documents) == 1 else None
     if not isinstance(content, dict):
         raise ConfigError(f"grid file {path} holds no mapping: begin with `name:` and what the sweep changes.")
     return parse_recipe(Template, content, place=f"{path}: ")
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would keep the later one without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if str(key.value) in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands there twice", key.start_mark
-                )
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)

@@ -39,15 +39,15 @@ ORDER = {
     "orchestrator": [
         {"cli"},
         {"commands"},
-        {"watch", "inventory", "reproduction"},
+        {"watch", "inventory", "reproduction", "estimates"},
         {"launch", "events", "progress", "facts", "reports", "analyses", "ray_analyses", "agreement"}
         | {"tracking", "tracking_analyses", "tracking_client", "tracking_replay", "tracking_uri"},
         {"dashboard", "frontier", "overview", "packing", "ray_trainables", "stopping"},
         {"arms", "neighbours", "studies", "sweeps", "integrity", "restarts", "caps"},
-        {"allocation", "choice"},
+        {"allocation", "choice", "step_times"},
         {"usage", "samplers"},
         {"trials", "driver_lock"},
-        {"store", "plan", "deferred", "failures", "provenance"},
+        {"store", "plan", "schedule", "deferred", "failures", "provenance"},
     ],
 }
 MODULES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))

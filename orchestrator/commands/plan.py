@@ -1,11 +1,18 @@
 """`dptq-sweep plan`: every trial that a launch would run, and which of them are done already."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
 from orchestrator.allocation import states_of
+from orchestrator.commands.costs import (
+    estimate_as_json,
+    estimate_from_options,
+    estimate_options,
+    print_estimate,
+)
 from orchestrator.commands.options import (
     choices_of,
     echo_json,
@@ -23,15 +30,43 @@ from orchestrator.trials import State
 @click.command("plan")
 @grid_options
 @storage_option
+@estimate_options
 @json_option
-def command(grid: str, name: str | None, storage: str, as_json: bool, **choices: Any) -> None:
-    """Show every trial that `launch` would run: stage, uid, parents, and whether it is done."""
+def command(
+    grid: str,
+    name: str | None,
+    storage: str,
+    cluster_file: Path | None,
+    price_file: Path | None,
+    step_seconds: tuple[str, ...],
+    start_minutes: float,
+    as_json: bool,
+    **choices: Any,
+) -> None:
+    """Show every trial that `launch` would run: stage, uid, parents, and whether it is done.
+
+    With --cluster also what it would take there: machines, GPU-hours, time and price.
+    """
     plan = plan_from_options(grid, choices_of(choices))
-    states = states_of(Store(storage, create=False), plan)
+    store = Store(storage, create=False)
+    states = states_of(store, plan)
+    estimated = estimate_from_options(
+        plan,
+        states,
+        store,
+        cluster_file=cluster_file,
+        price_file=price_file,
+        step_seconds=step_seconds,
+        start_minutes=start_minutes,
+    )
     if as_json:
-        echo_json(plan_as_json(plan, states))
-    else:
-        print_plan(plan, states, make_console())
+        costs = {"estimate": estimate_as_json(estimated)} if estimated else {}
+        echo_json(plan_as_json(plan, states) | costs)
+        return
+    console = make_console()
+    print_plan(plan, states, console)
+    if estimated:
+        print_estimate(estimated, console)
 
 
 def plan_as_json(plan: Plan, states: dict[str, State]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from orchestrator.agreement import Agreement, compare
 from orchestrator.analyses.settings import load_analyses
 from orchestrator.caps import Caps, Meter
 from orchestrator.commands.analyze import list_tasks, not_done, run_tasks
+from orchestrator.commands.costs import caps_from_options, cluster_options
 from orchestrator.commands.options import Command, price_option, verify_option
 from orchestrator.commands.plan import summary
 from orchestrator.commands.publish import publish
@@ -62,9 +63,12 @@ def limit_options(command: Command) -> Command:
             click.option("--max-hours", type=POSITIVE, help="Start no trial after so many hours; `resume` goes on."),
             click.option("--max-gpu-hours", type=POSITIVE, help="Start no trial after so many GPU-hours of the sweep."),
             click.option(
-                "--max-cost", type=POSITIVE, help="Start no trial once the sweep cost so much at --price-per-hour."
+                "--max-cost",
+                type=POSITIVE,
+                help="Start no trial once the sweep cost so much, at --price-per-hour or --cluster.",
             ),
             price_option,
+            *cluster_options,
             click.option(
                 "--on-event",
                 envvar="DPTQ_ON_EVENT",
@@ -89,13 +93,10 @@ def limits_of(values: dict[str, Any]) -> Limits:
     """Takes the values of `limit_options` out of a command's arguments.
 
     Raises:
-        ConfigError: --on-event is neither a command nor a URL.
+        ConfigError: --on-event is neither a command nor a URL, or a file with prices or machines is wrong.
     """
-    caps = Caps(**{name: values.pop(name) for name in ("max_hours", "max_gpu_hours", "max_cost", "price_per_hour")})
-    if caps.max_cost is not None and caps.price_per_hour is None:
-        raise click.UsageError("--max-cost needs --price-per-hour, the price of a GPU (or a core without one).")
     limits = Limits(
-        caps=caps,
+        caps=caps_from_options(values),
         on_event=values.pop("on_event"),
         stalled_minutes=values.pop("stalled_minutes"),
         verify=values.pop("verify"),

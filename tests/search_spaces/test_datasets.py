@@ -97,3 +97,22 @@ def test_every_dataset_can_name_a_sweep(path: str) -> None:
     store = Store("/nowhere", create=False)
     for kind in ("folder", "parquet"):
         assert Sweep(store, f"quick-{dataset_slug(f'{kind}:/data/{path}')}").name.startswith(f"quick-{kind}")
+
+
+@pytest.mark.parametrize(
+    ("name", "choices", "num_trained"),
+    [
+        ("cifar10", {}, 45_000),
+        ("oxford-iiit-pet", {}, 3680 - 368),
+        ("digits", {}, 1797 - 359 - 144),
+        ("digits", {"validation_fraction": 0.5}, 1797 - 359 - 719),
+        ("digits", {"test_fraction": 0.5}, 1797 - 898 - 90),
+        ("cifar10", {"train_images": 10_000}, 9000),
+        ("parquet:/a", {"train_images": 100}, 90),
+        ("parquet:/a", {"test_images": 100}, None),
+    ],
+)
+def test_number_of_trained_images_leaves_out_test_and_validation(
+    name: str, choices: dict[str, float], num_trained: int | None
+) -> None:
+    assert vary(dataset_spec(name), **choices).num_trained == num_trained

@@ -186,6 +186,7 @@ def test_bad_values_are_one_line_that_names_their_place(tmp_path: Path, text: st
         (b"", "holds no mapping"),
         (b"\xff\xfe\x00", "my.yaml"),
         (b"a: \x00", "no YAML"),
+        (b"name: a\n---\nname: b", "holds no mapping"),
     ],
 )
 def test_files_that_hold_no_grid_are_refused_by_name(tmp_path: Path, content: bytes, message: str) -> None:

@@ -1,0 +1,64 @@
+"""YAML that people write, read strictly: safe types only, no key twice, one line for every mistake."""
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search_spaces.errors import ConfigError
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that is given twice, of which YAML would keep the later one without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Builds a mapping, unless a key stands in it twice."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands there twice", key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def read_text(path: Path, *, what: str) -> str:
+    """Reads a text file.
+
+    Args:
+        path: The file.
+        what: What it is, for the error, such as `grid file`.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{what} {path} cannot be read: {getattr(error, 'strerror', error)}.") from None
+
+
+def parse_documents(text: str, *, what: str) -> list[Any]:
+    r"""Parses YAML, of which a file may hold several documents between lines of `---`; empty ones are left out.
+
+    Args:
+        text: The YAML.
+        what: Where it stands, for the error, such as `grid file my.yaml`.
+
+    Raises:
+        ConfigError: It is no YAML, or gives a key twice; says in which line.
+
+    Examples:
+        >>> parse_documents("a: 1\n---\nb: [2]\n", what="example")
+        [{'a': 1}, {'b': [2]}]
+    """
+    try:
+        documents = list(yaml.load_all(text, Loader=UniqueKeys))
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{what}{line} is no YAML: {error.problem}.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{what} is no YAML: {str(error).splitlines()[0]}.") from None
+    return [document for document in documents if document is not None]
