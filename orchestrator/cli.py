@@ -18,7 +18,7 @@ from search_spaces.errors import SweepError
 
 COMMANDS = (
     *("plan", "launch", "resume", "stop", "status", "logs", "analyze", "report", "compare-search"),
-    *("reproduce", "ls", "gc", "ui"),
+    *("reproduce", "ls", "gc", "ui", "cluster"),
 )
 
 

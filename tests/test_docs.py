@@ -14,10 +14,11 @@ from orchestrator.deferred import num_sites
 from orchestrator.plan import build_plan
 from search_spaces.grids import Choices, build_grid
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
+from tests.command_lines import parse_command
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
-COMMAND_LINES = sorted(set(re.findall(rf"dptq-sweep (?:{'|'.join(COMMANDS)})[^`\n#|]*", README)))
+COMMAND_LINES = sorted(set(re.findall(rf"dptq-sweep (?:{'|'.join(COMMANDS)})[^`\n#|]*", README.replace("\\\n", " "))))
 
 
 def test_readme_shows_every_command() -> None:
@@ -26,10 +27,7 @@ def test_readme_shows_every_command() -> None:
 
 @pytest.mark.parametrize("line", COMMAND_LINES)
 def test_commands_in_the_readme_parse(line: str) -> None:
-    _, name, *arguments = shlex.split(line)
-    command = dptq_sweep.get_command(click.Context(dptq_sweep), name)
-    assert command is not None
-    command.make_context(name, arguments)
+    parse_command(line)
 
 
 def test_python_in_the_readme_runs_as_shown() -> None:
@@ -73,8 +71,9 @@ def test_recipe_fields_in_the_table_of_decisions_exist() -> None:
 def test_every_command_and_option_says_what_it_does(name: str) -> None:
     command = dptq_sweep.get_command(click.Context(dptq_sweep), name)
     assert command is not None
-    assert command.help
-    assert [p.name for p in command.params if isinstance(p, click.Option) and not p.help] == []
+    for each in (command, *(command.commands.values() if isinstance(command, click.Group) else ())):
+        assert each.help
+        assert [p.name for p in each.params if isinstance(p, click.Option) and not p.help] == []
 
 
 def test_every_dependency_is_pinned_and_no_pin_names_a_host() -> None:
@@ -83,6 +82,16 @@ def test_every_dependency_is_pinned_and_no_pin_names_a_host() -> None:
     pinned = {line.partition("==")[0].lower().replace("_", "-") for line in lines}
     wanted = {re.match(r"[\w-]+", need)[0].lower().replace("_", "-") for need in requires("dptq-sweep") or []}  # type: ignore[index]
     assert wanted <= pinned
+
+
+def test_no_file_names_a_host_of_a_registry() -> None:
+    registries = [".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("anaconda", "org"))]
+    registries += [".".join(parts) for parts in (("docker", "io"), ("ghcr", "io"), ("quay", "io"), ("gcr", "io"))]
+    folders = ("search_spaces", "trainables", "cluster", "orchestrator", "tests", ".ci")
+    inside = [path for folder in folders for path in (ROOT / folder).rglob("*") if "__pycache__" not in path.parts]
+    paths = [path for path in (*inside, *ROOT.iterdir()) if path.is_file() and path.suffix != ".png"]
+    assert len(paths) > 200
+    assert [path for path in paths if any(host in path.read_text() for host in registries)] == []
 
 
 def test_every_dependency_says_why_it_is_there() -> None:

@@ -26,6 +26,8 @@ OWNED_BY = {
     "optuna_dashboard": {"orchestrator"},
     "click": {"orchestrator"},
     "yaml": {"search_spaces"},
+    "jsonschema": {"cluster"},
+    "jinja2": {"orchestrator", "cluster"},
 }
 # Within a package every module may import from groups below its own only.
 ORDER = {

@@ -23,10 +23,13 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 PIPE_WIDTH = 130
 DEFAULT_STORAGE = "dptq-sweeps"
 
+# What a machine of a cluster sets in its environment, so that the command is the same there.
 storage_option = click.option(
     "--storage",
     default=DEFAULT_STORAGE,
     show_default=True,
+    envvar="DPTQ_STORAGE",
+    show_envvar=True,
     help="Folder or URI (s3://, gs://) that holds all trials and sweeps.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -36,12 +39,22 @@ data_dir_option = click.option(
     "--data-dir",
     default=Path("data"),
     show_default=True,
+    envvar="DPTQ_DATA_DIR",
+    show_envvar=True,
     type=click.Path(path_type=Path),
     help="Folder of oxford-iiit-pet and cifar10, and of the cache of decoded images.",
 )
-address_option = click.option("--address", help="Ray cluster to join: auto, or host:port. [default: this machine]")
+address_option = click.option(
+    "--address",
+    envvar="DPTQ_ADDRESS",
+    show_envvar=True,
+    help="Ray cluster to join: auto, or host:port. [default: this machine]",
+)
 tracking_option = click.option(
-    "--tracking-uri", help="MLflow: sqlite:///... or http(s)://... [default: a database in the storage]"
+    "--tracking-uri",
+    envvar="DPTQ_TRACKING_URI",
+    show_envvar=True,
+    help="MLflow: sqlite:///... or http(s)://... [default: a database in the storage]",
 )
 
 price_option = click.option(

@@ -22,7 +22,7 @@ from orchestrator.store import CHECKPOINT, EPOCHS, PREDICTIONS, RECIPE, RESULT, 
 from orchestrator.sweeps import PLAN, LaunchOptions, Sweep
 from orchestrator.trials import trial_of
 from search_spaces.grids import Choices, build_grid
-from search_spaces.templates import _UniqueKeys
+from search_spaces.yaml_files import UniqueKeys
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted(
@@ -43,7 +43,7 @@ def unsafe_lines(source: str) -> list[str]:
             name, options = ast.unparse(node.func), {each.arg: ast.unparse(each.value) for each in node.keywords}
             is_unsafe = (
                 (name == "torch.load" and options.get("weights_only") != "True")
-                or (name in ("yaml.load", "yaml.load_all") and options.get("Loader") != "_UniqueKeys")
+                or (name in ("yaml.load", "yaml.load_all") and options.get("Loader") != "UniqueKeys")
                 or name in ("yaml.unsafe_load", "yaml.full_load", "eval", "exec", "pd.read_pickle")
                 or options.get("allow_pickle") == "True"
             )
@@ -66,7 +66,7 @@ def test_the_search_for_unsafe_lines_finds_them(line: str) -> None:
 
 
 def test_grid_files_are_read_by_a_safe_loader() -> None:
-    assert issubclass(_UniqueKeys, yaml.SafeLoader)
+    assert issubclass(UniqueKeys, yaml.SafeLoader)
 
 
 class Bomb:

@@ -1,0 +1,142 @@
+"""Findings: one line for each mistake in a cluster file, with the value, the rule and the cure."""
+
+import copy
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jsonschema
+
+_KINDS = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "nothing",
+}
+_PYTHON_KINDS = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object", list: "array"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One mistake."""
+
+    place: str
+    """Where it stands in the file, such as `provider.region`."""
+    text: str
+    """The value, the rule and the cure."""
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.text}"
+
+
+def joined(place: str, *keys: str | int) -> str:
+    """Names something inside of a place.
+
+    Examples:
+        >>> joined("spec", "workerGroupSpecs", 0, "groupName"), joined("", "provider")
+        ('spec.workerGroupSpecs[0].groupName', 'provider')
+    """
+    for key in keys:
+        place += f"[{key}]" if isinstance(key, int) else f".{key}" if place else key
+    return place
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Returns a sentence with the nearest known name, or nothing where none is near.
+
+    Examples:
+        >>> did_you_mean("regoin", ["region", "type"]), did_you_mean("xyz", ["region"])
+        (" Did you mean 'region'?", '')
+    """
+    names = list(known)
+    by_lower_case = {each.lower(): each for each in names}
+    nearest = difflib.get_close_matches(str(name).lower(), by_lower_case, n=1, cutoff=0.6)
+    return f" Did you mean {by_lower_case[nearest[0]]!r}?" if nearest else ""
+
+
+def unknown_keys(given: Mapping[str, Any], known: Iterable[str], *, place: str, reader: str) -> Iterator[Finding]:
+    """Yields a finding for every key that nobody reads.
+
+    Args:
+        given: The mapping.
+        known: Keys that are read.
+        place: Where the mapping stands.
+        reader: Who reads it, such as `Ray's launcher on AWS`.
+    """
+    names = sorted(known)
+    for key in given:
+        if key not in names:
+            yield Finding(joined(place, key), f"{reader} knows no such field.{did_you_mean(key, names)}")
+
+
+def schema_findings(document: object, schema: Mapping[str, Any], *, place: str = "", reader: str) -> Iterator[Finding]:
+    """Yields a finding for everything in a document that a JSON schema does not allow.
+
+    Args:
+        document: What to check.
+        schema: The schema.
+        place: Where the document stands in the file.
+        reader: Who reads it.
+    """
+    validator = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)(schema)
+    for error in sorted(validator.iter_errors(document), key=lambda each: each.json_path):
+        here = joined(place, *error.absolute_path)
+        if error.validator == "additionalProperties":
+            yield from unknown_keys(error.instance, error.schema.get("properties", ()), place=here, reader=reader)
+        elif error.validator == "required":
+            missing = next(name for name in error.validator_value if name not in error.instance)
+            yield Finding(here or "top level", f"{missing!r} is missing, and {reader} needs it.")
+        elif error.validator == "type":
+            yield Finding(here or "top level", _wrong_kind(error.instance, error.validator_value))
+        elif error.validator == "enum":
+            options = [str(option) for option in error.validator_value]
+            yield Finding(
+                here, f"{error.instance!r} is none of {', '.join(options)}.{did_you_mean(error.instance, options)}"
+            )
+        else:
+            yield Finding(here or "top level", f"{reader} refuses it: {' '.join(error.message.split())}.")
+
+
+def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a Kubernetes schema in plain JSON schema that refuses unknown fields, as the API server does.
+
+    Args:
+        schema: `openAPIV3Schema` of a custom resource definition.
+    """
+    tightened: dict[str, Any] = _strict(copy.deepcopy(dict(schema)))
+    return tightened
+
+
+def _strict(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_strict(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("x-kubernetes-int-or-string"):
+        return {"type": ["integer", "string"]}
+    properties = schema.get("properties")
+    tightened = {key: _strict(value) for key, value in schema.items() if key != "properties"}
+    if isinstance(properties, dict):
+        tightened["properties"] = {name: _strict(each) for name, each in properties.items()}
+        if not schema.get("x-kubernetes-preserve-unknown-fields"):
+            tightened.setdefault("additionalProperties", False)
+    return tightened
+
+
+def _wrong_kind(value: object, expected: str | list[str]) -> str:
+    kinds = [expected] if isinstance(expected, str) else expected
+    wanted = " or ".join(_KINDS[kind] for kind in kinds)
+    given = _PYTHON_KINDS.get(type(value), "null")
+    if given == "string" and "boolean" in kinds:
+        cure = " Write true or false, without quotes."
+    elif given == "string" and {"integer", "number"} & set(kinds):
+        cure = " Write the number without quotes."
+    elif "string" in kinds and given in ("integer", "number", "boolean"):
+        cure = f' Write "{str(value).lower()}", with quotes.'
+    else:
+        cure = ""
+    return f"{value!r} is {_KINDS[given] if value is not None else 'nothing'}, where {wanted} belongs.{cure}"
