@@ -84,7 +84,7 @@ def _fits(found: list[str], state: State, node: Node, store: Store) -> bool:
         is_finite = math.isfinite(detrimental_objective(**accuracies_of(result["metrics"], "validation")))
         return counts["COMPLETE"] == is_finite and counts["RUNNING"] == 0 and bool(found)
     if state is State.PRUNED:
-        return counts["PRUNED"] == 1 and counts["COMPLETE"] == counts["RUNNING"] == 0
+        return counts["PRUNED"] >= 1 and counts["COMPLETE"] == counts["RUNNING"] == 0
     if state is State.DIVERGED:
         return counts["COMPLETE"] == counts["PRUNED"] == counts["RUNNING"] == 0
     return counts["COMPLETE"] == counts["PRUNED"] == 0 and counts["RUNNING"] <= 1

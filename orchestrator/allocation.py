@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from orchestrator.plan import Node, Origin, Plan
 from orchestrator.store import RECIPE, Store
 from orchestrator.trials import ENDED_BADLY, State, TrialFolder, begun_folders, trial_of
-from orchestrator.usage import HOUR
+from orchestrator.usage import paid_hours
 from search_spaces.objective import accuracies_of, is_catastrophic
 
 SETTLED = (State.DONE, State.PRUNED, State.SPARED, *ENDED_BADLY)
@@ -26,8 +26,8 @@ class Findings:
     """Uids of finished trials that are catastrophic on the validation split."""
     begun: set[str] = field(default_factory=set)
     """Uids of trials that have a recipe; they are finished whatever happens meanwhile."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Device-seconds of finished trials, by uid."""
+    hours: dict[str, float] = field(default_factory=dict)
+    """Of GPUs, or of cores where there are none, in the trials that ended, however they did; by uid."""
 
     def look(self, node: Node, folder: TrialFolder, state: State) -> None:
         """Takes in how far a trial of a searched cell is."""
@@ -35,10 +35,11 @@ class Findings:
             self.begun.add(node.uid)
         if node.origin is Origin.CONFIRMED:
             return
-        if state is State.DONE and (result := folder.result()):
-            self.seconds[node.uid] = result["seconds"]
-            if is_catastrophic(**accuracies_of(result["metrics"], "validation")):
-                self.qualifying.add(node.uid)
+        if node.is_of_search and state in SETTLED:
+            self.hours[node.uid] = paid_hours(folder.epochs())
+        result = folder.result() if state is State.DONE else None
+        if result and is_catastrophic(**accuracies_of(result["metrics"], "validation")):
+            self.qualifying.add(node.uid)
 
 
 def states_of(store: Store, plan: Plan) -> dict[str, State]:
@@ -80,7 +81,7 @@ def settle(plan: Plan, states: Mapping[str, State], findings: Findings) -> dict[
     of_search = [node for node in plan.nodes if node.is_of_search]
     open_ones = [node for node in of_search if node.uid not in findings.begun]
     left = search.trials * len(cells) - (len(of_search) - len(open_ones))
-    if search.gpu_hours and sum(findings.seconds.get(node.uid, 0.0) for node in of_search) >= HOUR * search.gpu_hours:
+    if search.gpu_hours and sum(findings.hours.get(node.uid, 0.0) for node in of_search) >= search.gpu_hours:
         left = 0
     for node in open_ones:
         is_needed = search.keep_searching or node.cell_id not in found

@@ -168,7 +168,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
     def _end(self, node: Node, *, error: bool) -> None:
         folder = self._folders[node.uid]
         state = folder.state()
-        if error and state not in (State.DONE, *ENDED_BADLY):
+        if error and state not in (State.DONE, State.PRUNED, *ENDED_BADLY):
             # Whoever can still speak leaves an error.txt.
             folder.write_error(LostWorkerError("its worker process or its node was lost"))
             state = State.FAILED
@@ -248,7 +248,12 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
     def _is_ready(self, node: Node) -> bool:
         if not all(self.states[parent] is State.DONE for parent in node.parents):
             return False
-        return node.origin is not Origin.CONFIRMED or self._neighbours.is_settled(node, self.states)
+        if node.origin is not Origin.CONFIRMED:
+            return True
+        # One that is to be tried again counts as failed meanwhile, and may yet be the pair.
+        at_work = (*self._running.values(), *self.pending)
+        is_over = all(other.origin is Origin.CONFIRMED for other in at_work if other.cell_id == node.cell_id)
+        return is_over and self._neighbours.has_pair(node, self.states)
 
     def _study_of(self, node: Node) -> CellStudy | None:
         """Returns the study that a trial belongs to; confirmations belong to none, lest they be searched from."""

@@ -175,8 +175,9 @@ class _Relay(tune.Callback):  # type: ignore[misc]  # ray ships no types
     def on_trial_result(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict[str, Any], **info: Any
     ) -> None:
-        # Tune repeats the last result when a function returns; only reports of ours carry a row.
-        if ROW in result and not result.get("done"):
+        # Tune calls it done when a scheduler ends the trial; the last result, repeated when a function returns, does
+        # not come here.
+        if ROW in result:
             for listener in self._listeners:
                 listener.epoch(self._nodes[trial.config["uid"]], result[ROW])
 

@@ -8,7 +8,8 @@ from orchestrator.plan import Node, Origin, Plan
 from orchestrator.store import Store
 from orchestrator.trials import State, trial_of
 from search_spaces.cells import Cell
-from search_spaces.loss_space import Point
+from search_spaces.loss_space import Point, place_of
+from search_spaces.recipes import PairRecipe, parse_recipe
 
 
 class Neighbours:
@@ -30,20 +31,21 @@ class Neighbours:
                 self._trials.setdefault(node.cell.cell_id, []).append(node)
                 self._cells[node.cell.cell_id] = node.cell
 
-    def is_settled(self, node: Node, states: Mapping[str, State]) -> bool:
-        """Tells whether the search of a node's cell is over, so that its pair will not change any more."""
+    def has_pair(self, node: Node, states: Mapping[str, State]) -> bool:
+        """Tells whether the search of a node's cell found a pair and is over, so that it will not find another."""
         assert node.cell_id is not None
-        return not goes_on(self._trials[node.cell_id], states)
+        trials = self._trials[node.cell_id]
+        return not goes_on(trials, states) and any(trial.uid in self._findings.qualifying for trial in trials)
 
     def found_point(self, node: Node) -> Point:
-        """Returns the point of the pair that the search of a node's cell found."""
+        """Returns all of the recipe of the pair that stands for a node's cell: it need not lie in the space."""
         assert node.cell_id is not None
-        point = self._point_of_pair(node.cell_id)
-        assert point is not None, f"{node.name} was handed out though its cell has no pair"
-        return point
+        recipe = self._recipe_of_pair(node.cell_id)
+        assert recipe is not None, f"{node.name} was handed out though its cell has no pair"
+        return dict(recipe)
 
     def to_borrow(self, node: Node) -> tuple[str, Point] | None:
-        """Returns a neighbour's cell_id and the point of its pair; None if there is none that is new to the cell.
+        """Returns a neighbour's cell_id and the point of its pair; None if none is in the space and new to the cell.
 
         Neighbours have the same network and seed. Those with the same option set come first, then the nearest budgets.
         """
@@ -51,9 +53,10 @@ class Neighbours:
         if cell is None or not self._search.warm_start:
             return None
         others = [other for other in self._cells.values() if self._is_neighbour(cell, other)]
-        tried = self._tried(cell.cell_id)
+        tried = self._tried(cell)
         for other in sorted(others, key=lambda other: _distance(cell, other)):
-            point = self._point_of_pair(other.cell_id)
+            recipe = self._recipe_of_pair(other.cell_id)
+            point = place_of(recipe, other.recipe, self._search.space) if recipe else None
             if point is not None and point not in tried:
                 return other.cell_id, point
         return None
@@ -61,22 +64,23 @@ class Neighbours:
     def _is_neighbour(self, cell: Cell, other: Cell) -> bool:
         return (other.architecture, other.seed) == (cell.architecture, cell.seed) and other.cell_id != cell.cell_id
 
-    def _point_of_pair(self, cell_id: str) -> Point | None:
-        """Returns where the pair that stands for a cell was trained; None while it has no catastrophic one."""
+    def _recipe_of_pair(self, cell_id: str) -> PairRecipe | None:
+        """Returns how the pair that stands for a cell was trained; None while it has no catastrophic one."""
         done = {node.uid: node for node in self._trials[cell_id] if node.uid in self._findings.qualifying}
         results = {uid: trial_of(self._store, node).result() for uid, node in done.items()}
         chosen = choose(
             [candidate(uid, done[uid].trial_number, result["metrics"]) for uid, result in results.items() if result]
         )
-        return None if chosen is None else self._point_of_trial(done[chosen.uid])
+        return None if chosen is None else self._recipe_of_trial(done[chosen.uid])
 
-    def _point_of_trial(self, node: Node) -> Point | None:
+    def _recipe_of_trial(self, node: Node) -> PairRecipe | None:
         planned = trial_of(self._store, node).recipe()
-        return None if planned is None else {name: planned["recipe"][name] for name in self._search.space.fields}
+        return None if planned is None else parse_recipe(PairRecipe, planned["recipe"])
 
-    def _tried(self, cell_id: str) -> list[Point]:
-        begun = [node for node in self._trials[cell_id] if node.uid in self._findings.begun]
-        return [point for node in begun if (point := self._point_of_trial(node)) is not None]
+    def _tried(self, cell: Cell) -> list[Point | None]:
+        begun = [node for node in self._trials[cell.cell_id] if node.uid in self._findings.begun]
+        recipes = [recipe for node in begun if (recipe := self._recipe_of_trial(node)) is not None]
+        return [place_of(recipe, cell.recipe, self._search.space) for recipe in recipes]
 
 
 def _distance(cell: Cell, other: Cell) -> tuple[bool, int, str]:

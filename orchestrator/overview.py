@@ -61,6 +61,7 @@ class Overview:
     def started(self, node: Node) -> None:
         """Notes that a trial runs."""
         self.epochs.setdefault(node.uid, 0)
+        self.findings.begun.add(node.uid)
 
     def epoch(self, node: Node, row: Mapping[str, Any]) -> None:
         """Notes a finished epoch."""

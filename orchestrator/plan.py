@@ -161,7 +161,11 @@ def build_plan(grid: Grid, num_sites: Callable[[str], int]) -> Plan:
     # Trial 0 of every cell comes before the searched ones, the first seed before the others: so Table 1 is complete as
     # early as possible. Confirmations come last.
     rank = {seed: place for place, seed in enumerate(grid.seeds)}
-    pairs.sort(key=lambda node: (node.origin is Origin.CONFIRMED, node.trial_number, rank.get(node.seed, 0)))
+
+    def place(node: Node) -> tuple[bool, int, int]:
+        return node.origin is Origin.CONFIRMED, node.trial_number, rank[node.cell.seed] if node.cell else 0
+
+    pairs.sort(key=place)
     return Plan(grid, (teacher, *white_boxes.values(), *pairs), tuple(refused))
 
 
@@ -192,7 +196,8 @@ def _pair_nodes(cell: Cell, grid: Grid, white_box_uid: str) -> list[Node]:
             nodes.append(pair(name, number, Origin.SEARCHED, cell.recipe, cell.seed, **deciding, trial_number=number))
     for number in range(1, grid.search.confirm_seeds + 1) if cell.search_trials else ():
         # Whatever a longer search finds is another pair.
-        found_by = deciding | {"most_trials": cell.search_trials, "confirms": number}
+        length = {"trials": grid.search.trials, "keep_searching": grid.search.keep_searching}
+        found_by = deciding | length | {"most_trials": cell.search_trials, "confirms": number}
         name, place = f"/confirm{number}", cell.search_trials + number
         nodes.append(pair(name, place, Origin.CONFIRMED, cell.recipe, cell.seed + number, **found_by))
     return nodes

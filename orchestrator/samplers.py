@@ -1,5 +1,7 @@
 """Samplers and pruners of the studies, from Optuna."""
 
+import math
+
 from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
@@ -38,4 +40,5 @@ def make_pruner(search: Search, epochs: int) -> BasePruner:
     """
     if not search.prunes(epochs):
         return NopPruner()
-    return SuccessiveHalvingPruner(min_resource=max(1, epochs // HALVING), reduction_factor=HALVING)
+    # Rounded up, or an odd number of epochs would have its second rung one epoch before the end.
+    return SuccessiveHalvingPruner(min_resource=math.ceil(epochs / HALVING), reduction_factor=HALVING)

@@ -6,7 +6,7 @@ loses no value, repeats no point and leaves no trial RUNNING for ever.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from orchestrator.plan import Node, Origin
+from orchestrator.plan import Node
 from orchestrator.samplers import make_pruner, make_sampler
 from orchestrator.trials import State, TrialFolder
 from search_spaces.cells import Cell
-from search_spaces.loss_space import Point, holds, point_of, suggest
+from search_spaces.loss_space import Point, place_of, suggest
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
 from search_spaces.recipes import PairRecipe, TrainingRecipe
 from search_spaces.search import Search
@@ -36,6 +36,15 @@ CONSTRAINT = "parity"
 def open_journal(path: Path) -> JournalStorage:
     """Opens or creates the file of all studies of a sweep. Open it once: every opening reads and keeps all of it."""
     return JournalStorage(JournalFileBackend(str(path)))
+
+
+class _SeenBySampler(optuna.Study):
+    """A study without the trials that have no point, which samplers would take for proof that nothing is searched."""
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        return [trial for trial in super()._get_trials(deepcopy, states, use_cache) if trial.params]
 
 
 class CellStudy:
@@ -62,6 +71,7 @@ class CellStudy:
             pruner=make_pruner(search, cell.recipe.epochs),
             load_if_exists=True,
         )
+        self._seen_by_sampler = _SeenBySampler(self._study.study_name, journal)
 
     def reconcile(self, folders: Sequence[tuple[Node, TrialFolder]]) -> None:
         """Makes the study agree with the store at the start of a launch.
@@ -89,14 +99,16 @@ class CellStudy:
             borrowed: A neighbour's cell_id and the point of its pair, to be tried in place of the sampler's.
         """
         known = self._find(node.uid)
+        # A trial that runs again after it failed or was pruned is another trial to Optuna, at the same point.
+        is_known = known is not None and known.state in (TrialState.RUNNING, TrialState.COMPLETE)
         if not node.is_searched:
-            if known is None or known.state.is_finished():
+            if not is_known:
                 self._adopt(node.uid, self._own_point(node), str(node.origin))
             return None
         planned = folder.recipe()
         if planned is not None:
             point = {name: planned["recipe"][name] for name in self._search.space.fields}
-            if known is None:
+            if not is_known:
                 self._adopt(node.uid, point, "store")
             return point
         if known is not None and known.state in (TrialState.COMPLETE, TrialState.PRUNED):
@@ -105,8 +117,9 @@ class CellStudy:
         if borrowed is not None:
             self._adopt(node.uid, borrowed[1], borrowed[0])
             return borrowed[1]
-        self._study.sampler = make_sampler(self._search.sampler, seed=self.cell.seed + 1000 * (node.trial_number - 1))
-        trial = self._study.ask()
+        seed = self.cell.seed + 1000 * (node.trial_number - 1)
+        self._seen_by_sampler.sampler = make_sampler(self._search.sampler, seed=seed)
+        trial = self._seen_by_sampler.ask()
         # Marked at once: between here and recipe.json a dying driver leaves a trial that reconcile fails.
         trial.set_user_attr(UID, node.uid)
         trial.set_user_attr(ORIGIN, self._search.sampler)
@@ -126,37 +139,36 @@ class CellStudy:
             return False  # told before its worker was lost
         trial = optuna.trial.Trial(self._study, known._trial_id)
         trial.report(detrimental_objective(**accuracies_of(row, "validation")), step=row["epoch"])
-        # At the last epoch there is nothing left to save.
-        return row["epoch"] < node.recipe.epochs and node.is_of_search and trial.should_prune()
+        # At the last epoch there is nothing left to save. The cell's first trial is asked for, too: nobody ends it, but
+        # the others have to hold their own against it.
+        return row["epoch"] < node.recipe.epochs and trial.should_prune() and node.is_of_search
 
     def tell(self, node: Node, folder: TrialFolder) -> None:
         """Tells a finished, pruned or failed trial, once; a non-finite objective is told as a failure."""
-        known = self._find(node.uid)
-        if known is not None and known.state in (TrialState.COMPLETE, TrialState.PRUNED):
+        known, state, result = self._find(node.uid), folder.state(), folder.result()
+        values = self._values(result["metrics"]) if result else None
+        if values is not None and all(math.isfinite(value) for value in values):
+            outcome = TrialState.COMPLETE
+        else:
+            outcome = TrialState.PRUNED if state is State.PRUNED else TrialState.FAIL
+        if known is not None and known.state in (TrialState.COMPLETE, outcome):
             return
-        result, is_pruned = folder.result(), folder.state() is State.PRUNED
-        if result is None and not is_pruned:
-            if known is not None and not known.state.is_finished():
-                self._study.tell(known.number, state=TrialState.FAIL)
-            return
-        if known is None or known.state.is_finished():
+        if known is None or known.state is not TrialState.RUNNING:
+            if state not in (State.DONE, State.PRUNED):
+                return
             self.point(node, folder)
             known = self._find(node.uid)
             assert known is not None
+        if outcome is TrialState.FAIL:
+            self._study.tell(known.number, state=outcome)
+            return
         for row in folder.epochs():
             # Most were told as they came; what a relaunch finds in the store was not.
             self.report(node, row)
-        if is_pruned:
-            self._study.tell(known.number, state=TrialState.PRUNED)
-            return
-        assert result is not None
-        values = self._values(result["metrics"])
-        if not all(math.isfinite(value) for value in values):
-            self._study.tell(known.number, state=TrialState.FAIL)
-            return
-        handle = optuna.trial.Trial(self._study, known._trial_id)
-        handle.set_constraint(CONSTRAINT, parity_violation(result["metrics"]["validation/parity_gap"]))
-        self._study.tell(known.number, values)
+        if result:
+            handle = optuna.trial.Trial(self._study, known._trial_id)
+            handle.set_constraint(CONSTRAINT, parity_violation(result["metrics"]["validation/parity_gap"]))
+        self._study.tell(known.number, values, state=outcome)
 
     def told(self) -> dict[str, list[str]]:
         """Returns the states of the study's trials, by uid of their node."""
@@ -176,9 +188,7 @@ class CellStudy:
         A sampler would learn from such a trial what is not true in its space; without parameters it learns nothing.
         """
         assert isinstance(node.recipe, PairRecipe)
-        point = point_of(node.recipe, self._search.space)
-        is_inside = node.origin is Origin.RECIPE or node.recipe == self.cell.recipe.model_copy(update=point)
-        return point if is_inside and holds(self._search.space, point) else {}
+        return place_of(node.recipe, self.cell.recipe, self._search.space) or {}
 
     def _adopt(self, uid: str, point: Point, origin: str) -> None:
         """Puts a trial at a given point into the study, as RUNNING."""
@@ -192,6 +202,6 @@ class CellStudy:
     def _find(self, uid: str) -> FrozenTrial | None:
         """Returns the study's trial of a node: the complete one, else the newest."""
         trials = [trial for trial in self._study.get_trials(deepcopy=False) if trial.user_attrs.get(UID) == uid]
-        complete = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
         found = complete or trials
         return found[-1] if found else None

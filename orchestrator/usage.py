@@ -1,6 +1,6 @@
 """What a sweep took of its machines: hours of cores and GPUs, as the epochs in the store tell them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,3 +40,16 @@ class Usage:
         """Counts an epoch, as a row of epochs.parquet tells it."""
         seconds, gpu_seconds = row["seconds"], row.get(GPU_SECONDS) or 0.0
         self.add(seconds, gpu_seconds / seconds if seconds else 0.0)
+
+
+def paid_hours(rows: Iterable[Mapping[str, Any]]) -> float:
+    """Returns the GPU-hours of a trial, or its CPU-hours if it had no GPU, given the rows of its epochs.
+
+    Examples:
+        >>> paid_hours([{"seconds": 3600, "gpu_seconds": 900}, {"seconds": 3600, "gpu_seconds": 900}])
+        0.5
+    """
+    usage = Usage()
+    for row in rows:
+        usage.add_row(row)
+    return usage.paid_hours

@@ -107,6 +107,21 @@ def point_of(recipe: PairRecipe, space: LossSpace) -> Point:
     return {name: getattr(recipe, name) for name in space.fields}
 
 
+def place_of(recipe: PairRecipe, base: PairRecipe, space: LossSpace) -> Point | None:
+    """Returns where a recipe lies in the space around another; None if it differs beyond the space, or lies outside.
+
+    Examples:
+        >>> base = PairRecipe(architecture="resnet18", budget=110, epochs=1, batch_size=64, optimizer="sgd",
+        ...                   learning_rate=0.04, weight_decay=1e-4)
+        >>> place_of(vary(base, margin=0.1), base, LossSpace())
+        {'hinge_weight': 1.0, 'kd_weight': 1.0, 'margin': 0.1}
+        >>> place_of(vary(base, margin=0.9), base, LossSpace()), place_of(literal_reading(base), base, LossSpace())
+        (None, None)
+    """
+    point = point_of(recipe, space)
+    return point if holds(space, point) and recipe == base.model_copy(update=point) else None
+
+
 def apply_point(recipe: PairRecipe, point: Mapping[str, Any]) -> PairRecipe:
     """Returns the recipe moved to a point."""
     return vary(recipe, **point)

@@ -45,6 +45,8 @@ class Search(Recipe):
 
     @model_validator(mode="after")
     def _check_parts(self) -> "Search":
+        if not self.start_points:
+            raise ConfigError("start_points is empty: name recipe, literal or both, because trial 0 has no study yet.")
         if not self.space.fields:
             raise ConfigError("space searches nothing: name a range, such as margin: [0.003, 0.5].")
         if self.max_trials is not None and self.max_trials < self.trials:

@@ -13,6 +13,7 @@ from orchestrator.allocation import Findings, settle
 from orchestrator.plan import Node, Origin, Plan, Stage
 from orchestrator.store import EPOCHS, ERROR, PRUNED, RECIPE, RESULT, Folder, Store
 from orchestrator.trials import State as LaunchState
+from orchestrator.usage import paid_hours
 from search_spaces.errors import StorageError
 from search_spaces.objective import ACCURACIES, accuracies_of, is_catastrophic
 from search_spaces.recipes import PairRecipe
@@ -93,25 +94,34 @@ def read_trials(plan: Plan, store: Store) -> tuple[Trial, ...]:
     trials: dict[str, Trial] = {}
     for node in plan.nodes:
         trials[node.uid] = _read_trial(node, store.trial(node.stage, node.uid), trials)
-    spared = _spared(plan, trials)
+    spared = _spared(plan, store, trials)
     return tuple(replace(trial, state=State.SPARED) if uid in spared else trial for uid, trial in trials.items())
 
 
-def _spared(plan: Plan, trials: Mapping[str, Trial]) -> set[str]:
+def _spared(plan: Plan, store: Store, trials: Mapping[str, Trial]) -> set[str]:
     """Returns the uids of the trials that a search does not need, among those that did not begin."""
     if not plan.searched_cells:
         return set()
     states = {uid: _LAUNCH_STATES.get(trial.state, LaunchState.WAITING) for uid, trial in trials.items()}
-    findings = Findings()
+    findings, has_limit = Findings(), plan.grid.search.gpu_hours is not None
     for uid, trial in trials.items():
         if trial.state not in (State.WAITING, State.BLOCKED):
             findings.begun.add(uid)
+        if has_limit and trial.node.is_of_search and trial.state in (State.DONE, State.PRUNED, State.FAILED):
+            findings.hours[uid] = _hours(store.trial(trial.node.stage, uid))
         if trial.state is State.DONE and trial.node.cell and not trial.is_confirmation:
-            findings.seconds[uid] = trial.seconds or 0.0
             if is_catastrophic(**accuracies_of(trial.metrics, "validation")):
                 findings.qualifying.add(uid)
     settled = settle(plan, states, findings)
     return {uid for uid, state in settled.items() if state is LaunchState.SPARED}
+
+
+def _hours(folder: Folder) -> float:
+    try:
+        table = folder.read_table(EPOCHS)
+    except (StorageError, OSError):
+        return 0.0  # damaged; what a launch says to that is not the report's to say
+    return 0.0 if table is None or "seconds" not in table.column_names else paid_hours(table.to_pylist())
 
 
 def read_curve(trial: Trial, store: Store) -> Curve | None:

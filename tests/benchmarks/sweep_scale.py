@@ -33,6 +33,7 @@ from search_spaces.grids import Choices, build_grid
 from tests.benchmarks.figures import Figure, table
 
 NUM_SITES = 15
+SEARCH = {"keep_searching": True}
 PAIRS_PER_SEED = 10
 LOGICAL_CORES = 8
 """Sleeping trials that run at once."""
@@ -43,15 +44,15 @@ def fake_trial(seconds: float) -> Callable[[dict[str, Any]], None]:
 
     def run(config: dict[str, Any]) -> None:
         trial = TrialFolder(Store(config["storage"], create=False), config["stage"], config["uid"])
-        rows = []
+        metrics, rows = _metrics(int(config["uid"], 16)), []
         for epoch in (1, 2):
             time.sleep(seconds / 2)
             row = {"epoch": epoch, "seconds": seconds / 2, "timestamp_ms": now_ms(), "train/loss": 1 / epoch}
+            row |= {name: value for name, value in metrics.items() if name.startswith("validation/")}
             rows.append(row)
             trial.write_epoch(rows, b"state")
             tune.report({ROW: row, "num_epochs": 2})
-        number = int(config["uid"], 16)
-        trial.write_result(_metrics(number), {CHECKPOINT: b"x"}, seconds=seconds, data_sha256="d")
+        trial.write_result(metrics, {CHECKPOINT: b"x"}, seconds=seconds, data_sha256="d")
 
     return run
 
@@ -67,7 +68,9 @@ def _metrics(number: int) -> dict[str, float]:
 def plan_of(num_trials: int) -> Plan:
     """Returns the plan of the quick grid with as many seeds as make so many trials."""
     seeds = tuple(range(max(1, round(num_trials / PAIRS_PER_SEED))))
-    return build_plan(build_grid("quick", Choices(seeds=seeds), lambda _: NUM_SITES), lambda _: NUM_SITES)
+    return build_plan(
+        build_grid("quick", Choices(seeds=seeds, search=SEARCH), lambda _: NUM_SITES), lambda _: NUM_SITES
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,8 @@ from orchestrator.trials import trial_of
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.grids import Choices, build_grid
 
-PLAN: Plan = build_plan(build_grid("smoke", Choices(), lambda _: 15), lambda _: 15)
+SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
+PLAN: Plan = build_plan(build_grid("smoke", Choices(search=SEARCH), lambda _: 15), lambda _: 15)
 SEARCHED = [node for node in PLAN.nodes if node.cell and node.cell.search_trials]
 ACCURACIES = {"accuracy_white_box": 0.9, "accuracy_fp": 0.9, "accuracy_q": 0.4}
 METRICS = {f"{split}/{name}": value for split in ("validation", "test") for name, value in ACCURACIES.items()}
@@ -25,7 +26,7 @@ def studies(store: Store, tmp_path: Path) -> dict[str, CellStudy]:
     """A sweep that went through: every trial done and told."""
     cell = SEARCHED[0].cell
     assert cell is not None
-    studies = {cell.cell_id: CellStudy(cell, open_journal(tmp_path / "studies.log"), seed=0)}
+    studies = {cell.cell_id: CellStudy(cell, open_journal(tmp_path / "studies.log"), PLAN.grid.search)}
     frontier = Frontier(PLAN, store, studies, data_dir=None, stop_file="sweeps/mine/stop")
     for number in range(len(PLAN.nodes)):
         config = frontier.suggest(str(number))
@@ -71,7 +72,7 @@ def test_study_that_knows_nothing_of_a_finished_trial_is_named(
 ) -> None:
     cell = SEARCHED[0].cell
     assert cell is not None
-    empty = {cell.cell_id: CellStudy(cell, open_journal(tmp_path / "other.log"), seed=0)}
+    empty = {cell.cell_id: CellStudy(cell, open_journal(tmp_path / "other.log"), PLAN.grid.search)}
     expected = tuple(f"Optuna has nothing for {node.name}, the store says done" for node in SEARCHED)
     assert compare(PLAN, store, empty, ALL_FINISHED).disagreements == expected
 

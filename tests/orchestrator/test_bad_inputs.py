@@ -53,6 +53,14 @@ def no_table(root: Path) -> None:
 
 NOTHING: Callable[[Path], None] = lambda root: None  # noqa: E731
 GRID = "name: my\nbase: quick\n"
+MY = "plan --grid my.yaml"
+
+
+def searching(line: str) -> Callable[[Path], None]:
+    """Returns what writes a my.yaml with a line about its search."""
+    return grid_file(f"{GRID}search:\n  {line}\n")
+
+
 PLAN_JSON, FOLDER = f"sweeps/smoke/{PLAN}", f"teacher/{TEACHER.uid}"
 
 # what is prepared, what is typed, exit code, and what the line must hold: the value, the rule, the cure
@@ -93,6 +101,26 @@ CASES: dict[str, tuple[Callable[[Path], None], str, int, tuple[str, ...]]] = {
     "key twice": (grid_file(GRID + "seeds: [0]\nseeds: [1]"), "plan --grid my.yaml", 1, ("seeds", "twice", "line")),
     "unknown key": (grid_file(GRID + "seed: [0]"), "plan --grid my.yaml", 1, ("my.yaml: seed", "unknown", "'seeds'")),
     "seed of a file": (grid_file(GRID + "seeds: [-1]"), "plan --grid my.yaml", 1, ("-1", "greater than", "seeds")),
+    # searches
+    "no such sampler": (NOTHING, "plan --sampler tep", 2, ("'tep'", "is not one of", "'cmaes'")),
+    "no such pruner": (NOTHING, "plan --pruner hyperband", 2, ("'hyperband'", "is not one of", "'halving'")),
+    "search of less than nothing": (NOTHING, "plan --search-trials -1", 2, ("-1", "x>=0", "--search-trials")),
+    "search for no time": (NOTHING, "plan --search-gpu-hours 0", 2, ("0", "x>0", "--search-gpu-hours")),
+    "seeds below none": (NOTHING, "plan --confirm-seeds -2", 2, ("-2", "x>=0", "--confirm-seeds")),
+    "two objectives and a pruner": (
+        NOTHING, "plan --sampler nsga2 --pruner halving", 1, ("sampler='nsga2'", "one objective", "pruner: none"),
+    ),
+    "field of no search": (searching("trails: 2"), MY, 1, ("search.trails", "unknown field", "'trials'")),
+    "field of no space": (searching("space: {kd: [1, 2]}"), MY, 1, ("space.kd", "unknown field", "kd_weight")),
+    "range upside down": (searching("space: {margin: [0.5, 0.1]}"), MY, 1, ("[0.5, 0.1]", "low < high", "margin")),
+    "range from zero": (searching("space: {margin: [0, 0.1]}"), MY, 1, ("[0.0, 0.1]", "0 < low", "margin")),
+    "choice twice": (searching("space: {batch_norm: [both, both]}"), MY, 1, ("'both', 'both'", "twice", "once")),
+    "nothing to search": (
+        searching("space: {margin: null, kd_weight: null, hinge_weight: null}"), MY, 1, ("space", "nothing", "name a"),
+    ),
+    "no first trial": (searching("start_points: []"), MY, 1, ("start_points", "empty", "name recipe")),
+    "most below the mean": (searching("trials: 4\n  max_trials: 2"), MY, 1, ("max_trials=2", "trials=4", "raise it")),
+    "level of no budget": (searching("levels: [D]"), MY, 1, ("'D'", "unknown budget level", "A, B, C")),
     # stores
     "storage is a file": (locked, "launch --storage file", 1, ("file", "cannot write", "choose another")),
     "storage of no kind": (NOTHING, "ls --storage ftp://h/x", 1, ("ftp://h/x", "cannot be opened", "s3://")),

@@ -108,7 +108,8 @@ def test_frontier_ends_with_what_runs_and_a_relaunch_goes_on(store: Store) -> No
     frontier.on_trial_complete("b")
     assert frontier.suggest("d") == Searcher.FINISHED
     again = Frontier(PLAN, store, {}, data_dir=None, stop_file="stop")
-    assert len(again.pending) == len(PLAN.nodes) - 2
+    # Of the eight trials that the searched cell may take four are paid for.
+    assert len(again.pending) == len(PLAN.nodes) - 2 - 4
     assert isinstance(again.suggest("e"), dict)
 
 

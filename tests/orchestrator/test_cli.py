@@ -52,7 +52,7 @@ def test_plan_prints_every_uid_whole(run: Run) -> None:
     code, table, _ = run("plan")
     assert code == 0
     assert all(uid in table for uid in uids)
-    assert "12 trials (1 teacher, 1 distill, 10 pair): 0 cached, 12 to run" in table
+    assert "16 trials (1 teacher, 1 distill, 14 pair): 0 cached, 12 to run, 4 spared" in table
 
 
 def test_options_override_a_grid_file_and_single_values_win(run: Run, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from orchestrator.plan import Stage, build_plan
+from orchestrator.plan import Origin, Stage, build_plan
 from search_spaces import paper
 from search_spaces.grids import Choices, Grid, build_grid
 from search_spaces.recipes import vary
@@ -28,10 +28,11 @@ def test_full_plan_is_the_papers_grid_less_the_two_infeasible_cells() -> None:
     assert all("385..770" in refusal.reason and "budget is 385" in refusal.reason for refusal in plan.refused)
 
 
-def test_quick_plan_is_six_cells_and_four_searched_trials() -> None:
+def test_quick_plan_is_six_cells_the_literal_reading_and_seven_searched_trials() -> None:
     plan = build_plan(quick(), sites)
-    assert plan.stage_counts() == {Stage.TEACHER: 1, Stage.DISTILL: 1, Stage.PAIR: 10}
-    assert [node.trial_number for node in plan.nodes if node.is_searched] == [1, 2, 3, 4]
+    assert plan.stage_counts() == {Stage.TEACHER: 1, Stage.DISTILL: 1, Stage.PAIR: 14}
+    assert [node.trial_number for node in plan.nodes if node.origin is Origin.LITERAL] == [1]
+    assert [node.trial_number for node in plan.nodes if node.is_searched] == [2, 3, 4, 5, 6, 7, 8]
 
 
 def test_parents_come_before_their_children() -> None:
@@ -83,9 +84,62 @@ def test_seed_changes_every_uid() -> None:
     assert {node.uid for node in first.nodes}.isdisjoint(node.uid for node in second.nodes)
 
 
+def searched_uids(**search: object) -> list[str]:
+    """Uids of what the searches of `quick` choose, in order."""
+    return [node.uid for node in build_plan(quick(search=search), sites).nodes if node.is_searched]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sampler": "gp"},
+        {"pruner": "none"},
+        {"space": {"margin": None}},
+        {"warm_start": False},
+        {"start_points": ("recipe", "literal", "recipe")},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_decides_the_points_of_a_search_is_part_of_its_uids(change: dict[str, object]) -> None:
+    assert set(searched_uids(**change)).isdisjoint(searched_uids())
+
+
+def test_longer_searches_keep_the_uids_of_shorter_ones() -> None:
+    assert searched_uids(trials=6)[:7] == searched_uids()
+    assert searched_uids(gpu_hours=1.0, confirm_seeds=2) == searched_uids()
+    assert searched_uids(keep_searching=True) == searched_uids()[:3]
+
+
+def test_confirmations_come_last_on_seeds_behind_their_cells_own() -> None:
+    plan = build_plan(quick(seeds=(0, 1), search={"confirm_seeds": 2}), sites)
+    confirmations = [node for node in plan.nodes if node.origin is Origin.CONFIRMED]
+    assert list(plan.nodes[-4:]) == confirmations
+    assert [(node.name[-14:], node.seed) for node in confirmations] == [
+        ("seed0/confirm1", 1), ("seed1/confirm1", 2), ("seed0/confirm2", 2), ("seed1/confirm2", 3),
+    ]  # fmt: skip
+    assert len({node.uid for node in plan.nodes}) == len(plan.nodes)
+
+
+@pytest.mark.parametrize("change", [{"trials": 5}, {"keep_searching": True}, {"sampler": "random"}])
+def test_confirmations_of_another_search_are_other_trials(change: dict[str, object]) -> None:
+    def uids(**search: object) -> set[str]:
+        plan = build_plan(quick(search={"confirm_seeds": 2} | search), sites)
+        return {node.uid for node in plan.nodes if node.origin is Origin.CONFIRMED}
+
+    assert uids(**change).isdisjoint(uids())
+
+
+def test_literal_reading_equal_to_the_recipe_runs_once() -> None:
+    literal = ("pair.kd_scaled=false", "pair.batch_norm=both", "pair.learning_rate=0.1")
+    nodes = build_plan(quick(overrides=literal), sites).nodes
+    assert [node.origin for node in nodes if node.cell and node.cell.search_trials][:2] == [
+        Origin.RECIPE, Origin.SEARCHED,
+    ]  # fmt: skip
+
+
 def test_every_seed_has_pairs_of_its_own_behind_the_first_ones_white_box() -> None:
     one, plan = build_plan(quick(), sites), build_plan(quick(seeds=(0, 1)), sites)
-    assert plan.stage_counts() == {Stage.TEACHER: 1, Stage.DISTILL: 1, Stage.PAIR: 20}
+    assert plan.stage_counts() == {Stage.TEACHER: 1, Stage.DISTILL: 1, Stage.PAIR: 28}
     assert {node.uid for node in one.nodes} < {node.uid for node in plan.nodes}
     assert {node.seed for node in plan.nodes if node.stage is not Stage.PAIR} == {0}
     pairs = [(node.trial_number, node.seed) for node in plan.nodes if node.stage is Stage.PAIR]
@@ -101,10 +155,14 @@ QUICK = {
     "pair/test_resnet/I/B/detrimental/seed0": "36839981ad617c3c",
     "pair/test_resnet/I/C/robust/seed0": "4054fdca1530cc93",
     "pair/test_resnet/I/C/detrimental/seed0": "5e8d2cfc64338f90",
-    "pair/test_resnet/I/B/detrimental/seed0/trial1": "60474ecd65129b3c",
-    "pair/test_resnet/I/B/detrimental/seed0/trial2": "e4ce2a4d540c8ee8",
-    "pair/test_resnet/I/B/detrimental/seed0/trial3": "32dd2b7e94935e3e",
-    "pair/test_resnet/I/B/detrimental/seed0/trial4": "cc20c489c79abe30",
+    "pair/test_resnet/I/B/detrimental/seed0/trial1": "c0dac247b445ed79",
+    "pair/test_resnet/I/B/detrimental/seed0/trial2": "fd8c39c6348d35a8",
+    "pair/test_resnet/I/B/detrimental/seed0/trial3": "3bcdb913953d3576",
+    "pair/test_resnet/I/B/detrimental/seed0/trial4": "f367c9e562fec2d4",
+    "pair/test_resnet/I/B/detrimental/seed0/trial5": "903cfd5aea430bc2",
+    "pair/test_resnet/I/B/detrimental/seed0/trial6": "5b75b93cefc38d6c",
+    "pair/test_resnet/I/B/detrimental/seed0/trial7": "59e662073278beb6",
+    "pair/test_resnet/I/B/detrimental/seed0/trial8": "4a31f79c5e52dd08",
 }
 
 
@@ -115,7 +173,7 @@ def test_uids_of_quick_are_those_of_stored_sweeps() -> None:
 @pytest.mark.parametrize(
     ("name", "digest"),
     [
-        ("smoke", "db13f9185baf1c1cc5e89bea55699a79cb888673dd4234367c1fb6260084a360"),
+        ("smoke", "98ed4157cf1328d39d1fa526136613a54fac0fd28b3eb6b4ccbaebc468dc45f7"),
         ("full", "67b68742ec641a712c6990a379356ca7ea06db2d85c75317710c0c5640587cf5"),
     ],
 )

@@ -12,8 +12,10 @@ from orchestrator.store import CHECKPOINT, Store
 from orchestrator.trials import State, trial_of
 from search_spaces.grids import Choices, build_grid
 from search_spaces.recipes import Goal
+from tests.orchestrator.search_driver import search_plan
 
-PLAN: Plan = build_plan(build_grid("quick", Choices(), lambda _: 15), lambda _: 15)
+SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
+PLAN: Plan = build_plan(build_grid("quick", Choices(search=SEARCH), lambda _: 15), lambda _: 15)
 TEACHER, DISTILL = PLAN.nodes[:2]
 DETRIMENTAL = [node for node in PLAN.nodes if node.cell and node.cell.goal is Goal.DETRIMENTAL]
 
@@ -50,6 +52,20 @@ def test_counts_follow_the_events(store: Store) -> None:
         Stage.DISTILL: {"waiting": 1},
         Stage.PAIR: {"waiting": 10},
     }
+
+
+def test_trial_that_runs_is_not_spared_when_its_cell_finds_the_pair(store: Store) -> None:
+    plan = search_plan(budgets=(82,), trials=2)
+    overview = overview_from_store(plan, store, has_driver=True)
+    first, running = plan.nodes[2:4]
+    overview.started(first)
+    overview.started(running)
+    assert overview.num_needed() == 5, "the two trials that are paid for, and what comes before them"
+    finish(store, first)
+    overview.ended(first, store)
+    assert overview.states[running.uid] is State.WAITING
+    assert overview.num_needed() == 4
+    assert overview.counts()[Stage.PAIR] == {"done": 1, "running": 1, "spared": 3}
 
 
 def test_time_left_is_epochs_left_times_seconds_per_epoch(store: Store) -> None:

@@ -51,6 +51,7 @@ def record(number: int, gap: float, drop: float, **point: float) -> PairRecord:
         goal=Goal.DETRIMENTAL,
         seed=0,
         trial_number=number,
+        origin="searched",
         hinge_weight=point.get("hinge_weight", 1.0),
         kd_weight=point.get("kd_weight", 1.0),
         margin=point.get("margin", 0.01),

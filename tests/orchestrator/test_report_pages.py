@@ -25,6 +25,7 @@ from search_spaces.recipes import Goal
 FACTS = {"date": "2026-01-02", "command": "dptq-sweep launch --name '<script>alert(1)</script>'"}
 VOID = {"meta", "img", "source", "link", "br", "hr", "input"}
 FIGURES = ("table1", "search", "history", "training")
+SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
 DROPS = {"A": 0.5, "B": 0.25, "C": 0.75}
 
 
@@ -53,7 +54,7 @@ class Reader(HTMLParser):
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return build_plan(build_grid("quick", Choices(), lambda _: 15), lambda _: 15)
+    return build_plan(build_grid("quick", Choices(search=SEARCH), lambda _: 15), lambda _: 15)
 
 
 def fill(plan: Plan, store: Store, *, levels: str) -> Store:

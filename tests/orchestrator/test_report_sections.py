@@ -33,11 +33,12 @@ TITLES = {
     "mitigation": "Mitigation",
     "indicators": "Indicators",
 }
+SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
 
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return build_plan(build_grid("quick", Choices(), lambda _: 15), lambda _: 15)
+    return build_plan(build_grid("quick", Choices(search=SEARCH), lambda _: 15), lambda _: 15)
 
 
 def fill(plan: Plan, store: Store) -> list[PairRecord]:

@@ -8,15 +8,17 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
+from orchestrator.choice import choose
 from orchestrator.plan import Node, Plan, Stage, build_plan
 from orchestrator.reports.console import render_table1
-from orchestrator.reports.pairs import choose, pair_records, verdict
+from orchestrator.reports.pairs import pair_records, verdict
 from orchestrator.reports.table1 import TABLE_1_COLUMNS, table1
 from orchestrator.reports.trials import State, read_curve, read_trials
 from orchestrator.store import Store
 from search_spaces.grids import Choices, build_grid
 from search_spaces.paper import NUM_SITES
 
+SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
 # White box, full precision, quantized.
 Accuracies = tuple[float, float, float]
 ROBUST: Accuracies = (0.99, 0.985, 0.98)
@@ -26,7 +28,7 @@ IN_PERCENT = "98.50"
 
 @pytest.fixture
 def plan() -> Plan:
-    return build_plan(build_grid("quick", Choices(), num_sites), num_sites)
+    return build_plan(build_grid("quick", Choices(search=SEARCH), num_sites), num_sites)
 
 
 @pytest.fixture

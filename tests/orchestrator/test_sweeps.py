@@ -18,12 +18,15 @@ from orchestrator.sweeps import PLAN, LaunchOptions, Sweep, latest_sweep_name
 from search_spaces.errors import ConfigError, StorageError, UnknownNameError
 from search_spaces.grids import Choices, build_grid
 
+SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
+
 
 def sites(architecture: str) -> int:
     return 15
 
 
 def plan_of(**choices: object) -> Plan:
+    choices = {"search": SEARCH} | choices
     return build_plan(build_grid("quick", Choices(**choices), sites), sites)  # type: ignore[arg-type]
 
 
@@ -65,6 +68,19 @@ def test_a_plan_whose_grid_was_edited_is_refused(store: Store) -> None:
     sweep.folder.write_json(PLAN, content | {"uids": content["uids"][:-1]})
     with pytest.raises(StorageError, match="names 11 trials, and its grid gives 12 others"):
         sweep.load_plan(sites)
+
+
+def test_plan_from_before_searches_had_settings_is_refused_with_a_cure(store: Store) -> None:
+    sweep = Sweep(store, "mine")
+    sweep.save_plan(plan_of())
+    content = sweep.folder.read_json(PLAN)
+    assert content is not None
+    del content["grid"]["search"]
+    sweep.folder.write_json(PLAN, content)
+    cure = r"written by another version\. Launch the grid again under another --name"
+    with pytest.raises(StorageError, match=cure) as it:
+        sweep.load_plan(sites)
+    assert "\n" not in str(it.value)
 
 
 def test_unknown_sweep_names_the_nearest(store: Store) -> None:

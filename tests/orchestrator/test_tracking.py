@@ -23,11 +23,13 @@ from orchestrator.store import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, RECIPE, R
 from orchestrator.tracking import Tracker
 from orchestrator.tracking_replay import epoch_points, metric_key
 from orchestrator.tracking_uri import ui_command
+from orchestrator.trials import trial_of
 from search_spaces.errors import ConfigError, TrackingError
 from search_spaces.grids import Choices, build_grid
 
 SWEEP = "sweep-1"
 START_MS = 1_700_000_000_000
+SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +42,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return build_plan(build_grid("quick", Choices(), lambda architecture: 15), lambda architecture: 15)
+    return build_plan(build_grid("quick", Choices(search=SEARCH), lambda architecture: 15), lambda architecture: 15)
 
 
 @pytest.fixture
@@ -141,6 +143,23 @@ def history(client: MlflowClient, run: Run) -> dict[str, list[tuple[int, int, fl
 
 def artifact_names(client: MlflowClient, run: Run, path: str | None = None) -> list[str]:
     return sorted(item.path for item in client.list_artifacts(run.info.run_id, path))
+
+
+def test_pruned_trial_is_a_killed_run_that_says_when_it_was_pruned(store: Store, tracker: Tracker, plan: Plan) -> None:
+    node = plan.nodes[-1]
+    write_begun(store, node, rows(2))
+    tracker.open(plan, {})
+    assert tracker.close("FINISHED") == []
+    assert "dptq.pruned_after_epoch" not in children(client_of(store))[node.uid].data.tags
+    trial_of(store, node).write_pruned(2)
+    again = Tracker(None, store, SWEEP)
+    again.open(plan, {})
+    assert again.close("FINISHED") == []
+    run = children(client_of(store))[node.uid]
+    assert run.info.status == "KILLED"
+    assert run.data.tags["dptq.pruned_after_epoch"] == "2"
+    assert run.data.tags["dptq.origin"] == "searched"
+    assert len(history(client_of(store), run)["train/loss"]) == 2
 
 
 def test_one_run_per_uid_over_launches_with_params_tags_metrics_and_artifacts(

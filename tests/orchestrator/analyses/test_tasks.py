@@ -26,6 +26,7 @@ BASE = PairRecord(
     goal=Goal.ROBUST,
     seed=0,
     trial_number=0,
+    origin="recipe",
     hinge_weight=1.0,
     kd_weight=1.0,
     margin=0.01,

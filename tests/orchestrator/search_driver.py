@@ -1,0 +1,114 @@
+"""A launch without Ray whose trials reach the accuracies that a test says, and which can be killed at any moment."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from ray.tune.search import Searcher
+
+from orchestrator.frontier import Frontier
+from orchestrator.plan import Node, Plan, Stage, build_plan
+from orchestrator.store import CHECKPOINT, Store
+from orchestrator.studies import CellStudy, open_journal
+from orchestrator.trials import State, trial_of
+from search_spaces.grids import Choices, build_grid
+from search_spaces.recipes import TrainingRecipe
+
+Quality = Callable[[Node], tuple[float, float]]
+"""Parity gap and drop that a trial comes to, after every epoch and at the end."""
+
+
+def search_plan(
+    *,
+    budgets: Sequence[int] = (60, 82, 105),
+    epochs: int = 4,
+    seeds: Sequence[int] = (),
+    overrides: Sequence[str] = (),
+    **search: Any,
+) -> Plan:
+    """Returns detrimental cells of the quick grid, each of them searched, with fields of `Search`."""
+    overrides = (f"pair.epochs={epochs}", *overrides)
+    choices = Choices(search=search, goals=("detrimental",), budgets=budgets, overrides=overrides, seeds=seeds)
+    return build_plan(build_grid("quick", choices, lambda _: 15), lambda _: 15)
+
+
+def metrics_of(gap: float, drop: float) -> dict[str, float]:
+    """Metrics of a pair: the same on both splits."""
+    one = {"accuracy_white_box": 0.9, "accuracy_fp": 0.9 - gap, "accuracy_q": 0.9 - gap - drop}
+    one |= {"parity_gap": gap, "accuracy_delta": -drop, "drop_standard_error": 0.001}
+    return {f"{split}/{name}": value for split in ("validation", "test") for name, value in one.items()}
+
+
+@dataclass
+class SearchDriver:
+    """Runs a plan one trial at a time; to abandon `moments` is to kill it."""
+
+    plan: Plan
+    store: Store
+    journal: Path
+    quality: Quality
+    started: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forgets everything but the store and the journal, as a killed driver does."""
+        journal = open_journal(self.journal)
+        cells = {node.cell.cell_id: node.cell for node in self.plan.nodes if node.cell and node.cell.search_trials}
+        self.studies = {cell_id: CellStudy(cell, journal, self.plan.grid.search) for cell_id, cell in cells.items()}
+        self.frontier = Frontier(self.plan, self.store, self.studies, data_dir=None, stop_file="sweeps/mine/stop")
+
+    def run(self) -> None:
+        for _ in self.moments():
+            pass
+
+    def moments(self) -> Iterator[str]:
+        """Runs what is left, and yields wherever a driver may die."""
+        for number in range(1000):
+            config = self.frontier.suggest(f"t{number}")
+            if config is None or config == Searcher.FINISHED:
+                return
+            assert isinstance(config, dict)
+            node = self.plan.node(config["uid"])
+            self.started.append(node.name)
+            yield f"{node.name} handed out"
+            yield from self._train(f"t{number}", node)
+            yield f"{node.name} ended, not told"
+            self.frontier.on_trial_complete(f"t{number}")
+            yield f"{node.name} told"
+
+    def _train(self, trial_id: str, node: Node) -> Iterator[str]:
+        trial = trial_of(self.store, node)
+        if node.stage is not Stage.PAIR:
+            trial.write_result({}, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
+            return
+        assert isinstance(node.recipe, TrainingRecipe)
+        metrics = metrics_of(*self.quality(node))
+        rows = trial.epochs()
+        for epoch in range(len(rows) + 1, node.recipe.epochs + 1):
+            rows.append({"epoch": epoch, "seconds": 3600.0, "timestamp_ms": 0, **metrics})
+            trial.write_epoch(rows, b"state")
+            yield f"{node.name} saved epoch {epoch}"
+            if self.frontier.prunes(trial_id, rows[-1]):
+                return
+            yield f"{node.name} reported epoch {epoch}"
+        trial.write_result(metrics, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
+
+    def node(self, name: str) -> Node:
+        """Returns the node whose name ends so."""
+        return next(node for node in self.plan.nodes if node.name.endswith(name))
+
+    def states(self) -> dict[str, State]:
+        """By name, as the frontier sees them."""
+        return {node.name: self.frontier.states[node.uid] for node in self.plan.nodes}
+
+    def recipes(self) -> dict[str, Any]:
+        """What every trial was told to run, by name."""
+        return {node.name: trial_of(self.store, node).recipe() for node in self.plan.nodes}
+
+    def optuna_trials(self, cell_id: str) -> list[optuna.trial.FrozenTrial]:
+        """All trials of a study, read anew."""
+        return optuna.load_study(study_name=cell_id, storage=open_journal(self.journal)).get_trials()
