@@ -117,7 +117,7 @@ class CellStudy:
         if borrowed is not None:
             self._adopt(node.uid, borrowed[1], borrowed[0])
             return borrowed[1]
-        seed = self.cell.seed + 1000 * (node.trial_number - 1)
+        seed = self.cell.seed + 1000 * node.trial_number
         self._seen_by_sampler.sampler = make_sampler(self._search.sampler, seed=seed)
         trial = self._seen_by_sampler.ask()
         # Marked at once: between here and recipe.json a dying driver leaves a trial that reconcile fails.

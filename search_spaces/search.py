@@ -31,7 +31,7 @@ class Search(Recipe):
     gpu_hours: Positive | None = None
     """Start no further search trial after so many GPU-hours of them (core-hours where trials have no GPU)."""
     start_points: tuple[StartPoint, ...] = ("recipe", "literal")
-    """What the first trials of a study run: the recipe's own point, the literal reading of the paper."""
+    """What the first trials of a study run: the recipe's own point, the literal reading of the paper, or neither."""
     warm_start: bool = True
     """Try the point that made the pair of a neighbour: the same network with another budget or option set."""
     sampler: Sampler = "tpe"
@@ -45,8 +45,6 @@ class Search(Recipe):
 
     @model_validator(mode="after")
     def _check_parts(self) -> "Search":
-        if not self.start_points:
-            raise ConfigError("start_points is empty: name recipe, literal or both, because trial 0 has no study yet.")
         if not self.space.fields:
             raise ConfigError("space searches nothing: name a range, such as margin: [0.003, 0.5].")
         if self.max_trials is not None and self.max_trials < self.trials:

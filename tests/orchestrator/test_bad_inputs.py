@@ -118,7 +118,6 @@ CASES: dict[str, tuple[Callable[[Path], None], str, int, tuple[str, ...]]] = {
     "nothing to search": (
         searching("space: {margin: null, kd_weight: null, hinge_weight: null}"), MY, 1, ("space", "nothing", "name a"),
     ),
-    "no first trial": (searching("start_points: []"), MY, 1, ("start_points", "empty", "name recipe")),
     "most below the mean": (searching("trials: 4\n  max_trials: 2"), MY, 1, ("max_trials=2", "trials=4", "raise it")),
     "level of no budget": (searching("levels: [D]"), MY, 1, ("'D'", "unknown budget level", "A, B, C")),
     # stores
