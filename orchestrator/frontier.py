@@ -262,7 +262,8 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
     def _prepare(self, node: Node) -> None:
         """Fixes what the trial runs before anybody runs it, and forgets how it failed before."""
         folder = self._folders[node.uid]
-        folder.write_recipe(node, self._point(node, folder))
+        point, study = self._point(node, folder), self._study_of(node)
+        folder.write_recipe(node, point, point_from=study.point_from(node) if study else None)
         folder.clear_error()
         if Failure.OUT_OF_MEMORY in folder.attempts():
             self._whole_gpu.add(node.uid)

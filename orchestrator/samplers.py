@@ -1,15 +1,12 @@
 """Samplers and pruners of the studies, from Optuna."""
 
-import math
-
 from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
-from search_spaces.search import Sampler, Search
+from search_spaces.search import HALVING, Sampler, Search, rung
 
 STARTUP_TRIALS = 4
 """Trials of a study before a sampler with a model uses it. Optuna's ten are more than most of our cells ever run."""
-HALVING = 2
 
 
 def make_sampler(name: Sampler, *, seed: int) -> BaseSampler:
@@ -40,5 +37,4 @@ def make_pruner(search: Search, epochs: int) -> BasePruner:
     """
     if not search.prunes(epochs):
         return NopPruner()
-    # Rounded up, or an odd number of epochs would have its second rung one epoch before the end.
-    return SuccessiveHalvingPruner(min_resource=math.ceil(epochs / HALVING), reduction_factor=HALVING)
+    return SuccessiveHalvingPruner(min_resource=rung(epochs), reduction_factor=HALVING)

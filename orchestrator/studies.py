@@ -109,7 +109,7 @@ class CellStudy:
         if planned is not None:
             point = {name: planned["recipe"][name] for name in self._search.space.fields}
             if not is_known:
-                self._adopt(node.uid, point, "store")
+                self._adopt(node.uid, point, planned.get("point_from", "store"))
             return point
         if known is not None and known.state in (TrialState.COMPLETE, TrialState.PRUNED):
             # Its recipe.json was damaged and moved away; the study still knows the point.
@@ -124,6 +124,11 @@ class CellStudy:
         trial.set_user_attr(UID, node.uid)
         trial.set_user_attr(ORIGIN, self._search.sampler)
         return suggest(self._search.space, trial)
+
+    def point_from(self, node: Node) -> str | None:
+        """Returns where the point that `point` gave a node comes from; None for a node that the study does not know."""
+        known = self._find(node.uid)
+        return None if known is None else known.user_attrs.get(ORIGIN)
 
     def report(self, node: Node, row: dict[str, Any]) -> bool:
         """Takes in the validation accuracies of an epoch.

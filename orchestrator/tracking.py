@@ -11,7 +11,6 @@ replayed.
 """
 
 import logging
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -23,9 +22,9 @@ from typing import Any
 
 from orchestrator import tracking_replay as replay
 from orchestrator.plan import Node, Plan
-from orchestrator.store import Folder, Store
+from orchestrator.store import Store
 from orchestrator.tracking_client import Experiment, KnownRun
-from orchestrator.tracking_replay import Tracked
+from orchestrator.tracking_replay import Point, Tracked
 from orchestrator.tracking_uri import check, locate
 from search_spaces.errors import StorageError, TrackingError
 from search_spaces.uris import redact
@@ -65,6 +64,7 @@ class Tracker:
         self._rows_lock = threading.Lock()
         self._reports: list[Path] = []
         self._analyses: list[Tracked] = []
+        self._metrics: list[Point] = []
 
     @property
     def address(self) -> str:
@@ -122,6 +122,10 @@ class Tracker:
     def sweep_artifacts(self, folder: Path) -> None:
         """Notes a local folder of reports, which `close` logs on the parent run under the folder's name."""
         self._reports.append(folder)
+
+    def sweep_metrics(self, points: Sequence[Point]) -> None:
+        """Notes metrics of the whole sweep, which `close` logs on the parent run."""
+        self._metrics = list(points)
 
     def analyses(self, analyses: Sequence[Tracked]) -> None:
         """Notes analyses that are done or failed, which `close` replays."""
@@ -238,20 +242,10 @@ class Tracker:
         self._connected.log(run, points=record.points, tags=record.tags)
         if state.status != "FAILED":
             self._connected.clear_error(run)
-        self._log_files(run, each.folder, record.artifacts)
+        self._connected.log_files(run, each.folder, record.artifacts)
         if run.status != state.status:
             self._connected.end(run, state.status, end_ms=record.end_ms)
         self._connected.log(run, tags={replay.MARK_TAG: state.mark})
-
-    def _log_files(self, run: KnownRun, folder: Folder, names: list[str]) -> None:
-        with tempfile.TemporaryDirectory(prefix="dptq-tracking-") as temporary:
-            for name in names:
-                path = folder.local_path / name if folder.local_path else Path(temporary, name)
-                if not folder.local_path:
-                    path.write_bytes(folder.read_bytes(name) or b"")
-                self._connected.log_file(run, path)
-                if not folder.local_path:
-                    path.unlink()
 
     def _is_behind(self, each: Tracked) -> bool:
         """Tells whether a run, as far as is known, differs from the store."""
@@ -279,7 +273,7 @@ class Tracker:
             "dptq.trials_failed": str(counts["FAILED"]),
             "dptq.cells_refused": str(len(plan.refused)),
         }
-        experiment.log(experiment.parent, tags=tags)
+        experiment.log(experiment.parent, points=self._metrics, tags=tags)
         for folder in self._reports:
             experiment.log_folder(experiment.parent, folder)
         experiment.end(experiment.parent, status)

@@ -7,6 +7,7 @@ imports this module.
 
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
+from orchestrator.store import Folder
 from orchestrator.tracking_replay import ERROR_TAG, MARK_TAG, PARENT_TAG, STAGE_TAG, UID_TAG, Point
 from orchestrator.tracking_uri import Location
 
@@ -128,9 +130,16 @@ class Experiment:
         run.params |= new_params
         run.tags |= new_tags
 
-    def log_file(self, run: KnownRun, path: Path) -> None:
-        """Logs a file as an artifact under its name."""
-        self._client.log_artifact(run.run_id, str(path))
+    def log_files(self, run: KnownRun, folder: Folder, names: Sequence[str]) -> None:
+        """Logs files of the store as artifacts under their names."""
+        with tempfile.TemporaryDirectory(prefix="dptq-tracking-") as temporary:
+            for name in names:
+                path = folder.local_path / name if folder.local_path else Path(temporary, name)
+                if not folder.local_path:
+                    path.write_bytes(folder.read_bytes(name) or b"")
+                self._client.log_artifact(run.run_id, str(path))
+                if not folder.local_path:
+                    path.unlink()
 
     def log_folder(self, run: KnownRun, path: Path) -> None:
         """Logs a folder, with all below it, as artifacts under its name."""

@@ -20,6 +20,7 @@ UID_TAG = "dptq.uid"
 STAGE_TAG = "dptq.stage"
 ERROR_TAG = "dptq.error"
 PRUNED_TAG = "dptq.pruned_after_epoch"
+POINT_TAG = "dptq.point_from"
 MARK_TAG = "dptq.synced"
 """Checksum of what was replayed; written last, so a run that has the store's mark is complete."""
 PARENT_TAG = "mlflow.parentRunId"
@@ -118,11 +119,14 @@ def read_record(node: Node, folder: Folder, status: str) -> Record:
         tags[ERROR_TAG] = _last_line(folder.read_bytes(ERROR) or b"")
     if pruned := folder.read_json(PRUNED):
         tags[PRUNED_TAG] = str(pruned["epoch"])
+    recipe_json = folder.read_json(RECIPE) or {}
+    if node.cell and "point_from" in recipe_json:
+        tags[POINT_TAG] = recipe_json["point_from"]
     names = set(folder.names())
     first = rows[0] if rows else None
     return Record(
         status=status,
-        params=node_params(node, folder.read_json(RECIPE) or {}),
+        params=node_params(node, recipe_json),
         tags=tags,
         points=points,
         artifacts=[name for name in _ARTIFACTS[status] if name in names],

@@ -76,12 +76,14 @@ class TrialFolder:
             return State.PRUNED
         return State.INTERRUPTED if "resume" in names else State.WAITING
 
-    def write_recipe(self, node: Node, point: Point | None) -> dict[str, Any]:
+    def write_recipe(self, node: Node, point: Point | None, *, point_from: str | None = None) -> dict[str, Any]:
         """Writes what the trial will run, before it runs.
 
         Args:
             node: The trial.
             point: Where its study moved it; None keeps the recipe's own point.
+            point_from: Where that point comes from: a sampler, or the cell it was borrowed of; None for the node's own
+                origin.
         """
         recipe = node.recipe
         if point is not None:
@@ -99,6 +101,7 @@ class TrialFolder:
             "cell_id": node.cell_id,
             "trial_number": node.trial_number,
             "origin": node.origin,
+            "point_from": point_from or str(node.origin),
         }
         self.folder.write_json(RECIPE, content)
         return content

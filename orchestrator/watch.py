@@ -1,7 +1,7 @@
 """What `status` shows of a sweep, once or again and again; read from the store alone, with or without a driver."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,10 @@ from orchestrator.analyses.tasks import AnalysisFolder
 from orchestrator.overview import Overview, overview_from_store
 from orchestrator.plan import Plan
 from orchestrator.progress import render_overview, summary_line
-from orchestrator.reports.pairs import pair_records
+from orchestrator.reports.pairs import records_of
+from orchestrator.reports.search_trials import read_searches
+from orchestrator.reports.search_verdicts import Outcome, outcome_facts, outcome_of
+from orchestrator.reports.trials import Trial, read_trials
 from orchestrator.sweeps import Sweep
 from orchestrator.trials import State
 from search_spaces.recipes import TrainingRecipe
@@ -34,6 +37,8 @@ class Status:
     has_driver: bool
     analyses: tuple[int, int]
     """How many are done, and how many there are in all; 0 of 0 while none was begun."""
+    searches: tuple[Outcome, ...] = ()
+    """What became of the search in every searched cell."""
     price_per_hour: float | None = None
 
     @property
@@ -44,12 +49,13 @@ class Status:
 
 def read_status(sweep: Sweep, plan: Plan, *, price_per_hour: float | None = None) -> Status:
     """Reads how far a sweep is."""
-    has_driver = sweep.has_driver()
+    has_driver, trials = sweep.has_driver(), read_trials(plan, sweep.store)
     return Status(
         sweep=sweep,
         overview=overview_from_store(plan, sweep.store, has_driver=has_driver),
         has_driver=has_driver,
-        analyses=_count_analyses(sweep, plan),
+        analyses=_count_analyses(sweep, trials),
+        searches=tuple(outcome_of(cell) for cell in read_searches(trials, sweep.store)),
         price_per_hour=price_per_hour,
     )
 
@@ -152,12 +158,13 @@ def status_as_json(status: Status) -> dict[str, Any]:
             for uid, headline in overview.headlines.items()
         ],
         "analyses": {"done": done, "total": total},
+        "searches": [outcome_facts(outcome) for outcome in status.searches],
     }
 
 
-def _count_analyses(sweep: Sweep, plan: Plan) -> tuple[int, int]:
+def _count_analyses(sweep: Sweep, trials: Sequence[Trial]) -> tuple[int, int]:
     store = sweep.store
-    tasks = tasks_of_sweep(pair_records(plan, store), store, sweep.folder)
+    tasks = tasks_of_sweep(records_of(trials), store, sweep.folder)
     done = sum(AnalysisFolder(store, task.uid).state() is State.DONE for task in tasks)
     return done, len(tasks)
 

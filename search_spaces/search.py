@@ -1,5 +1,6 @@
 """How the detrimental cells of a grid are searched: where, how long, by which sampler, and when it is enough."""
 
+import math
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -15,6 +16,15 @@ PRUNERS: tuple[Pruner, ...] = ("auto", "halving", "none")
 StartPoint = Literal["recipe", "literal"]
 MIN_EPOCHS_TO_PRUNE = 8
 """Shorter trials are over before half of them tells anything."""
+
+
+HALVING = 2
+
+
+def rung(epochs: int) -> int:
+    """Returns the epoch at which `halving` ends the worse half of the trials that run so many."""
+    # Rounded up, or an odd number of epochs would have a second rung one epoch before the end.
+    return math.ceil(epochs / HALVING)
 
 
 class Search(Recipe):

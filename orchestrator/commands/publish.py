@@ -9,7 +9,11 @@ from orchestrator.analyses.settings import tasks_of_sweep
 from orchestrator.analyses.tables import SweepTables
 from orchestrator.plan import Plan
 from orchestrator.reports.pages import write_report
-from orchestrator.reports.pairs import pair_records
+from orchestrator.reports.pairs import records_of
+from orchestrator.reports.search_console import search_metrics
+from orchestrator.reports.search_trials import read_searches
+from orchestrator.reports.search_verdicts import outcome_of
+from orchestrator.reports.trials import read_trials
 from orchestrator.sweeps import Sweep
 from orchestrator.tracking import Tracker
 from orchestrator.tracking_analyses import tracked_analyses
@@ -42,7 +46,9 @@ def publish(
     paths = write_report(plan, store, sweep.name, facts=facts, analyses=analyses)
     if local := sweep.folder.local_path:
         tracker.sweep_artifacts(local)
-    tasks = tasks_of_sweep(pair_records(plan, store), store, sweep.folder)
+    trials = read_trials(plan, store)
+    tracker.sweep_metrics(search_metrics([outcome_of(cell) for cell in read_searches(trials, store)]))
+    tasks = tasks_of_sweep(records_of(trials), store, sweep.folder)
     tracker.analyses(tracked_analyses(tasks, store, sweep.name))
     is_done = all(state in COMPLETE for state in states_of(store, plan).values())
     if behind := tracker.close("FINISHED" if is_done else "FAILED"):

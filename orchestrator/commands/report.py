@@ -22,6 +22,9 @@ from orchestrator.reports.analysis_report import derived_tables
 from orchestrator.reports.console import render_table1
 from orchestrator.reports.pages import write_report
 from orchestrator.reports.pairs import PairRecord, records_of
+from orchestrator.reports.search_console import render_searches
+from orchestrator.reports.search_trials import read_searches
+from orchestrator.reports.search_verdicts import outcome_of
 from orchestrator.reports.table1 import table1
 from orchestrator.reports.trials import read_trials
 from orchestrator.sweeps import Sweep
@@ -40,6 +43,8 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
         return
     console = make_console()
     console.print(render_table1(table1(plan, trials)))
+    if searches := read_searches(trials, sweep.store):
+        console.print(render_searches([outcome_of(cell) for cell in searches]))
     analyses = print_analyses(sweep, plan, records_of(trials), console)
     paths = write_report(plan, sweep.store, sweep.name, facts=sweep_facts(plan), analyses=analyses)
     console.print(written(paths), highlight=False, soft_wrap=True)

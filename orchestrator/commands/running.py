@@ -32,6 +32,9 @@ from orchestrator.plan import Plan
 from orchestrator.progress import Progress
 from orchestrator.reports.console import render_table1
 from orchestrator.reports.pairs import pair_records
+from orchestrator.reports.search_console import render_searches
+from orchestrator.reports.search_trials import read_searches
+from orchestrator.reports.search_verdicts import outcome_of
 from orchestrator.reports.table1 import table1
 from orchestrator.reports.trials import read_trials
 from orchestrator.stopping import stop_on_signals
@@ -205,7 +208,10 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
     """
     overview, errors = outcome.overview, outcome.analysis_errors
     console.print()
-    console.print(render_table1(table1(overview.plan, read_trials(overview.plan, sweep.store))))
+    trials = read_trials(overview.plan, sweep.store)
+    console.print(render_table1(table1(overview.plan, trials)))
+    if searches := read_searches(trials, sweep.store):
+        console.print(render_searches([outcome_of(cell) for cell in searches]))
     nodes = overview.plan.by_uid()
     for uid, headline in overview.headlines.items():
         console.print(f"{overview.states[uid]} {nodes[uid].name}: {headline}", highlight=False, soft_wrap=True)

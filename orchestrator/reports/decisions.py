@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from orchestrator.plan import Plan
+from orchestrator.plan import Origin, Plan
 from orchestrator.reports.sections import Column, Field, TextTable
 from search_spaces.recipes import DistillRecipe, PairRecipe, Recipe, as_text
 
@@ -25,8 +25,10 @@ _RECIPE_FIELDS: tuple[tuple[str, str, type[Recipe], str], ...] = (
 def decisions_table(plan: Plan) -> TextTable:
     """Lists the decisions with the values that the recipes of a sweep hold."""
     rows = []
+    # The literal reading is what a search tries first, not what the sweep decided on.
+    recipes = [node.recipe for node in plan.nodes if node.origin is not Origin.LITERAL]
     for what, name, kind, paper in _RECIPE_FIELDS:
-        values = _values([node.recipe for node in plan.nodes if isinstance(node.recipe, kind)], name)
+        values = _values([recipe for recipe in recipes if isinstance(recipe, kind)], name)
         rows.append((Field(what), Field(name), Field(values), Field(paper)))
     fraction = plan.grid.dataset.validation_fraction
     rows += [

@@ -26,8 +26,7 @@ from orchestrator.reports.decisions import decisions_table
 from orchestrator.reports.figures import figure_table1, figure_training
 from orchestrator.reports.pairs import records_of
 from orchestrator.reports.rendering import html_page, markdown
-from orchestrator.reports.search import importance_table, search_statement, search_tables
-from orchestrator.reports.search_figures import figure_history, figure_search
+from orchestrator.reports.search_sections import search_files, search_sections, searches_of
 from orchestrator.reports.sections import Page, Section, pictures
 from orchestrator.reports.seeds import Row, cell_title, shown_cells
 from orchestrator.reports.table1 import table1, table1_summary
@@ -38,7 +37,9 @@ from search_spaces.recipes import Goal
 
 FILES = "report_files.json"
 """Which files the last report wrote, so that the next one can remove those it no longer writes."""
-_OWN_FILE = re.compile(r"(analyses/\w+\.(csv|parquet)|figure_[\w.-]+\.(png|svg)|table1(_summary)?\.(csv|parquet))")
+_OWN_FILE = re.compile(
+    r"(analyses/\w+\.(csv|parquet)|figure_[\w.-]+\.(png|svg)|(table1(_summary)?|search_\w+)\.(csv|parquet))"
+)
 
 
 def write_report(
@@ -62,12 +63,14 @@ def write_report(
     trials = read_trials(plan, store)
     table, records = table1(plan, trials), records_of(trials)
     analyses = sweep_tables(records, store, store.sweep(sweep)) if analyses is None else analyses
+    searches = searches_of(plan, trials, store)
     derived = derived_tables(analyses.tables, records, dataset=plan.grid.dataset.name)
     trouble = trouble_table(plan, trials, analyses.missing)
     sections = [
         *_table1_sections(table),
         *_analysis_sections(analyses.tables, derived, table),
-        *_trial_sections(plan, trials, _curves(trials, table, store)),
+        *(search_sections(searches) if searches else []),
+        *_trial_sections(plan, _curves(trials, table, store)),
         Section(title="Not done", tables=(trouble,) if trouble.rows else ()),
         Section(title="Terms", terms=DEFINITIONS),
         Section(title="Facts", terms=facts, is_literal=True),
@@ -85,6 +88,8 @@ def write_report(
         files |= {"table1_summary.csv": csv_bytes(summary), "table1_summary.parquet": table_bytes(summary)}
     for name, each in {**analyses.tables, **derived}.items():
         files |= {f"analyses/{name}.csv": csv_bytes(each), f"analyses/{name}.parquet": table_bytes(each)}
+    for name, each in (search_files(searches) if searches else {}).items():
+        files |= {f"{name}.csv": csv_bytes(each), f"{name}.parquet": table_bytes(each)}
     for picture in page.pictures:
         files |= {f"{picture.name}.png": picture.png, f"{picture.name}.svg": picture.svg}
     # The pages come last: whoever sees them finds the pictures that they link to.
@@ -135,30 +140,9 @@ def _choice_statement(cells: Sequence[Row], num_cells: int) -> str:
     )
 
 
-def _trial_sections(plan: Plan, trials: Sequence[Trial], curves: Mapping[str, Mapping[Goal, Curve]]) -> list[Section]:
-    """What search, training and the recipes have to say."""
-    records = records_of(trials)
-    searched, importance = search_tables(trials), importance_table(records)
+def _trial_sections(plan: Plan, curves: Mapping[str, Mapping[Goal, Curve]]) -> list[Section]:
+    """What training and the recipes have to say."""
     return [
-        Section(
-            title="Search",
-            statement=search_statement(records),
-            caption="The chosen trial has the smallest parity gap on validation of those whose drop there is not "
-            "significantly below the best; the test split is only reported.",
-            pictures=pictures(
-                (
-                    "figure_search",
-                    "Parity gap against drop on validation for every trial of the searched cells.",
-                    figure_search(records),
-                ),
-                (
-                    "figure_history",
-                    "Objective of every trial of the searched cells, and the best so far.",
-                    figure_history(records),
-                ),
-            ),
-            tables=(*searched, *([importance] if importance else [])),
-        ),
         Section(
             title="Training",
             statement=training_statement(curves),

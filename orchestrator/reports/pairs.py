@@ -4,7 +4,7 @@ Accuracies are fractions. Names without a prefix are on the test split; `validat
 what the studies see, and the only thing a detrimental pair is ever chosen by (`orchestrator.choice`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
@@ -22,7 +22,8 @@ from search_spaces.objective import (
 from search_spaces.paper import AVERAGE_BITS, NUM_SITES
 from search_spaces.recipes import Goal
 
-Json = str | int | float | bool | list[int] | None
+Scalar = str | int | float | bool | None
+Json = Scalar | list[int] | Mapping[str, Scalar]
 
 
 class Verdict(StrEnum):
@@ -54,6 +55,10 @@ class PairRecord:
     trial_number: int
     origin: str
     """Where its recipe comes from; see `orchestrator.plan.Origin`."""
+    point: Mapping[str, Scalar]
+    """All that a search may move, by the names of `LossSpace`; empty where nobody knows."""
+    point_from: str
+    """Where its point comes from; see `orchestrator.reports.trials.Trial`."""
     hinge_weight: float | None
     kd_weight: float | None
     margin: float | None
@@ -145,6 +150,8 @@ def record_of(trial: Trial, cell: Cell) -> PairRecord:
         seed=trial.node.seed,
         trial_number=trial.node.trial_number,
         origin=str(trial.node.origin),
+        point=point,
+        point_from=trial.point_from,
         hinge_weight=point.get("hinge_weight"),
         kd_weight=point.get("kd_weight"),
         margin=point.get("margin"),

@@ -1,14 +1,12 @@
-"""What a search found: all its trials, the best so far, the Pareto front, and which parameter mattered."""
+"""What the trials of a search tell: the best so far, the Pareto front, and which searched field mattered."""
 
 from collections.abc import Sequence
 
-from orchestrator.choice import choose
 from orchestrator.plan import Origin
-from orchestrator.reports.format import pct, point, pp
-from orchestrator.reports.pairs import PairRecord, records_of
+from orchestrator.reports.format import pct
+from orchestrator.reports.pairs import PairRecord
 from orchestrator.reports.sections import Column, Field, TextTable
-from orchestrator.reports.trials import POINT_FIELDS, State, Trial
-from search_spaces.loss_space import LossSpace
+from search_spaces.loss_space import LossSpace, holds
 from search_spaces.recipes import Goal
 
 MIN_TRIALS = 10
@@ -48,30 +46,33 @@ def pareto_front(trials: Sequence[PairRecord]) -> list[PairRecord]:
     return front
 
 
-def importances(trials: Sequence[PairRecord]) -> dict[str, float]:
-    """Returns the share that each searched parameter has in reaching the best tenth of the objective (PED-ANOVA).
+def importances(trials: Sequence[PairRecord], space: LossSpace) -> dict[str, float]:
+    """Returns the share that each searched field has in reaching the best tenth of the objective (PED-ANOVA).
 
     Args:
         trials: Of one cell, for which `why_no_importances` is empty.
+        space: What was searched.
     """
     import optuna  # half a second, which only searches with enough trials pay
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
     distributions: dict[str, optuna.distributions.BaseDistribution] = {
-        name: optuna.distributions.FloatDistribution(low, high, log=True)
-        for name, (low, high) in LossSpace().ranges.items()
+        name: optuna.distributions.FloatDistribution(low, high, log=True) for name, (low, high) in space.ranges.items()
     }
-    for trial in _in_space(trials):
-        point_of = {name: float(getattr(trial, name)) for name in POINT_FIELDS}
-        study.add_trial(optuna.create_trial(params=point_of, distributions=distributions, value=trial.objective))
+    distributions |= {
+        name: optuna.distributions.CategoricalDistribution(given) for name, given in space.choices.items()
+    }
+    for trial in _in_space(trials, space):
+        params = {name: trial.point[name] for name in space.fields}
+        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=trial.objective))
     found = optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
-    return {name: float(found[name]) for name in POINT_FIELDS}
+    return {name: float(found[name]) for name in space.fields}
 
 
-def why_no_importances(trials: Sequence[PairRecord]) -> str:
-    """Says why a cell's trials cannot tell which parameter mattered; nothing where they can."""
-    num_trials = len(_in_space(trials))
+def why_no_importances(trials: Sequence[PairRecord], space: LossSpace) -> str:
+    """Says why a cell's trials cannot tell which field mattered; nothing where they can."""
+    num_trials = len(_in_space(trials, space))
     if num_trials < MIN_TRIALS:
         return f"{num_trials} trials are done within the searched ranges, at least {MIN_TRIALS} are needed"
     if len({trial.objective for trial in trials}) == 1:
@@ -79,30 +80,28 @@ def why_no_importances(trials: Sequence[PairRecord]) -> str:
     return ""
 
 
-def _in_space(trials: Sequence[PairRecord]) -> list[PairRecord]:
-    """Leaves out the literal reading, and a recipe's own point outside the ranges that the others were drawn from."""
-    ranges = LossSpace().ranges.items()
-    inside = [trial for trial in trials if trial.origin != Origin.LITERAL]
-    return [trial for trial in inside if all(low <= getattr(trial, name) <= high for name, (low, high) in ranges)]
+def _in_space(trials: Sequence[PairRecord], space: LossSpace) -> list[PairRecord]:
+    """Leaves out the literal reading, and a recipe's own point outside the space that the others were drawn from."""
+    return [trial for trial in trials if trial.origin != Origin.LITERAL and holds(space, trial.point)]
 
 
-def importance_table(records: Sequence[PairRecord]) -> TextTable | None:
+def importance_table(records: Sequence[PairRecord], space: LossSpace) -> TextTable | None:
     """Writes the importances of every searched cell down, or why there are none; None without a searched cell."""
     rows = []
     for title, trials in searched_cells(records).items():
-        reason = why_no_importances(trials)
-        found = {} if reason else importances(trials)
-        numbers = [Field(pct(found.get(name), digits=0)) for name in POINT_FIELDS]
+        reason = why_no_importances(trials, space)
+        found = {} if reason else importances(trials, space)
+        numbers = [Field(pct(found.get(name), digits=0)) for name in space.fields]
         rows.append((Field(title.replace("\n", " ")), Field(str(len(trials))), *numbers, Field(reason)))
     if not rows:
         return None
     columns = (
         Column("cell", is_number=False),
         Column("trials"),
-        *(Column(name, "Importance (%)") for name in POINT_FIELDS),
+        *(Column(name, "Importance (%)") for name in space.fields),
         Column("why none", is_number=False, wraps=True),
     )
-    title = "Which parameter mattered (PED-ANOVA of optuna, for the best tenth of the objective)"
+    title = "Which searched field mattered (PED-ANOVA of optuna, for the best tenth of the objective)"
     has_reason = any(row[-1].text for row in rows)
     return (
         TextTable(title, columns, tuple(rows))
@@ -124,49 +123,3 @@ def search_statement(records: Sequence[PairRecord]) -> str:
     if gain <= 0:
         return f"No search beat the recipe's own point on validation ({cell}: objective {first:.1f} pp)."
     return f"Searching raised the objective on validation most at {cell}, from {first:.1f} to {best:.1f} pp."
-
-
-def search_tables(trials: Sequence[Trial]) -> list[TextTable]:
-    """Writes down every trial of every searched cell, with its point, in one table per cell."""
-    cells: dict[str, list[Trial]] = {}
-    for trial in trials:
-        if trial.node.cell and trial.node.cell.search_trials and trial.state is not State.SPARED:
-            cells.setdefault(trial.node.cell.cell_id, []).append(trial)
-    columns = (
-        Column("trial"),
-        *(Column(name, "Point") for name in POINT_FIELDS),
-        *(Column(name, "Validation") for name in ("FP", "delta", "gap", "objective")),
-        *(Column(name, "Test") for name in ("FP", "delta", "gap")),
-        Column("verdict", "Test", is_number=False, wraps=True),
-    )
-    tables = []
-    for cell_id, of_cell in cells.items():
-        records = records_of(of_cell)
-        chosen = choose(records)
-        by_uid = {record.uid: record for record in records}
-        rows = tuple(_search_row(trial, by_uid.get(trial.node.uid), chosen) for trial in of_cell)
-        tables.append(TextTable(cell_id, columns, rows))
-    return tables
-
-
-def _search_row(trial: Trial, record: PairRecord | None, chosen: PairRecord | None) -> tuple[Field, ...]:
-    place = trial.point or {}
-    is_chosen = record is not None and record is chosen
-    notes = ["chosen"] if is_chosen else []
-    notes += [str(trial.node.origin)] if trial.node.origin in (Origin.LITERAL, Origin.CONFIRMED) else []
-    number = Field(str(trial.node.trial_number), note=", ".join(notes))
-    weights = tuple(Field(point(place.get(name))) for name in POINT_FIELDS)
-    if record is None:
-        return (number, *weights, *[Field("")] * 7, Field(str(trial.state)))
-    return (
-        number,
-        *weights,
-        Field(pct(record.validation_accuracy_fp)),
-        Field(pp(record.validation_accuracy_delta)),
-        Field(pp(record.validation_parity_gap)),
-        Field(pct(record.objective)),
-        Field(pct(record.accuracy_fp)),
-        Field(pp(record.accuracy_delta)),
-        Field(pp(record.parity_gap)),
-        Field(record.verdict, verdict=record.verdict),
-    )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -79,6 +80,51 @@ def figure_history(records: Sequence[PairRecord]) -> Figure | None:
             ],
         )
     return figure
+
+
+def figure_search_cost(curve: pd.DataFrame) -> Figure | None:
+    """Draws the share of cells without a pair over the device-seconds that their searches took.
+
+    Args:
+        curve: From `orchestrator.reports.search_costs.time_to_pair`.
+
+    Returns:
+        Steps with their 95 % band and a mark where a cell was given up; None for fewer than two cells.
+    """
+    if curve.empty or curve["num_at_risk"].iloc[0] < 2:
+        return None
+    unit, scale = _time_unit(float(curve["device_seconds"].iloc[-1]))
+    times = [0.0, *curve["device_seconds"] / scale]
+    shares, lows, highs = ([100.0, *100 * curve[name]] for name in ("share", "share_low", "share_high"))
+    color = COLORS[Goal.DETRIMENTAL]
+    with style():
+        figure, (panel,) = panels([""], panel_height=2.6, title="Search: cells without a pair, by the time it takes")
+        panel.fill_between(times, lows, highs, step="post", color=color, alpha=0.18, linewidth=0)
+        panel.step(times, shares, where="post", color=color, linewidth=2.0)
+        censored = curve[curve["num_censored"] > 0]
+        panel.plot(censored["device_seconds"] / scale, 100 * censored["share"], "|", color=INK, markersize=13)
+        panel.axhline(50, color=MUTED, linestyle=DASHES, linewidth=1.1)
+        panel.set_ylim(-3, 103)
+        panel.set_xlim(0, times[-1] * 1.03)
+        panel.set_xlabel(f"{unit} on one device, in one cell")
+        panel.set_ylabel("cells without a pair (%)")
+        legend(
+            figure,
+            [
+                Line2D([], [], color=color, linewidth=2.0, label="share without a pair"),
+                Patch(color=color, alpha=0.18, label="95 % band"),
+                Line2D([], [], color=INK, marker="|", linestyle="", markersize=13, label="search ended without a pair"),
+                Line2D([], [], color=MUTED, linestyle=DASHES, linewidth=1.1, label="half of the cells"),
+            ],
+        )
+    return figure
+
+
+def _time_unit(longest: float) -> tuple[str, float]:
+    """Returns the unit in which so many seconds are read best, and how many seconds it has."""
+    if longest < 300:
+        return "seconds", 1.0
+    return ("minutes", 60.0) if longest < 10800 else ("hours", 3600.0)
 
 
 def _scatter(panel: Axes, trials: Sequence[PairRecord]) -> None:

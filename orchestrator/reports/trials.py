@@ -4,6 +4,7 @@ A report is made at any time, also while trials run or after some failed: what c
 a reason, never an exception.
 """
 
+import datetime
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,14 +16,15 @@ from orchestrator.store import EPOCHS, ERROR, PRUNED, RECIPE, RESULT, Folder, St
 from orchestrator.trials import State as LaunchState
 from orchestrator.usage import paid_hours
 from search_spaces.errors import StorageError
+from search_spaces.loss_space import LossSpace, Point
 from search_spaces.objective import ACCURACIES, accuracies_of, is_catastrophic
 from search_spaces.recipes import PairRecipe
 
 SPLITS = ("validation", "test")
 PAIR_METRICS = tuple(f"{split}/{name}" for split in SPLITS for name in (*ACCURACIES, "drop_standard_error"))
 """What a result must hold to count; the differences follow from these."""
-POINT_FIELDS = ("hinge_weight", "kd_weight", "margin")
-"""What reports show of a pair's point."""
+POINT_FIELDS = tuple(LossSpace.model_fields)
+"""What makes a pair's point: all that a search may move."""
 CURVE_COLUMNS = ("epoch", "validation/accuracy_fp", "validation/accuracy_q")
 
 _MAX_REASON = 300
@@ -68,11 +70,15 @@ class Trial:
     state: State
     reason: str = ""
     """Why it failed or is blocked, in one line."""
-    point: Mapping[str, float] | None = None
-    """Loss weights and margin of a pair; None until its study has chosen them, and for other stages."""
+    point: Point | None = None
+    """Loss weights, margin and all else of a pair that may be searched; None until its study has chosen them."""
+    point_from: str = ""
+    """Where the point comes from: `recipe`, `literal`, a sampler, or the cell that it was borrowed of."""
     metrics: Mapping[str, float]
     """The numbers of result.json; empty unless done."""
     seconds: float | None = None
+    finished_ms: int = 0
+    """When it was done, in milliseconds since 1970; 0 unless its result says so."""
 
     @property
     def is_confirmation(self) -> bool:
@@ -144,39 +150,43 @@ def read_curve(trial: Trial, store: Store) -> Curve | None:
 
 
 def _read_trial(node: Node, folder: Folder, earlier: Mapping[str, Trial]) -> Trial:
-    point: dict[str, float] | None = None
+    point: Point | None = None
+    point_from = str(node.origin)
+
+    def trial(state: State, reason: str = "") -> Trial:
+        return Trial(node=node, state=state, reason=reason, point=point, point_from=point_from, metrics={})
+
     try:
         recipe = folder.read_json(RECIPE)
-        point = _point(node, recipe)
+        point, point_from = _point(node, recipe), str((recipe or {}).get("point_from", point_from))
         result = folder.read_json(RESULT)
         if result is not None:
             metrics = _numbers(result.get("metrics"))
             _check_metrics(node, folder, metrics)
-            seconds = _numbers(result).get("seconds")
-            return Trial(node=node, state=State.DONE, point=point, metrics=metrics, seconds=seconds)
+            done = replace(trial(State.DONE), metrics=metrics, seconds=_numbers(result).get("seconds"))
+            return replace(done, finished_ms=_milliseconds(result.get("finished_at")))
         error = folder.read_bytes(ERROR)
     except StorageError as damage:
-        return Trial(node=node, state=State.FAILED, reason=_shorten(str(damage)), point=point, metrics={})
+        return trial(State.FAILED, _shorten(str(damage)))
     if error is not None:
-        return Trial(node=node, state=State.FAILED, reason=_last_line(error), point=point, metrics={})
+        return trial(State.FAILED, _last_line(error))
     if folder.exists(PRUNED):
-        return Trial(node=node, state=State.PRUNED, point=point, metrics={})
+        return trial(State.PRUNED)
     if recipe is not None:
-        return Trial(node=node, state=State.UNFINISHED, reason=_STARTED, point=point, metrics={})
+        return trial(State.UNFINISHED, _STARTED)
     for parent in node.parents:
         if earlier[parent].state in (State.FAILED, State.BLOCKED):
-            reason = f"needs {earlier[parent].node.name}, which is {earlier[parent].state}"
-            return Trial(node=node, state=State.BLOCKED, reason=reason, point=point, metrics={})
-    return Trial(node=node, state=State.WAITING, point=point, metrics={})
+            return trial(State.BLOCKED, f"needs {earlier[parent].node.name}, which is {earlier[parent].state}")
+    return trial(State.WAITING)
 
 
-def _point(node: Node, stored: Mapping[str, object] | None) -> dict[str, float] | None:
-    """Loss weights and margin: what the trial itself wrote, else the plan's, which is final for trial 0."""
+def _point(node: Node, stored: Mapping[str, object] | None) -> Point | None:
+    """What the trial itself wrote, else the plan's, which is final where no study chooses."""
     if not isinstance(node.recipe, PairRecipe):
         return None
-    point = _numbers(stored.get("recipe") if stored else None)
-    if set(POINT_FIELDS) <= set(point):
-        return {name: point[name] for name in POINT_FIELDS}
+    written = stored.get("recipe") if stored else None
+    if isinstance(written, Mapping) and set(POINT_FIELDS) <= set(written):
+        return {name: written[name] for name in POINT_FIELDS}
     if node.origin in (Origin.SEARCHED, Origin.CONFIRMED):
         return None
     return {name: getattr(node.recipe, name) for name in POINT_FIELDS}
@@ -189,6 +199,14 @@ def _check_metrics(node: Node, folder: Folder, metrics: Mapping[str, float]) -> 
             f"{folder.root}/{RESULT} has no finite {missing[0]}: it was edited, or another version wrote it. "
             "Move it away and launch again."
         )
+
+
+def _milliseconds(time: object) -> int:
+    """A time in ISO format as milliseconds since 1970; 0 for what is none."""
+    try:
+        return int(1000 * datetime.datetime.fromisoformat(str(time)).timestamp())
+    except ValueError:
+        return 0
 
 
 def _numbers(value: object) -> dict[str, float]:

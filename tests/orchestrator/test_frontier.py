@@ -402,7 +402,7 @@ def test_driver_that_dies_between_asking_and_writing_leaves_no_running_trial(
         driver.finish(node)
         driver.frontier.on_trial_complete(trial_id)
 
-    def die(*arguments: Any) -> None:
+    def die(*arguments: Any, **named: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

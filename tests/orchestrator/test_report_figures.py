@@ -20,6 +20,7 @@ from orchestrator.reports.site_tables import layer_effects
 from orchestrator.reports.stress_figures import figure_corruptions, figure_indicators, figure_mitigation
 from orchestrator.reports.stress_tables import corruption_curves, mitigation_summary
 from orchestrator.reports.table3 import table3
+from search_spaces.loss_space import LossSpace
 from search_spaces.recipes import Goal
 from tests.orchestrator.tiny_analyses import SHOWN
 
@@ -37,6 +38,7 @@ def texts(figure: Figure | None) -> str:
 
 def record(number: int, gap: float, drop: float, **point: float) -> PairRecord:
     """A detrimental trial with a parity gap and a drop on both splits, in fractions."""
+    point = {"hinge_weight": 1.0, "kd_weight": 1.0, "margin": 0.01} | point
     numbers = {"accuracy_white_box": 0.9, "accuracy_fp": 0.9 - gap, "accuracy_q": 0.9 - gap - drop}
     numbers |= {"accuracy_delta": -drop, "parity_gap": gap}
     return PairRecord(
@@ -52,6 +54,8 @@ def record(number: int, gap: float, drop: float, **point: float) -> PairRecord:
         seed=0,
         trial_number=number,
         origin="searched",
+        point=point,
+        point_from="tpe",
         hinge_weight=point.get("hinge_weight", 1.0),
         kd_weight=point.get("kd_weight", 1.0),
         margin=point.get("margin", 0.01),
@@ -268,22 +272,22 @@ def test_importance_finds_the_parameter_that_decides() -> None:
         record(n, 0.0, float(x), kd_weight=float(0.2 * 100**x), hinge_weight=float(0.1 * 100**y))
         for n, (x, y) in enumerate(values)
     ]
-    found = importances(trials)
+    found = importances(trials, LossSpace())
     assert max(found, key=lambda name: found[name]) == "kd_weight"
     assert sum(found.values()) == pytest.approx(1.0)
-    table = importance_table(trials)
+    table = importance_table(trials, LossSpace())
     assert table is not None
     assert [column.header for column in table.columns][2:] == ["hinge_weight", "kd_weight", "margin"]
 
 
 def test_importance_is_left_out_with_a_reason() -> None:
-    few = importance_table([record(n, 0.0, 0.1 * n) for n in range(5)])
-    equal = importance_table([record(n, 0.0, 0.5) for n in range(12)])
-    outside = importance_table([record(n, 0.0, 0.01 * n, margin=0.9 if n > 3 else 0.1) for n in range(12)])
+    few = importance_table([record(n, 0.0, 0.1 * n) for n in range(5)], LossSpace())
+    equal = importance_table([record(n, 0.0, 0.5) for n in range(12)], LossSpace())
+    outside = importance_table([record(n, 0.0, 0.01 * n, margin=0.9 if n > 3 else 0.1) for n in range(12)], LossSpace())
     assert few is not None
     assert few.rows[0][-1].text == "5 trials are done within the searched ranges, at least 10 are needed"
     assert equal is not None
     assert equal.rows[0][-1].text == "all trials have the same objective"
     assert outside is not None
     assert outside.rows[0][-1].text.startswith("4 trials")
-    assert importance_table([replace(record(0, 0.0, 0.1), goal=Goal.ROBUST)]) is None
+    assert importance_table([replace(record(0, 0.0, 0.1), goal=Goal.ROBUST)], LossSpace()) is None

@@ -26,6 +26,9 @@ FACTS = {"date": "2026-01-02", "command": "dptq-sweep launch --name '<script>ale
 VOID = {"meta", "img", "source", "link", "br", "hr", "input"}
 FIGURES = ("table1", "search", "history", "training")
 SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
+SEARCH_TABLES = {
+    f"search_{name}.{form}" for name in ("cells", "trials", "time_to_pair", "pruning") for form in ("csv", "parquet")
+}
 DROPS = {"A": 0.5, "B": 0.25, "C": 0.75}
 
 
@@ -54,7 +57,8 @@ class Reader(HTMLParser):
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return build_plan(build_grid("quick", Choices(search=SEARCH), lambda _: 15), lambda _: 15)
+    # With a search that spares no trial.
+    return build_plan(build_grid("quick", Choices(search={"keep_searching": True}), lambda _: 15), lambda _: 15)
 
 
 def fill(plan: Plan, store: Store, *, levels: str) -> Store:
@@ -96,7 +100,8 @@ def test_report_writes_tables_pages_and_figures(folder: Path) -> None:
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     figures = {f"figure_{name}.{form}" for name in FIGURES for form in ("png", "svg")}
-    assert set(files) == figures | {"table1.csv", "table1.parquet", "report.md", "report.html", "report_files.json"}
+    others = {"table1.csv", "table1.parquet", "report.md", "report.html", "report_files.json"}
+    assert set(files) == figures | SEARCH_TABLES | others
     table = pd.read_csv(io.BytesIO(files["table1.csv"]))
     assert list(table["detrimental_accuracy_delta"]) == pytest.approx([-0.5, -0.28, -0.75])
     assert list(pd.read_parquet(io.BytesIO(files["table1.parquet"]))["chosen_trial"]) == [0, 3, 0]
@@ -149,14 +154,17 @@ def test_markdown_tables_have_equal_rows_and_link_written_pictures(folder: Path)
 def test_search_lists_every_trial_with_its_point_and_marks_the_chosen(folder: Path) -> None:
     text = (folder / "report.md").read_text()
 
-    assert "| 3 (chosen) | 1 | 1 | 0.01 | 96.25 | -28.00 | +0.62 | 28.00 | 96.25 | -28.00 | +0.62 | catas" in text
-    assert "| 4 | 1 | 1 | 0.01 |  |  |  |  |  |  |  | failed |" in text
+    assert (
+        "| 3 (chosen) | searched | 1 | 1 | 0.01 | 96.25 | -28.00 | +0.62 | 28.00 | 96.25 | -28.00 | +0.62 | catas"
+        in text
+    )
+    assert "| 4 | searched | 1 | 1 | 0.01 |  |  |  |  |  |  |  | failed |" in text
 
 
 def test_sweep_without_any_result_says_so_and_has_no_figures(plan: Plan, tmp_path: Path) -> None:
     files = files_of(write_report(plan, Store(str(tmp_path)), "demo", facts=FACTS))
 
-    assert set(files) == {"table1.csv", "table1.parquet", "report.md", "report.html"}
+    assert set(files) == SEARCH_TABLES | {"table1.csv", "table1.parquet", "report.md", "report.html"}
     assert "No pair is done yet." in files["report.html"].decode()
     assert "Not complete: 0 of 12 trials are done, 12 waiting." in files["report.md"].decode()
     assert len(pd.read_csv(io.BytesIO(files["table1.csv"]))) == 3

@@ -38,7 +38,8 @@ SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return build_plan(build_grid("quick", Choices(search=SEARCH), lambda _: 15), lambda _: 15)
+    # With a search that spares no trial.
+    return build_plan(build_grid("quick", Choices(search={"keep_searching": True}), lambda _: 15), lambda _: 15)
 
 
 def fill(plan: Plan, store: Store) -> list[PairRecord]:
@@ -98,7 +99,8 @@ def headings(page: str) -> list[str]:
 def test_sections_stand_in_reading_order(analyzed: tuple[Path, dict[str, pd.DataFrame]]) -> None:
     page = (analyzed[0] / "report.html").read_text()
     expected = ["Table 1", "What quantization costs", "Analyses", *TITLES.values()]
-    expected += ["Search", "Decisions in force", "Terms", "Facts"]
+    expected += ["Search: what it found", "Search: what it cost", "Search: all trials"]
+    expected += ["Decisions in force", "Terms", "Facts"]
     assert headings(page) == expected
     text = (analyzed[0] / "report.md").read_text()
     assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == expected

@@ -28,7 +28,8 @@ IN_PERCENT = "98.50"
 
 @pytest.fixture
 def plan() -> Plan:
-    return build_plan(build_grid("quick", Choices(search=SEARCH), num_sites), num_sites)
+    # With a search that spares no trial.
+    return build_plan(build_grid("quick", Choices(search={"keep_searching": True}), num_sites), num_sites)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from mlflow.entities import Run
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.store import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, RECIPE, RESULT, Store
 from orchestrator.tracking import Tracker
-from orchestrator.tracking_replay import epoch_points, metric_key
+from orchestrator.tracking_replay import Point, epoch_points, metric_key
 from orchestrator.tracking_uri import ui_command
 from orchestrator.trials import trial_of
 from search_spaces.errors import ConfigError, TrackingError
@@ -186,7 +186,7 @@ def test_one_run_per_uid_over_launches_with_params_tags_metrics_and_artifacts(
         "dptq.stage": "pair",
         "dptq.sweep": SWEEP,
         "dptq.cell": node.cell.cell_id,
-        "dptq.trial_number": "4",
+        "dptq.trial_number": str(node.trial_number),
         "dptq.goal": "detrimental",
         "dptq.architecture": "test_resnet",
         "dptq.option_set": "I",
@@ -207,6 +207,18 @@ def test_one_run_per_uid_over_launches_with_params_tags_metrics_and_artifacts(
     assert (run.info.start_time, run.info.end_time) == (START_MS, START_MS + 6000)
     assert artifact_names(client, run) == sorted([RECIPE, RESULT, CHECKPOINT, PREDICTIONS, EPOCHS])
     assert parent.data.tags["dptq.trials_done"] == str(len(plan.nodes))
+
+
+def test_metrics_of_the_sweep_lie_on_the_parent_run_once_however_often_it_is_closed(
+    store: Store, tracker: Tracker, plan: Plan
+) -> None:
+    points = [Point("search/test_resnet/I/B/detrimental/seed0/trials_to_first", 3.0, START_MS, 4)]
+    for each in (tracker, Tracker(None, store, SWEEP)):
+        each.open(plan, {})
+        each.sweep_metrics(points)
+        assert each.close("FINISHED") == []
+    client = client_of(store)
+    assert history(client, parent_of(client)) == {points[0].key: [(4, START_MS, 3.0)]}
 
 
 def test_artifacts_lie_in_the_storage_folder(store: Store, tracker: Tracker, plan: Plan) -> None:

@@ -76,6 +76,13 @@ def test_best_pair_of_a_cell_keeps_parity_before_it_drops(store: Store, sweep: S
     assert "60.0 pp" in status(store).output
 
 
+def test_json_says_what_every_search_found_and_what_that_cost(store: Store, sweep: Sweep) -> None:
+    finish(store, SEARCHED[0])
+    (search,) = json.loads(status(store, "--json").output)["searches"]
+    assert (search["cell"], search["verdict"]) == (SEARCHED[0].cell_id, "not confirmed")
+    assert (search["trials_to_first"], search["device_seconds_to_first"]) == (1, 1.0)
+
+
 def test_running_trials_show_epoch_and_time_left(store: Store, sweep: Sweep) -> None:
     run_epochs(store, TEACHER, 3, seconds=10.0)
     num_epochs = TEACHER.recipe.model_dump()["epochs"]
