@@ -56,6 +56,11 @@ def shares_per_gpu(gpu_share: float) -> int:
 def trial_resources(gpu_share: float, *, whole_gpu: bool = False) -> dict[str, float]:
     """Returns what a trial asks for.
 
+    On a cluster, Ray fills one node before it opens the next where several have room, and a trial is a single bundle,
+    so the trials of a white box come to lie side by side as far as there is room, and share the decoded images that
+    their machine keeps (`trainables.data.cache`). To bind them to one node for certain would make them wait for it
+    while others idle, and all that it could save is one decoding of the dataset per node: checkpoints are small.
+
     Args:
         gpu_share: Its share of a GPU, 0 where the cluster has none.
         whole_gpu: Share with nobody, because the share was too small.
@@ -70,6 +75,16 @@ def trial_resources(gpu_share: float, *, whole_gpu: bool = False) -> dict[str, f
     if gpu_share:
         resources["gpu"] = 1.0 if whole_gpu else gpu_share
     return resources
+
+
+def as_bundle(resources: Mapping[str, float]) -> dict[str, float]:
+    """Returns what a trial asks for in the words of nodes and autoscalers.
+
+    Examples:
+        >>> as_bundle(trial_resources(0.25))
+        {'CPU': 1, 'GPU': 0.25}
+    """
+    return {name.upper(): amount for name, amount in resources.items()}
 
 
 def analysis_resources(cluster_resources: Mapping[str, float]) -> dict[str, float]:

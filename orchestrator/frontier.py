@@ -100,6 +100,13 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         """Trials that may still be handed out, those that the search spares for now too."""
         return tuple(self._pending)
 
+    @property
+    def ready(self) -> tuple[Node, ...]:
+        """Trials that could be handed out now; none once the sweep is being ended."""
+        if self.is_stopping or self.halted:
+            return ()
+        return tuple(node for node in self._pending if self._is_ready(node))
+
     def halt(self, reason: str) -> None:
         """Hands out nothing more; what runs goes on to its end."""
         self.halted = self.halted or reason

@@ -73,7 +73,7 @@ def choose_gpu_shares(
     say: Callable[[str], None],
     prober: Prober | None = None,
 ) -> dict[str, float]:
-    """Returns the share of a GPU that every trial asks for, by uid; 0 where the cluster has no GPU.
+    """Returns the share of a GPU that every trial asks for, by uid; 0 where the cluster has no GPU, unless chosen.
 
     Args:
         nodes: What is about to run.
@@ -84,10 +84,10 @@ def choose_gpu_shares(
         say: Takes one line about every measurement.
         prober: What measures; None for the real training.
     """
-    if not cluster_resources.get("GPU"):
-        return {node.uid: 0.0 for node in nodes}
     if gpus_per_trial:
         return {node.uid: gpus_per_trial for node in nodes}
+    if not cluster_resources.get("GPU"):
+        return {node.uid: 0.0 for node in nodes}
     trainings = {node.uid: workload_of(node, plan) for node in nodes}
     kinds = {uid: _digest(_what_matters(workload)) for uid, workload in trainings.items()}
     workloads = {kinds[uid]: workload for uid, workload in trainings.items()}

@@ -1,6 +1,7 @@
 """What a trial ran with: code, versions, device, data and seeds; env.json in its folder tells `reproduce`."""
 
 import hashlib
+import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from typing import Any
 ENVIRONMENT = "env.json"
 PACKAGES = ("dptq-sweep", "torch", "torchvision", "timm", "numpy", "numba", "pillow", "safetensors", "scikit-learn")
 """Whose versions can change a number."""
+COMMIT, DIFF_SHA256 = "DPTQ_GIT_COMMIT", "DPTQ_GIT_DIFF_SHA256"
+"""Variables by which the workers of a cluster know the checkout that their code was copied from."""
 LONGEST_DIFF = 50_000
 """Characters of a diff that are kept; its checksum is of all of it."""
 
@@ -49,8 +52,12 @@ def versions() -> dict[str, str]:
 def code_state() -> dict[str, str | None]:
     """Returns the commit of a source checkout and what differs from it; None for an installed package.
 
-    Asked once per process: what a worker has imported is the code as it was when the worker started.
+    Asked once per process: what a worker has imported is the code as it was when the worker started. On a cluster it
+    was copied from the checkout of whoever launched, of which the commit and the checksum of the difference went along.
     """
+    if COMMIT in os.environ:
+        commit, changed = os.environ[COMMIT], os.environ.get(DIFF_SHA256)
+        return {"git_commit": commit, "git_diff_sha256": changed, "git_diff": None}
     diff = _git("diff", "HEAD")
     return {
         "git_commit": git_commit(),
@@ -59,8 +66,17 @@ def code_state() -> dict[str, str | None]:
     }
 
 
+def code_variables() -> dict[str, str]:
+    """Returns the variables by which `code_state` is the same where the code is copied to."""
+    state = code_state()
+    known = {COMMIT: state["git_commit"], DIFF_SHA256: state["git_diff_sha256"]}
+    return {name: value for name, value in known.items() if value is not None}
+
+
 def git_commit() -> str | None:
-    """Returns the commit of a source checkout, None for an installed package."""
+    """Returns the commit of a source checkout, also of one that the code was copied from; None without one."""
+    if COMMIT in os.environ:
+        return os.environ[COMMIT]
     found = _git("rev-parse", "HEAD")
     return found.strip() if found else None
 

@@ -48,8 +48,7 @@ class Sweep:
         Raises:
             ConfigError: The name would leave the storage folder.
         """
-        if not name or name.startswith(".") or not all(letter.isalnum() or letter in "-_." for letter in name):
-            raise ConfigError(f"sweep name {name!r} cannot be a folder: use letters, digits, '-', '_' and '.'.")
+        check_sweep_name(name)
         self.store, self.name = store, name
         self.folder: Folder = store.sweep(name)
 
@@ -152,6 +151,16 @@ class Sweep:
     def ask_to_stop(self) -> None:
         """Asks the driver and its workers to end after their epochs."""
         self.folder.write_bytes(STOP, b"")
+
+
+def check_sweep_name(name: str) -> None:
+    """Makes sure that a name can be a folder of the storage.
+
+    Raises:
+        ConfigError: It would leave the storage folder, or hide in it.
+    """
+    if not name or name.startswith(".") or not all(letter.isalnum() or letter in "-_." for letter in name):
+        raise ConfigError(f"sweep name {name!r} cannot be a folder: use letters, digits, '-', '_' and '.'.")
 
 
 def latest_sweep_name(store: Store) -> str:

@@ -39,9 +39,11 @@ ORDER = {
         {"quant", "layout"},
     ],
     "orchestrator": [
+        {"__main__"},
         {"cli"},
         {"commands"},
         {"watch", "inventory", "reproduction", "estimates"},
+        {"prescaling"},
         {"launch", "events", "progress", "facts", "reports", "analyses", "ray_analyses", "agreement"}
         | {"tracking", "tracking_analyses", "tracking_client", "tracking_replay", "tracking_uri"},
         {"dashboard", "frontier", "overview", "packing", "ray_trainables", "stopping"},

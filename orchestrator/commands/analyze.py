@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from cluster.resources import analysis_resources, max_concurrent_trials
-from cluster.session import session
+from cluster.session import check_address, session
 from orchestrator.analyses.progress import AnalysisProgress, render_cost
 from orchestrator.analyses.run import AnalysisRun
 from orchestrator.analyses.settings import load_analyses, save_analyses
@@ -26,6 +26,7 @@ from orchestrator.commands.publish import publish
 from orchestrator.commands.report import print_analyses
 from orchestrator.facts import sweep_facts
 from orchestrator.plan import Plan
+from orchestrator.provenance import code_variables
 from orchestrator.reports.pairs import pair_records
 from orchestrator.sweeps import Sweep
 from orchestrator.tracking import Tracker
@@ -63,6 +64,7 @@ def command(
     What is done is kept, an interrupted analysis goes on with what it lacks. Ends with the sweep's report.
     """
     console = make_console()
+    check_address(address)
     sweep, plan = open_sweep(storage, name)
     analyses = set_analyses(load_analyses(sweep.folder), assignments)
     names = [analysis_named(each).name for each in only] or list(analyses)
@@ -73,8 +75,8 @@ def command(
         save_analyses(sweep.folder, analyses)
         errors = {}
         if pending := not_done(tasks, sweep, console):
-            with session(address) as cluster_resources:
-                errors = run_tasks(pending, sweep, data_dir, cluster_resources, console)
+            with session(address, environment=code_variables()) as capacity:
+                errors = run_tasks(pending, sweep, data_dir, capacity.resources, console)
         tracker.open(plan, facts)
         tables = print_analyses(sweep, plan, pair_records(plan, sweep.store), console)
         publish(tracker, sweep, plan, facts, console, analyses=tables)

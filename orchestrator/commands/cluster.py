@@ -2,13 +2,13 @@
 
 import click
 
-from orchestrator.commands import cluster_files
+from orchestrator.commands import cluster_files, cluster_jobs
 
 # Modules that bring commands of the group, in the order of use.
-MODULES = (cluster_files,)
+MODULES = (cluster_files, cluster_jobs)
 
 
-@click.group("cluster")
+@click.group("cluster", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """Describe a cluster and run sweeps on it: AWS, Google Cloud, Azure, Kubernetes, SLURM, machines of your own."""
 

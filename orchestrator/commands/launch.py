@@ -7,6 +7,7 @@ import click
 
 from cluster.session import check_address
 from orchestrator.allocation import states_of
+from orchestrator.commands.job_requests import follow_to_the_end, is_dashboard, job_request, job_server, submit
 from orchestrator.commands.options import (
     address_option,
     choices_of,
@@ -65,7 +66,8 @@ def command(
 ) -> None:
     """Run a grid of trials on Ray, or finish what an earlier launch of it began.
 
-    Finished trials are kept, interrupted ones go on from their last epoch.
+    Finished trials are kept, interrupted ones go on from their last epoch. With --address http://HOST:8265 the same
+    launch runs as a job on the head of that cluster, and this command follows it.
     """
     console = make_console()
     limits = limits_of(others)
@@ -73,6 +75,11 @@ def command(
     plan = plan_from_options(grid, chosen)
     if dry_run:
         print_plan(plan, states_of(Store(storage, create=False), plan), console)
+        return
+    if address is not None and is_dashboard(address):
+        request = job_request(click.get_current_context())
+        with job_server(address) as server:
+            follow_to_the_end(submit(request, server, console), server, address, console)
         return
     check_address(address)
     if tracking_uri is not None:

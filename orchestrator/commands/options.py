@@ -1,8 +1,9 @@
 """Options that several subcommands share, and what they stand for."""
 
+import dataclasses
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,7 +49,7 @@ address_option = click.option(
     "--address",
     envvar="DPTQ_ADDRESS",
     show_envvar=True,
-    help="Ray cluster to join: auto, or host:port. [default: this machine]",
+    help="Ray cluster to join: auto or host:port; `launch` also takes http://HOST:8265. [default: this machine]",
 )
 tracking_option = click.option(
     "--tracking-uri",
@@ -94,11 +95,12 @@ SEARCH_OPTIONS = {
 """By the field of `Search` that each sets."""
 
 
-def choices_of(values: dict[str, Any]) -> Choices:
-    """Makes the user's choices of the values of `grid_options`."""
+def choices_of(values: Mapping[str, Any]) -> Choices:
+    """Makes the user's choices of the values of a command's options, those of `grid_options` among them."""
     options = {"trials": "search_trials", "gpu_hours": "search_gpu_hours"}
-    given = {field: values.pop(options.get(field, field)) for field in SEARCH_OPTIONS}
-    return Choices(**values, search={field: value for field, value in given.items() if value is not None})
+    search = {field: values[options.get(field, field)] for field in SEARCH_OPTIONS}
+    others = {field.name: values[field.name] for field in dataclasses.fields(Choices) if field.name != "search"}
+    return Choices(**others, search={field: value for field, value in search.items() if value is not None})
 
 
 def grid_options(command: Command) -> Command:

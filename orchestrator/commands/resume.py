@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from cluster.session import check_address
 from orchestrator.commands.options import (
     address_option,
     make_console,
@@ -51,6 +52,7 @@ def command(
     options = options.model_copy(update={key: value for key, value in changes.items() if value is not None})
     chosen = [find_node(plan, prefix) for prefix in only]
     anew = [find_node(plan, prefix) for prefix in restarted]
+    check_address(options.address)
     check_dataset(plan.grid.dataset, options.data_dir)
     with sweep.driver(say):
         for node in restart(plan, sweep.store, anew, children_too=with_children):

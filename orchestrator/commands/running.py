@@ -11,7 +11,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from cluster.resources import max_concurrent_trials
+from cluster.capacity import Capacity, check_room
+from cluster.resources import as_bundle, max_concurrent_trials, trial_resources
 from cluster.session import session
 from orchestrator.agreement import Agreement, compare
 from orchestrator.analyses.settings import load_analyses
@@ -29,7 +30,9 @@ from orchestrator.launch import Launch
 from orchestrator.overview import Overview, overview_from_store
 from orchestrator.packing import choose_gpu_shares
 from orchestrator.plan import Plan
+from orchestrator.prescaling import prescaling
 from orchestrator.progress import Progress
+from orchestrator.provenance import code_variables
 from orchestrator.reports.console import render_table1
 from orchestrator.reports.pairs import pair_records
 from orchestrator.reports.search_console import render_searches
@@ -178,13 +181,13 @@ def run_sweep(
     facts = sweep_facts(plan)
     errors: dict[str, str] = {}
     if frontier.pending or analyses:
-        with _ray_and_mlflow(tracker, launch, facts, address) as cluster_resources:
+        with _ray_and_mlflow(tracker, launch, facts, address) as capacity:
             if frontier.pending:
-                _run_trials(launch, frontier, tracker, cluster_resources, console)
+                _run_trials(launch, frontier, tracker, capacity, console)
             is_early = frontier.is_stopping or frontier.halted or launch.meter.hit
             if analyses and not is_early and pair_records(plan, store):
                 pending = not_done(list_tasks(sweep, plan, analyses, console), sweep, console)
-                errors = run_tasks(pending, sweep, launch.data_dir, cluster_resources, console) if pending else {}
+                errors = run_tasks(pending, sweep, launch.data_dir, capacity.resources, console) if pending else {}
     else:
         tracker.open(plan, facts)
     overview = overview_from_store(plan, store, has_driver=False)
@@ -266,36 +269,36 @@ def _tell_end(launch: Launch, overview: Overview) -> None:
 @contextmanager
 def _ray_and_mlflow(
     tracker: Tracker, launch: Launch, facts: Mapping[str, str], address: str | None
-) -> Iterator[dict[str, float]]:
+) -> Iterator[Capacity]:
     """Starts Ray and opens the tracker at the same time: each takes seconds, and neither needs the other."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         opening = pool.submit(tracker.open, launch.plan, dict(facts))
-        with session(address) as cluster_resources:
+        with session(address, environment=code_variables()) as capacity:
             opening.result()
-            yield cluster_resources
+            yield capacity
 
 
-def _run_trials(
-    launch: Launch,
-    frontier: Frontier,
-    tracker: Tracker,
-    cluster_resources: dict[str, float],
-    console: Console,
-) -> None:
+def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: Capacity, console: Console) -> None:
     overview = overview_from_store(launch.plan, launch.sweep.store, has_driver=False)
+    say = line_printer(console)
+    if capacity.autoscaler.unknown:
+        say(f"what the cluster can grow to is unknown ({capacity.autoscaler.unknown}): only running nodes count")
     gpu_shares = choose_gpu_shares(
         frontier.candidates,
         launch.plan,
         launch.sweep.store,
-        cluster_resources,
+        capacity.resources,
         gpus_per_trial=launch.gpus_per_trial,
-        say=line_printer(console),
+        say=say,
     )
+    bundles = {node.name: as_bundle(trial_resources(gpu_shares[node.uid])) for node in frontier.pending}
+    check_room(bundles, capacity)
     launch.meter.open(overview.usage, gpu_shares)
-    num_parallel = max_concurrent_trials(cluster_resources, gpu_shares.values())
+    num_parallel = max_concurrent_trials(capacity.resources, gpu_shares.values())
     console.print(f"Ray is up: {num_parallel} trials at a time", highlight=False)
     with (
-        stop_on_signals(launch.sweep, line_printer(console)),
+        stop_on_signals(launch.sweep, say),
         Progress(overview, launch.sweep.store, console, num_parallel=num_parallel) as progress,
+        prescaling(launch, frontier, gpu_shares, num_parallel, capacity) as growth,
     ):
-        launch.run(frontier, gpu_shares, num_parallel, (progress, tracker))
+        launch.run(frontier, gpu_shares, num_parallel, (progress, tracker, *growth))

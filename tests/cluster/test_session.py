@@ -38,8 +38,8 @@ def test_workers_run_one_thread_and_the_session_ends_with_its_block() -> None:
 
         return [os.environ.get(name) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "RAY_CHDIR_TO_TRIAL_DIR")]
 
-    with session() as resources:
-        assert resources["CPU"] >= 1
+    with session() as capacity:
+        assert capacity.resources["CPU"] >= 1
         assert ray.get(threads.remote()) == ["1", "1", "0"]
     assert not ray.is_initialized()
 

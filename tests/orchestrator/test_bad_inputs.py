@@ -89,11 +89,27 @@ CASES: dict[str, tuple[Callable[[Path], None], str, int, tuple[str, ...]]] = {
     "value out of range": (NOTHING, "plan --set pair.margin=2", 1, ("pair.margin=2", "less than 1", "--set")),
     "name leaves the storage": (NOTHING, "launch --name ../x", 1, ("'../x'", "cannot be a folder", "use letters")),
     "no such sweep": (NOTHING, "status smok", 1, ("'smok'", "unknown sweep", "Did you mean 'smoke'")),
+    "Ray Client": (NOTHING, "launch --address ray://h:10001", 1, ("ray://h:10001", "Ray Client", "http://HOST:8265")),
+    "no such address": (NOTHING, "launch --address ssh://h", 1, ("ssh://h", "unknown kind", "host:port")),
+    "no dashboard": (NOTHING, "launch --address http://127.0.0.1:9", 1, ("http://127.0.0.1:9", "no Ray dash", "8265")),
+    "dashboard with a password": (NOTHING, "launch --address http://a:pw@h:1", 1, ("credentials", "RAY_AUTH_TOKEN")),
+    "resume as a job": (NOTHING, "resume --address http://h:1", 1, ("http://h:1", "only `launch`", "--address auto")),
     "no such trial": (NOTHING, "logs zz", 1, ("'zz'", "unknown trial", TEACHER.uid)),
     "no Ray cluster": (NOTHING, "launch --address 127.0.0.1:9", 1, ("127.0.0.1:9", "no Ray cluster", "ray start")),
     "hook with a password": (NOTHING, "launch --on-event http://a:pw@h/x", 1, ("--on-event", "not sent", "token")),
     "no MLflow": (NOTHING, "launch --tracking-uri http://127.0.0.1:9", 1, ("127.0.0.1:9", "cannot reach", "Start it")),
     "MLflow files": (NOTHING, "launch --tracking-uri file:///x", 1, ("file:///x", "no longer opens", "sqlite:///")),
+    # clusters
+    "no cluster file": (NOTHING, "cluster up my.yaml", 1, ("my.yaml", "cannot be read", "No such file")),
+    "a grid as a cluster": (grid_file(GRID), "cluster down my.yaml", 1, ("my.yaml", "0 clusters", "cluster_name")),
+    "nothing to submit": (NOTHING, "cluster submit", 2, ("launch ARGS", "only a launch", "--help")),
+    "a report as a job": (NOTHING, "cluster submit -- report", 2, ("launch ARGS", "only a launch", "--help")),
+    "two clusters": (NOTHING, "cluster submit --address x c.yaml launch", 2, ("FILE", "exclude", "--address")),
+    "a job elsewhere": (NOTHING, "cluster submit launch --address h:1", 2, ("--address", "in front", "joins")),
+    "a job's bad flag": (NOTHING, "cluster submit launch --sed 1", 2, ("--sed", "No such option", "--seed")),
+    "a job's bad budget": (NOTHING, "cluster submit launch --budget 20", 1, ("20", "45..150", "nearest")),
+    "no job server": (NOTHING, "cluster status --address http://127.0.0.1:9", 1, ("127.0.0.1:9", "no Ray", "8265")),
+    "status of no cluster": (grid_file(GRID), "cluster logs --address my.yaml", 1, ("my.yaml", "0 clusters", "one")),
     # grid files
     "no file": (NOTHING, "plan --grid my.yaml", 1, ("my.yaml", "cannot be read", "No such file")),
     "no YAML": (grid_file("name: [my"), "plan --grid my.yaml", 1, ("my.yaml", "line 1", "expected")),
@@ -175,7 +191,8 @@ def test_bad_input_is_one_line_with_value_rule_and_cure(
     prepare, typed, expected, parts = CASES[case]
     prepare(workplace)
     before = snapshot(workplace)
-    storage = [] if "--storage" in typed or expected == 2 else ["--storage", "store"]
+    has_storage = not typed.startswith("cluster ")
+    storage = ["--storage", "store"] if has_storage and "--storage" not in typed and expected != 2 else []
     with pytest.raises(SystemExit) as exit_info:
         main([*typed.split(), *storage])
     printed = capsys.readouterr()

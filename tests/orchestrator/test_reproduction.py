@@ -167,3 +167,14 @@ def test_uncommitted_changes_are_part_of_the_facts(tmp_path: Path, monkeypatch: 
     assert (clean["git_diff"], clean["git_diff_sha256"]) == (None, None)
     assert "+a = 2" in (dirty["git_diff"] or "")
     assert dirty["git_diff_sha256"] == sha256((dirty["git_diff"] or "").encode())
+
+
+def test_code_that_was_copied_to_a_cluster_still_knows_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = provenance.code_state.__wrapped__()
+    for name, value in provenance.code_variables().items():
+        monkeypatch.setenv(name, value)
+    # Nothing but these variables is asked there: the copy is no checkout.
+    monkeypatch.setattr(provenance, "_git", lambda *arguments: pytest.fail("asked git"))
+    there = provenance.code_state.__wrapped__()
+    assert there == here | {"git_diff": None}
+    assert provenance.git_commit() == here["git_commit"]

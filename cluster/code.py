@@ -1,0 +1,48 @@
+"""Our code for the workers of a cluster that was not installed with it.
+
+The packages go along as they lie on the driver's machine, zipped by Ray: no wheel is built and nothing is installed, so
+it works without a network, from a checkout as well as from an installed wheel. (Of a wheel, Ray would also install the
+dependencies, over the network, on every machine.) Ray names every zip by the hash of its content, so "does the cluster
+have this version?" is answered by the content itself: what is there already is not sent again, what changed always is,
+and what a machine's image has under the same name loses against it.
+
+The libraries (Ray, torch, timm, ...) must be in the image.
+"""
+
+import importlib.util
+import os
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+
+DISTRIBUTION = "dptq-sweep"
+PACKAGES = ("search_spaces", "trainables", "cluster", "orchestrator")
+NOT_CODE = ["__pycache__", "*.pyc", "*.nbi", "*.nbc", "direct_url.json"]
+"""Differs between equal installations, and would make every upload a new one."""
+
+
+def code_for_workers() -> dict[str, Any]:
+    """Returns the part of a Ray `runtime_env` that holds the running code and its version."""
+    return {"py_modules": [str(folder) for folder in (*_packages(), *_metadata())], "excludes": NOT_CODE}
+
+
+def is_in_job() -> bool:
+    """Tells whether this process was started as a job of a cluster, whose code its workers get anyway."""
+    return RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ
+
+
+def _packages() -> list[Path]:
+    specs = [importlib.util.find_spec(name) for name in PACKAGES]
+    return [Path(spec.origin).parent for spec in specs if spec and spec.origin]
+
+
+def _metadata() -> list[Path]:
+    """Returns the folder by which a worker's env.json knows the version; none in a checkout that is not installed."""
+    try:
+        found = distribution(DISTRIBUTION)
+    except PackageNotFoundError:
+        return []
+    folder = Path(str(found.locate_file(f"{DISTRIBUTION.replace('-', '_')}-{found.version}.dist-info")))
+    return [folder] if folder.is_dir() else []

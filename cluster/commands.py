@@ -1,0 +1,59 @@
+"""Runs the programs that start and end clusters, and says in one line what went wrong with them."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+from search_spaces.errors import UnavailableError
+from search_spaces.uris import redact
+
+# As a module, because the script `ray` is on nobody's PATH where the environment was not activated.
+RAY = (sys.executable, "-m", "ray.scripts.scripts")
+KUBECTL = ("kubectl",)
+
+
+def check_program(command: Sequence[str]) -> None:
+    """Makes sure that a program is there.
+
+    Raises:
+        UnavailableError: It is not on the PATH.
+    """
+    if shutil.which(command[0]) is None:
+        raise UnavailableError(
+            f"{command[0]} is not on the PATH, and a KubeRay file needs it: install it and let it see the Kubernetes "
+            "cluster (`kubectl get nodes`)."
+        )
+
+
+def run(command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> None:
+    """Runs a program whose output people read as it comes.
+
+    Raises:
+        UnavailableError: It is missing or failed; what it printed says why.
+    """
+    check_program(command)
+    code = subprocess.run(command, check=False, env=environment, stdin=subprocess.DEVNULL).returncode
+    if code:
+        raise UnavailableError(f"`{_shown(command)}` failed with exit code {code}: see what it printed above.")
+
+
+def output_of(command: Sequence[str]) -> str:
+    """Runs a program and returns what it printed.
+
+    Raises:
+        UnavailableError: It is missing or failed; holds the last line of its complaint.
+    """
+    check_program(command)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        complaint = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise UnavailableError(f"`{_shown(command)}` failed: {redact(complaint)}")
+    return done.stdout
+
+
+def _shown(command: Sequence[str]) -> str:
+    """Returns a command line as a person would type it."""
+    typed = ["ray", *command[len(RAY) :]] if tuple(command[: len(RAY)]) == RAY else command
+    return shlex.join(typed)
