@@ -7,6 +7,7 @@ import click
 
 from cluster.session import check_address
 from orchestrator.arms import Arm, choices_for
+from orchestrator.commands.limits import limit_options, limits_of
 from orchestrator.commands.options import (
     address_option,
     choices_of,
@@ -18,7 +19,7 @@ from orchestrator.commands.options import (
     storage_option,
     tracking_option,
 )
-from orchestrator.commands.running import launch_sweep, limit_options, limits_of, line_printer
+from orchestrator.commands.running import launch_sweep, line_printer
 from orchestrator.deferred import check_dataset
 from orchestrator.plan import Plan
 from orchestrator.reports.comparison import comparison, render_comparison, write_comparison

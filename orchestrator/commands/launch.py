@@ -8,6 +8,7 @@ import click
 from cluster.session import check_address
 from orchestrator.allocation import states_of
 from orchestrator.commands.job_requests import follow_to_the_end, is_dashboard, job_request, job_server, submit
+from orchestrator.commands.limits import limit_options, limits_of
 from orchestrator.commands.options import (
     address_option,
     choices_of,
@@ -20,7 +21,7 @@ from orchestrator.commands.options import (
     tracking_option,
 )
 from orchestrator.commands.plan import print_plan
-from orchestrator.commands.running import finish_sweep, launch_sweep, limit_options, limits_of, line_printer
+from orchestrator.commands.running import finish_sweep, launch_sweep, line_printer
 from orchestrator.deferred import check_dataset
 from orchestrator.failures import MAX_RETRIES
 from orchestrator.store import Store

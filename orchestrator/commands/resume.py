@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from cluster.session import check_address
+from orchestrator.commands.limits import limit_options, limits_of
 from orchestrator.commands.options import (
     address_option,
     make_console,
@@ -13,7 +14,7 @@ from orchestrator.commands.options import (
     sweep_argument,
     tracking_option,
 )
-from orchestrator.commands.running import finish_sweep, launch_sweep, limit_options, limits_of, line_printer
+from orchestrator.commands.running import finish_sweep, launch_sweep, line_printer
 from orchestrator.deferred import check_dataset
 from orchestrator.restarts import find_node, forget_failures, restart, with_parents
 

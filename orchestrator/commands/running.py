@@ -6,9 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import click
 from rich.console import Console
 
 from cluster.capacity import Capacity, check_room
@@ -16,13 +14,12 @@ from cluster.resources import as_bundle, max_concurrent_trials, trial_resources
 from cluster.session import session
 from orchestrator.agreement import Agreement, compare
 from orchestrator.analyses.settings import load_analyses
-from orchestrator.caps import Caps, Meter
+from orchestrator.caps import Meter
 from orchestrator.commands.analyze import list_tasks, not_done, run_tasks
-from orchestrator.commands.costs import caps_from_options, cluster_options
-from orchestrator.commands.options import Command, price_option, verify_option
+from orchestrator.commands.limits import Limits
 from orchestrator.commands.plan import summary
 from orchestrator.commands.publish import publish
-from orchestrator.events import Event, Hook, check_target
+from orchestrator.events import Event, Hook
 from orchestrator.facts import sweep_facts
 from orchestrator.frontier import Frontier
 from orchestrator.integrity import find_damage
@@ -47,68 +44,6 @@ from orchestrator.trials import ENDED_BADLY
 from search_spaces.analyses import Analysis
 from search_spaces.errors import StorageError
 from search_spaces.uris import redact
-
-POSITIVE = click.FloatRange(min=0, min_open=True)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """How far one launch goes and whom it tells; not kept with the sweep."""
-
-    caps: Caps
-    on_event: str | None
-    stalled_minutes: float
-    verify: bool
-    """Compare the files of finished trials with their checksums first."""
-
-
-def limit_options(command: Command) -> Command:
-    """Adds the options from which `limits_of` makes the limits of a launch."""
-    for option in reversed(
-        (
-            click.option("--max-hours", type=POSITIVE, help="Start no trial after so many hours; `resume` goes on."),
-            click.option("--max-gpu-hours", type=POSITIVE, help="Start no trial after so many GPU-hours of the sweep."),
-            click.option(
-                "--max-cost",
-                type=POSITIVE,
-                help="Start no trial once the sweep cost so much, at --price-per-hour or --cluster.",
-            ),
-            price_option,
-            *cluster_options,
-            click.option(
-                "--on-event",
-                envvar="DPTQ_ON_EVENT",
-                help="Shell command (with DPTQ_EVENT set and JSON on its input) or http(s) URL (gets a POST) to tell "
-                "of failed trials, a cap, a stall and the end. [env: DPTQ_ON_EVENT]",
-            ),
-            click.option(
-                "--stalled-minutes",
-                type=POSITIVE,
-                default=30.0,
-                show_default=True,
-                help="Without any finished epoch, after which --on-event hears of a stall.",
-            ),
-            verify_option,
-        )
-    ):
-        command = option(command)
-    return command
-
-
-def limits_of(values: dict[str, Any]) -> Limits:
-    """Takes the values of `limit_options` out of a command's arguments.
-
-    Raises:
-        ConfigError: --on-event is neither a command nor a URL, or a file with prices or machines is wrong.
-    """
-    limits = Limits(
-        caps=caps_from_options(values),
-        on_event=values.pop("on_event"),
-        stalled_minutes=values.pop("stalled_minutes"),
-        verify=values.pop("verify"),
-    )
-    check_target(limits.on_event)
-    return limits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
