@@ -36,7 +36,7 @@ class LossSpace(Recipe):
 
     hinge_weight: Range | None = (0.1, 10.0)
     kd_weight: Range | None = (0.2, 20.0)
-    margin: Range | None = (0.003, 0.5)
+    margin: Range | None = (0.003, 0.9)
     temperature: Range | None = None
     learning_rate: Range | None = None
     profits: Annotated[tuple[Literal["softmax", "logits"], ...], AfterValidator(_check_choices)] | None = Field(

@@ -75,17 +75,25 @@ SMOKE = vary(
 )
 FAMILIES = Template(
     name="families",
-    dataset={"name": "digits", "image_size": 16},
+    # At 16 pixels no pair with fine bits was ever found, however long it trained.
+    dataset={"name": "digits", "image_size": 32},
     teacher=_DIGITS_TEACHER,
     distill=_DIGITS_DISTILL | {"epochs": 40},
-    pair=_DIGITS_PAIR | {"epochs": 40, "margin": 0.2},
+    # A hinge that is never satisfied finds the pair soonest; in sets II and III the paper's margin of 0.01 finds none.
+    pair=_DIGITS_PAIR | {"epochs": 40, "margin": 0.9},
+    per_architecture={
+        "mobilenetv4_conv_small_035": ArchitectureSettings(
+            # 31 % with the others' settings, 95 % with these.
+            distill={"epochs": 100, "learning_rate": 0.02, "augmentations": ("mixup",)}
+        )
+    },
     architectures=("mobilenetv4_conv_small_035", "regnetx_002", "resnet10t"),
     option_sets=OPTION_SETS,
     budgets=PAPER_LEVELS,
     printed_totals=False,
     goals=(Goal.DETRIMENTAL,),
     seeds=(0,),
-    search=Search(trials=6),
+    search=Search(trials=4),
 )
 _FLIPPED = ("padded_crop", "horizontal_flip")
 CIFAR10 = vary(
@@ -113,6 +121,6 @@ FULL = Template(
     printed_totals=True,
     goals=BOTH_GOALS,
     seeds=(0,),
-    search=Search(trials=0),
+    search=Search(trials=0, pruner="none"),
 )
 NAMED_TEMPLATES = {template.name: template for template in (QUICK, SMOKE, FAMILIES, CIFAR10, FULL)}

@@ -56,7 +56,7 @@ class Search(Recipe):
     @model_validator(mode="after")
     def _check_parts(self) -> "Search":
         if not self.space.fields:
-            raise ConfigError("space searches nothing: name a range, such as margin: [0.003, 0.5].")
+            raise ConfigError("space searches nothing: name a range, such as margin: [0.003, 0.9].")
         if self.max_trials is not None and self.max_trials < self.trials:
             raise ConfigError(f"max_trials={self.max_trials} is below trials={self.trials}: raise it or leave it out.")
         if self.sampler == "nsga2" and self.pruner == "halving":

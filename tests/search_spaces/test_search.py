@@ -56,8 +56,8 @@ def test_a_recipe_has_a_place_where_the_space_reaches_it() -> None:
     assert apply_point(PAIR, place) == moved
     assert place_of(vary(moved, kd_weight=2.0), PAIR, space) is None, "a field that is not searched"
     assert place_of(vary(moved, batch_norm="fp_pass"), PAIR, space) is None, "no choice of the space"
-    assert place_of(vary(moved, margin=0.6), PAIR, space) is None, "beyond the range"
-    assert not holds(space, point_of(vary(moved, margin=0.6), space))
+    assert place_of(vary(moved, margin=0.95), PAIR, space) is None, "beyond the range"
+    assert not holds(space, point_of(vary(moved, margin=0.95), space))
 
 
 def test_full_space_has_eight_fields_of_a_pair() -> None:
