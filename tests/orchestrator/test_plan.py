@@ -156,13 +156,13 @@ QUICK = {
     "pair/test_resnet/I/C/robust/seed0": "4054fdca1530cc93",
     "pair/test_resnet/I/C/detrimental/seed0": "5e8d2cfc64338f90",
     "pair/test_resnet/I/B/detrimental/seed0/trial1": "c0dac247b445ed79",
-    "pair/test_resnet/I/B/detrimental/seed0/trial2": "fd8c39c6348d35a8",
-    "pair/test_resnet/I/B/detrimental/seed0/trial3": "3bcdb913953d3576",
-    "pair/test_resnet/I/B/detrimental/seed0/trial4": "f367c9e562fec2d4",
-    "pair/test_resnet/I/B/detrimental/seed0/trial5": "903cfd5aea430bc2",
-    "pair/test_resnet/I/B/detrimental/seed0/trial6": "5b75b93cefc38d6c",
-    "pair/test_resnet/I/B/detrimental/seed0/trial7": "59e662073278beb6",
-    "pair/test_resnet/I/B/detrimental/seed0/trial8": "4a31f79c5e52dd08",
+    "pair/test_resnet/I/B/detrimental/seed0/trial2": "54418ef4d3147328",
+    "pair/test_resnet/I/B/detrimental/seed0/trial3": "0e21dea7a8ecdc92",
+    "pair/test_resnet/I/B/detrimental/seed0/trial4": "1f2061efc132afa9",
+    "pair/test_resnet/I/B/detrimental/seed0/trial5": "fa10f9b1d5cd9d69",
+    "pair/test_resnet/I/B/detrimental/seed0/trial6": "cb62d3a853dabf3e",
+    "pair/test_resnet/I/B/detrimental/seed0/trial7": "3fccb883cc605c5c",
+    "pair/test_resnet/I/B/detrimental/seed0/trial8": "00602fe5e68e2367",
 }
 
 
@@ -173,7 +173,7 @@ def test_uids_of_quick_are_those_of_stored_sweeps() -> None:
 @pytest.mark.parametrize(
     ("name", "digest"),
     [
-        ("smoke", "98ed4157cf1328d39d1fa526136613a54fac0fd28b3eb6b4ccbaebc468dc45f7"),
+        ("smoke", "a18779eb7235f7d0f0fde62737deb5c83b6eea12e37da9dd8c588f49ddd1fffa"),
         ("full", "67b68742ec641a712c6990a379356ca7ea06db2d85c75317710c0c5640587cf5"),
     ],
 )
