@@ -22,6 +22,7 @@ import json
 import os
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,10 @@ class Folder:
                 with self._filesystem.open_output_stream(target) as stream:
                     stream.write(content)
         except OSError as error:
+            if self.local_path:
+                # Half a file takes room on a full disk.
+                with suppress(OSError):
+                    Path(temporary).unlink(missing_ok=True)
             raise UnwritableError(
                 f"cannot write {target}: {error}. Free or unlock the folder, or choose another."
             ) from error

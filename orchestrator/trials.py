@@ -203,12 +203,16 @@ class TrialFolder:
                 "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
             },
         )
-        self.folder.delete(RESUME)
+        self._forget_progress()
 
     def write_pruned(self, epoch: int) -> None:
         """Notes that the trial's study ended it after an epoch; what it would resume from is of no more use."""
         self.folder.write_json(PRUNED, {"schema": SCHEMA, "epoch": epoch})
-        self.folder.delete(RESUME)
+        self._forget_progress()
+
+    def _forget_progress(self) -> None:
+        """Removes what the trial would resume from, with what a process that died left half-written beside it."""
+        self.folder.delete_folder(RESUME.partition("/")[0])
 
     def write_error(self, error: BaseException) -> None:
         """Saves a failure: the error in one line, then the traceback."""

@@ -283,7 +283,9 @@ def test_importance_finds_the_parameter_that_decides() -> None:
 def test_importance_is_left_out_with_a_reason() -> None:
     few = importance_table([record(n, 0.0, 0.1 * n) for n in range(5)], LossSpace())
     equal = importance_table([record(n, 0.0, 0.5) for n in range(12)], LossSpace())
-    outside = importance_table([record(n, 0.0, 0.01 * n, margin=0.95 if n > 3 else 0.1) for n in range(12)], LossSpace())
+    outside = importance_table(
+        [record(n, 0.0, 0.01 * n, margin=0.95 if n > 3 else 0.1) for n in range(12)], LossSpace()
+    )
     assert few is not None
     assert few.rows[0][-1].text == "5 trials are done within the searched ranges, at least 10 are needed"
     assert equal is not None

@@ -1,5 +1,6 @@
 """Files of the store appear whole or not at all; a trial's folder tells its state."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from orchestrator.plan import SCHEMA, Node, build_plan
 from orchestrator.store import CHECKPOINT, RESULT, Folder, Store
 from orchestrator.trials import State, TrialFolder, trial_of
-from search_spaces.errors import NonFiniteLossError, StorageError
+from search_spaces.errors import NonFiniteLossError, StorageError, UnwritableError
 from search_spaces.grids import Choices, build_grid
 
 NODE: Node = build_plan(build_grid("smoke", Choices(), lambda _: 15), lambda _: 15).nodes[0]
@@ -131,3 +132,22 @@ def test_recipe_of_a_searched_trial_holds_its_point(store: Store) -> None:
     assert written is not None
     assert {name: written["recipe"][name] for name in point} == point
     assert json.loads(json.dumps(written)) == written
+
+
+def test_a_write_that_fails_leaves_no_half_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill_disk(path: Path, content: bytes) -> None:
+        path.write_bytes(content[:1])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("orchestrator.store._write_synced", fill_disk)
+    with pytest.raises(UnwritableError, match="No space left on device"):
+        store.root.write_bytes("a/b.json", b"content")
+    assert store.root.folder("a").sizes() == {}
+
+
+def test_a_finished_trial_leaves_nothing_to_resume_from(store: Store) -> None:
+    trial = TrialFolder(store, "pair", "0" * 16)
+    trial.write_epoch([{"epoch": 1}], b"state")
+    trial.folder.write_bytes("resume/.tmp-of-a-dead-process", b"half")
+    trial.write_result({}, {}, seconds=1.0, data_sha256="d")
+    assert not [path for path in trial.folder.sizes() if path.startswith("resume")]
