@@ -41,11 +41,13 @@ class Epochs:
 
 
 def read_epochs(storage: Path, name: str) -> list[Epochs]:
-    """Reads the epochs of every trial of a sweep, all of which must be done."""
+    """Reads the epochs of every trial that a sweep began, all of which must be done; a search spares the others."""
     planned = json.loads((storage / "sweeps" / name / "plan.json").read_text())["uids"]
     trials = []
     for uid in planned:
-        (folder,) = storage.glob(f"*/{uid}")
+        folder = next(storage.glob(f"*/{uid}"), None)
+        if folder is None:
+            continue
         if not (folder / "result.json").exists():
             raise click.ClickException(f"trial {uid} of sweep {name!r} is not done: finish the sweep first.")
         rows = pd.read_parquet(folder / "epochs.parquet", columns=["timestamp_ms", "seconds"])
