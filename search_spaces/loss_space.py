@@ -115,7 +115,7 @@ def place_of(recipe: PairRecipe, base: PairRecipe, space: LossSpace) -> Point | 
         ...                   learning_rate=0.04, weight_decay=1e-4)
         >>> place_of(vary(base, margin=0.1), base, LossSpace())
         {'hinge_weight': 1.0, 'kd_weight': 1.0, 'margin': 0.1}
-        >>> place_of(vary(base, margin=0.9), base, LossSpace()), place_of(literal_reading(base), base, LossSpace())
+        >>> place_of(vary(base, margin=0.95), base, LossSpace()), place_of(literal_reading(base), base, LossSpace())
         (None, None)
     """
     point = point_of(recipe, space)

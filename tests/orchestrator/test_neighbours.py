@@ -100,7 +100,7 @@ def test_the_literal_reading_is_confirmed_whole_and_not_borrowed(world: World) -
 
 
 def test_a_point_outside_of_the_space_is_not_borrowed(store: Store) -> None:
-    world = World(store, search_plan(trials=3, overrides=("pair.margin=0.9",)))
+    world = World(store, search_plan(trials=3, overrides=("pair.margin=0.95",)))
     world.finish(world.node("I/82b", 0), None)
     assert world.neighbours.to_borrow(world.node("I/105b", 2)) is None
 
