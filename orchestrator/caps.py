@@ -22,6 +22,27 @@ class Caps:
     price_per_hour: float | None = None
     """Of a GPU, or of a core for trials without one; see `Usage.paid_hours`."""
 
+    def __str__(self) -> str:
+        """The caps as options; empty without any."""
+        price = f" at {self.price_per_hour:g} per hour" if self.price_per_hour is not None else ""
+        texts = {"--max-hours": self.max_hours, "--max-gpu-hours": self.max_gpu_hours, "--max-cost": self.max_cost}
+        said = [f"{option} {value:g}" for option, value in texts.items() if value is not None]
+        return ", ".join(said) + (price if self.max_cost is not None else "")
+
+
+def more_of(hit: str | None) -> tuple[str, ...]:
+    """Returns what `resume` must be told to go on after a cap was hit; hours are counted anew by themselves.
+
+    Args:
+        hit: As `Meter.hit`.
+
+    Examples:
+        >>> more_of("--max-cost 20 (8.00 h at 2.5 are 20.00)"), more_of("--max-hours 2 (2.00 h since the launch)")
+        (('--max-cost', 'MORE'), ())
+    """
+    option = (hit or "").partition(" ")[0]
+    return (option, "MORE") if option in ("--max-gpu-hours", "--max-cost") else ()
+
 
 class Meter:
     """Listens to a launch, adds up what it takes, and answers whether another trial may start."""

@@ -5,16 +5,24 @@ never do. This is the one place that imports by name.
 """
 
 import importlib
+import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from orchestrator.failures import cannot_import
+from orchestrator.store import Store
+from orchestrator.trials import TrialFolder
 from search_spaces import paper
 from search_spaces.datasets import DATASETS, DatasetSpec
+from search_spaces.errors import UnavailableError, one_line
 
 KNOWN_NUM_SITES = paper.NUM_SITES | {"test_resnet": 15}
 """Checked against the tracer by a test; other networks are built and traced."""
+ANALYSIS = "analysis"
+"""Where analyses stand in the store, in place of a stage."""
 
 
 @cache
@@ -60,16 +68,49 @@ def measure_memory(workload: dict[str, Any]) -> dict[str, Any]:
 
 
 def run_trial(config: dict[str, Any]) -> None:
-    """Runs one trial in a Ray worker; see `orchestrator.ray_trainables.run_trial`."""
-    importlib.import_module("orchestrator.ray_trainables").run_trial(config)
+    """Runs one trial in a Ray worker; see `orchestrator.ray_trainables.run_trial`.
+
+    A library that the worker lacks is recorded in the trial's folder.
+    """
+    with _recording_what_is_missing(config, config["stage"]):
+        importlib.import_module("orchestrator.ray_trainables").run_trial(config)
 
 
 def run_analysis(config: dict[str, Any]) -> Iterator[int]:
-    """Computes an analysis in a Ray worker; see `orchestrator.ray_analyses.run_analysis`."""
-    yield from importlib.import_module("orchestrator.ray_analyses").run_analysis(config)
+    """Computes an analysis in a Ray worker; see `orchestrator.ray_analyses.run_analysis`.
+
+    A library that the worker lacks is recorded in the folder of the analysis.
+    """
+    with _recording_what_is_missing(config, ANALYSIS):
+        yield from importlib.import_module("orchestrator.ray_analyses").run_analysis(config)
 
 
 def estimate_analyses(config: dict[str, Any]) -> tuple[dict[str, int], float]:
-    """Tells in a Ray worker what analyses cost; see `orchestrator.ray_analyses.estimate`."""
-    cost: tuple[dict[str, int], float] = importlib.import_module("orchestrator.ray_analyses").estimate(config)
+    """Tells in a Ray worker what analyses cost; see `orchestrator.ray_analyses.estimate`.
+
+    Raises:
+        UnavailableError: The worker lacks a library.
+    """
+    with _naming_what_is_missing():
+        cost: tuple[dict[str, int], float] = importlib.import_module("orchestrator.ray_analyses").estimate(config)
     return cost
+
+
+@contextmanager
+def _naming_what_is_missing() -> Iterator[None]:
+    """Turns a failed import into one line with the node and the cure."""
+    try:
+        yield
+    except ImportError as error:
+        raise cannot_import(one_line(error), socket.gethostname()) from error
+
+
+@contextmanager
+def _recording_what_is_missing(config: dict[str, Any], stage: str) -> Iterator[None]:
+    """Writes a failed import where the driver looks, since the module that records all other errors is not there."""
+    try:
+        with _naming_what_is_missing():
+            yield
+    except UnavailableError as error:
+        folder = TrialFolder(Store(config["storage"], create=False), stage, config["uid"])
+        folder.write_error(error, log=folder.log())

@@ -46,6 +46,24 @@ def check_target(target: str | None) -> None:
         )
 
 
+def kind_of_target(target: str | None) -> str | None:
+    """Says what --on-event names as far as anybody may know it: tokens are in paths and in command lines.
+
+    Examples:
+        >>> kind_of_target("https://hooks.example.com/services/T0/secret"), kind_of_target("curl -d @- -u me:secret x")
+        ('a URL of hooks.example.com', 'a command')
+    """
+    if not target:
+        return None
+    if not target.startswith(WEB):
+        return "a command"
+    try:
+        host = urllib.parse.urlsplit(target).hostname
+    except ValueError:
+        host = None
+    return f"a URL of {host}" if host else "a URL"
+
+
 class Hook:
     """Listens to a launch and tells one command or URL, from a thread of its own."""
 

@@ -2,7 +2,7 @@
 
     class           example                          within a launch                      next launch
     user            a parent's checkpoint damaged    not retried                          runs again
-    shared          data missing, disk full          not retried; the sweep stops         runs again
+    shared          data or library missing, disk    not retried; the sweep stops         runs again
     diverged        the loss became NaN              not retried                          only `resume --failed`
     out of memory   a GPU too full                   once more, with a whole GPU          if tries are left
     lost            worker killed, node gone         again, up to MAX_LOST times          if tries are left
@@ -26,6 +26,12 @@ MAX_EQUAL_FAILURES = 3
 """So many trials that fail alike one after the other stop the sweep: the next one would, too."""
 OUT_OF_MEMORY_ERROR = "OutOfMemoryError"
 """Name of torch's error; the driver has no torch to compare types with."""
+
+
+FAILED_IMPORT = re.compile(r"^(?:ModuleNotFound|Import)Error: .*$", re.MULTILINE)
+"""The last line of the traceback of an import; Ray passes it on as text where a worker could not even begin."""
+NO_BEGINNING = "failed to import on the worker"
+"""What Ray says of a worker that could not load the code of its trial."""
 
 
 class LostWorkerError(Exception):
@@ -66,6 +72,28 @@ def headline_of(error_text: str) -> Headline:
     kind = line.partition(":")[0]
     frames = re.findall(r'^ +(File ".*)$', error_text, re.MULTILINE)
     return Headline(_failure(kind), line, (kind, frames[-1] if frames else ""))
+
+
+def cannot_import(error: str, node: str) -> UnavailableError:
+    """Builds the error for a worker that lacks a library: every trial there would meet it, however often tried.
+
+    Examples:
+        >>> print(cannot_import("No module named 'timm'", "gpu-1"))
+        a worker on node gpu-1 cannot import what its trial needs (No module named 'timm'): install there the versions \
+that constraints.txt pins, or start its machines from an image that holds them.
+    """
+    return UnavailableError(
+        f"a worker on node {node} cannot import what its trial needs ({error}): install there the versions that "
+        "constraints.txt pins, or start its machines from an image that holds them."
+    )
+
+
+def failed_import(error_text: str) -> UnavailableError | None:
+    """Finds, in what Ray says of a dead worker, that its code could not be imported there; None if that was not it."""
+    if NO_BEGINNING not in error_text or not (lines := FAILED_IMPORT.findall(error_text)):
+        return None
+    node = re.search(r"\bip[=:] ?([0-9a-fA-F.:]*[0-9a-fA-F])", error_text)
+    return cannot_import(lines[0].partition(": ")[2], node[1] if node else "unknown to Ray")
 
 
 def allowed_retries(failure: Failure, max_retries: int) -> int:

@@ -19,8 +19,9 @@ from orchestrator.neighbours import Neighbours
 from orchestrator.plan import Node, Origin, Plan
 from orchestrator.store import Store
 from orchestrator.studies import CellStudy
+from orchestrator.trial_logs import last_lines
 from orchestrator.trials import ENDED_BADLY, State, TrialFolder, trial_of
-from search_spaces.errors import StorageError
+from search_spaces.errors import StorageError, SweepError
 from search_spaces.loss_space import Point
 
 STOP_CHECK_SECONDS = 1.0
@@ -158,6 +159,11 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         with self._remembering_errors():
             self._end(self._running.pop(trial_id), error=error)
 
+    def record(self, trial_id: str, error: SweepError) -> None:
+        """Saves why a trial could not begin, which its worker was unable to."""
+        with self._remembering_errors():
+            self._folders[self._running[trial_id].uid].write_error(error)
+
     def save(self, checkpoint_path: str) -> None:
         """Saves nothing: a relaunch reads the store."""
 
@@ -177,7 +183,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         state = folder.state()
         if error and state not in (State.DONE, State.PRUNED, *ENDED_BADLY):
             # Whoever can still speak leaves an error.txt.
-            folder.write_error(LostWorkerError("its worker process or its node was lost"))
+            folder.write_error(LostWorkerError("its worker process or its node was lost"), log=last_lines(folder))
             state = State.FAILED
         self.states[node.uid] = state
         if state in ENDED_BADLY and self._tries_again(node, folder):

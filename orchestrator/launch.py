@@ -16,7 +16,7 @@ from cluster.resources import trial_resources
 from orchestrator.caps import Caps, Meter
 from orchestrator.deferred import run_trial
 from orchestrator.events import Hook
-from orchestrator.failures import MAX_RETRIES
+from orchestrator.failures import MAX_RETRIES, failed_import
 from orchestrator.frontier import Frontier
 from orchestrator.plan import Node, Plan
 from orchestrator.store import Store
@@ -154,6 +154,12 @@ class Pruning(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
         if row and not result.get("done") and self._frontier.prunes(trial.trial_id, row):
             return str(self.STOP)
         return str(self.CONTINUE)
+
+    def on_trial_error(self, tune_controller: Any, trial: RayTrial) -> None:
+        """Tells the frontier, before it is asked what comes next, of a worker that lacks what the code needs."""
+        # Tune writes what Ray said into a file of this machine; its own getter looks where that was not copied yet.
+        if trial.error_file and (error := failed_import(Path(trial.error_file).read_text())):
+            self._frontier.record(trial.trial_id, error)
 
 
 class _Relay(tune.Callback):  # type: ignore[misc]  # ray ships no types

@@ -9,7 +9,9 @@ from orchestrator.analyses.tasks import UNIT, AnalysisFolder
 from orchestrator.plan import Stage
 from orchestrator.ray_trainables import open_trial
 from orchestrator.store import CHECKPOINT, Store
+from orchestrator.trial_logs import last_lines
 from orchestrator.trials import TrialFolder
+from orchestrator.worker_output import WorkerOutput
 from search_spaces.analyses import ANALYSES, Analysis
 from search_spaces.recipes import parse_recipe
 from trainables.analyses.registry import units_of
@@ -29,7 +31,8 @@ def run_analysis(config: dict[str, Any]) -> Iterator[int]:
     """Computes the units of an analysis that its folder lacks; an error is recorded there and ends it.
 
     Args:
-        config: `storage` (URI), `uid`, and `data_dir` (path or None).
+        config: `storage` (URI), `uid`, `data_dir` (path or None), and `stop_file`: a path in the storage; once it
+            exists, the analysis ends after its unit and keeps what it has.
 
     Yields:
         After every unit the number of images that it passed through a network; first those of units done before.
@@ -37,11 +40,14 @@ def run_analysis(config: dict[str, Any]) -> Iterator[int]:
     store = Store(config["storage"], create=False)
     folder = AnalysisFolder(store, config["uid"])
     folder.clear_error()
+    if store.root.exists(config["stop_file"]):
+        return  # those that waited for a place end before they load anything
+    output = WorkerOutput()
     try:
-        yield from _run(store, folder, config["data_dir"])
+        yield from _run(store, folder, config["data_dir"], config["stop_file"])
     # Whatever it is, it is recorded, and the other analyses go on.
     except Exception as error:
-        folder.write_error(error)
+        folder.write_error(error, log=last_lines(folder, output.lines()))
 
 
 def estimate(config: dict[str, Any]) -> tuple[dict[str, int], float]:
@@ -59,7 +65,7 @@ def estimate(config: dict[str, Any]) -> tuple[dict[str, int], float]:
     return images, next(iter(opened.values())).subjects[-1].seconds_per_image()
 
 
-def _run(store: Store, folder: AnalysisFolder, data_dir: str | None) -> Iterator[int]:
+def _run(store: Store, folder: AnalysisFolder, data_dir: str | None, stop_file: str) -> Iterator[int]:
     opened = _open(store, folder, data_dir)
     rows, seconds = folder.partial()
     done = {row[UNIT] for row in rows}
@@ -71,7 +77,10 @@ def _run(store: Store, folder: AnalysisFolder, data_dir: str | None) -> Iterator
         rows += [{UNIT: unit.key} | row for row in unit.rows()]
         seconds += time.perf_counter() - start
         folder.write_partial(rows, seconds=seconds)
+        done.add(unit.key)
         yield unit.num_images
+        if len(done) < len(opened.units) and store.root.exists(stop_file):
+            return
     order = {unit.key: number for number, unit in enumerate(opened.units)}
     rows.sort(key=lambda row: order[row[UNIT]])
     folder.write_rows(rows, seconds=seconds, data_sha256=opened.data_sha256)

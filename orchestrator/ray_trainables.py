@@ -9,8 +9,10 @@ from ray import tune
 
 from orchestrator.provenance import ENVIRONMENT, environment
 from orchestrator.store import CHECKPOINT, PREDICTIONS, RESUME, Store, parquet_bytes
+from orchestrator.trial_logs import last_lines
 from orchestrator.trials import ROW, State, TrialFolder, now_ms, parent_stage
 from orchestrator.usage import GPU_SECONDS
+from orchestrator.worker_output import WorkerOutput
 from search_spaces.errors import SweepError
 from trainables.training_loop import EpochReport, finish
 from trainables.trial import ParentCheckpoint, Trial, TrialSpec, checkpoint_bytes, predictions_table
@@ -36,15 +38,15 @@ def run_trial(config: dict[str, Any]) -> None:
     if trial.state() is State.DONE:
         # Finished meanwhile by a worker that outlived its driver for a moment.
         return
+    output = WorkerOutput()
     try:
         _run(store, trial, config["data_dir"], lambda: store.root.exists(config["stop_file"]))
     except StoppedError:
         pass
-    except SweepError as error:
-        trial.write_error(error)
     except Exception as error:
-        trial.write_error(error)
-        raise
+        trial.write_error(error, log=last_lines(trial, output.lines()))
+        if not isinstance(error, SweepError):
+            raise
 
 
 def _run(store: Store, trial: TrialFolder, data_dir: str | None, is_stopping: Callable[[], bool]) -> None:

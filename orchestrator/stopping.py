@@ -1,4 +1,4 @@
-"""Ends a launch early and in order: nothing new starts, and what runs saves its epoch and ends.
+"""Ends a launch or analyses early and in order: nothing new starts, and what runs saves its epoch or unit and ends.
 
 The wish is a file in the sweep's folder, which the driver and its workers look for: so it reaches them wherever they
 run, from `dptq-sweep stop`, from Ctrl-C and from the SIGTERM with which spot machines announce their end.
@@ -31,7 +31,7 @@ def stop_on_signals(sweep: Sweep, say: Callable[[str], None]) -> Iterator[None]:
     def stop(signal_number: int, frame: FrameType | None) -> None:
         for each in SIGNALS:
             signal.signal(each, interrupt)
-        say("stopping: running trials finish their epoch and end; once more ends them now")
+        say("stopping: running trials finish their epoch, analyses their unit, and end; once more ends them now")
         sweep.ask_to_stop()
 
     def interrupt(signal_number: int, frame: FrameType | None) -> None:

@@ -7,6 +7,7 @@
                            /checkpoint.safetensors     the trained tensors
                            /predictions.parquet    per image and split: label, predictions, chosen bit-widths
                            /error.txt              the traceback of the last failure
+                           /log.txt                its last log lines; see `orchestrator.trial_logs`
                            /attempts.json          how often it failed in which way; see `orchestrator.failures`
                            /pruned.json            after which epoch its study ended it; then there is no result
                            /result.json            metrics and checksums; written last: it *is* "done"
@@ -39,6 +40,7 @@ RESUME = "resume/state.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
 PREDICTIONS = "predictions.parquet"
 ERROR = "error.txt"
+LOG = "log.txt"
 ATTEMPTS = "attempts.json"
 RESULT = "result.json"
 PRUNED = "pruned.json"

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from orchestrator.caps import Caps
 from orchestrator.driver_lock import Pace, driver_lock, exit_after_loss, is_owned
 from orchestrator.failures import MAX_RETRIES
 from orchestrator.plan import SCHEMA, Plan, build_plan
@@ -23,6 +24,8 @@ STOP = "stop"
 LAUNCH = "launch.json"
 """When the sweep was launched last, and with which options."""
 SWEEPS = "sweeps"
+STALLED_MINUTES = 30.0
+"""Without any finished epoch, after which a launch counts as stalled, unless told otherwise."""
 
 
 class LaunchOptions(BaseModel):
@@ -37,6 +40,11 @@ class LaunchOptions(BaseModel):
     analyze: bool = False
     gpus_per_trial: float | None = None
     max_retries: int = MAX_RETRIES
+    caps: Caps = Caps()
+    stalled_minutes: float = STALLED_MINUTES
+    on_event: str | None = None
+    """Of which kind the target of --on-event was. Never the target itself: it may hold a token, and a storage that
+    others can write must not decide which command this machine runs."""
 
 
 class Sweep:

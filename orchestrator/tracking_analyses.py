@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from orchestrator.analyses.tasks import FOLDER, ROWS, UNIT, AnalysisFolder, AnalysisTask
-from orchestrator.store import ERROR, RECIPE, RESULT, Store
+from orchestrator.store import ERROR, LOG, RECIPE, RESULT, Store
 from orchestrator.tracking_replay import (
     ERROR_TAG,
     STAGE_TAG,
@@ -28,7 +28,7 @@ from search_spaces.analyses import Analysis
 from search_spaces.recipes import as_text
 
 _ENDED = (State.DONE, State.FAILED, State.OUT_OF_MEMORY)
-_ARTIFACTS = {"FINISHED": (RECIPE, RESULT, ROWS), "FAILED": (RECIPE, ERROR)}
+_ARTIFACTS = {"FINISHED": (RECIPE, RESULT, ROWS), "FAILED": (RECIPE, ERROR, LOG)}
 
 
 def tracked_analyses(tasks: Sequence[AnalysisTask], store: Store, sweep: str) -> list[Tracked]:

@@ -13,7 +13,19 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from orchestrator.plan import Node
-from orchestrator.store import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, PRUNED, RECIPE, RESULT, Folder, Store, sha256
+from orchestrator.store import (
+    CHECKPOINT,
+    EPOCHS,
+    ERROR,
+    LOG,
+    PREDICTIONS,
+    PRUNED,
+    RECIPE,
+    RESULT,
+    Folder,
+    Store,
+    sha256,
+)
 from search_spaces.recipes import as_text
 
 UID_TAG = "dptq.uid"
@@ -30,7 +42,7 @@ _LONGEST_ERROR = 5000
 _LONGEST_METRIC = 250
 _ARTIFACTS = {
     "FINISHED": (RECIPE, RESULT, CHECKPOINT, PREDICTIONS, EPOCHS),
-    "FAILED": (RECIPE, EPOCHS, ERROR),
+    "FAILED": (RECIPE, EPOCHS, ERROR, LOG),
     "KILLED": (),
 }
 
@@ -96,7 +108,7 @@ def read_state(folder: Folder) -> State | None:
         return State("FINISHED", sha256(result))
     error, epochs = folder.read_bytes(ERROR), folder.read_bytes(EPOCHS) or b""
     if error is not None:
-        return State("FAILED", sha256(error + epochs))
+        return State("FAILED", sha256(error + (folder.read_bytes(LOG) or b"") + epochs))
     pruned = folder.read_bytes(PRUNED) or b""
     return State("KILLED", sha256(pruned + epochs)) if epochs or folder.exists(RECIPE) else None
 

@@ -4,6 +4,7 @@ import datetime
 import platform
 import time
 import traceback
+from collections.abc import Sequence
 from enum import StrEnum
 from importlib.metadata import version
 from typing import Any
@@ -17,6 +18,7 @@ from orchestrator.store import (
     CHECKPOINT,
     EPOCHS,
     ERROR,
+    LOG,
     PREDICTIONS,
     PRUNED,
     RECIPE,
@@ -29,6 +31,7 @@ from orchestrator.store import (
 from search_spaces.errors import StorageError
 from search_spaces.loss_space import Point, apply_point
 from search_spaces.recipes import PairRecipe
+from search_spaces.uris import redact
 
 ROW = "row"
 """Key of a Tune result under which an epoch's row travels from the worker to the driver."""
@@ -214,15 +217,30 @@ class TrialFolder:
         """Removes what the trial would resume from, with what a process that died left half-written beside it."""
         self.folder.delete_folder(RESUME.partition("/")[0])
 
-    def write_error(self, error: BaseException) -> None:
-        """Saves a failure: the error in one line, then the traceback."""
+    def write_error(self, error: BaseException, *, log: Sequence[str] = ()) -> None:
+        """Saves a failure: the error in one line, then the traceback.
+
+        Args:
+            error: What happened; credentials in URLs are left out.
+            log: The last log lines before it, from `orchestrator.trial_logs.last_lines`.
+        """
         headline = f"{type(error).__name__}: {error}".splitlines()[0]
         trace = "".join(traceback.format_exception(error))
-        self.folder.write_bytes(ERROR, f"{headline}\n\n{trace}".encode())
+        # The log first: where the error is, the lines that belong to it are.
+        if log:
+            self.folder.write_bytes(LOG, "".join(f"{line}\n" for line in log).encode())
+        else:
+            self.folder.delete(LOG)
+        self.folder.write_bytes(ERROR, redact(f"{headline}\n\n{trace}").encode())
+
+    def log(self) -> list[str]:
+        """Returns the last log lines before the last failure; none if there is no failure."""
+        return (self.folder.read_bytes(LOG) or b"").decode().splitlines()
 
     def clear_error(self) -> None:
         """Forgets the last failure, because the trial starts again."""
         self.folder.delete(ERROR)
+        self.folder.delete(LOG)
 
     def read_checked(self, name: str) -> bytes:
         """Reads a file of a finished trial and compares it with the result's checksum.

@@ -49,9 +49,9 @@ ORDER = {
         {"dashboard", "frontier", "overview", "packing", "ray_trainables", "stopping"},
         {"arms", "neighbours", "studies", "sweeps", "integrity", "restarts", "caps"},
         {"allocation", "choice", "step_times"},
-        {"usage", "samplers"},
+        {"usage", "samplers", "deferred", "trial_logs"},
         {"trials", "driver_lock"},
-        {"store", "plan", "schedule", "deferred", "failures", "provenance"},
+        {"store", "plan", "schedule", "failures", "provenance", "worker_output"},
     ],
 }
 MODULES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))

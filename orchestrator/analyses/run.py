@@ -10,7 +10,7 @@ import ray
 from cluster.resources import analysis_resources
 from orchestrator.analyses.tasks import AnalysisFolder, AnalysisTask
 from orchestrator.deferred import estimate_analyses, run_analysis
-from orchestrator.store import Store
+from orchestrator.sweeps import Sweep
 from orchestrator.trials import State
 
 MAX_RETRIES = 3
@@ -46,7 +46,7 @@ class AnalysisRun:
     """Analyses that are not done, about to run in an open Ray session."""
 
     tasks: Sequence[AnalysisTask]
-    store: Store
+    sweep: Sweep
     data_dir: Path | None
     cluster_resources: Mapping[str, float]
 
@@ -58,7 +58,7 @@ class AnalysisRun:
         """
         by_network: dict[str, list[AnalysisTask]] = {}
         for task in self.tasks:
-            AnalysisFolder(self.store, task.uid).write_task(task)
+            AnalysisFolder(self.sweep.store, task.uid).write_task(task)
             by_network.setdefault(task.subjects[0].architecture, []).append(task)
         # Equal analyses of one network cost the same, so one of each kind is asked for.
         kinds = [{task.analysis.name: task for task in tasks} for tasks in by_network.values()]
@@ -76,8 +76,15 @@ class AnalysisRun:
                 seconds_per_image[task.uid] = seconds
         return Cost(num_images=num_images, seconds_per_image=seconds_per_image)
 
-    def run(self, listener: Listener) -> None:
-        """Computes all of them, as many at a time as there is room for; one that fails does not stop the others."""
+    def run(self, listener: Listener) -> int:
+        """Computes all of them, as many at a time as there is room for; one that fails does not stop the others.
+
+        Once the sweep is asked to stop, those that run end after their unit, and the others never begin.
+
+        Returns:
+            How many were stopped before they were done.
+        """
+        num_stopped = 0
         remote = self._remote(run_analysis).options(num_returns="streaming")
         running = {remote.remote(self._config(uid=task.uid)): task for task in self.tasks}
         while running:
@@ -87,12 +94,19 @@ class AnalysisRun:
                 listener.advanced(task, ray.get(next(stream)))
             except StopIteration:
                 del running[stream]
-                folder = AnalysisFolder(self.store, task.uid)
-                error = None if folder.state() is State.DONE else folder.error() or "its worker was lost"
-                listener.ended(task, error)
+                folder = AnalysisFolder(self.sweep.store, task.uid)
+                state = folder.state()
+                if state in (State.INTERRUPTED, State.WAITING) and self._is_stopping():
+                    num_stopped += 1
+                else:
+                    listener.ended(task, None if state is State.DONE else folder.error() or "its worker was lost")
             except ray.exceptions.RayError as error:
                 del running[stream]
                 listener.ended(task, f"{type(error).__name__}: {error}")
+        return num_stopped
+
+    def _is_stopping(self) -> bool:
+        return self.sweep.store.root.exists(self.sweep.stop_file)
 
     def _remote(self, function: Any) -> Any:
         resources = analysis_resources(self.cluster_resources)
@@ -100,4 +114,4 @@ class AnalysisRun:
 
     def _config(self, **what: object) -> dict[str, Any]:
         data_dir = str(self.data_dir.absolute()) if self.data_dir else None
-        return {"storage": self.store.uri, "data_dir": data_dir, **what}
+        return {"storage": self.sweep.store.uri, "data_dir": data_dir, "stop_file": self.sweep.stop_file, **what}

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.analyses.contrasts import contrasts_of
+from orchestrator.deferred import ANALYSIS
 from orchestrator.plan import Stage
 from orchestrator.reports.pairs import PairRecord
 from orchestrator.store import CHECKPOINT, RECIPE, Store, parquet_bytes
@@ -27,7 +28,7 @@ from search_spaces.analyses import Analysis
 
 ANALYSIS_SCHEMA = 1
 """Raised when a change makes stored tables mean something else; part of every uid."""
-FOLDER = "analysis"
+FOLDER = ANALYSIS
 ROWS = "rows.parquet"
 PARTIAL = f"resume/{ROWS}"
 UNIT = "unit"

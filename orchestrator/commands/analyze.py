@@ -1,7 +1,9 @@
 """`dptq-sweep analyze`: measure the pairs of a sweep, and write the tables and figures that come of it."""
 
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -16,6 +18,7 @@ from orchestrator.analyses.tasks import AnalysisFolder, AnalysisTask, tasks_of
 from orchestrator.commands.options import (
     address_option,
     data_dir_option,
+    line_printer,
     make_console,
     open_sweep,
     storage_option,
@@ -28,6 +31,7 @@ from orchestrator.facts import sweep_facts
 from orchestrator.plan import Plan
 from orchestrator.provenance import code_variables
 from orchestrator.reports.pairs import pair_records
+from orchestrator.stopping import stop_on_signals
 from orchestrator.sweeps import Sweep
 from orchestrator.tracking import Tracker
 from orchestrator.trials import State
@@ -61,7 +65,8 @@ def command(
 ) -> None:
     """Measure the pairs of a sweep: cross-policy, transitory points, layers, histograms, corruptions, cures.
 
-    What is done is kept, an interrupted analysis goes on with what it lacks. Ends with the sweep's report.
+    What is done is kept, an interrupted analysis goes on with what it lacks; `stop` and Ctrl-C end it in order. Ends
+    with the sweep's report.
     """
     console = make_console()
     check_address(address)
@@ -73,16 +78,39 @@ def command(
     with sweep.driver():
         tasks = list_tasks(sweep, plan, [analyses[each] for each in names], console)
         save_analyses(sweep.folder, analyses)
-        errors = {}
+        ended = AnalysesEnd()
         if pending := not_done(tasks, sweep, console):
-            with session(address, environment=code_variables()) as capacity:
-                errors = run_tasks(pending, sweep, data_dir, capacity.resources, console)
+            with (
+                session(address, environment=code_variables()) as capacity,
+                stop_on_signals(sweep, line_printer(console)),
+            ):
+                ended = run_tasks(pending, sweep, data_dir, capacity.resources, console)
         tracker.open(plan, facts)
         tables = print_analyses(sweep, plan, pair_records(plan, sweep.store), console)
         publish(tracker, sweep, plan, facts, console, analyses=tables)
-    if errors:
-        console.print(f"{len(errors)} of {len(tasks)} analyses failed; analyze again to go on with them.")
+    if ended.num_stopped:
+        say_stopped(ended.num_stopped, sweep, console)
+    if ended.errors:
+        console.print(f"{len(ended.errors)} of {len(tasks)} analyses failed; analyze again to go on with them.")
         sys.exit(1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnalysesEnd:
+    """How analyses ended that are not done."""
+
+    errors: Mapping[str, str] = field(default_factory=dict)
+    """What went wrong, in one line each, by name of the analysis."""
+    num_stopped: int = 0
+    """Those that somebody stopped, begun or not."""
+
+
+def say_stopped(num_stopped: int, sweep: Sweep, console: Console) -> None:
+    """Says that analyses were stopped, and how to go on with them."""
+    command = shlex.join(["dptq-sweep", "analyze", sweep.name, "--storage", sweep.store.uri])
+    console.print(
+        f"stopped, {num_stopped} analyses are not done; go on with: {command}", highlight=False, soft_wrap=True
+    )
 
 
 def list_tasks(sweep: Sweep, plan: Plan, analyses: Sequence[Analysis], console: Console) -> list[AnalysisTask]:
@@ -115,16 +143,12 @@ def run_tasks(
     data_dir: Path | None,
     cluster_resources: dict[str, float],
     console: Console,
-) -> dict[str, str]:
-    """Says what the analyses cost and runs them.
-
-    Returns:
-        What went wrong, in one line each, by name of the analysis.
-    """
-    run = AnalysisRun(tasks=tasks, store=sweep.store, data_dir=data_dir, cluster_resources=cluster_resources)
+) -> AnalysesEnd:
+    """Says what the analyses cost and runs them."""
+    run = AnalysisRun(tasks=tasks, sweep=sweep, data_dir=data_dir, cluster_resources=cluster_resources)
     cost = run.estimate()
     num_parallel = max_concurrent_trials(cluster_resources, [analysis_resources(cluster_resources).get("num_gpus", 0)])
     console.print(render_cost(tasks, cost, num_parallel))
     with AnalysisProgress(tasks, cost, console) as progress:
-        run.run(progress)
-    return progress.errors
+        num_stopped = run.run(progress)
+    return AnalysesEnd(errors=progress.errors, num_stopped=num_stopped)

@@ -14,12 +14,13 @@ from orchestrator.commands.options import (
     data_dir_option,
     default_name,
     grid_options,
+    line_printer,
     make_console,
     plan_from_options,
     storage_option,
     tracking_option,
 )
-from orchestrator.commands.running import launch_sweep, line_printer
+from orchestrator.commands.running import launch_sweep
 from orchestrator.deferred import check_dataset
 from orchestrator.plan import Plan
 from orchestrator.reports.comparison import comparison, render_comparison, write_comparison

@@ -98,18 +98,27 @@ def estimate_from_options(
     )
 
 
-def caps_from_options(values: dict[str, Any]) -> Caps:
+def caps_from_options(values: dict[str, Any], kept: Caps) -> Caps:
     """Takes the caps of a launch out of a command's arguments.
+
+    Args:
+        values: The arguments.
+        kept: Caps that apply where the arguments name none.
 
     Raises:
         ConfigError: A file with machines or prices cannot be read, or a machine has no price.
     """
-    limits = {name: values.pop(name) for name in ("max_hours", "max_gpu_hours", "max_cost")}
+    limits = {
+        name: getattr(kept, name) if (given := values.pop(name)) is None else given
+        for name in ("max_hours", "max_gpu_hours", "max_cost")
+    }
     price, cluster_file, price_file = (values.pop(name) for name in ("price_per_hour", "cluster_file", "price_file"))
     if price is not None and cluster_file is not None:
         raise click.UsageError("--price-per-hour and --cluster both say the price: leave one out.")
     if price_file is not None and cluster_file is None:
         raise click.UsageError("--prices says what machines cost: name them with --cluster FILE.")
+    if price is None and cluster_file is None:
+        price = kept.price_per_hour
     if limits["max_cost"] is not None and price is None and cluster_file is None:
         raise click.UsageError(
             "--max-cost needs --price-per-hour, the price of a GPU (or a core without one), or --cluster FILE, whose "

@@ -15,13 +15,14 @@ from orchestrator.commands.options import (
     data_dir_option,
     default_name,
     grid_options,
+    line_printer,
     make_console,
     plan_from_options,
     storage_option,
     tracking_option,
 )
 from orchestrator.commands.plan import print_plan
-from orchestrator.commands.running import finish_sweep, launch_sweep, line_printer
+from orchestrator.commands.running import finish_sweep, launch_sweep
 from orchestrator.deferred import check_dataset
 from orchestrator.failures import MAX_RETRIES
 from orchestrator.store import Store

@@ -9,16 +9,19 @@ from orchestrator.caps import Caps
 from orchestrator.commands.costs import caps_from_options, cluster_options
 from orchestrator.commands.options import Command, price_option, verify_option
 from orchestrator.events import check_target
+from orchestrator.sweeps import STALLED_MINUTES, LaunchOptions
 
 POSITIVE = click.FloatRange(min=0, min_open=True)
+NOTHING_KEPT = LaunchOptions()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """How far one launch goes and whom it tells; not kept with the sweep."""
+    """How far one launch goes and whom it tells. `resume` has it again, but for `on_event` and `verify`."""
 
     caps: Caps
     on_event: str | None
+    """Empty if the user wants nobody to be told; None if nothing was said."""
     stalled_minutes: float
     verify: bool
     """Compare the files of finished trials with their checksums first."""
@@ -41,14 +44,14 @@ def limit_options(command: Command) -> Command:
                 "--on-event",
                 envvar="DPTQ_ON_EVENT",
                 help="Shell command (with DPTQ_EVENT set and JSON on its input) or http(s) URL (gets a POST) to tell "
-                "of failed trials, a cap, a stall and the end. [env: DPTQ_ON_EVENT]",
+                "of failed trials, a cap, a stall and the end. Never kept: give it to `resume` again. "
+                "[env: DPTQ_ON_EVENT]",
             ),
             click.option(
                 "--stalled-minutes",
                 type=POSITIVE,
-                default=30.0,
-                show_default=True,
-                help="Without any finished epoch, after which --on-event hears of a stall.",
+                help="Without any finished epoch, after which --on-event hears of a stall. "
+                f"[default: {STALLED_MINUTES:g}]",
             ),
             verify_option,
         )
@@ -57,16 +60,20 @@ def limit_options(command: Command) -> Command:
     return command
 
 
-def limits_of(values: dict[str, Any]) -> Limits:
+def limits_of(values: dict[str, Any], kept: LaunchOptions = NOTHING_KEPT) -> Limits:
     """Takes the values of `limit_options` out of a command's arguments.
+
+    Args:
+        values: The arguments.
+        kept: Of an earlier launch, what applies where the arguments say nothing.
 
     Raises:
         ConfigError: --on-event is neither a command nor a URL, or a file with prices or machines is wrong.
     """
     limits = Limits(
-        caps=caps_from_options(values),
+        caps=caps_from_options(values, kept.caps),
         on_event=values.pop("on_event"),
-        stalled_minutes=values.pop("stalled_minutes"),
+        stalled_minutes=values.pop("stalled_minutes") or kept.stalled_minutes,
         verify=values.pop("verify"),
     )
     check_target(limits.on_event)

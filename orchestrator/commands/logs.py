@@ -1,14 +1,14 @@
 """`dptq-sweep logs`: what one trial measured, and why it failed."""
 
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import click
 
 from orchestrator.commands.options import storage_option
 from orchestrator.inventory import find_trial, sweeps_of
 from orchestrator.store import Store
+from orchestrator.trial_logs import epoch_line
 from orchestrator.trials import ENDED_BADLY, State, TrialFolder
 
 ENDED = (State.DONE, State.PRUNED, *ENDED_BADLY)
@@ -20,14 +20,17 @@ LOOK_EVERY_SECONDS = 1.0
 @click.option("-f", "--follow", is_flag=True, help="Go on until the trial ends or nobody works on it.")
 @storage_option
 def command(trial: str, follow: bool, storage: str) -> None:
-    """Print the epochs of a trial and its error; UID is the beginning of its uid, or its name."""
+    """Print the epochs of a trial, and of a failed one what its worker printed last and its error.
+
+    UID is the beginning of its uid, or its name.
+    """
     store = Store(storage, create=False)
     for line in log_lines(find_trial(store, trial), store, follow=follow):
         click.echo(line)
 
 
 def log_lines(trial: TrialFolder, store: Store, *, follow: bool, seconds: float = LOOK_EVERY_SECONDS) -> Iterator[str]:
-    """Yields a line per epoch, then how the trial stands.
+    """Yields a line per epoch, then of a failed trial what its worker printed last and its error, then how it stands.
 
     Args:
         trial: Whose log.
@@ -49,18 +52,8 @@ def log_lines(trial: TrialFolder, store: Store, *, follow: bool, seconds: float 
         if is_over:
             break
         time.sleep(seconds)
+    epochs = {epoch_line(row, num_epochs) for row in rows}
+    yield from (line for line in trial.log() if line not in epochs)
     if error := trial.error():
         yield error.rstrip()
     yield str(trial.state())
-
-
-def epoch_line(row: Mapping[str, Any], num_epochs: object) -> str:
-    """Writes a row of epochs.parquet as a line.
-
-    Examples:
-        >>> epoch_line({"epoch": 3, "seconds": 1.234, "timestamp_ms": 0, "train/loss": 0.51234, "train/kd": None}, 32)
-        'epoch 3/32  1.2 s  train/loss 0.5123'
-    """
-    about = ("epoch", "seconds", "timestamp_ms")
-    metrics = [f"{name} {value:.4g}" for name, value in row.items() if name not in about and value is not None]
-    return "  ".join([f"epoch {row['epoch']}/{num_epochs}", f"{row['seconds']:.1f} s", *metrics])

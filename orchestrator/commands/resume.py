@@ -5,16 +5,18 @@ from typing import Any
 import click
 
 from cluster.session import check_address
+from orchestrator.caps import Caps
 from orchestrator.commands.limits import limit_options, limits_of
 from orchestrator.commands.options import (
     address_option,
+    line_printer,
     make_console,
     open_sweep,
     storage_option,
     sweep_argument,
     tracking_option,
 )
-from orchestrator.commands.running import finish_sweep, launch_sweep, line_printer
+from orchestrator.commands.running import finish_sweep, launch_sweep
 from orchestrator.deferred import check_dataset
 from orchestrator.restarts import find_node, forget_failures, restart, with_parents
 
@@ -29,6 +31,7 @@ from orchestrator.restarts import find_node, forget_failures, restart, with_pare
 @address_option
 @tracking_option
 @limit_options
+@click.option("--no-caps", is_flag=True, help="Forget the caps of the launch; those given here still hold.")
 def command(
     name: str | None,
     storage: str,
@@ -38,23 +41,36 @@ def command(
     with_children: bool,
     address: str | None,
     tracking_uri: str | None,
+    no_caps: bool,
     **others: Any,
 ) -> None:
     """Go on with a sweep: `launch` with its own plan and options, which need not be typed again.
 
-    A UID may be cut short as long as it is unique. A restarted trial keeps its recipe.
+    A UID may be cut short as long as it is unique. A restarted trial keeps its recipe. The caps of the launch apply
+    again unless they are given anew: --max-hours from now on, --max-gpu-hours and --max-cost to all that the sweep has
+    taken so far; --no-caps drops them. What is given here is kept for the next time, but for the target of --on-event:
+    it may hold a secret, so it has to be given again.
     """
     console = make_console()
     say = line_printer(console)
-    limits = limits_of(others)
     sweep, plan = open_sweep(storage, name)
     options = sweep.launch_options()
+    if no_caps:
+        options = options.model_copy(update={"caps": Caps()})
+    limits = limits_of(others, options)
     changes = {"address": address, "tracking_uri": tracking_uri}
     options = options.model_copy(update={key: value for key, value in changes.items() if value is not None})
     chosen = [find_node(plan, prefix) for prefix in only]
     anew = [find_node(plan, prefix) for prefix in restarted]
     check_address(options.address)
     check_dataset(plan.grid.dataset, options.data_dir)
+    if str(limits.caps):
+        say(f"caps of sweep {sweep.name}: {limits.caps}")
+    if options.on_event and limits.on_event is None:
+        say(
+            f"nobody hears of events: the launch told {options.on_event}, which is not kept since it may hold a "
+            "secret; give --on-event again, or '' to go without"
+        )
     with sweep.driver(say):
         for node in restart(plan, sweep.store, anew, children_too=with_children):
             say(f"restarting {node.name} ({node.uid})")

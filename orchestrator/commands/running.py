@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,12 +14,13 @@ from cluster.resources import as_bundle, max_concurrent_trials, trial_resources
 from cluster.session import session
 from orchestrator.agreement import Agreement, compare
 from orchestrator.analyses.settings import load_analyses
-from orchestrator.caps import Meter
-from orchestrator.commands.analyze import list_tasks, not_done, run_tasks
+from orchestrator.caps import Meter, more_of
+from orchestrator.commands.analyze import AnalysesEnd, list_tasks, not_done, run_tasks, say_stopped
 from orchestrator.commands.limits import Limits
+from orchestrator.commands.options import line_printer
 from orchestrator.commands.plan import summary
 from orchestrator.commands.publish import publish
-from orchestrator.events import Event, Hook
+from orchestrator.events import Event, Hook, kind_of_target
 from orchestrator.facts import sweep_facts
 from orchestrator.frontier import Frontier
 from orchestrator.integrity import find_damage
@@ -51,7 +52,7 @@ class Outcome:
     """How a launch ended."""
 
     overview: Overview
-    analysis_errors: Mapping[str, str]
+    analyses: AnalysesEnd
     agreement: Agreement
     halted: str | None
     """Why it ended before its plan did."""
@@ -85,7 +86,10 @@ def launch_sweep(
             f"`{sweep.resume_command(*restarts)}`."
         )
     shown = redact(options.tracking_uri) if options.tracking_uri else None
-    sweep.save_launch(options.model_copy(update={"tracking_uri": shown}))
+    kept = {"tracking_uri": shown, "caps": limits.caps, "stalled_minutes": limits.stalled_minutes}
+    if limits.on_event is not None:
+        kept["on_event"] = kind_of_target(limits.on_event)
+    sweep.save_launch(options.model_copy(update=kept))
     analyses = list(load_analyses(sweep.folder).values()) if options.analyze else []
     with _telling(limits, sweep, console) as hook:
         launched = Launch(
@@ -114,15 +118,19 @@ def run_sweep(
     console.print(f"sweep {sweep.name} in {store.uri}", highlight=False, soft_wrap=True)
     console.print(summary(plan, frontier.states), highlight=False, soft_wrap=True)
     facts = sweep_facts(plan)
-    errors: dict[str, str] = {}
+    ended = AnalysesEnd()
     if frontier.pending or analyses:
-        with _ray_and_mlflow(tracker, launch, facts, address) as capacity:
+        with (
+            _ray_and_mlflow(tracker, launch, facts, address) as capacity,
+            stop_on_signals(sweep, line_printer(console)),
+        ):
             if frontier.pending:
                 _run_trials(launch, frontier, tracker, capacity, console)
             is_early = frontier.is_stopping or frontier.halted or launch.meter.hit
             if analyses and not is_early and pair_records(plan, store):
                 pending = not_done(list_tasks(sweep, plan, analyses, console), sweep, console)
-                errors = run_tasks(pending, sweep, launch.data_dir, capacity.resources, console) if pending else {}
+                if pending:
+                    ended = run_tasks(pending, sweep, launch.data_dir, capacity.resources, console)
     else:
         tracker.open(plan, facts)
     overview = overview_from_store(plan, store, has_driver=False)
@@ -131,10 +139,10 @@ def run_sweep(
         _tell_end(launch, overview)
     return Outcome(
         overview=overview,
-        analysis_errors=errors,
+        analyses=ended,
         agreement=compare(plan, store, frontier.studies, tracker.statuses()),
         halted=frontier.halted,
-        is_stopping=frontier.is_stopping,
+        is_stopping=frontier.is_stopping or ended.num_stopped > 0,
         cap=launch.meter.hit,
     )
 
@@ -144,7 +152,7 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
 
     Exits with 1 if anything is not done, unless somebody or a cap stopped the sweep, or if not all agree on what is.
     """
-    overview, errors = outcome.overview, outcome.analysis_errors
+    overview, errors = outcome.overview, outcome.analyses.errors
     console.print()
     trials = read_trials(overview.plan, sweep.store)
     console.print(render_table1(table1(overview.plan, trials)))
@@ -165,11 +173,13 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
     if num_left:
         how = f"{outcome.cap} is hit" if outcome.cap else "stopped" if outcome.is_stopping else "not finished"
         line = f"{how}, {num_left} of {overview.num_needed()} trials are not done; go on with: "
-        console.print(line + sweep.resume_command(), highlight=False, soft_wrap=True)
+        console.print(line + sweep.resume_command(*more_of(outcome.cap)), highlight=False, soft_wrap=True)
     num_failed = sum(state in ENDED_BADLY for state in overview.states.values())
     if num_failed:
         line = f"{num_failed} trials failed; those that diverged or used up their tries run again with: "
         console.print(line + sweep.resume_command("--failed"), highlight=False, soft_wrap=True)
+    if outcome.analyses.num_stopped:
+        say_stopped(outcome.analyses.num_stopped, sweep, console)
     if errors:
         console.print(f"{len(errors)} analyses failed; analyze again to go on with them.", highlight=False)
     is_meant_to_end = outcome.is_stopping or outcome.cap
@@ -177,15 +187,10 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
         sys.exit(1)
 
 
-def line_printer(console: Console) -> Callable[[str], None]:
-    """Returns what prints a line as it is, however long."""
-    return lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
 @contextmanager
 def _telling(limits: Limits, sweep: Sweep, console: Console) -> Iterator[Hook | None]:
     """Opens the hook of --on-event, if there is one."""
-    if limits.on_event is None:
+    if not limits.on_event:
         yield None
         return
     with Hook(limits.on_event, sweep, line_printer(console), stalled_seconds=60 * limits.stalled_minutes) as hook:
@@ -232,7 +237,6 @@ def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: 
     num_parallel = max_concurrent_trials(capacity.resources, gpu_shares.values())
     console.print(f"Ray is up: {num_parallel} trials at a time", highlight=False)
     with (
-        stop_on_signals(launch.sweep, say),
         Progress(overview, launch.sweep.store, console, num_parallel=num_parallel) as progress,
         prescaling(launch, frontier, gpu_shares, num_parallel, capacity) as growth,
     ):

@@ -155,7 +155,7 @@ def test_bad_input_is_one_line_and_exit_code_1(run: Run, tmp_path: Path, argumen
 
 
 BAD_RESUMES = {
-    "nothing to stop": (["stop", "mine"], "no launch is at work on sweep 'mine': there is nothing to stop."),
+    "nothing to stop": (["stop", "mine"], "nothing is at work on sweep 'mine': there is nothing to stop."),
     "unknown uid": (["resume", "mine", "--only", "zz"], "unknown uid 'zz'."),
     "empty uid": (["resume", "mine", "--restart", ""], "unknown uid ''."),
     "parent of finished trials": (

@@ -1,6 +1,14 @@
 """An analysis as a Ray worker runs it, without a cluster: unit by unit, from where it stopped."""
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +18,14 @@ from orchestrator.analyses.tasks import AnalysisFolder, AnalysisTask, tasks_of
 from orchestrator.plan import Plan, Stage, build_plan
 from orchestrator.reports.pairs import pair_records
 from orchestrator.store import CHECKPOINT, Store
+from orchestrator.sweeps import LaunchOptions, Sweep
 from orchestrator.trials import State, trial_of
-from search_spaces.analyses import Analysis, CrossPolicy, Layers
+from search_spaces.analyses import Analysis, Corruptions, CrossPolicy, Layers
 from search_spaces.grids import Choices, build_grid
 from search_spaces.recipes import vary
 from trainables.analyses.subject import Subject, Unit
+
+STOP_FILE = "sweeps/mine/stop"
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +68,11 @@ def task_of(trained: tuple[Store, Plan], analysis: Analysis) -> tuple[AnalysisTa
 
 
 def run(trained: tuple[Store, Plan], uid: str) -> list[int]:
-    return list(ray_analyses.run_analysis({"storage": trained[0].uri, "uid": uid, "data_dir": None}))
+    return list(ray_analyses.run_analysis(config_of(trained, uid)))
+
+
+def config_of(trained: tuple[Store, Plan], uid: str) -> dict[str, Any]:
+    return {"storage": trained[0].uri, "uid": uid, "data_dir": None, "stop_file": STOP_FILE}
 
 
 def test_interrupted_analysis_goes_on_with_the_units_it_lacks(
@@ -112,3 +127,58 @@ def test_damaged_checkpoint_fails_the_analysis_by_name(trained: tuple[Store, Pla
         pair.write_bytes(CHECKPOINT, content)
     assert folder.state() is State.FAILED
     assert f"{task.subjects[0].uid}/{CHECKPOINT} is damaged" in (folder.error() or "")
+
+
+def test_stopped_analysis_keeps_its_units_and_goes_on_from_there(trained: tuple[Store, Plan]) -> None:
+    store = trained[0]
+    task, folder = task_of(trained, Corruptions(num_degrees=1))
+    computing = ray_analyses.run_analysis(config_of(trained, task.uid))
+    before = [next(computing), next(computing)]
+    store.root.write_bytes(STOP_FILE, b"")
+    assert list(computing) == []
+    assert folder.state() is State.INTERRUPTED
+    # One that waited for a place meanwhile ends before it begins, and leaves no error.
+    assert run(trained, task.uid) == []
+    assert folder.error() is None
+    store.root.delete(STOP_FILE)
+    after = run(trained, task.uid)
+    assert after[0] == sum(before)
+    assert folder.state() is State.DONE
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_stopped_analyses_end_in_order_and_the_next_call_goes_on(trained: tuple[Store, Plan], tmp_path: Path) -> None:
+    store, plan = trained
+    sweep = Sweep(store, "mine")
+    sweep.save_plan(plan)
+    sweep.save_launch(LaunchOptions())
+    analyses = ("--only", "corruptions", "--only", "layers", "--set", "corruptions.num_degrees=2")
+    command = [sys.executable, "-m", "orchestrator", "analyze", "mine", *analyses, "--storage", store.uri]
+    environment = os.environ | {"RAY_TMPDIR": tempfile.mkdtemp(prefix="stop-")}
+    log = tmp_path / "log"
+    # Output goes to a file: Ray's processes would keep a pipe open after their driver is gone.
+    with log.open("w") as file:
+        driver = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+    try:
+        parts = store.root.local_path or Path()
+        deadline = time.monotonic() + 200
+        while not (begun := list(parts.glob("analysis/*/resume/rows.parquet"))):
+            assert driver.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.02)
+        driver.send_signal(signal.SIGINT)
+        assert driver.wait(120) == 0, log.read_text()
+    finally:
+        driver.kill()
+        shutil.rmtree(environment["RAY_TMPDIR"], ignore_errors=True)
+    said = log.read_text()
+    assert "stopping: running trials finish their epoch, analyses their unit" in said
+    assert f"analyses are not done; go on with: dptq-sweep analyze mine --storage {store.uri}" in said
+    assert "failed" not in said
+    assert begun[0].exists()
+    sweep.folder.delete("stop")
+    again = run(trained, begun[0].parent.parent.name)
+    assert again[0] > 0
+    assert AnalysisFolder(store, begun[0].parent.parent.name).state() is State.DONE
