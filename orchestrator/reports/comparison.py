@@ -17,6 +17,7 @@ from orchestrator.choice import choose
 from orchestrator.plan import Node, Origin, Plan
 from orchestrator.reports.drawing import DASHES, DETRIMENTAL, INK, MUTED, ROBUST, png, style, svg
 from orchestrator.reports.pairs import PairRecord, records_of
+from orchestrator.reports.search_costs import kaplan_meier, median_text
 from orchestrator.reports.statistics import wilson_interval
 from orchestrator.reports.table_files import csv_bytes, table_bytes
 from orchestrator.reports.trials import State, Trial, read_trials
@@ -106,13 +107,13 @@ def render_comparison(table: pd.DataFrame) -> Table:
     rendered = Table(
         title="Catastrophic pairs: gap to the white box at most 1 pp, drop at least 10 pp",
         caption="found on validation, held on test: one pair per cell; [ ] 95 % Wilson interval;\n"
-        "median over all cells, > where fewer than half of them have a pair",
+        "median of Kaplan-Meier: cells without a pair count for as long as they were searched",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         title_justify="left",
         caption_justify="left",
     )
-    for header in ("arm", "cells", "found", "held", "", "trials", "epochs", "device-hours", "median s to first"):
+    for header in ("arm", "cells", "found", "held", "", "trials", "epochs", "device-hours", "median to first"):
         rendered.add_column(header, justify="left" if header in ("arm", "") else "right")
     for arm in Arm:
         cells = table[table["arm"] == arm]
@@ -130,51 +131,54 @@ def render_comparison(table: pd.DataFrame) -> Table:
             str(int(cells["trials"].sum())),
             str(int(cells["epochs"].sum())),
             f"{cells['device_seconds'].sum() / 3600:.2f}",
-            median_to_first(cells),
+            median_text(without_pair(cells[cells["trials"] > 0])),
         )
     return rendered
 
 
-def median_to_first(cells: pd.DataFrame) -> str:
-    """Returns the median of the device-seconds to the first pair, censored where a cell has none.
+def without_pair(cells: pd.DataFrame) -> pd.DataFrame:
+    """Estimates the share of an arm's cells that have no pair yet, over device-seconds; see `kaplan_meier`.
 
     Examples:
         >>> cells = pd.DataFrame({"device_seconds_to_first": [10.0, None, 30.0], "device_seconds": [10.0, 50.0, 90.0]})
-        >>> median_to_first(cells)
-        '30'
-        >>> median_to_first(cells.assign(device_seconds_to_first=[10.0, None, None]))
-        '> 50'
+        >>> [round(share, 2) for share in without_pair(cells)["share"]]
+        [0.67, 0.33, 0.33]
     """
-    known = sorted(cells["device_seconds_to_first"].dropna())
-    middle = (len(cells) + 1) // 2
-    if len(known) >= middle:
-        return f"{known[middle - 1]:.0f}"
-    censored = cells[cells["device_seconds_to_first"].isna()]["device_seconds"]
-    return f"> {censored.min():.0f}"
+    found = cells["device_seconds_to_first"].astype(float)
+    return kaplan_meier(found.fillna(cells["device_seconds"]).to_list(), found.notna().to_list())
 
 
 def figure_comparison(table: pd.DataFrame) -> Figure:
-    """Draws the share of cells that have a pair, over the training epochs spent per cell."""
+    """Draws how many cells have a pair over the training epochs spent per cell, and how many lack one over seconds."""
     with style():
-        figure = Figure(figsize=(9.0, 3.6))
-        panel = figure.subplots()
+        figure = Figure(figsize=(9.0, 3.6), layout="constrained")
+        by_epochs, by_seconds = figure.subplots(1, 2)
         last = table["epochs"].max()
         for arm in Arm:
-            cells = table[table["arm"] == arm]
-            if not cells["trials"].sum():
+            cells = table[(table["arm"] == arm) & (table["trials"] > 0)]
+            if cells.empty:
                 continue
-            known = np.sort(cells["epochs_to_first"].dropna().to_numpy(dtype=float))
             color, dashes = _LINES[arm]
+            known = np.sort(cells["epochs_to_first"].dropna().to_numpy(dtype=float))
             shares = 100 * np.arange(len(known) + 1) / len(cells)
-            panel.step(
+            by_epochs.step(
                 [0, *known, last], [*shares, shares[-1]], where="post", color=color, linestyle=dashes, label=TITLES[arm]
             )
-        panel.set_ylim(0, 102)
-        panel.set_xlim(0, last)
-        panel.set_xlabel("training epochs spent on a cell")
-        panel.set_ylabel("cells with a pair (%)\non validation")
-        panel.set_title("Who finds the catastrophic pair, and how soon")
-        panel.legend(loc="lower right")
+            curve = without_pair(cells)
+            times = [0, *curve["device_seconds"]]
+            by_seconds.step(times, [100, *100 * curve["share"]], where="post", color=color, linestyle=dashes)
+            censored = curve[curve["num_censored"] > 0]
+            by_seconds.plot(censored["device_seconds"], 100 * censored["share"], "|", color=color, markersize=11)
+        by_epochs.set_ylim(0, 102)
+        by_epochs.set_xlim(0, last)
+        by_epochs.set_xlabel("training epochs spent on a cell")
+        by_epochs.set_ylabel("cells with a pair (%)\non validation")
+        by_seconds.set_ylim(-3, 103)
+        by_seconds.set_xlim(left=0)
+        by_seconds.set_xlabel("device-seconds spent on a cell\n| ended without a pair")
+        by_seconds.set_ylabel("cells without a pair (%)\nKaplan-Meier")
+        figure.suptitle("Who finds the catastrophic pair, and how soon")
+        figure.legend(loc="outside lower center", ncols=len(Arm))
     return figure
 
 

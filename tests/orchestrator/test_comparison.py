@@ -12,10 +12,11 @@ from orchestrator.plan import Node, Plan, Stage, build_plan
 from orchestrator.reports.comparison import (
     comparison,
     figure_comparison,
-    median_to_first,
     render_comparison,
+    without_pair,
     write_comparison,
 )
+from orchestrator.reports.search_costs import median_text
 from orchestrator.store import CHECKPOINT, EPOCHS, Store
 from orchestrator.trials import trial_of
 from search_spaces.grids import Choices, build_grid
@@ -110,16 +111,18 @@ def test_a_pair_that_does_not_hold_on_test_is_found_and_not_held(store: Store) -
 @pytest.mark.parametrize(
     ("to_first", "spent", "expected"),
     [
-        ([10.0, 20.0, 90.0], [10.0, 20.0, 90.0], "20"),
-        ([10.0, 20.0, None, None], [10.0, 20.0, 70.0, 80.0], "20"),
-        ([10.0, None, None], [10.0, 70.0, 80.0], "> 70"),
+        ([10.0, 20.0, 90.0], [10.0, 20.0, 90.0], "20 s"),
+        ([10.0, 20.0, None, None], [10.0, 20.0, 70.0, 80.0], "20 s"),
+        ([10.0, None, None], [10.0, 70.0, 80.0], "> 80 s"),
+        # Given up at 5 s, the second cell says nothing of later: of three that were searched longer two have a pair.
+        ([10.0, None, 60.0, None], [10.0, 5.0, 60.0, 80.0], "60 s"),
     ],
 )
 def test_median_is_censored_where_too_few_cells_have_a_pair(
     to_first: list[float | None], spent: list[float], expected: str
 ) -> None:
     cells = pd.DataFrame({"device_seconds_to_first": to_first, "device_seconds": spent})
-    assert median_to_first(cells) == expected
+    assert median_text(without_pair(cells)) == expected
 
 
 def test_table_and_figure_are_shown_and_saved(store: Store) -> None:
@@ -132,7 +135,10 @@ def test_table_and_figure_are_shown_and_saved(store: Store) -> None:
     assert "our recipe" in text
     assert "2" in text
     assert "random search" not in text, "an arm that was not run has no row"
-    assert figure_comparison(table).axes[0].get_ylabel().startswith("cells with a pair")
+    by_epochs, by_seconds = figure_comparison(table).axes
+    # Two of three cells have a pair, all after two epochs and ten seconds.
+    assert 100 * 2 / 3 in by_epochs.lines[0].get_ydata()
+    assert by_seconds.lines[0].get_ydata()[-1] == pytest.approx(100 / 3)
     folder = store.root.folder("sweeps/x")
     paths = write_comparison(table, folder)
     assert sorted(folder.names()) == sorted(path.rpartition("/")[2] for path in paths)
