@@ -4,13 +4,17 @@ BIN := .venv/bin
 # One thread per process: tests and trials run side by side on all cores.
 export OMP_NUM_THREADS := 1
 
-.PHONY: quick test chaos bench bench-sweep bench-scale lint install clean
+.PHONY: quick test cluster-test chaos bench bench-sweep bench-scale bench-cluster lint install clean
 
 quick: install
 	$(BIN)/dptq-sweep launch --grid quick
 
 test: install
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+# The quick grid on several Ray nodes of this machine, one of which goes away: storage on S3, runs on an MLflow server.
+cluster-test: install
+	DPTQ_CLUSTER=1 $(BIN)/python -m pytest tests/orchestrator/test_cluster.py -v
 
 # Hurts sweeps in every way we know and checks that they recover, about 20 minutes; Linux, as root for the full disk.
 KILLS ?= 10
@@ -32,6 +36,10 @@ bench-sweep: .venv/bench-installed
 # What 2,000 trials cost the driver, about 5 minutes on idle cores: they only sleep.
 bench-scale: .venv/installed
 	$(BIN)/python -m tests.benchmarks.sweep_scale
+
+# How busy 64 workers are with 1,000 trials that wait for their parents, about 10 minutes: they only sleep.
+bench-cluster: .venv/installed
+	$(BIN)/python -m tests.benchmarks.sweep_cluster
 
 lint: install
 	$(BIN)/ruff check .

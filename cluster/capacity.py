@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import ray
 
@@ -31,6 +32,11 @@ class Capacity:
         most = {name: max(self._running(name), self._grown(name)) for name in COUNTED}
         return {name: amount for name, amount in most.items() if amount}
 
+    @property
+    def may_grow(self) -> bool:
+        """Whether an autoscaler may add nodes."""
+        return bool(self.autoscaler.node_types or self.autoscaler.unknown)
+
     def has_room_for(self, request: Resources) -> bool:
         """Tells whether an empty node of any kind is large enough."""
         kinds = [*self.nodes, *(each.resources for each in self.autoscaler.node_types)]
@@ -44,13 +50,18 @@ class Capacity:
         return sum(node.get(name, 0) for node in self.nodes if HEAD in node) + self.autoscaler.at_most(name)
 
 
+def alive_nodes() -> list[dict[str, Any]]:
+    """Returns what Ray tells of every node that is alive, those without a core for trials included."""
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
 def cluster_capacity(*, is_joined: bool) -> Capacity:
     """Asks the Ray cluster of this process what it has, and a joined one what it can grow to.
 
     Args:
         is_joined: Others started it; what this process started itself never grows.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in alive_nodes()]
     return Capacity(nodes=nodes, autoscaler=ask_autoscaler() if is_joined else Autoscaler())
 
 

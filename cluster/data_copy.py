@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from search_spaces.errors import UnavailableError, one_line
-from search_spaces.uris import absolute_uri
+from search_spaces.uris import absolute_uri, with_defaults
 
 
 def copy_data(source: str, target: str) -> int:
@@ -22,8 +22,8 @@ def copy_data(source: str, target: str) -> int:
         ConfigError: A URI holds credentials.
     """
     try:
-        source_filesystem, source_root = pafs.FileSystem.from_uri(absolute_uri(source, what="data"))
-        target_filesystem, target_root = pafs.FileSystem.from_uri(absolute_uri(target, what="data"))
+        source_filesystem, source_root = pafs.FileSystem.from_uri(with_defaults(absolute_uri(source, what="data")))
+        target_filesystem, target_root = pafs.FileSystem.from_uri(with_defaults(absolute_uri(target, what="data")))
         below = pafs.FileSelector(source_root, recursive=True, allow_not_found=True)
         num_files = sum(info.is_file for info in source_filesystem.get_file_info(below))
         if num_files:

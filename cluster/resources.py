@@ -104,7 +104,7 @@ def max_concurrent_trials(cluster_resources: Mapping[str, float], gpu_shares: It
 
     Args:
         cluster_resources: As `ray.cluster_resources()` tells them.
-        gpu_shares: Of all trials to run; all 0 where the cluster has no GPU.
+        gpu_shares: Of all trials to run; all 0 where the cluster never has a GPU.
 
     Examples:
         >>> max_concurrent_trials({"CPU": 16.0, "GPU": 2.0}, [1.0, 0.25])
@@ -114,5 +114,5 @@ def max_concurrent_trials(cluster_resources: Mapping[str, float], gpu_shares: It
     """
     by_cpu = int(cluster_resources.get("CPU", 0)) // CPUS_PER_TRIAL
     smallest = min(gpu_shares, default=0)
-    by_gpu = int(cluster_resources["GPU"]) * shares_per_gpu(smallest) if smallest else by_cpu
+    by_gpu = int(cluster_resources.get("GPU", 0)) * shares_per_gpu(smallest) if smallest else by_cpu
     return max(1, min(by_cpu, by_gpu))

@@ -55,7 +55,8 @@ def read_states(store: Store, plan: Plan) -> tuple[dict[str, State], Findings]:
     findings = Findings()
     for node in plan.nodes:
         folder = trial_of(store, node)
-        states[node.uid] = folder.state() if node.uid in begun[node.stage] else State.WAITING
+        files = begun[node.stage].get(node.uid, ())
+        states[node.uid] = folder.state_of(files)
         if node.uid in begun[node.stage] and node.cell and node.cell.search_trials:
             findings.look(node, folder, states[node.uid])
     return states, findings

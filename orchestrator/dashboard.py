@@ -69,8 +69,8 @@ def study_file(sweep: Sweep, plan: Plan, say: Callable[[str], None]) -> Iterator
         yield folder / JOURNAL
         return
     say(
-        f"{sweep.folder.root} has no {JOURNAL}: the studies are made of the trials that are finished by now; "
-        "start again to see later ones."
+        f"{sweep.folder.root} has no {JOURNAL} that a launch adds to: the studies are made of the trials that are "
+        "finished by now; start again to see later ones."
     )
     with tempfile.TemporaryDirectory(prefix="dptq-sweep-studies-") as scratch:
         path = Path(scratch, JOURNAL)

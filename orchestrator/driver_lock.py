@@ -3,6 +3,16 @@
 The system frees the file lock of a process that dies, but knows nothing of other machines, and object storage has none.
 So the owner also writes `driver.json` every few seconds, with a number that grows. Whoever finds the file of another
 machine watches it for a while: if the number stands still, that driver is dead. Clocks are never compared.
+
+What that comes to on an object store, where no write can depend on what is there (S3's `If-None-Match` is out of reach
+of pyarrow.fs, and nothing can be renamed):
+
+- Of drivers that come at the same time, the last one to write goes on, and the others are refused, if their writes take
+  less than `settle_seconds`. What is written shows at once on S3 and Google Cloud Storage.
+- If a write hangs for longer than that, two may begin. The one whose name is gone from the file sees it at its next
+  beat and ends. Until then both hand out trials: time is wasted, and nothing is lost, since a trial comes to the same
+  files whoever runs it, and files appear whole.
+- A driver that the storage hears nothing of for `dead_seconds` may lose its sweep, and ends as soon as it sees that.
 """
 
 import os
@@ -19,7 +29,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from orchestrator.store import Folder
-from search_spaces.errors import ConfigError, StorageError
+from search_spaces.errors import ConfigError, StorageError, UnreachableError
 
 LOCK = "driver.lock"
 OWNER = "driver.json"
@@ -138,9 +148,9 @@ class _Heart:
     def stop(self) -> None:
         self._is_over.set()
         self._thread.join()
-        if self._is_mine():
-            # Where the storage cannot be written, the file stays, and the next driver finds its owner dead.
-            with suppress(StorageError):
+        # Where the storage cannot be written, the file stays, and the next driver finds its owner dead.
+        with suppress(StorageError, UnreachableError):
+            if self._is_mine():
                 self._folder.delete(OWNER)
 
     def _run(self) -> None:
@@ -150,7 +160,7 @@ class _Heart:
                     self._on_loss()
                     return
                 self.beat()
-            except (OSError, StorageError):
+            except (UnreachableError, StorageError):
                 # The storage is away or full: the trials will say so, and the next beat may get through.
                 continue
 

@@ -6,7 +6,8 @@
     diverged        the loss became NaN              not retried                          only `resume --failed`
     out of memory   a GPU too full                   once more, with a whole GPU          if tries are left
     lost            worker killed, node gone         again, up to MAX_LOST times          if tries are left
-    unknown         any other exception              again, up to `--max-retries` times   if tries are left
+    unknown         any other exception, or a        again, up to `--max-retries` times   if tries are left
+                    storage that does not answer
 
 Tries are counted in the trial's attempts.json, so they survive a relaunch; `resume --failed` starts the count anew.
 """
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from search_spaces.errors import NonFiniteLossError, SweepError, UnavailableError, UnwritableError
+from search_spaces.errors import NonFiniteLossError, SweepError, UnavailableError, UnreachableError, UnwritableError
 
 MAX_RETRIES = 2
 """Times that a trial is tried again after an unknown error, unless told otherwise."""
@@ -109,6 +110,7 @@ def _failure(kind: str) -> Failure:
         LostWorkerError.__name__: Failure.LOST,
         UnavailableError.__name__: Failure.SHARED,
         UnwritableError.__name__: Failure.SHARED,
+        UnreachableError.__name__: Failure.UNKNOWN,
     }
     is_users = kind in {error.__name__ for error in _with_subclasses(SweepError)}
     return known.get(kind, Failure.USER if is_users else Failure.UNKNOWN)

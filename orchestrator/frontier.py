@@ -6,6 +6,7 @@ retries nothing; what is tried again, and how often, is decided in `on_trial_com
 `orchestrator.failures`.
 """
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from orchestrator.store import Store
 from orchestrator.studies import CellStudy
 from orchestrator.trial_logs import last_lines
 from orchestrator.trials import ENDED_BADLY, State, TrialFolder, trial_of
-from search_spaces.errors import StorageError, SweepError
+from search_spaces.errors import StorageError, SweepError, UnreachableError
 from search_spaces.loss_space import Point
 
 STOP_CHECK_SECONDS = 1.0
@@ -66,12 +67,12 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         self._only = only
         self._pending = [node for node in plan.nodes if self._has_tries_left(node) and (not only or node.uid in only)]
         self._running: dict[str, Node] = {}
-        self._max_concurrent: int | None = None
         self._may_start: Callable[[], bool] = lambda: True
+        self._room: Callable[[], float] = lambda: math.inf
         self._equal_failures: list[tuple[str, tuple[str, str]]] = []
         self.halted: str | None = None
         """Why the sweep ends before its plan does, in full; None while it does not."""
-        self.error: StorageError | None = None
+        self.error: SweepError | None = None
         """What ended the launch, if the storage failed: Tune keeps only the text of an error."""
         self.is_stopping = False
         """Whether the stop file was seen."""
@@ -112,18 +113,18 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         """Hands out nothing more; what runs goes on to its end."""
         self.halted = self.halted or reason
 
-    def set_max_concurrency(self, max_concurrent: int) -> bool:
-        """Takes the limit over from Tune, whose own limiter forgets trials that it restarts."""
-        self._max_concurrent = max_concurrent
-        return True
+    def limit(self, may_start: Callable[[], bool], room: Callable[[], float]) -> None:
+        """Asks before every trial; Tune's own limit is one number for good, and forgets trials that it restarts.
 
-    def limit(self, may_start: Callable[[], bool]) -> None:
-        """Asks a cap before every trial; once it says no, the launch ends with those that run."""
-        self._may_start = may_start
+        Args:
+            may_start: A cap; once it says no, the launch ends with the trials that run.
+            room: How many may be out at once.
+        """
+        self._may_start, self._room = may_start, room
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Returns the config of the next trial that is ready, None while there is none, FINISHED at the end."""
-        if self._max_concurrent and len(self._running) >= self._max_concurrent:
+        if len(self._running) >= self._room():
             return None
         ready = None if self._is_over() else self._next_ready()
         if ready is None or not self._may_start():
@@ -174,7 +175,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
     def _remembering_errors(self) -> Iterator[None]:
         try:
             yield
-        except StorageError as error:
+        except (StorageError, UnreachableError) as error:
             self.error = error
             raise
 

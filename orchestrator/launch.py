@@ -3,12 +3,14 @@
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from ray import tune
+from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler
 
@@ -20,9 +22,11 @@ from orchestrator.failures import MAX_RETRIES, failed_import
 from orchestrator.frontier import Frontier
 from orchestrator.plan import Node, Plan
 from orchestrator.store import Store
-from orchestrator.studies import JOURNAL, CellStudy, open_journal
+from orchestrator.studies import CellStudy, sweep_journal
 from orchestrator.sweeps import Sweep
 from orchestrator.trials import ROW, trial_of
+
+SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 
 
 class Listener(Protocol):
@@ -58,38 +62,46 @@ class Launch:
     trainable: Callable[[dict[str, Any]], None] = run_trial
     """What runs a trial in its worker; a test that measures the orchestration itself passes one that trains nothing."""
 
-    def open_frontier(self) -> Frontier:
-        """Reads the store and the studies, and returns what is left to run."""
-        return Frontier(
-            self.plan,
-            self.sweep.store,
-            self._open_studies(),
-            data_dir=str(self.data_dir.absolute()) if self.data_dir else None,
-            stop_file=self.sweep.stop_file,
-            max_retries=self.max_retries,
-            only=self.only,
-        )
+    @contextmanager
+    def open_frontier(self) -> Iterator[Frontier]:
+        """Reads the store and opens the studies, and yields what is left to run."""
+        with self._open_studies() as studies:
+            yield Frontier(
+                self.plan,
+                self.sweep.store,
+                studies,
+                data_dir=str(self.data_dir.absolute()) if self.data_dir else None,
+                stop_file=self.sweep.stop_file,
+                max_retries=self.max_retries,
+                only=self.only,
+            )
 
     def run(
-        self, frontier: Frontier, gpu_shares: Mapping[str, float], num_parallel: int, listeners: Sequence[Listener]
+        self,
+        frontier: Frontier,
+        gpu_shares: Mapping[str, float],
+        room: Callable[[], int],
+        listeners: Sequence[Listener],
     ) -> None:
         """Runs what the frontier hands out until nothing is left that could run.
 
         Args:
             frontier: From `open_frontier`.
             gpu_shares: Share of a GPU of every pending trial, by uid; 0 without GPUs.
-            num_parallel: Trials that run at once, at most.
+            room: How many trials may be out at once; asked before every one.
             listeners: Told of every start, epoch and end, in the driver.
 
         Raises:
             StorageError: The storage cannot be read or written any more.
         """
-        frontier.limit(self.meter.may_start)
+        frontier.limit(self.meter.may_start, room)
         listeners = [*listeners, self.meter, *([self.hook] if self.hook else [])]
-        # Tune asks a searcher for one trial at a time unless told how many may wait for a place.
-        os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", str(num_parallel))
+        # Tune asks a searcher for one trial at a time unless told how many may wait for a place. The frontier knows.
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(len(self.plan.nodes))
         # A failed trial is one line of ours, and its traceback lies in its error.txt.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        # Tune hands them to its trials in a way that Ray's logs and dashboard show. Machines have them anyway.
+        ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
         # Signals are the driver's to handle: see `orchestrator.stopping`.
         os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
         with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as scratch:
@@ -102,7 +114,6 @@ class Launch:
                     search_alg=frontier,
                     scheduler=Pruning(frontier),
                     num_samples=-1,
-                    max_concurrent_trials=num_parallel,
                     # A worker that goes on to the next trial saves it the seconds of importing torch and timm.
                     reuse_actors=True,
                 ),
@@ -123,16 +134,15 @@ class Launch:
                     raise frontier.error from None
                 raise
 
-    def _open_studies(self) -> dict[str, CellStudy]:
+    @contextmanager
+    def _open_studies(self) -> Iterator[dict[str, CellStudy]]:
         cells = self.plan.searched_cells
         if not cells:
-            return {}
-        # A journal must be a local file. Losing it loses nothing: studies are filled from the store on every launch.
-        folder = self.sweep.folder.local_path or Path(tempfile.mkdtemp(prefix="dptq-sweep-studies-"))
-        folder.mkdir(parents=True, exist_ok=True)
-        journal = open_journal(folder / JOURNAL)
+            yield {}
+            return
         search, sweep = self.plan.grid.search, self.sweep.name
-        return {cell.cell_id: CellStudy(cell, journal, search, sweep=sweep) for cell in cells}
+        with sweep_journal(self.sweep.folder) as journal:
+            yield {cell.cell_id: CellStudy(cell, journal, search, sweep=sweep) for cell in cells}
 
 
 _FLAT_ROW = f"{ROW}/"

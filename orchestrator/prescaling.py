@@ -77,7 +77,7 @@ def prescaling(
     A driver that is killed leaves its last wish behind, and with it machines: the next launch, `cluster down` or the
     autoscaler's own end takes it back.
     """
-    if not (capacity.autoscaler.node_types or capacity.autoscaler.unknown):
+    if not capacity.may_grow:
         yield ()
         return
     try:

@@ -21,9 +21,10 @@ import hashlib
 import io
 import json
 import os
+import tempfile
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from search_spaces.errors import StorageError, UnwritableError
-from search_spaces.uris import absolute_uri
+from orchestrator import object_stores
+from search_spaces.errors import StorageError, UnreachableError, UnwritableError, one_line
+from search_spaces.uris import absolute_uri, with_defaults
 
 RECIPE = "recipe.json"
 EPOCHS = "epochs.parquet"
@@ -51,27 +53,76 @@ TEMPORARY = ".tmp-"
 class Folder:
     """A folder of the store; paths are relative to it, with forward slashes."""
 
-    def __init__(self, filesystem: pafs.FileSystem, root: str) -> None:
+    def __init__(self, filesystem: pafs.FileSystem, path: str) -> None:
         self._filesystem = filesystem
-        self.root = root
+        self._path = path
 
     def folder(self, path: str) -> "Folder":
         """Returns a folder below this one; it need not exist."""
-        return Folder(self._filesystem, f"{self.root}/{path}")
+        return Folder(self._filesystem, self._full(path))
+
+    @property
+    def root(self) -> str:
+        """Where the folder is, as people write it: a path, or a URI without its options."""
+        return f"{object_stores.PREFIXES.get(self._filesystem.type_name, '')}{self._path}"
+
+    @property
+    def is_on_object_store(self) -> bool:
+        """Whether it is on S3 or its like, which every machine sees, and which has no folders, renames or locks."""
+        return self._filesystem.type_name in object_stores.PREFIXES
 
     @property
     def local_path(self) -> Path | None:
         """The folder as a path of this machine, or None on object storage."""
-        return Path(self.root) if isinstance(self._filesystem, pafs.LocalFileSystem) else None
+        return Path(self._path) if isinstance(self._filesystem, pafs.LocalFileSystem) else None
+
+    @contextmanager
+    def on_disk(self, names: Iterable[str] | None = None) -> Iterator[Path]:
+        """Yields the folder as a path of this machine; of an object store a copy, which goes away afterwards.
+
+        Args:
+            names: The files that are needed; None for all of them, those in folders below included.
+        """
+        if self.local_path:
+            yield self.local_path
+            return
+        with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as temporary:
+            copy = Path(temporary, self._path.rpartition("/")[2])
+            for name in self.sizes() if names is None else names:
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                (copy / name).write_bytes(self.read_bytes(name) or b"")
+            yield copy
 
     def exists(self, path: str) -> bool:
-        """Tells whether a file exists."""
-        return self._filesystem.get_file_info(f"{self.root}/{path}").type == pafs.FileType.File
+        """Tells whether a file exists.
+
+        Raises:
+            UnreachableError: The storage does not answer; so do all methods that read.
+        """
+        with self._reading(path):
+            return bool(self._filesystem.get_file_info(self._full(path)).type == pafs.FileType.File)
 
     def names(self) -> list[str]:
         """Returns the names of the folders and files directly in this folder, sorted; none if it does not exist."""
-        infos = self._filesystem.get_file_info(pafs.FileSelector(self.root, allow_not_found=True))
+        with self._reading():
+            infos = self._filesystem.get_file_info(pafs.FileSelector(self._path, allow_not_found=True))
         return sorted(info.base_name for info in infos if not info.base_name.startswith(TEMPORARY))
+
+    def sizes(self) -> dict[str, int]:
+        """Returns the bytes of every file in this folder and below, by its path; unfinished writes included."""
+        selector = pafs.FileSelector(self._path, allow_not_found=True, recursive=True)
+        with self._reading():
+            infos = self._filesystem.get_file_info(selector)
+        return {info.path[len(self._path) + 1 :]: info.size for info in infos if info.type == pafs.FileType.File}
+
+    def read_bytes(self, path: str) -> bytes | None:
+        """Returns the content of a file, or None if there is no such file."""
+        with self._reading(path):
+            try:
+                with self._filesystem.open_input_stream(self._full(path), compression=None) as stream:
+                    return bytes(stream.read())
+            except FileNotFoundError:
+                return None
 
     def write_bytes(self, path: str, content: bytes) -> None:
         """Writes a file so that readers see the old content or all of the new, whatever dies in between.
@@ -79,34 +130,17 @@ class Folder:
         Raises:
             UnwritableError: The folder cannot be written.
         """
-        target = f"{self.root}/{path}"
-        parent, _, name = target.rpartition("/")
-        # Object stores publish an upload when it is complete; local files need a rename.
-        temporary = f"{parent}/{TEMPORARY}{uuid.uuid4().hex}-{name}" if self.local_path else target
-        try:
-            self._filesystem.create_dir(parent)
+        target = self._full(path)
+        with self._writing("write", path):
+            if self.is_on_object_store:
+                object_stores.upload(self._filesystem, target, content)
+                return
+            self._filesystem.create_dir(target.rpartition("/")[0])
             if self.local_path:
-                _write_synced(Path(temporary), content)
-                os.replace(temporary, target)
+                _replace_file(Path(target), content)
             else:
                 with self._filesystem.open_output_stream(target) as stream:
                     stream.write(content)
-        except OSError as error:
-            if self.local_path:
-                # Half a file takes room on a full disk.
-                with suppress(OSError):
-                    Path(temporary).unlink(missing_ok=True)
-            raise UnwritableError(
-                f"cannot write {target}: {error}. Free or unlock the folder, or choose another."
-            ) from error
-
-    def read_bytes(self, path: str) -> bytes | None:
-        """Returns the content of a file, or None if there is no such file."""
-        try:
-            with self._filesystem.open_input_stream(f"{self.root}/{path}", compression=None) as stream:
-                return bytes(stream.read())
-        except FileNotFoundError:
-            return None
 
     def delete(self, path: str) -> None:
         """Removes a file; one that does not exist is no error.
@@ -114,22 +148,40 @@ class Folder:
         Raises:
             UnwritableError: The folder cannot be written.
         """
-        try:
-            if self.exists(path):
-                self._filesystem.delete_file(f"{self.root}/{path}")
-        except OSError as error:
-            raise UnwritableError(f"cannot delete {self.root}/{path}: {error}. Unlock the folder.") from error
+        with self._writing("delete", path):
+            try:
+                self._filesystem.delete_file(self._full(path))
+            except FileNotFoundError:
+                pass
 
     def delete_folder(self, path: str) -> None:
-        """Removes a folder with all below it; one that does not exist is no error."""
-        if self._filesystem.get_file_info(f"{self.root}/{path}").type == pafs.FileType.Directory:
-            self._filesystem.delete_dir(f"{self.root}/{path}")
+        """Removes a folder with all below it; one that does not exist is no error.
 
-    def sizes(self) -> dict[str, int]:
-        """Returns the bytes of every file in this folder and below, by its path; unfinished writes included."""
-        selector = pafs.FileSelector(self.root, allow_not_found=True, recursive=True)
-        infos = self._filesystem.get_file_info(selector)
-        return {info.path[len(self.root) + 1 :]: info.size for info in infos if info.type == pafs.FileType.File}
+        Raises:
+            UnwritableError: The folder cannot be written.
+        """
+        with self._writing("delete", path):
+            if self._filesystem.get_file_info(self._full(path)).type == pafs.FileType.Directory:
+                self._filesystem.delete_dir(self._full(path))
+
+    def _full(self, path: str) -> str:
+        return f"{self._path}/{path}" if path else self._path
+
+    @contextmanager
+    def _reading(self, path: str = "") -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            cure = object_stores.CURE if self.is_on_object_store else "Unlock it."
+            raise UnreachableError(f"cannot read {self.folder(path).root}: {one_line(error)}. {cure}") from error
+
+    @contextmanager
+    def _writing(self, verb: str, path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            cure = object_stores.CURE if self.is_on_object_store else "Free or unlock the folder, or choose another."
+            raise UnwritableError(f"cannot {verb} {self.folder(path).root}: {one_line(error)}. {cure}") from error
 
     def write_json(self, path: str, value: Mapping[str, Any]) -> None:
         """Writes a JSON object, indented for people."""
@@ -181,7 +233,8 @@ class Store:
         """Opens a storage folder.
 
         Args:
-            uri: A path, or a URI that pyarrow.fs understands (`s3://...`, `gs://...`, `file://...`).
+            uri: A path, or a URI that pyarrow.fs understands (`s3://...`, `gs://...`, `file://...`); the query of one
+                may name a server of another vendor, as in `s3://bucket/x?endpoint_override=host:9000&scheme=http`.
             create: Make the folder, and check that it can be written.
 
         Raises:
@@ -191,12 +244,14 @@ class Store:
         uri = absolute_uri(uri, what="storage")
         self.uri = uri
         try:
-            filesystem, root = pafs.FileSystem.from_uri(uri)
+            filesystem, root = pafs.FileSystem.from_uri(with_defaults(uri))
         except (OSError, ValueError, pa.ArrowInvalid) as error:
             raise StorageError(
-                f"storage {uri!r} cannot be opened: {error}. Give a path, s3://... or gs://..."
+                f"storage {uri!r} cannot be opened: {one_line(error)}. Give a path, s3://... or gs://..."
             ) from error
         self.root = Folder(filesystem, root.rstrip("/"))
+        if self.root.is_on_object_store and not root:
+            raise StorageError(f"storage {uri!r} names no bucket: give {uri.partition('?')[0]}bucket/folder.")
         if create:
             self.root.write_bytes(".writable", b"")
             self.root.delete(".writable")
@@ -220,6 +275,18 @@ def parquet_bytes(table: pa.Table) -> bytes:
 def sha256(content: bytes) -> str:
     """Returns the checksum that results keep of every file they name."""
     return hashlib.sha256(content).hexdigest()
+
+
+def _replace_file(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{path.name}")
+    try:
+        _write_synced(temporary, content)
+        temporary.replace(path)
+    except OSError:
+        # Half a file takes room on a full disk.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def _write_synced(path: Path, content: bytes) -> None:

@@ -1,12 +1,17 @@
 """One Optuna study per searched cell, in a journal file that only the driver opens.
 
+The journal lies in the sweep's folder. An object store has no files to append to: there the driver works on a copy,
+which it puts back when the launch ends, well or badly.
+
 Trial k of a study is trial k of its cell in the plan. The store decides what is true: the point of a trial lies in its
 recipe.json before it runs, and what the journal does not know of finished trials is told from there. So a killed driver
 loses no value, repeats no point and leaves no trial RUNNING for ever.
 """
 
 import math
-from collections.abc import Container, Sequence
+import tempfile
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.plan import Node
 from orchestrator.samplers import make_pruner, make_sampler
+from orchestrator.store import Folder
 from orchestrator.trials import State, TrialFolder
 from search_spaces.cells import Cell
 from search_spaces.loss_space import Point, place_of, suggest
@@ -36,6 +42,22 @@ CONSTRAINT = "parity"
 def open_journal(path: Path) -> JournalStorage:
     """Opens or creates the file of all studies of a sweep. Open it once: every opening reads and keeps all of it."""
     return JournalStorage(JournalFileBackend(str(path)))
+
+
+@contextmanager
+def sweep_journal(folder: Folder) -> Iterator[JournalStorage]:
+    """Opens the journal in a sweep's folder for the duration of a `with` block."""
+    if folder.local_path:
+        folder.local_path.mkdir(parents=True, exist_ok=True)
+        yield open_journal(folder.local_path / JOURNAL)
+        return
+    with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as temporary:
+        copy = Path(temporary, JOURNAL)
+        copy.write_bytes(folder.read_bytes(JOURNAL) or b"")
+        try:
+            yield open_journal(copy)
+        finally:
+            folder.write_bytes(JOURNAL, copy.read_bytes())
 
 
 class _SeenBySampler(optuna.Study):

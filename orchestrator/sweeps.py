@@ -45,6 +45,8 @@ class LaunchOptions(BaseModel):
     on_event: str | None = None
     """Of which kind the target of --on-event was. Never the target itself: it may hold a token, and a storage that
     others can write must not decide which command this machine runs."""
+    shared_storage: bool = False
+    """Whether all machines of the cluster mount the storage folder at its path."""
 
 
 class Sweep:

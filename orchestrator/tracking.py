@@ -16,13 +16,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from queue import Queue
 from typing import Any
 
 from orchestrator import tracking_replay as replay
 from orchestrator.plan import Node, Plan
-from orchestrator.store import Store
+from orchestrator.store import Folder, Store
 from orchestrator.tracking_client import Experiment, KnownRun
 from orchestrator.tracking_replay import Point, Tracked
 from orchestrator.tracking_uri import check, locate
@@ -62,7 +61,7 @@ class Tracker:
         self._thread: threading.Thread | None = None
         self._rows: dict[str, list[Mapping[str, Any]]] = {}
         self._rows_lock = threading.Lock()
-        self._reports: list[Path] = []
+        self._reports: list[Folder] = []
         self._analyses: list[Tracked] = []
         self._metrics: list[Point] = []
 
@@ -119,8 +118,8 @@ class Tracker:
         """Notes that a trial is done or failed, and replays its folder; returns at once."""
         self._queue.put(partial(self._replay, self._tracked(node)))
 
-    def sweep_artifacts(self, folder: Path) -> None:
-        """Notes a local folder of reports, which `close` logs on the parent run under the folder's name."""
+    def sweep_artifacts(self, folder: Folder) -> None:
+        """Notes a folder of reports, which `close` logs on the parent run under the folder's name."""
         self._reports.append(folder)
 
     def sweep_metrics(self, points: Sequence[Point]) -> None:
@@ -275,7 +274,8 @@ class Tracker:
         }
         experiment.log(experiment.parent, points=self._metrics, tags=tags)
         for folder in self._reports:
-            experiment.log_folder(experiment.parent, folder)
+            with folder.on_disk() as path:
+                experiment.log_folder(experiment.parent, path)
         experiment.end(experiment.parent, status)
 
     def _warn(self, error: Exception) -> None:

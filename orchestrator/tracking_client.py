@@ -7,7 +7,6 @@ imports this module.
 
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -132,14 +131,9 @@ class Experiment:
 
     def log_files(self, run: KnownRun, folder: Folder, names: Sequence[str]) -> None:
         """Logs files of the store as artifacts under their names."""
-        with tempfile.TemporaryDirectory(prefix="dptq-tracking-") as temporary:
+        with folder.on_disk(names) as path:
             for name in names:
-                path = folder.local_path / name if folder.local_path else Path(temporary, name)
-                if not folder.local_path:
-                    path.write_bytes(folder.read_bytes(name) or b"")
-                self._client.log_artifact(run.run_id, str(path))
-                if not folder.local_path:
-                    path.unlink()
+                self._client.log_artifact(run.run_id, str(path / name))
 
     def log_folder(self, run: KnownRun, path: Path) -> None:
         """Logs a folder, with all below it, as artifacts under its name."""

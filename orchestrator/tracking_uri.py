@@ -67,8 +67,8 @@ def locate(tracking_uri: str | None, store: Store) -> Location:
     if tracking_uri is None:
         if store.root.local_path is None:
             raise ConfigError(
-                f"MLflow's database cannot live in {redact(store.uri)}: it needs a folder of this machine. "
-                "Start an MLflow server and pass --tracking-uri http://host:5000."
+                f"MLflow's database cannot lie in {redact(store.uri)}: name another place with --tracking-uri, the "
+                "http(s):// URL of an MLflow server or sqlite:///path/to/mlflow.db for a file of this machine."
             )
         database = store.root.local_path / "mlflow.db"
         return Location(f"{_SQLITE}{database}", database)

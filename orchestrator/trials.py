@@ -4,7 +4,7 @@ import datetime
 import platform
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from importlib.metadata import version
 from typing import Any
@@ -24,6 +24,7 @@ from orchestrator.store import (
     RECIPE,
     RESULT,
     RESUME,
+    TEMPORARY,
     Folder,
     Store,
     sha256,
@@ -69,15 +70,19 @@ class TrialFolder:
 
     def state(self) -> State:
         """Tells how far the trial is."""
-        names = self.folder.names()
-        if RESULT in names:
+        return self.state_of(self.folder.sizes())
+
+    def state_of(self, files: Collection[str]) -> State:
+        """Tells how far the trial is, given the paths of the files in its folder."""
+        if RESULT in files:
             return State.DONE
-        if ERROR in names and (headline := self.headline()):
+        if ERROR in files and (headline := self.headline()):
             states = {Failure.DIVERGED: State.DIVERGED, Failure.OUT_OF_MEMORY: State.OUT_OF_MEMORY}
             return states.get(headline.failure, State.FAILED)
-        if PRUNED in names:
+        if PRUNED in files:
             return State.PRUNED
-        return State.INTERRUPTED if "resume" in names else State.WAITING
+        has_progress = any(path.startswith("resume/") and TEMPORARY not in path for path in files)
+        return State.INTERRUPTED if has_progress else State.WAITING
 
     def write_recipe(self, node: Node, point: Point | None, *, point_from: str | None = None) -> dict[str, Any]:
         """Writes what the trial will run, before it runs.
@@ -263,9 +268,14 @@ def trial_of(store: Store, node: Node) -> TrialFolder:
     return TrialFolder(store, node.stage, node.uid)
 
 
-def begun_folders(store: Store) -> dict[Stage, set[str]]:
-    """Returns by stage the uids of all trials that have a folder: one listing each, and not a question per trial."""
-    return {stage: set(store.root.folder(stage).names()) for stage in Stage}
+def begun_folders(store: Store) -> dict[Stage, dict[str, list[str]]]:
+    """Returns by stage and uid the files of all trials that have a folder: one listing each, no question per trial."""
+    begun: dict[Stage, dict[str, list[str]]] = {stage: {} for stage in Stage}
+    for stage, trials in begun.items():
+        for path in store.root.folder(stage).sizes():
+            uid, _, name = path.partition("/")
+            trials.setdefault(uid, []).append(name)
+    return begun
 
 
 def parent_stage(stage: str) -> Stage:

@@ -7,6 +7,7 @@
     +-- UnavailableError           data or weights that are not on this machine and cannot be fetched
     +-- StorageError               the storage folder cannot be read, or holds something else
     |   +-- UnwritableError        the storage folder cannot be written: full, read-only or not ours
+    +-- UnreachableError           the storage does not answer, which says nothing about what it holds
     +-- TrackingError              the MLflow store cannot be reached
     +-- NonFiniteLossError         a training diverged; recorded, never retried
 
@@ -45,6 +46,10 @@ class StorageError(SweepError):
 
 class UnwritableError(StorageError):
     """The storage folder cannot be written: it is full, read-only or somebody else's."""
+
+
+class UnreachableError(SweepError, OSError):
+    """The storage does not answer: no network, no bucket or no permission. What it holds may be in order."""
 
 
 class TrackingError(SweepError):

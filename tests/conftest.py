@@ -1,14 +1,18 @@
 """Small data, small networks and a store; nothing here touches the network or the home directory."""
 
 import os
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow.fs as pafs
 import pytest
 import torch
 
 from orchestrator.store import Store
 from orchestrator.tracking_uri import quiet_mlflow
 from search_spaces.datasets import DatasetSpec
+from tests.servers import SECRET, Bucket, starting
 from trainables.data.datasets import load_dataset
 from trainables.data.images import ImageData, Split
 from trainables.models.backbones import create_backbone
@@ -58,6 +62,35 @@ def few_digits(digits: ImageData) -> ImageData:
         class_names=digits.class_names,
         image_size=digits.image_size,
     )
+
+
+@pytest.fixture(scope="session")
+def new_bucket() -> Iterator[Callable[[], Bucket]]:
+    """Makes buckets on an S3 server of this machine, with the credentials in the environment."""
+    with pytest.MonkeyPatch.context() as environment, starting("moto.server", port_option="-p") as start:
+        environment.setenv("AWS_ACCESS_KEY_ID", "key")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        url, _ = start()
+        options = f"endpoint_override={url.removeprefix('http://')}&scheme=http&region=us-east-1"
+
+        def make() -> Bucket:
+            bucket = Bucket(f"bucket-{uuid.uuid4().hex[:8]}", options)
+            filesystem, _ = pafs.FileSystem.from_uri(f"{bucket.uri()}&allow_bucket_creation=true")
+            filesystem.create_dir(bucket.name)
+            return bucket
+
+        yield make
+
+
+@pytest.fixture
+def bucket(new_bucket: Callable[[], Bucket]) -> Bucket:
+    """An empty bucket."""
+    return new_bucket()
+
+
+@pytest.fixture
+def s3_store(bucket: Bucket) -> Store:
+    return Store(bucket.uri("/storage"))
 
 
 @pytest.fixture

@@ -47,11 +47,13 @@ ORDER = {
         {"launch", "events", "progress", "facts", "reports", "analyses", "ray_analyses", "agreement"}
         | {"tracking", "tracking_analyses", "tracking_client", "tracking_replay", "tracking_uri"},
         {"dashboard", "frontier", "overview", "packing", "ray_trainables", "stopping"},
+        {"shared_storage"},
         {"arms", "neighbours", "studies", "sweeps", "integrity", "restarts", "caps"},
         {"allocation", "choice", "step_times"},
         {"usage", "samplers", "deferred", "trial_logs"},
         {"trials", "driver_lock"},
         {"store", "plan", "schedule", "failures", "provenance", "worker_output"},
+        {"object_stores"},
     ],
 }
 MODULES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))

@@ -63,7 +63,7 @@ def _check_ray_manifest(manifest: Manifest, versions: Versions, crd: Manifest | 
         return findings + list(_check_cluster(spec, versions, place="spec"))
     findings += [*_check_job(spec), *_check_end(spec)]
     if "rayClusterSpec" in spec:
-        findings += _check_cluster(spec["rayClusterSpec"], versions, "spec.rayClusterSpec", _storage_option(spec))
+        findings += _check_cluster(spec["rayClusterSpec"], versions, "spec.rayClusterSpec", spec["entrypoint"])
     return findings
 
 
@@ -134,7 +134,7 @@ def _check_runtime_env(text: str) -> Iterator[Finding]:
         yield Finding(place, "is text that holds a YAML mapping, such as `env_vars: {A: b}` below a `|`.")
 
 
-def _check_cluster(spec: Manifest, versions: Versions, place: str, storage: str | None = None) -> Iterator[Finding]:
+def _check_cluster(spec: Manifest, versions: Versions, place: str, entrypoint: str = "") -> Iterator[Finding]:
     if spec.get("rayVersion") != versions.ray:
         yield Finding(
             joined(place, "rayVersion"),
@@ -149,7 +149,7 @@ def _check_cluster(spec: Manifest, versions: Versions, place: str, storage: str 
     yield from _check_scaling(spec, place)
     head = spec["headGroupSpec"]
     yield from _check_head(head, joined(place, "headGroupSpec"))
-    yield from _check_pod_storage(head["template"]["spec"], storage, joined(place, "headGroupSpec"))
+    yield from _check_pod_storage(head["template"]["spec"], entrypoint, joined(place, "headGroupSpec"))
     groups = [(joined(place, "headGroupSpec"), head)]
     names: set[str] = set()
     for position, group in enumerate(spec.get("workerGroupSpecs", ())):
@@ -209,9 +209,11 @@ def _check_worker_group(group: Manifest, names: set[str], place: str) -> Iterato
         )
 
 
-def _check_pod_storage(pod: Manifest, option: str | None, place: str) -> Iterator[Finding]:
+def _check_pod_storage(pod: Manifest, entrypoint: str, place: str) -> Iterator[Finding]:
     container = pod["containers"][0]
     environment = {each["name"]: each.get("value") for each in container.get("env", ())}
+    words = shlex.split(entrypoint.replace("--storage=", "--storage "))
+    option = next((after for word, after in pairwise(words) if word == "--storage"), None)
     storage = option or environment.get("DPTQ_STORAGE")
     volumes = {each["name"]: each for each in pod.get("volumes", ())}
     shared = [
@@ -219,15 +221,12 @@ def _check_pod_storage(pod: Manifest, option: str | None, place: str) -> Iterato
         for mount in container.get("volumeMounts", ())
         if {"persistentVolumeClaim", "nfs", "csi"} & volumes.get(mount["name"], {}).keys()
     ]
-    if storage is None or not any(storage.startswith(path) for path in shared):
-        yield from check_storage(
-            storage, is_shared_path=False, place=joined(place, "template", "spec", "containers", 0, "env")
-        )
-
-
-def _storage_option(spec: Manifest) -> str | None:
-    words = shlex.split(spec["entrypoint"].replace("--storage=", "--storage "))
-    return next((after for word, after in pairwise(words) if word == "--storage"), None)
+    yield from check_storage(
+        storage,
+        is_shared_path=storage is not None and any(storage.startswith(path) for path in shared),
+        is_declared="--shared-storage" in words or "DPTQ_SHARED_STORAGE" in environment,
+        place=joined(place, "template", "spec", "containers", 0, "env"),
+    )
 
 
 def _spot_label(pod: Manifest) -> str | None:

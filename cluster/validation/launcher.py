@@ -182,7 +182,12 @@ def _check_software(config: Config, versions: Versions) -> Iterator[Finding]:
     environment = exported(command for each in commands.values() for command in each)
     yield from check_auth_mode(environment, place="setup_commands")
     yield from _check_token(config, environment)
-    yield from check_storage(environment.get("DPTQ_STORAGE"), is_shared_path=is_local, place="setup_commands")
+    yield from check_storage(
+        environment.get("DPTQ_STORAGE"),
+        is_shared_path=is_local,
+        is_declared="DPTQ_SHARED_STORAGE" in environment,
+        place="setup_commands",
+    )
 
 
 def _check_docker(docker: Config) -> Iterator[Finding]:

@@ -111,6 +111,11 @@ def _check_commands(text: str, versions: Versions) -> Iterator[Finding]:
             yield from check_command(line, versions, place=f"line {number}")
     environment = exported(line for line in lines if not line.startswith("#"))
     yield from check_auth_mode(environment, place="script")
-    yield from check_storage(environment.get("DPTQ_STORAGE"), is_shared_path=True, place="script")
+    yield from check_storage(
+        environment.get("DPTQ_STORAGE"),
+        is_shared_path=True,
+        is_declared="DPTQ_SHARED_STORAGE" in environment,
+        place="script",
+    )
     if "ray symmetric-run" in text and "--min-nodes" not in text:
         yield Finding("script", "without --min-nodes, `ray symmetric-run` launches before the other nodes have joined.")

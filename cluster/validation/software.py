@@ -80,12 +80,13 @@ def check_auth_mode(environment: Mapping[str, str], *, place: str) -> Iterator[F
         )
 
 
-def check_storage(storage: str | None, *, is_shared_path: bool, place: str) -> Iterator[Finding]:
+def check_storage(storage: str | None, *, is_shared_path: bool, is_declared: bool, place: str) -> Iterator[Finding]:
     """Yields a finding where trials would be kept on a disk that the other machines do not see.
 
     Args:
         storage: Value of DPTQ_STORAGE or --storage.
         is_shared_path: Whether an absolute path may be that of a file system which all machines share.
+        is_declared: Whether launches are told that it is one.
         place: Where it stands.
     """
     if storage is None:
@@ -96,6 +97,12 @@ def check_storage(storage: str | None, *, is_shared_path: bool, place: str) -> I
         cure = "an absolute path that all share, or s3://..." if is_shared_path else "s3://..., gs://... or abfss://..."
         yield Finding(
             place, f"storage {storage!r} is a path, which every machine has to itself: name {cure.removeprefix('a ')}"
+        )
+    elif "://" not in storage and not is_declared:
+        yield Finding(
+            place,
+            f"storage {storage!r} is a path, which launches refuse on several machines unless they are told that all "
+            "mount it: export DPTQ_SHARED_STORAGE=1.",
         )
 
 

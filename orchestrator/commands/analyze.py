@@ -21,6 +21,7 @@ from orchestrator.commands.options import (
     line_printer,
     make_console,
     open_sweep,
+    shared_option,
     storage_option,
     sweep_argument,
     tracking_option,
@@ -31,6 +32,7 @@ from orchestrator.facts import sweep_facts
 from orchestrator.plan import Plan
 from orchestrator.provenance import code_variables
 from orchestrator.reports.pairs import pair_records
+from orchestrator.shared_storage import check_storage
 from orchestrator.stopping import stop_on_signals
 from orchestrator.sweeps import Sweep
 from orchestrator.tracking import Tracker
@@ -53,6 +55,7 @@ from search_spaces.recipes import Goal
     help="Change a setting, for example layers.max_images=500; repeatable, and kept with the sweep.",
 )
 @address_option
+@shared_option
 @tracking_option
 def command(
     name: str | None,
@@ -61,6 +64,7 @@ def command(
     only: tuple[str, ...],
     assignments: tuple[str, ...],
     address: str | None,
+    shared_storage: bool,
     tracking_uri: str | None,
 ) -> None:
     """Measure the pairs of a sweep: cross-policy, transitory points, layers, histograms, corruptions, cures.
@@ -73,7 +77,8 @@ def command(
     sweep, plan = open_sweep(storage, name)
     analyses = set_analyses(load_analyses(sweep.folder), assignments)
     names = [analysis_named(each).name for each in only] or list(analyses)
-    tracker, facts = Tracker(tracking_uri, sweep.store, sweep.name), sweep_facts(plan)
+    launched = sweep.launch_options()
+    tracker, facts = Tracker(tracking_uri or launched.tracking_uri, sweep.store, sweep.name), sweep_facts(plan)
     tracker.check()
     with sweep.driver():
         tasks = list_tasks(sweep, plan, [analyses[each] for each in names], console)
@@ -84,6 +89,8 @@ def command(
                 session(address, environment=code_variables()) as capacity,
                 stop_on_signals(sweep, line_printer(console)),
             ):
+                if address:
+                    check_storage(sweep, capacity, is_shared=shared_storage or launched.shared_storage)
                 ended = run_tasks(pending, sweep, data_dir, capacity.resources, console)
         tracker.open(plan, facts)
         tables = print_analyses(sweep, plan, pair_records(plan, sweep.store), console)

@@ -17,6 +17,7 @@ from orchestrator.commands.options import (
     line_printer,
     make_console,
     plan_from_options,
+    shared_option,
     storage_option,
     tracking_option,
 )
@@ -26,6 +27,7 @@ from orchestrator.plan import Plan
 from orchestrator.reports.comparison import comparison, render_comparison, write_comparison
 from orchestrator.store import Store
 from orchestrator.sweeps import LaunchOptions, Sweep
+from orchestrator.tracking_uri import locate
 
 ARMS = tuple(arm.value for arm in Arm)
 
@@ -36,6 +38,7 @@ ARMS = tuple(arm.value for arm in Arm)
 @storage_option
 @data_dir_option
 @address_option
+@shared_option
 @tracking_option
 @limit_options
 def command(
@@ -45,6 +48,7 @@ def command(
     storage: str,
     data_dir: Path,
     address: str | None,
+    shared_storage: bool,
     tracking_uri: str | None,
     **others: Any,
 ) -> None:
@@ -58,11 +62,14 @@ def command(
     choices = choices_of(others)
     plans = {arm: plan_from_options(grid, choices_for(arm, choices)) for arm in Arm}
     check_address(address)
+    locate(tracking_uri, Store(storage, create=False))
     first = plans[Arm.SEARCH]
     check_dataset(first.grid.dataset, data_dir)
     store = Store(storage)
     name = name or default_name(first.grid.name, choices)
-    options = LaunchOptions(data_dir=data_dir.absolute(), address=address, tracking_uri=tracking_uri)
+    options = LaunchOptions(
+        data_dir=data_dir.absolute(), address=address, tracking_uri=tracking_uri, shared_storage=shared_storage
+    )
     is_over = True
     for arm in Arm:
         if arms and arm not in arms:

@@ -42,6 +42,8 @@ def command(storage: str, is_plan: bool, tracking_uri: str | None) -> None:
         console.print(f"removed {total}", highlight=False)
         if location:
             _forget(location, store, garbage, console, is_shared=tracking_uri is not None)
+        elif garbage and store.root.is_on_object_store:
+            console.print("their MLflow runs stay: with --tracking-uri they would have gone, too", highlight=False)
 
 
 def _tracked(store: Store, tracking_uri: str | None) -> Location | None:

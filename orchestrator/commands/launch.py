@@ -18,6 +18,7 @@ from orchestrator.commands.options import (
     line_printer,
     make_console,
     plan_from_options,
+    shared_option,
     storage_option,
     tracking_option,
 )
@@ -36,6 +37,7 @@ from orchestrator.tracking_uri import check, locate
 @data_dir_option
 @click.option("--download", is_flag=True, help="Fetch the dataset into --data-dir first, if it is not there.")
 @address_option
+@shared_option
 @tracking_option
 @click.option("--analyze", is_flag=True, help="Measure the pairs, too, once they are trained.")
 @click.option(
@@ -59,6 +61,7 @@ def command(
     data_dir: Path,
     download: bool,
     address: str | None,
+    shared_storage: bool,
     tracking_uri: str | None,
     analyze: bool,
     gpus_per_trial: float | None,
@@ -84,8 +87,9 @@ def command(
             follow_to_the_end(submit(request, server, console), server, address, console)
         return
     check_address(address)
+    location = locate(tracking_uri, Store(storage, create=False))
     if tracking_uri is not None:
-        check(locate(tracking_uri, Store(storage, create=False)))
+        check(location)
     check_dataset(plan.grid.dataset, data_dir, download=download)
     store = Store(storage)
     sweep = Sweep(store, name or default_name(plan.grid.name, chosen))
@@ -96,6 +100,7 @@ def command(
         analyze=analyze,
         gpus_per_trial=gpus_per_trial,
         max_retries=max_retries,
+        shared_storage=shared_storage,
     )
     with sweep.driver(line_printer(console)):
         if num_new := sweep.save_plan(plan):

@@ -57,7 +57,13 @@ tracking_option = click.option(
     show_envvar=True,
     help="MLflow: sqlite:///... or http(s)://... [default: a database in the storage]",
 )
-
+shared_option = click.option(
+    "--shared-storage",
+    is_flag=True,
+    envvar="DPTQ_SHARED_STORAGE",
+    show_envvar=True,
+    help="All machines of the cluster mount the folder --storage at its path (NFS); not needed on object stores.",
+)
 price_option = click.option(
     "--price-per-hour",
     type=click.FloatRange(min=0, min_open=True),

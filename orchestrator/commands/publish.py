@@ -44,8 +44,7 @@ def publish(
     """
     store = sweep.store
     paths = write_report(plan, store, sweep.name, facts=facts, analyses=analyses)
-    if local := sweep.folder.local_path:
-        tracker.sweep_artifacts(local)
+    tracker.sweep_artifacts(sweep.folder)
     trials = read_trials(plan, store)
     tracker.sweep_metrics(search_metrics([outcome_of(cell) for cell in read_searches(trials, store)]))
     tasks = tasks_of_sweep(records_of(trials), store, sweep.folder)

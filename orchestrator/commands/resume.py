@@ -12,6 +12,7 @@ from orchestrator.commands.options import (
     line_printer,
     make_console,
     open_sweep,
+    shared_option,
     storage_option,
     sweep_argument,
     tracking_option,
@@ -19,6 +20,7 @@ from orchestrator.commands.options import (
 from orchestrator.commands.running import finish_sweep, launch_sweep
 from orchestrator.deferred import check_dataset
 from orchestrator.restarts import find_node, forget_failures, restart, with_parents
+from orchestrator.tracking_uri import locate
 
 
 @click.command("resume")
@@ -29,6 +31,7 @@ from orchestrator.restarts import find_node, forget_failures, restart, with_pare
 @click.option("--restart", "restarted", multiple=True, metavar="UID", help="Run this trial from scratch; repeatable.")
 @click.option("--with-children", is_flag=True, help="With --restart: also what was trained from it.")
 @address_option
+@shared_option
 @tracking_option
 @limit_options
 @click.option("--no-caps", is_flag=True, help="Forget the caps of the launch; those given here still hold.")
@@ -40,6 +43,7 @@ def command(
     restarted: tuple[str, ...],
     with_children: bool,
     address: str | None,
+    shared_storage: bool,
     tracking_uri: str | None,
     no_caps: bool,
     **others: Any,
@@ -58,8 +62,9 @@ def command(
     if no_caps:
         options = options.model_copy(update={"caps": Caps()})
     limits = limits_of(others, options)
-    changes = {"address": address, "tracking_uri": tracking_uri}
+    changes = {"address": address, "tracking_uri": tracking_uri, "shared_storage": shared_storage or None}
     options = options.model_copy(update={key: value for key, value in changes.items() if value is not None})
+    locate(options.tracking_uri, sweep.store)
     chosen = [find_node(plan, prefix) for prefix in only]
     anew = [find_node(plan, prefix) for prefix in restarted]
     check_address(options.address)

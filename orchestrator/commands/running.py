@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from cluster.capacity import Capacity, check_room
+from cluster.nodes import Room
 from cluster.resources import as_bundle, max_concurrent_trials, trial_resources
 from cluster.session import session
 from orchestrator.agreement import Agreement, compare
@@ -38,6 +39,7 @@ from orchestrator.reports.search_trials import read_searches
 from orchestrator.reports.search_verdicts import outcome_of
 from orchestrator.reports.table1 import table1
 from orchestrator.reports.trials import read_trials
+from orchestrator.shared_storage import check_storage
 from orchestrator.stopping import stop_on_signals
 from orchestrator.sweeps import LaunchOptions, Sweep
 from orchestrator.tracking import Tracker
@@ -102,49 +104,56 @@ def launch_sweep(
             meter=Meter(limits.caps),
             hook=hook,
         )
-        return run_sweep(launched, analyses, options.address, options.tracking_uri, console)
+        uri, is_shared = options.tracking_uri, options.shared_storage
+        return run_sweep(launched, analyses, options.address, uri, console, shared_storage=is_shared)
 
 
 def run_sweep(
-    launch: Launch, analyses: Sequence[Analysis], address: str | None, tracking_uri: str | None, console: Console
+    launch: Launch,
+    analyses: Sequence[Analysis],
+    address: str | None,
+    tracking_uri: str | None,
+    console: Console,
+    *,
+    shared_storage: bool = False,
 ) -> Outcome:
     """Runs what is left of a plan and of some analyses, follows it in MLflow and writes its report."""
     sweep, plan, store = launch.sweep, launch.plan, launch.sweep.store
     tracker = Tracker(tracking_uri, store, sweep.name)
     tracker.check()
-    frontier = launch.open_frontier()
-    for refusal in plan.refused:
-        console.print(f"refused {refusal.cell}: {refusal.reason}", highlight=False, soft_wrap=True)
-    console.print(f"sweep {sweep.name} in {store.uri}", highlight=False, soft_wrap=True)
-    console.print(summary(plan, frontier.states), highlight=False, soft_wrap=True)
     facts = sweep_facts(plan)
     ended = AnalysesEnd()
-    if frontier.pending or analyses:
-        with (
-            _ray_and_mlflow(tracker, launch, facts, address) as capacity,
-            stop_on_signals(sweep, line_printer(console)),
-        ):
-            if frontier.pending:
-                _run_trials(launch, frontier, tracker, capacity, console)
-            is_early = frontier.is_stopping or frontier.halted or launch.meter.hit
-            if analyses and not is_early and pair_records(plan, store):
-                pending = not_done(list_tasks(sweep, plan, analyses, console), sweep, console)
-                if pending:
-                    ended = run_tasks(pending, sweep, launch.data_dir, capacity.resources, console)
-    else:
-        tracker.open(plan, facts)
-    overview = overview_from_store(plan, store, has_driver=False)
-    publish(tracker, sweep, plan, facts, console)
-    if launch.hook:
-        _tell_end(launch, overview)
-    return Outcome(
-        overview=overview,
-        analyses=ended,
-        agreement=compare(plan, store, frontier.studies, tracker.statuses()),
-        halted=frontier.halted,
-        is_stopping=frontier.is_stopping or ended.num_stopped > 0,
-        cap=launch.meter.hit,
-    )
+    with launch.open_frontier() as frontier:
+        for refusal in plan.refused:
+            console.print(f"refused {refusal.cell}: {refusal.reason}", highlight=False, soft_wrap=True)
+        console.print(f"sweep {sweep.name} in {store.uri}", highlight=False, soft_wrap=True)
+        console.print(summary(plan, frontier.states), highlight=False, soft_wrap=True)
+        if frontier.pending or analyses:
+            with (
+                _ray_and_mlflow(tracker, launch, facts, address, shared_storage) as capacity,
+                stop_on_signals(sweep, line_printer(console)),
+            ):
+                if frontier.pending:
+                    _run_trials(launch, frontier, tracker, capacity, console)
+                is_early = frontier.is_stopping or frontier.halted or launch.meter.hit
+                if analyses and not is_early and pair_records(plan, store):
+                    pending = not_done(list_tasks(sweep, plan, analyses, console), sweep, console)
+                    if pending:
+                        ended = run_tasks(pending, sweep, launch.data_dir, capacity.resources, console)
+        else:
+            tracker.open(plan, facts)
+        overview = overview_from_store(plan, store, has_driver=False)
+        publish(tracker, sweep, plan, facts, console)
+        if launch.hook:
+            _tell_end(launch, overview)
+        return Outcome(
+            overview=overview,
+            analyses=ended,
+            agreement=compare(plan, store, frontier.studies, tracker.statuses()),
+            halted=frontier.halted,
+            is_stopping=frontier.is_stopping or ended.num_stopped > 0,
+            cap=launch.meter.hit,
+        )
 
 
 def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
@@ -208,12 +217,19 @@ def _tell_end(launch: Launch, overview: Overview) -> None:
 
 @contextmanager
 def _ray_and_mlflow(
-    tracker: Tracker, launch: Launch, facts: Mapping[str, str], address: str | None
+    tracker: Tracker, launch: Launch, facts: Mapping[str, str], address: str | None, shared_storage: bool
 ) -> Iterator[Capacity]:
     """Starts Ray and opens the tracker at the same time: each takes seconds, and neither needs the other."""
+    if address:
+        # Joining takes no time, and a cluster that cannot see the storage must leave nothing in MLflow.
+        with session(address, environment=code_variables()) as capacity:
+            check_storage(launch.sweep, capacity, is_shared=shared_storage)
+            tracker.open(launch.plan, facts)
+            yield capacity
+        return
     with ThreadPoolExecutor(max_workers=1) as pool:
         opening = pool.submit(tracker.open, launch.plan, dict(facts))
-        with session(address, environment=code_variables()) as capacity:
+        with session(environment=code_variables()) as capacity:
             opening.result()
             yield capacity
 
@@ -240,4 +256,5 @@ def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: 
         Progress(overview, launch.sweep.store, console, num_parallel=num_parallel) as progress,
         prescaling(launch, frontier, gpu_shares, num_parallel, capacity) as growth,
     ):
-        launch.run(frontier, gpu_shares, num_parallel, (progress, tracker, *growth))
+        room = Room(gpu_shares.values(), capacity.autoscaler)
+        launch.run(frontier, gpu_shares, room, (progress, tracker, *growth))

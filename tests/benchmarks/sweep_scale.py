@@ -39,10 +39,11 @@ LOGICAL_CORES = 8
 """Sleeping trials that run at once."""
 
 
-def fake_trial(seconds: float) -> Callable[[dict[str, Any]], None]:
-    """Returns a trainable of two epochs that sleeps, and leaves the files of a real one."""
+def fake_trial(seconds_of: Callable[[dict[str, Any]], float]) -> Callable[[dict[str, Any]], None]:
+    """Returns a trainable of two epochs that sleeps so long, and leaves the files of a real one."""
 
     def run(config: dict[str, Any]) -> None:
+        seconds = seconds_of(config)
         trial = TrialFolder(Store(config["storage"], create=False), config["stage"], config["uid"])
         metrics, rows = _metrics(int(config["uid"], 16)), []
         for epoch in (1, 2):
@@ -99,7 +100,7 @@ def run_fake_sweep(storage: str, num_trials: int, seconds: float) -> Cost:
         with sweep.driver():
             sweep.save_plan(plan)
             sweep.save_launch(LaunchOptions())
-            launch = Launch(sweep=sweep, plan=plan, trainable=fake_trial(seconds))
+            launch = Launch(sweep=sweep, plan=plan, trainable=fake_trial(lambda config: seconds))
             outcome = run_sweep(launch, [], cluster.address, None, make_console())
     finally:
         cluster.shutdown()

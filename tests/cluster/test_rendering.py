@@ -172,6 +172,10 @@ def test_machines_with_a_shared_file_system_need_no_bucket(kind: str, options: C
     path.write_text(render(kind, replace(options, bucket="/shared/dptq")))
     assert check_file(path).findings == ()
     assert "DPTQ_DATA_DIR=/shared/dptq/data" in path.read_text()
+    spoiled = re.sub(r"export DPTQ_SHARED_STORAGE=1", "true", path.read_text())
+    path.write_text(spoiled)
+    (finding,) = check_file(path).findings
+    assert "export DPTQ_SHARED_STORAGE=1" in str(finding)
 
 
 def test_workers_offer_what_the_machine_has(options: ClusterOptions) -> None:

@@ -1,6 +1,9 @@
-"""Small tables of every analysis, with numbers to check by hand; a browser."""
+"""Small tables of every analysis, with numbers to check by hand; a browser; a sweep that nobody disturbed."""
 
 import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -27,3 +30,16 @@ def browser() -> str:
     if path is None:
         pytest.skip(f"no browser on the PATH: none of {', '.join(BROWSERS)}")
     return path
+
+
+@pytest.fixture(scope="session")
+def calm() -> Iterator[Path]:
+    """An undisturbed run of the grid."""
+    # Here, because it imports MLflow, which most tests have no need of.
+    from tests.orchestrator.patients import Patient
+
+    root = Path(tempfile.mkdtemp(prefix="chaos-"))
+    code, printed = Patient(root, {}).run()
+    assert code == 0, printed
+    yield root / "storage"
+    shutil.rmtree(root, ignore_errors=True)

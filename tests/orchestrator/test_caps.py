@@ -97,7 +97,7 @@ def test_cost_is_of_gpus_where_there_are_any_and_of_cores_elsewhere() -> None:
 def test_frontier_ends_with_what_runs_and_a_relaunch_goes_on(store: Store) -> None:
     allowed = [True]
     frontier = Frontier(PLAN, store, {}, data_dir=None, stop_file="stop")
-    frontier.limit(lambda: allowed[0])
+    frontier.limit(lambda: allowed[0], lambda: 2)
     assert isinstance(frontier.suggest("a"), dict)
     trial_of(store, FIRST).write_result({}, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
     frontier.on_trial_complete("a")

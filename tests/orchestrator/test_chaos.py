@@ -10,137 +10,42 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-import mlflow
-import optuna
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from ray.cluster_utils import Cluster
 
 from orchestrator.driver_lock import OWNER
-from orchestrator.store import CHECKPOINT, RESULT
+from orchestrator.store import CHECKPOINT, RESULT, Store
+from tests.orchestrator.patients import (
+    GRID,
+    STAGES,
+    TIMEOUT_SECONDS,
+    Patient,
+    kill_a_worker,
+    mlflow_server,
+    outcomes_of,
+)
 
 NUM_KILLS = int(os.environ.get("DPTQ_CHAOS", "0"))
 SEED = int(os.environ.get("DPTQ_CHAOS_SEED", "0"))
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(1200)]
 full_form = pytest.mark.skipif(not NUM_KILLS, reason="only in the full form: `make chaos`")
 
-GRID = (
-    *("launch", "--grid", "smoke", "--name", "chaos", "--train-images", "100", "--test-images", "50"),
-    *("--set", "teacher.architecture=test_resnet", "--set", "pair.epochs=6"),
-)
-STAGES = ("teacher", "distill", "pair")
-AGREEMENT = "plan = store = Optuna = MLflow: 5 done, 0 failed, 1 spared"
-TIMEOUT_SECONDS = 240
-
-
-@dataclass
-class Patient:
-    """A sweep that is hurt: a storage folder, and who was done when it was hurt last."""
-
-    root: Path
-    calm: dict[str, Any]
-    """What an undisturbed run came to, by uid: metrics and the checksum of the checkpoint."""
-    options: tuple[str, ...] = ()
-    done: dict[str, int] = field(default_factory=dict)
-    """Time of every result that was there before a relaunch."""
-
-    @property
-    def storage(self) -> Path:
-        return self.root / "storage"
-
-    def run(self, *arguments: str) -> tuple[int, str]:
-        """Runs a command to its end; returns exit code and all that it printed."""
-        with (self.root / "log").open("w+") as log:
-            driver = self.start(*arguments, log=log)
-            code = driver.wait(TIMEOUT_SECONDS)
-            log.seek(0)
-            return code, log.read()
-
-    def start(self, *arguments: str, log: IO[str] | None = None) -> "subprocess.Popen[str]":
-        # Output goes to a file: Ray's processes would keep a pipe open after their driver is gone.
-        self.done |= {uid: path.stat().st_mtime_ns for uid, path in self.results().items()}
-        code = "from orchestrator.cli import main; main()"
-        command = [sys.executable, "-c", code, *(arguments or GRID), *self.options, "--storage", str(self.storage)]
-        # Not the folder of other clusters on this machine; short, because it holds Unix sockets.
-        environment = os.environ | {"HOME": str(self.root), "RAY_TMPDIR": str(self.root)}
-        out = log or subprocess.DEVNULL
-        return subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, text=True, env=environment)
-
-    def results(self) -> dict[str, Path]:
-        return {path.parent.name: path for stage in STAGES for path in self.storage.glob(f"{stage}/*/{RESULT}")}
-
-    def wait_for(self, pattern: str, driver: "subprocess.Popen[str]") -> None:
-        """Waits until the storage has such a file."""
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while not list(self.storage.glob(pattern)):
-            assert driver.poll() is None, "the driver ended"
-            assert time.monotonic() < deadline, f"no {pattern}"
-            time.sleep(0.01)
-
-    def recover(self, *arguments: str) -> None:
-        """Runs the sweep to its end, and checks that nobody can tell that it was hurt."""
-        code, printed = self.run(*arguments)
-        assert code == 0, printed
-        assert AGREEMENT in printed
-        self.check()
-
-    def start_afresh(self) -> None:
-        """Checks a sweep that is done, and forgets it all."""
-        self.check()
-        shutil.rmtree(self.storage)
-        self.done.clear()
-
-    def check(self) -> None:
-        results = self.results()
-        assert {uid: path.stat().st_mtime_ns for uid, path in results.items()}.items() >= self.done.items()
-        assert outcomes_of(self.storage) == self.calm
-        assert not list(self.storage.glob("*/*/resume/*"))
-        assert not list(self.storage.glob("*/*/error.txt"))
-        (tracking_uri,) = self.options[1:] or (f"sqlite:///{self.storage}/mlflow.db",)
-        client = mlflow.MlflowClient(tracking_uri)
-        experiment = client.get_experiment_by_name("chaos")
-        assert experiment is not None
-        runs = client.search_runs([experiment.experiment_id])
-        uids = [run.data.tags["dptq.uid"] for run in runs if "dptq.uid" in run.data.tags]
-        assert sorted(uids) == sorted(self.calm)
-        assert [run.info.status for run in runs] == ["FINISHED"] * 6
-        journal = JournalStorage(JournalFileBackend(str(self.storage / "sweeps/chaos/studies.log")))
-        (study,) = optuna.study.get_all_study_summaries(journal)
-        trials = optuna.load_study(study_name=study.study_name, storage=journal).get_trials()
-        complete = [trial.user_attrs["uid"] for trial in trials if trial.state.name == "COMPLETE"]
-        assert len(complete) == len(set(complete)) == 2
-        assert {trial.state.name for trial in trials} <= {"COMPLETE", "FAIL"}
-
-
-@pytest.fixture(scope="module")
-def calm() -> Iterator[Path]:
-    """An undisturbed run of the grid."""
-    root = Path(tempfile.mkdtemp(prefix="chaos-"))
-    code, printed = Patient(root, {}).run()
-    assert code == 0, printed
-    yield root / "storage"
-    shutil.rmtree(root, ignore_errors=True)
-
 
 @pytest.fixture
 def patient(calm: Path) -> Iterator[Patient]:
     """A sweep whose teacher and white box are done, and nothing else."""
     root = Path(tempfile.mkdtemp(prefix="chaos-"))
-    patient = Patient(root, outcomes_of(calm))
+    patient = Patient(root, outcomes_of(Store(str(calm))))
     for stage in STAGES[:2]:
         shutil.copytree(calm / stage, patient.storage / stage)
     yield patient
@@ -153,40 +58,6 @@ def finished(calm: Path, patient: Patient) -> Patient:
     shutil.copytree(calm / "pair", patient.storage / "pair")
     shutil.copytree(calm / "sweeps", patient.storage / "sweeps")
     return patient
-
-
-def outcomes_of(storage: Path) -> dict[str, Any]:
-    """Metrics and the checksum of the checkpoint of every finished trial, by uid."""
-    results = [json.loads(path.read_text()) for stage in STAGES for path in storage.glob(f"{stage}/*/{RESULT}")]
-    return {result["uid"]: (result["metrics"], result["files"][CHECKPOINT]) for result in results}
-
-
-def descendants(pid: int) -> dict[int, str]:
-    """Processes below a process, with their names; Linux only."""
-    parents: dict[int, int] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue  # it ended meanwhile
-    found = {pid}
-    while grown := {child for child, parent in parents.items() if parent in found} - found:
-        found |= grown
-    names = {}
-    for child in found - {pid}:
-        try:
-            names[child] = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-        except OSError:
-            continue
-    return names
-
-
-def kill_a_worker(driver: "subprocess.Popen[str]", moments: random.Random) -> bool:
-    """Kills one process that runs a trial of this driver, if there is any."""
-    workers = [pid for pid, name in descendants(driver.pid).items() if name.startswith("ray::ImplicitFunc")]
-    if workers:
-        os.kill(moments.choice(sorted(workers)), signal.SIGKILL)
-    return bool(workers)
 
 
 def kill(driver: "subprocess.Popen[str]") -> None:
@@ -244,7 +115,7 @@ def test_node_removed_from_a_cluster(patient: Patient, monkeypatch: pytest.Monke
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         node = cluster.add_node(num_cpus=1)
-        driver = patient.start(*GRID, "--address", cluster.address)
+        driver = patient.start(*GRID, "--address", cluster.address, "--shared-storage")
         patient.wait_for("pair/*/resume/state.safetensors", driver)
         cluster.remove_node(node, allow_graceful=False)
         assert driver.wait(TIMEOUT_SECONDS) == 0
@@ -357,37 +228,8 @@ def test_mlflow_server_goes_away(patient: Patient, server: Callable[[], Any], se
 
 @pytest.fixture
 def server(patient: Patient) -> Iterator[Callable[[], tuple[str, Callable[[], None]]]]:
-    """Starts an MLflow server, again and again on one port and database; gives its URL and what kills it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    url, running = f"http://127.0.0.1:{port}", []
-
-    def start() -> tuple[str, Callable[[], None]]:
-        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--port", str(port)]
-        places = ["--backend-store-uri", f"sqlite:///{patient.root}/server.db"]
-        places += ["--artifacts-destination", f"{patient.root}/artifacts"]
-        process = subprocess.Popen(
-            [*command, *places], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        running.append(process)
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                return url, lambda: end(process)
-            except OSError:
-                assert time.monotonic() < deadline, "the server does not start"
-                time.sleep(0.2)
-
-    yield start
-    for process in running:
-        end(process)
-
-
-def end(process: "subprocess.Popen[bytes]") -> None:
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with mlflow_server(patient.root) as start:
+        yield start
 
 
 @full_form

@@ -120,10 +120,25 @@ def test_limit_of_concurrent_trials_is_kept(driver: Driver) -> None:
         assert node is not None
         driver.finish(node)
         driver.frontier.on_trial_complete(trial_id)
-    assert driver.frontier.set_max_concurrency(2)
+    driver.frontier.limit(lambda: True, lambda: 2)
     assert driver.start("c") is not None
     assert driver.start("d") is not None
     assert driver.start("e") is None
+
+
+def test_more_trials_run_at_once_when_machines_come_and_fewer_when_they_go(driver: Driver) -> None:
+    for trial_id in ("a", "b"):
+        node = driver.start(trial_id)
+        assert node is not None
+        driver.finish(node)
+        driver.frontier.on_trial_complete(trial_id)
+    room = iter([1, 1, 3, 3, 3, 2, 2])
+    driver.frontier.limit(lambda: True, lambda: next(room))
+    assert [driver.start(trial_id) is not None for trial_id in "cdefg"] == [True, False, True, True, False]
+    driver.frontier.on_trial_complete("c", error=True)
+    assert driver.start("h") is None
+    driver.frontier.on_trial_complete("e", error=True)
+    assert driver.start("i") is not None
 
 
 def raised(text: str) -> RuntimeError:

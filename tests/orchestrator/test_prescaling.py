@@ -1,6 +1,6 @@
 """Growing ahead of Tune: what runs and what is ready, never what waits for a parent, and nothing once it is over."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,12 @@ def launch(tmp_path: Path) -> Launch:
     return Launch(sweep=Sweep(Store(str(tmp_path)), "cifar10"), plan=PLAN)
 
 
+@pytest.fixture
+def frontier(launch: Launch) -> Iterator[Frontier]:
+    with launch.open_frontier() as frontier:
+        yield frontier
+
+
 def finish(frontier: Frontier, launch: Launch, trial_id: str, config: object) -> None:
     assert isinstance(config, dict)
     node = PLAN.node(config["uid"])
@@ -39,8 +45,8 @@ def finish(frontier: Frontier, launch: Launch, trial_id: str, config: object) ->
     frontier.on_trial_complete(trial_id)
 
 
-def test_the_cluster_is_asked_for_what_runs_and_what_is_ready_at_every_turn(launch: Launch) -> None:
-    frontier, wishes = launch.open_frontier(), Wishes()
+def test_the_cluster_is_asked_for_what_runs_and_what_is_ready_at_every_turn(launch: Launch, frontier: Frontier) -> None:
+    wishes = Wishes()
     prescaler = Prescaler(launch, frontier, SHARES, 4, wishes)
     teacher, distill, *pairs = PLAN.nodes
     assert wishes[-1] == [{"CPU": 1, "GPU": 1.0}], "the teacher, and none of those that wait for it"
@@ -61,22 +67,22 @@ def test_the_cluster_is_asked_for_what_runs_and_what_is_ready_at_every_turn(laun
     assert wishes[-1] == [{"CPU": 1, "GPU": 0.5}] * 3, "what is ready is not wanted any more"
 
 
-def test_once_a_cap_is_hit_nothing_new_is_asked_for(launch: Launch) -> None:
+def test_once_a_cap_is_hit_nothing_new_is_asked_for(launch: Launch, frontier: Frontier) -> None:
     wishes = Wishes()
     launch.meter.hit = "--max-hours 1"
-    Prescaler(launch, launch.open_frontier(), SHARES, 4, wishes)
+    Prescaler(launch, frontier, SHARES, 4, wishes)
     assert wishes == [[]]
 
 
 @pytest.mark.parametrize("unknown", ["", "RayCluster dptq cannot be read: 403"])
-def test_the_wish_is_taken_back_at_the_end_however_it_ends(launch: Launch, unknown: str) -> None:
+def test_the_wish_is_taken_back_at_the_end_however_it_ends(launch: Launch, frontier: Frontier, unknown: str) -> None:
     wishes = Wishes()
     node_types = [] if unknown else [ScalableNode(name="gpu", resources={"CPU": 1, "GPU": 1}, max_nodes=2)]
     scaler = Autoscaler(node_types=node_types, max_nodes=2, unknown=unknown)
     capacity = Capacity(nodes=[{"CPU": 2.0}], autoscaler=scaler)
 
     def launch_that_fails() -> None:
-        with prescaling(launch, launch.open_frontier(), SHARES, 2, capacity, wishes) as listeners:
+        with prescaling(launch, frontier, SHARES, 2, capacity, wishes) as listeners:
             assert len(listeners) == 1
             raise RuntimeError
 
@@ -85,8 +91,8 @@ def test_the_wish_is_taken_back_at_the_end_however_it_ends(launch: Launch, unkno
     assert [list(wish) for wish in wishes] == [[{"CPU": 1, "GPU": 1.0}], []]
 
 
-def test_a_cluster_that_cannot_grow_is_asked_for_nothing(launch: Launch) -> None:
+def test_a_cluster_that_cannot_grow_is_asked_for_nothing(launch: Launch, frontier: Frontier) -> None:
     wishes = Wishes()
-    with prescaling(launch, launch.open_frontier(), SHARES, 2, Capacity(nodes=[{"CPU": 2.0}]), wishes) as listeners:
+    with prescaling(launch, frontier, SHARES, 2, Capacity(nodes=[{"CPU": 2.0}]), wishes) as listeners:
         assert listeners == ()
     assert wishes == []

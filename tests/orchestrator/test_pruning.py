@@ -63,9 +63,8 @@ def test_bad_trials_end_at_half_of_their_epochs_and_everybody_hears_of_it(tmp_pa
     store = Store(str(tmp_path / "storage"))
     sweep, heard = Sweep(store, "pruning"), Heard(store=store)
     launch = Launch(sweep=sweep, plan=PLAN, trainable=fake_trial)
-    with session(None):
-        frontier = launch.open_frontier()
-        launch.run(frontier, {node.uid: 0.0 for node in PLAN.nodes}, 1, [heard])
+    with session(None), launch.open_frontier() as frontier:
+        launch.run(frontier, {node.uid: 0.0 for node in PLAN.nodes}, lambda: 1, [heard])
     first, *others = [node for node in PLAN.nodes if node.cell]
     assert frontier.states[first.uid] is State.DONE
     assert len(others) == 3

@@ -16,6 +16,7 @@ from PIL import Image
 
 from search_spaces.datasets import DatasetSpec, dataset_spec
 from search_spaces.errors import ConfigError, SweepError, UnavailableError
+from tests.servers import Bucket
 from trainables.data import parquet
 from trainables.data.cache import CACHE_VARIABLE
 from trainables.data.datasets import check_available, load_dataset
@@ -274,6 +275,20 @@ def test_file_that_is_cut_short_below_its_footer_is_named(tmp_path: Path) -> Non
     path.write_bytes(content[:4] + bytes(2000) + content[2004:])
     with pytest.raises(UnavailableError, match=r"x\.parquet cannot be read as Parquet"):
         load_dataset(spec_of(path))
+
+
+def test_images_on_s3_are_those_of_the_folder_that_was_put_there(tmp_path: Path, bucket: Bucket) -> None:
+    write(tmp_path / "train.parquet", columns=("img", "label"))
+    write(tmp_path / "test.parquet", contents=CONTENTS[::-1], columns=("img", "label"))
+    filesystem, _ = pafs.FileSystem.from_uri(bucket.uri())
+    pafs.copy_files(str(tmp_path), f"{bucket.name}/flowers", destination_filesystem=filesystem)
+    here, there = (
+        load_dataset(spec_of(f"{tmp_path}?image=img")),
+        load_dataset(spec_of(f"{bucket.uri('/flowers')}&image=img")),
+    )
+    assert here.known_sha256 == there.known_sha256 is not None
+    with pytest.raises(UnavailableError, match=r"bucket-\w+/nothing does not exist"):
+        check_available(spec_of(bucket.uri("/nothing")))
 
 
 def test_a_table_is_read_from_a_filesystem_that_is_not_local(tmp_path: Path) -> None:

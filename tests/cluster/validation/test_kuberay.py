@@ -125,6 +125,13 @@ def test_storage_on_a_volume_that_all_pods_share_is_fine(
     (line,) = findings(job)  # an emptyDir is each pod's own
     assert "'/data/trials' is a path" in line
     change(job, f"{HEAD}/template/spec/volumes", [{"name": "data", "persistentVolumeClaim": {"claimName": "x"}}])
+    (line,) = findings(job)
+    assert "'/data/trials' is a path, which launches refuse on several machines unless they are told" in line
+    change(job, "spec/entrypoint", "dptq-sweep launch --shared-storage")
+    assert findings(job) == []
+    change(job, "spec/entrypoint", "dptq-sweep launch")
+    change(job, f"{HEAD}/template/spec/containers/0/env/0", {"name": "DPTQ_SHARED_STORAGE", "value": "1"})
+    change(job, "spec/entrypoint", "dptq-sweep launch --storage /data/trials")
     assert findings(job) == []
 
 
