@@ -10,6 +10,7 @@ loses no value, repeats no point and leaves no trial RUNNING for ever.
 
 import math
 import tempfile
+import zlib
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,8 +77,8 @@ class CellStudy:
         """Opens or creates the study.
 
         Args:
-            cell: The searched cell. Its seed seeds the sampler, mixed with the number of the trial that asks, so that a
-                relaunch draws for every trial what an undisturbed launch would have drawn from the same knowledge.
+            cell: The searched cell. Its name and the number of the trial that asks seed the sampler, so that a relaunch
+                draws for every trial what an undisturbed launch would have drawn from the same knowledge.
             journal: Holds all studies of a sweep; from `open_journal`.
             search: How to search.
             sweep: Name of the sweep, which begins that of the study.
@@ -139,7 +140,8 @@ class CellStudy:
         if borrowed is not None:
             self._adopt(node.uid, borrowed[1], borrowed[0])
             return borrowed[1]
-        seed = self.cell.seed + 1000 * node.trial_number
+        # Neighbours that drew the same points would have nothing to borrow from each other.
+        seed = zlib.crc32(f"{self.cell.cell_id}/{node.trial_number}".encode())
         self._seen_by_sampler.sampler = make_sampler(self._search.sampler, seed=seed)
         trial = self._seen_by_sampler.ask()
         # Marked at once: between here and recipe.json a dying driver leaves a trial that reconcile fails.

@@ -68,6 +68,17 @@ def test_samplers_with_a_model_end_nearer_to_the_best_than_chance(tmp_path: Path
     assert statistics.median(losses[len(losses) // 2 :]) < 0.6 * by_chance
 
 
+def test_cells_draw_points_of_their_own(tmp_path: Path) -> None:
+    plan = search_plan(budgets=(82, 90), epochs=1, keep_searching=True, trials=4, sampler="random", warm_start=False)
+    store = Store(str(tmp_path / "storage"))
+    driver = SearchDriver(plan, store, tmp_path / "studies.log", lambda node: (0.0, 0.0))
+    driver.run()
+    recipes = driver.recipes()
+    kd_weights = [recipes[node.name]["recipe"]["kd_weight"] for node in plan.nodes if node.origin is Origin.SEARCHED]
+    assert len(kd_weights) == 6
+    assert len(set(kd_weights)) == 6
+
+
 def test_only_the_worse_half_is_pruned_and_only_where_epochs_allow() -> None:
     assert type(make_pruner(Search(trials=1), 7)).__name__ == "NopPruner"
     assert type(make_pruner(Search(trials=1), 8)).__name__ == "SuccessiveHalvingPruner"
