@@ -8,6 +8,7 @@ recipe.json before it runs, and what the journal does not know of finished trial
 loses no value, repeats no point and leaves no trial RUNNING for ever.
 """
 
+import json
 import math
 import tempfile
 import zlib
@@ -59,6 +60,28 @@ def sweep_journal(folder: Folder) -> Iterator[JournalStorage]:
             yield open_journal(copy)
         finally:
             folder.write_bytes(JOURNAL, copy.read_bytes())
+
+
+def make_journal_whole(path: Path) -> str | None:
+    """Readies the file of all studies for a driver that has the sweep to itself.
+
+    A driver that died while it wrote leaves the file locked, and a full disk or a lost machine leaves half a line at
+    its end, behind which Optuna would write on. Losing the file loses nothing: studies are filled from the store.
+
+    Returns:
+        What was wrong with the file, in one line; None if nothing was, or there is none.
+    """
+    # Optuna would wait 30 seconds for whoever holds it.
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    *lines, rest = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    try:
+        if not rest and all(isinstance(json.loads(line), dict) for line in lines):
+            return None
+    except ValueError:
+        pass  # no JSON, which is what was to be found out
+    aside = path.with_name(f"{path.name}.damaged")
+    path.replace(aside)
+    return f"{path} was cut short or edited: it is now {aside.name}, and the studies are filled from the store"
 
 
 class _SeenBySampler(optuna.Study):

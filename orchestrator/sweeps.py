@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from orchestrator.caps import Caps
 from orchestrator.driver_lock import Pace, driver_lock, exit_after_loss, is_owned
 from orchestrator.failures import MAX_RETRIES
-from orchestrator.plan import SCHEMA, Plan, build_plan
+from orchestrator.plan import SCHEMA, Origin, Plan, build_plan
 from orchestrator.store import Folder, Store
 from search_spaces.errors import ConfigError, StorageError, unknown_name
 from search_spaces.grids import Grid
@@ -83,6 +83,8 @@ class Sweep:
     def save_plan(self, plan: Plan) -> int:
         """Binds the name to a plan; one that holds all trials of the plan before extends it.
 
+        Confirmations may be others, if they are no fewer: what a longer search finds may be another pair.
+
         Returns:
             The number of trials that it adds to the plan before; 0 for a new name.
 
@@ -93,13 +95,17 @@ class Sweep:
         uids = [node.uid for node in plan.nodes]
         existing = self._read_plan()
         before = set(existing["uids"]) if existing else set()
-        if missing := before - set(uids):
+        confirmations = [node.uid for node in plan.nodes if node.origin is Origin.CONFIRMED]
+        replaceable = set(existing.get("confirmations", ())) if existing else set()
+        kept = before - replaceable if len(confirmations) >= len(replaceable) else before
+        if missing := kept - set(uids):
             raise ConfigError(
                 f"sweep {self.name!r} exists with another plan ({len(before)} trials, this one has {len(uids)} and "
                 f"lacks {len(missing)} of them, such as {min(missing)}): choose another --name, or launch it with all "
                 "that it has and more."
             )
-        content = {"schema": SCHEMA, "grid": plan.grid.model_dump(mode="json"), "uids": uids}
+        grid = plan.grid.model_dump(mode="json")
+        content = {"schema": SCHEMA, "grid": grid, "uids": uids, "confirmations": confirmations}
         if existing != json.loads(json.dumps(content)):
             self.folder.write_json(PLAN, content)
         return len(set(uids) - before) if before else 0

@@ -100,6 +100,7 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
         for goal in (Goal(goal) for goal in choices.goals or stack.axis("goals"))
     )
     _check_distinct(cells)
+    _check_searched(cells, choices)
     return Grid(
         name=stack.template.name,
         dataset=stack.dataset(choices.dataset),
@@ -111,6 +112,17 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
         search=search,
         seed=seeds[0],
     )
+
+
+def _check_searched(cells: Sequence[Cell], choices: Choices) -> None:
+    """Refuses choices on how to search where nothing is searched."""
+    chosen = {name: value for name, value in choices.search.items() if value}
+    if chosen and not any(cell.search_trials for cell in cells):
+        values = ", ".join(f"{name}={value}" for name, value in chosen.items())
+        raise ConfigError(
+            f"search: {values} says how to search, and no cell of this grid is searched: a search takes detrimental "
+            "pairs and --search-trials above 0."
+        )
 
 
 def _options(choices: Choices) -> tuple[tuple[str, Settings], ...]:

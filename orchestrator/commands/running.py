@@ -41,6 +41,7 @@ from orchestrator.reports.table1 import table1
 from orchestrator.reports.trials import read_trials
 from orchestrator.shared_storage import check_storage
 from orchestrator.stopping import stop_on_signals
+from orchestrator.studies import JOURNAL, make_journal_whole
 from orchestrator.sweeps import LaunchOptions, Sweep
 from orchestrator.tracking import Tracker
 from orchestrator.trials import ENDED_BADLY
@@ -119,6 +120,9 @@ def run_sweep(
 ) -> Outcome:
     """Runs what is left of a plan and of some analyses, follows it in MLflow and writes its report."""
     sweep, plan, store = launch.sweep, launch.plan, launch.sweep.store
+    journal = sweep.folder.local_path
+    if journal and (damage := make_journal_whole(journal / JOURNAL)):
+        console.print(damage, highlight=False, soft_wrap=True)
     tracker = Tracker(tracking_uri, store, sweep.name)
     tracker.check()
     facts = sweep_facts(plan)

@@ -109,8 +109,8 @@ def _dumbbells(panel: Axes, budgets: Sequence[Sequence[Row]], *, label_pp: float
         for goal, offset in ((Goal.ROBUST, -0.18), (Goal.DETRIMENTAL, 0.2)):
             numbers = pd.DataFrame(rows)[[f"{goal}_accuracy_fp", f"{goal}_accuracy_delta"]].astype(float).dropna()
             if numbers.empty:
-                state = f"{goal}: {rows[0][f'{goal}_state']}"
-                panel.text(2, place + offset, state, color=MUTED, fontsize=9, va="center")
+                if state := rows[0][f"{goal}_state"]:
+                    panel.text(2, place + offset, f"{goal}: {state}", color=MUTED, fontsize=9, va="center")
                 continue
             fp, delta = (100 * float(mean) for mean in numbers.mean())
             y, color = place + offset, COLORS[goal]

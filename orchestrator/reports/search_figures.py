@@ -70,7 +70,7 @@ def figure_history(records: Sequence[PairRecord]) -> Figure | None:
             panel.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
             best = history[-1][2]
             # A trial that loses parity may score far below zero; the best ones must stay apart.
-            panel.set_ylim(max(-110.0, min(value for _, value, _ in history)) - 8, best + 8)
+            panel.set_ylim(max(min(best, 0.0) - 110, min(value for _, value, _ in history)) - 8, best + 8)
         axes[0].set_ylabel("objective on validation\n(drop less penalty, pp)")
         legend(
             figure,

@@ -70,7 +70,8 @@ def table1(plan: Plan, trials: Sequence[Trial]) -> pd.DataFrame:
 
     Returns:
         One row per network, option set, budget and seed, in grid order, with the columns of
-        `TABLE_1_COLUMNS`. Numbers that do not exist (yet) are missing; the two state columns say why.
+        `TABLE_1_COLUMNS`. Numbers that do not exist (yet) are missing; the two state columns say why, and nothing of a
+        goal that the grid does not have.
     """
     rows: dict[tuple[str, str, str, int], dict[Goal, Cell]] = {}
     for cell in plan.grid.cells:
@@ -98,13 +99,13 @@ def state_text(robust_state: str, detrimental_state: str, *, names: tuple[str, s
     """Says in one phrase what a row still misses; nothing once both cells are done.
 
     Examples:
-        >>> state_text("done", "2 of 5 trials done")
-        'detrimental: 2 of 5 trials done'
+        >>> state_text("done", "2 of 5 trials done"), state_text("", "done")
+        ('detrimental: 2 of 5 trials done', '')
     """
     if robust_state == detrimental_state:
         return "" if robust_state == State.DONE else robust_state
     states = zip(names, (robust_state, detrimental_state), strict=True)
-    return "; ".join(f"{name}: {state}" for name, state in states if state != State.DONE)
+    return "; ".join(f"{name}: {state}" for name, state in states if state not in ("", State.DONE))
 
 
 def _row(plan: Plan, cells: dict[Goal, Cell], trials: Sequence[Trial]) -> dict[str, Value]:
@@ -125,8 +126,7 @@ def _row(plan: Plan, cells: dict[Goal, Cell], trials: Sequence[Trial]) -> dict[s
         "accuracy_white_box": either.accuracy_white_box if either else _white_box(cell.architecture, trials),
         "robust_accuracy_fp": robust.accuracy_fp if robust else None,
         "robust_accuracy_delta": robust.accuracy_delta if robust else None,
-        "robust_state": _cell_state(of_goal[Goal.ROBUST]),
-        "detrimental_state": _cell_state(detrimental),
+        **{f"{goal}_state": _cell_state(of_goal[goal]) if goal in cells else "" for goal in Goal},
         "num_trials": sum(trial.state is not State.SPARED for trial in detrimental),
         "num_trials_done": sum(trial.state is State.DONE for trial in detrimental),
         **_chosen_columns(chosen),

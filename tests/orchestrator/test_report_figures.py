@@ -257,6 +257,13 @@ def test_history_keeps_the_best_so_far() -> None:
     assert figure_history(trials[1:2]) is None
 
 
+def test_history_shows_its_best_also_where_every_trial_lost_parity() -> None:
+    trials = [replace(record(number, 0.4, 0.0), objective=value) for number, value in enumerate((-4.9, -2.9, -3.9))]
+    figure = figure_history(trials)
+    low, high = figure.axes[0].get_ylim()  # type: ignore[union-attr]
+    assert low < -390 < -290 < high
+
+
 def test_search_figure_marks_the_front_and_joins_labels_that_would_overlap() -> None:
     trials = [record(0, 0.0, 0.5), record(1, 0.0, 0.501), record(2, 0.005, 0.9)]
     figure = figure_search(trials)

@@ -11,6 +11,7 @@ from rich.console import Console
 from orchestrator.choice import choose
 from orchestrator.plan import Node, Plan, Stage, build_plan
 from orchestrator.reports.console import render_table1
+from orchestrator.reports.figures import figure_table1
 from orchestrator.reports.pairs import pair_records, verdict
 from orchestrator.reports.table1 import TABLE_1_COLUMNS, table1
 from orchestrator.reports.trials import State, read_curve, read_trials
@@ -278,6 +279,19 @@ def test_refused_cells_keep_their_row_and_say_so(store: Store) -> None:
     assert table.loc[("III", "A"), "detrimental_state"] == "refused"
     assert table.loc[("III", "A"), "num_trials"] == 0
     assert table.loc[("III", "B"), "detrimental_state"] == "waiting"
+
+
+def test_goal_that_the_grid_does_not_have_is_no_refused_cell(store: Store) -> None:
+    plan = build_plan(build_grid("quick", Choices(goals=("detrimental",)), num_sites), num_sites)
+    write_pair(store, pair(plan, "A", "detrimental"), BROKEN)
+    table = table1(plan, read_trials(plan, store))
+    assert set(table["robust_state"]) == {""}
+    assert list(table["detrimental_state"])[::2] == ["done", "waiting"]
+    figure = figure_table1(table)
+    assert figure is not None
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert "detrimental: waiting" in texts
+    assert not [text for text in texts if text.startswith("robust")]
 
 
 def test_curve_keeps_the_later_row_of_a_repeated_epoch(plan: Plan, store: Store) -> None:

@@ -5,12 +5,15 @@ import statistics
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
+import optuna
 import pytest
+from optuna._transform import _SearchSpaceTransform
 
 from orchestrator.plan import Origin
-from orchestrator.samplers import make_pruner
+from orchestrator.samplers import STARTUP_TRIALS, make_pruner, make_sampler
 from orchestrator.store import Store
-from search_spaces.loss_space import LossSpace, holds
+from search_spaces.loss_space import LossSpace, holds, suggest
 from search_spaces.recipes import PairRecipe
 from search_spaces.search import Sampler, Search
 from tests.orchestrator.search_driver import SearchDriver, search_plan
@@ -77,6 +80,22 @@ def test_cells_draw_points_of_their_own(tmp_path: Path) -> None:
     kd_weights = [recipes[node.name]["recipe"]["kd_weight"] for node in plan.nodes if node.origin is Origin.SEARCHED]
     assert len(kd_weights) == 6
     assert len(set(kd_weights)) == 6
+
+
+def test_cma_es_made_anew_stands_where_the_one_that_optuna_keeps_does() -> None:
+    study = optuna.create_study(direction="maximize")
+    for number in range(40):
+        study.sampler = optuna.samplers.CmaEsSampler(seed=number, n_startup_trials=STARTUP_TRIALS)
+        trial = study.ask()
+        study.tell(trial, -loss(suggest(LossSpace(), trial)))
+    trials = study.get_trials()
+    kept, sampler = study.sampler._restore_optimizer(trials), make_sampler("cmaes", seed=0)  # type: ignore[attr-defined]
+    bounds = _SearchSpaceTransform(dict(sorted(trials[0].distributions.items())), transform_0_1=True)
+    sampler._restore_optimizer(trials)  # type: ignore[attr-defined]
+    anew = sampler._init_optimizer(bounds, study.direction)  # type: ignore[attr-defined]
+    assert anew.generation == kept.generation == 5
+    for name in ("_mean", "_sigma", "_C"):
+        np.testing.assert_allclose(getattr(anew, name), getattr(kept, name), rtol=1e-12)
 
 
 def test_only_the_worse_half_is_pruned_and_only_where_epochs_allow() -> None:

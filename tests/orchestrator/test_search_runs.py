@@ -1,16 +1,22 @@
 """A whole search, allocation and pruning and confirmations included, on a driver that dies wherever it likes."""
 
+import io
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from orchestrator.agreement import compare
+from orchestrator.commands import running
+from orchestrator.launch import Launch
 from orchestrator.plan import Node, Origin, Plan
 from orchestrator.restarts import restart
 from orchestrator.store import CHECKPOINT, PRUNED, RESUME, Store
+from orchestrator.studies import JOURNAL, make_journal_whole
+from orchestrator.sweeps import Sweep
 from orchestrator.trials import State, trial_of
 from search_spaces.errors import NonFiniteLossError
 from tests.orchestrator.search_driver import Quality, SearchDriver, metrics_of, search_plan
@@ -97,6 +103,58 @@ def test_search_killed_at_any_moment_ends_like_an_undisturbed_one(
         }
         assert len(now) == len(then)
         assert not {trial.state.name for trial in now} & {"RUNNING", "WAITING", "FAIL"}
+
+
+def cut(journal: Path) -> None:
+    """A disk that was full."""
+    journal.write_bytes(journal.read_bytes()[:-20])
+
+
+def fill_with_zeros(journal: Path) -> None:
+    """A machine that lost power."""
+    journal.write_bytes(journal.read_bytes() + bytes(64))
+
+
+@pytest.mark.parametrize("damage", [cut, fill_with_zeros])
+def test_damaged_journal_is_set_aside_and_the_search_ends_like_an_undisturbed_one(
+    make: Make, calm: tuple[SearchDriver, list[str]], damage: Callable[[Path], None]
+) -> None:
+    undisturbed, moments = calm
+    driver = make()
+    assert moments[len(moments) // 2] in driver.moments()
+    assert make_journal_whole(driver.journal) is None
+    damage(driver.journal)
+    damaged = driver.journal.read_bytes()
+    said = make_journal_whole(driver.journal)
+    assert said is not None
+    assert "one.log was cut short or edited: it is now one.log.damaged" in said
+    assert driver.journal.with_name("one.log.damaged").read_bytes() == damaged
+    driver.restart()
+    driver.run()
+    assert driver.states() == undisturbed.states()
+    assert driver.recipes() == undisturbed.recipes()
+
+
+def test_a_launch_takes_the_lock_of_a_dead_driver_off_the_journal_and_tells_of_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reached(Exception):  # noqa: N818
+        pass
+
+    def stop(*_: Any) -> None:
+        raise Reached
+
+    monkeypatch.setattr(running, "Tracker", stop)
+    sweep = Sweep(Store(str(tmp_path / "storage")), "mine")
+    sweep.save_plan(PLAN)
+    folder = tmp_path / "storage" / "sweeps" / "mine"
+    (folder / JOURNAL).write_text('{"op_code": 0')
+    (folder / f"{JOURNAL}.lock").symlink_to(folder / JOURNAL)
+    printed = io.StringIO()
+    with pytest.raises(Reached):
+        running.run_sweep(Launch(sweep=sweep, plan=PLAN), [], None, None, Console(file=printed))
+    assert f"it is now {JOURNAL}.damaged" in printed.getvalue()
+    assert sorted(path.name for path in folder.glob(f"{JOURNAL}*")) == [f"{JOURNAL}.damaged"]
 
 
 def test_store_studies_and_plan_agree_at_the_end(make: Make) -> None:

@@ -1,6 +1,7 @@
 """Nothing in a storage runs code, no name leaves it, and no credentials are written or shown."""
 
 import ast
+import contextlib
 import http.server
 import os
 import pickle
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -18,10 +20,13 @@ from orchestrator.cli import main
 from orchestrator.commands.ui import command as ui
 from orchestrator.plan import Plan, build_plan
 from orchestrator.ray_trainables import run_trial
+from orchestrator.samplers import STARTUP_TRIALS, make_sampler
 from orchestrator.store import CHECKPOINT, EPOCHS, PREDICTIONS, RECIPE, RESULT, RESUME, Store
+from orchestrator.studies import open_journal
 from orchestrator.sweeps import PLAN, LaunchOptions, Sweep
 from orchestrator.trials import trial_of
 from search_spaces.grids import Choices, build_grid
+from search_spaces.loss_space import LossSpace, suggest
 from search_spaces.yaml_files import UniqueKeys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,6 +126,27 @@ def test_a_pickle_in_the_storage_is_never_loaded(
     assert trial_of(store, node).error() is not None
     assert not marker.exists()
     pickle.loads(bomb)
+    assert marker.exists(), "the bomb would have gone off"
+
+
+def test_a_pickle_in_the_journal_of_the_studies_is_never_loaded(tmp_path: Path) -> None:
+    marker = tmp_path / "it ran"
+    study = optuna.create_study(storage=open_journal(tmp_path / "studies.log"), sampler=make_sampler("cmaes", seed=0))
+    ranges = LossSpace().ranges
+    distributions = {name: optuna.distributions.FloatDistribution(*ends, log=True) for name, ends in ranges.items()}
+    for number in range(STARTUP_TRIALS):
+        trial = optuna.create_trial(
+            params={name: low * (number + 1) for name, (low, _) in ranges.items()},
+            distributions=distributions,
+            value=float(number),
+            system_attrs={"cma:optimizer:0": pickle.dumps(Bomb(marker)).hex()},
+        )
+        study.add_trial(trial)
+    assert set(suggest(LossSpace(), study.ask())) == set(ranges)
+    assert not marker.exists()
+    study.sampler = optuna.samplers.CmaEsSampler(n_startup_trials=STARTUP_TRIALS)
+    with contextlib.suppress(AttributeError):
+        suggest(LossSpace(), study.ask())
     assert marker.exists(), "the bomb would have gone off"
 
 

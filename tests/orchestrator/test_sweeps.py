@@ -60,6 +60,17 @@ def test_more_seeds_extend_a_sweep_and_fewer_do_not_shrink_it(store: Store) -> N
         sweep.save_plan(plan_of())
 
 
+def test_a_longer_search_extends_a_sweep_and_may_confirm_another_pair(store: Store) -> None:
+    sweep = Sweep(store, "mine")
+    short, long = (plan_of(search={"trials": trials, "confirm_seeds": 2}) for trials in (2, 3))
+    sweep.save_plan(short)
+    assert sweep.save_plan(long) == 4, "two trials, for one cell may take twice its share, and two confirmations"
+    assert sweep.load_plan(sites) == long
+    for less in (short, plan_of(search={"trials": 3, "confirm_seeds": 0})):
+        with pytest.raises(ConfigError, match="lacks 2 of them"):
+            sweep.save_plan(less)
+
+
 def test_a_plan_whose_grid_was_edited_is_refused(store: Store) -> None:
     sweep = Sweep(store, "mine")
     sweep.save_plan(plan_of())

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from search_spaces import paper
+from search_spaces.errors import ConfigError
 from search_spaces.grids import Choices, build_grid
 from search_spaces.loss_space import LITERAL, LossSpace, apply_point, holds, literal_reading, place_of, point_of
 from search_spaces.recipes import PairRecipe, vary
@@ -68,6 +69,21 @@ def test_full_space_has_eight_fields_of_a_pair() -> None:
     assert len(space.fields) == 8
     assert set(space.fields) <= set(PairRecipe.model_fields)
     assert set(space.ranges) | set(space.choices) == set(space.fields)
+
+
+@pytest.mark.parametrize(
+    ("choices", "value"),
+    [
+        ({"search": {"trials": 0, "sampler": "gp"}}, "sampler=gp"),
+        ({"search": {"trials": 0, "confirm_seeds": 2}}, "confirm_seeds=2"),
+        ({"search": {"trials": 3}, "goals": ("robust",)}, "trials=3"),
+    ],
+)
+def test_how_to_search_is_refused_where_nothing_is_searched(choices: dict[str, Any], value: str) -> None:
+    with pytest.raises(ConfigError, match=f"search: {value} says how to search, and no cell of this grid is searched"):
+        build_grid("quick", Choices(**choices), lambda _: 15)
+    unsearched = build_grid("quick", Choices(search={"trials": 0}), lambda _: 15)
+    assert not any(cell.search_trials for cell in unsearched.cells)
 
 
 def test_only_detrimental_cells_are_searched_and_the_command_line_wins() -> None:
