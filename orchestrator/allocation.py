@@ -28,6 +28,8 @@ class Findings:
     """Uids of trials that have a recipe; they are finished whatever happens meanwhile."""
     hours: dict[str, float] = field(default_factory=dict)
     """Of GPUs, or of cores where there are none, in the trials that ended, however they did; by uid."""
+    counts_hours: bool = True
+    """Whether to look at hours at all: it takes a table of every trial, and only a limit on them asks for it."""
 
     def look(self, node: Node, folder: TrialFolder, state: State) -> None:
         """Takes in how far a trial of a searched cell is."""
@@ -35,7 +37,7 @@ class Findings:
             self.begun.add(node.uid)
         if node.origin is Origin.CONFIRMED:
             return
-        if node.is_of_search and state in SETTLED:
+        if self.counts_hours and node.is_of_search and state in SETTLED:
             self.hours[node.uid] = paid_hours(folder.epochs())
         result = folder.result() if state is State.DONE else None
         if result and is_catastrophic(**accuracies_of(result["metrics"], "validation")):
@@ -52,7 +54,7 @@ def read_states(store: Store, plan: Plan) -> tuple[dict[str, State], Findings]:
     """Returns the states as the folders tell them, and what the searches among them found."""
     begun = begun_folders(store)
     states: dict[str, State] = {}
-    findings = Findings()
+    findings = Findings(counts_hours=plan.grid.search.gpu_hours is not None)
     for node in plan.nodes:
         folder = trial_of(store, node)
         files = begun[node.stage].get(node.uid, ())

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.allocation import Findings, read_states, settle
 from orchestrator.plan import Node, Origin, Plan, Stage
 from orchestrator.store import Store
-from orchestrator.trials import State, trial_of
+from orchestrator.trials import State, TrialFolder, trial_of
 from orchestrator.usage import Usage
 from search_spaces.cells import Cell
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
@@ -70,13 +70,17 @@ class Overview:
         self.usage.add_row(row)
 
     def ended(self, node: Node, store: Store) -> None:
-        """Reads how a trial ended."""
+        """Reads how a trial ended, and what that spares others."""
         folder = trial_of(store, node)
         self.epochs.pop(node.uid, None)
         self.states[node.uid] = folder.state()
         if node.cell and node.cell.search_trials:
             self.findings.look(node, folder, self.states[node.uid])
             self.states = settle(self.plan, self.states, self.findings)
+        self.read_end(node, folder)
+
+    def read_end(self, node: Node, folder: TrialFolder) -> None:
+        """Reads the error or the result of a trial that ended, whatever its state means to others."""
         self.headlines.pop(node.uid, None)
         if error := folder.error():
             self.headlines[node.uid] = error.splitlines()[0]
@@ -168,5 +172,5 @@ def overview_from_store(plan: Plan, store: Store, *, has_driver: bool) -> Overvi
         if state is State.INTERRUPTED and has_driver and rows:
             overview.epochs[node.uid] = int(rows[-1]["epoch"])
         elif state is not State.INTERRUPTED:
-            overview.ended(node, store)
+            overview.read_end(node, folder)
     return overview
