@@ -103,6 +103,11 @@ class Overview:
         """Returns the number of trials that a launch runs as far as is known: all but those that a search spares."""
         return sum(state is not State.SPARED for state in self.states.values())
 
+    def num_left(self) -> int:
+        """Returns the number of trials that have yet to end well; where a search diverged at a point, that is known."""
+        known = [node for node in self.plan.nodes if node.is_of_search and self.states[node.uid] is State.DIVERGED]
+        return self.num_needed() - self.num_done() - len(known)
+
     def eta_seconds(self, num_parallel: int) -> float | None:
         """Estimates the time left from the epochs seen so far, None before the first.
 

@@ -58,7 +58,7 @@ def summary_line(overview: Overview, num_parallel: int) -> str:
             f"({best.name.removeprefix('pair/')}, validation)"
         )
     eta = overview.eta_seconds(num_parallel)
-    if overview.num_done() < overview.num_needed():
+    if overview.num_left():
         parts.append("time left unknown yet" if eta is None else f"about {format_seconds(eta)} left")
     return "; ".join(parts)
 

@@ -182,7 +182,7 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if not outcome.agreement.disagreements:
         console.print(outcome.agreement.line(), highlight=False)
-    num_left = overview.num_needed() - overview.num_done()
+    num_left = overview.num_left()
     if num_left:
         how = f"{outcome.cap} is hit" if outcome.cap else "stopped" if outcome.is_stopping else "not finished"
         line = f"{how}, {num_left} of {overview.num_needed()} trials are not done; go on with: "

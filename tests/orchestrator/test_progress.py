@@ -68,6 +68,17 @@ def test_trial_that_runs_is_not_spared_when_its_cell_finds_the_pair(store: Store
     assert overview.counts()[Stage.PAIR] == {"done": 1, "running": 1, "spared": 3}
 
 
+def test_point_of_a_search_that_diverged_is_an_answer_and_a_pair_of_the_grid_that_diverged_is_not() -> None:
+    overview = fresh()
+    overview.states = dict.fromkeys(overview.states, State.DONE)
+    searched = next(node for node in DETRIMENTAL if node.is_of_search)
+    overview.states[searched.uid] = State.DIVERGED
+    assert overview.num_left() == 0
+    overview.states[DETRIMENTAL[0].uid] = State.DIVERGED
+    assert not DETRIMENTAL[0].is_of_search
+    assert overview.num_left() == 1
+
+
 def test_time_left_is_epochs_left_times_seconds_per_epoch(store: Store) -> None:
     overview = fresh()
     assert overview.eta_seconds(2) is None
