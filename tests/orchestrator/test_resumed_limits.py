@@ -20,7 +20,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
     """Launches that would have run; all but Ray and the trials is real."""
     launches: list[Launch] = []
 
-    def remember(launched: Launch, *_: Any) -> None:
+    def remember(launched: Launch, *_: Any, **__: Any) -> None:
         launches.append(launched)
 
     monkeypatch.delenv("DPTQ_ON_EVENT", raising=False)
