@@ -271,7 +271,7 @@ BAD_INPUT = {
     "two prices": (["launch", "--price-per-hour", "1", "--cluster", "cluster.yaml"], 2, "leave one out"),
     "prices of no machines": (["launch", "--prices", "p.yaml"], 2, "name them with --cluster FILE"),
     "cap on an unknown machine": (
-        ["resume", "--max-cost", "3", "--cluster", "odd.yaml"],
+        ["launch", "--max-cost", "3", "--cluster", "odd.yaml"],
         1,
         "no price for 'g5.9xlarge'",
     ),
