@@ -194,8 +194,7 @@ def descendants(pid: int) -> dict[int, str]:
 
 def workers_of(pid: int) -> list[int]:
     """Processes below a process that run a trial."""
-    # One that waits for its next trial is called ray::ImplicitFunc.
-    return sorted(child for child, name in descendants(pid).items() if name.startswith("ray::ImplicitFunc.train"))
+    return sorted(child for child, name in descendants(pid).items() if name.startswith("ray::ImplicitFunc"))
 
 
 def kill_a_worker(driver: "subprocess.Popen[str]", moments: random.Random) -> bool:

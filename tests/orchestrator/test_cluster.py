@@ -60,7 +60,12 @@ def test_sweep_on_several_machines_that_come_and_go(patient: Patient, cluster: C
         patient.options = ("--tracking-uri", url, "--address", cluster.address)
         driver = patient.start(log=log)
         patient.wait_for("pair/*/resume/state.safetensors", driver)
-        patient.wait_until(lambda: all(map(workers_of, raylets)), "a trial on either machine", driver)
+        patient.wait_until(
+            # A worker that waits for its next trial is there, too: the log tells.
+            lambda: all(map(workers_of, raylets)) and num_under_way(Path(log.name)) == len(machines),
+            "a trial on either machine",
+            driver,
+        )
         cluster.remove_node(machines[0], allow_graceful=False)
         cluster.add_node(num_cpus=1)
         code = driver.wait(SECONDS)
@@ -83,6 +88,14 @@ def test_sweep_on_several_machines_that_come_and_go(patient: Patient, cluster: C
         assert files_with(SECRET, patient.root) == []
         with patient.store.root.on_disk() as folder:
             assert files_with(SECRET, folder) == []
+
+
+def num_under_way(log: Path) -> int:
+    """Trials that a launch has started and not seen end."""
+    events = re.findall(r"^\[\S+\] (started|done) (\S+)", log.read_text(), re.MULTILINE)
+    return len(
+        {name for event, name in events if event == "started"} - {name for event, name in events if event == "done"}
+    )
 
 
 def assert_no_finished_trial_ran_again(printed: str) -> None:
