@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 import torch
+from hypothesis import settings
 
 from orchestrator.store import Store
 from orchestrator.tracking_uri import quiet_mlflow
@@ -16,6 +17,10 @@ from tests.servers import SECRET, Bucket, starting
 from trainables.data.datasets import load_dataset
 from trainables.data.images import ImageData, Split
 from trainables.models.backbones import create_backbone
+
+# A test that is slow because the machine is busy is not wrong: nothing here is timed.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Before anything imports mlflow, which would otherwise leave a file in the home directory.
 quiet_mlflow()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.node_types import Cluster, NodeType
@@ -146,7 +146,6 @@ def test_number_of_images_that_only_the_files_know_is_asked_for() -> None:
             estimated(cluster_of(CORES), plan=plan, states={node.uid: State.WAITING for node in plan.nodes})
 
 
-@settings(deadline=None)
 @given(st.integers(1, 6), st.integers(0, 2))
 def test_more_workers_never_take_longer(num_workers: int, num_always: int) -> None:
     few = replace(GPU, min_workers=min(num_always, num_workers), max_workers=num_workers)
@@ -154,7 +153,6 @@ def test_more_workers_never_take_longer(num_workers: int, num_always: int) -> No
     assert estimated(cluster_of(more)).wall_seconds <= estimated(cluster_of(few)).wall_seconds
 
 
-@settings(deadline=None)
 @given(st.floats(0.1, 10), st.integers(1, 4))
 def test_cost_scales_with_the_price_and_lies_between_spot_and_on_demand(factor: float, num_workers: int) -> None:
     scaled = {
@@ -168,7 +166,6 @@ def test_cost_scales_with_the_price_and_lies_between_spot_and_on_demand(factor: 
     assert before.cost_spot <= before.cost <= before.cost_on_demand
 
 
-@settings(deadline=None)
 @given(st.floats(0.1, 10))
 def test_gpu_hours_scale_with_the_time_of_a_step(factor: float) -> None:
     slower = StepTimes([], by_hand={"teacher": factor * 0.5, "distill": factor * 0.25, "pair": factor * 0.5})

@@ -4,7 +4,7 @@ import heapq
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.schedule import Room, Timetable, TrialTime, list_schedule, quickest_schedule
@@ -129,7 +129,6 @@ def slots_schedule(trials: list[TrialTime], num_slots: int) -> float:
     return now
 
 
-@settings(deadline=None)
 @given(trees(), st.integers(1, 5))
 def test_schedule_on_whole_gpus_is_that_of_equal_slots(trials: list[TrialTime], num_gpus: int) -> None:
     whole = [replace(each, gpu_share=1.0) for each in trials]
@@ -143,13 +142,11 @@ room_of_any_size = st.builds(
 rooms_of_any_size = st.lists(room_of_any_size, min_size=1, max_size=5)
 
 
-@settings(deadline=None)
 @given(trees(), rooms_of_any_size, room_of_any_size)
 def test_more_machines_never_take_longer(trials: list[TrialTime], rooms: list[Room], more: Room) -> None:
     assert quickest_schedule(trials, [*rooms, more]).wall_seconds <= quickest_schedule(trials, rooms).wall_seconds
 
 
-@settings(deadline=None)
 @given(trees(), rooms_of_any_size)
 def test_no_schedule_is_shorter_than_its_longest_chain_or_its_work(trials: list[TrialTime], rooms: list[Room]) -> None:
     timetable = quickest_schedule(trials, rooms)

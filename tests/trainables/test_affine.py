@@ -105,7 +105,7 @@ def test_eight_bits_equal_torch_fake_quantize_within_one_level(backend):
 FLOATS = st.floats(-1000, 1000, width=32).map(lambda value: value if abs(value) > 1e-6 else 0.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     values=npst.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 150)), elements=FLOATS),
     bit_widths=st.lists(st.integers(0, 16), min_size=4, max_size=4),

@@ -47,7 +47,7 @@ def problems(draw):
     return profits, bit_widths, budget
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(problem=problems())
 def test_selection_equals_brute_force_with_the_tie_break(problem):
     profits, bit_widths, budget = problem
