@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.analyses.tasks import FOLDER as ANALYSIS
+from orchestrator.deferred import ANALYSIS
 from orchestrator.plan import SCHEMA, Stage
-from orchestrator.store import RECIPE, RESULT, TEMPORARY, Store
+from orchestrator.store import RECIPE, RESULT, RESUME_FOLDER, TEMPORARY, Store
 from orchestrator.sweeps import LAUNCH, PLAN, Sweep
 from orchestrator.trials import TrialFolder
 from search_spaces.errors import ConfigError, StorageError, unknown_name
@@ -127,7 +127,7 @@ def find_garbage(store: Store) -> list[Garbage]:
             garbage += [
                 Garbage(path=path, reason="resume state of a finished trial", num_bytes=files[path])
                 for path in paths
-                if path.startswith(f"{folder}/resume/") and not path.rpartition("/")[2].startswith(TEMPORARY)
+                if path.startswith(f"{folder}/{RESUME_FOLDER}/") and not path.rpartition("/")[2].startswith(TEMPORARY)
             ]
     return garbage
 

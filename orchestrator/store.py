@@ -38,7 +38,9 @@ from search_spaces.uris import absolute_uri, with_defaults
 
 RECIPE = "recipe.json"
 EPOCHS = "epochs.parquet"
-RESUME = "resume/state.safetensors"
+RESUME_FOLDER = "resume"
+"""What an interrupted trial or analysis goes on from; empty once it ended."""
+RESUME = f"{RESUME_FOLDER}/state.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
 PREDICTIONS = "predictions.parquet"
 ERROR = "error.txt"

@@ -121,7 +121,16 @@ class Sweep:
 
     def resume_command(self, *arguments: str) -> str:
         """Returns the command that finishes the sweep, wherever it is typed."""
-        return shlex.join(["dptq-sweep", "resume", self.name, *arguments, "--storage", self.store.uri])
+        return self.command("resume", *arguments)
+
+    def command(self, name: str, *arguments: str) -> str:
+        """Returns a command about the sweep as it can be typed anywhere.
+
+        Args:
+            name: Of the command, such as `analyze`.
+            *arguments: What follows the name of the sweep.
+        """
+        return shlex.join(["dptq-sweep", name, self.name, *arguments, "--storage", self.store.uri])
 
     def _read_plan(self) -> dict[str, Any] | None:
         content = self.folder.read_json(PLAN)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from orchestrator.analyses.tasks import FOLDER, ROWS, UNIT, AnalysisFolder, AnalysisTask
+from orchestrator.analyses.tasks import ROWS, UNIT, AnalysisFolder, AnalysisTask
+from orchestrator.deferred import ANALYSIS
 from orchestrator.store import ERROR, LOG, RECIPE, RESULT, Store
 from orchestrator.tracking_replay import (
     ERROR_TAG,
@@ -103,7 +104,7 @@ def _tags(task: AnalysisTask, sweep: str) -> dict[str, str]:
     record = task.subjects[-1]
     return {
         UID_TAG: task.uid,
-        STAGE_TAG: FOLDER,
+        STAGE_TAG: ANALYSIS,
         "dptq.analysis": task.analysis.name,
         "dptq.sweep": sweep,
         "dptq.goal": str(record.goal) if len(task.subjects) == 1 else "both",

@@ -24,6 +24,7 @@ from orchestrator.store import (
     RECIPE,
     RESULT,
     RESUME,
+    RESUME_FOLDER,
     TEMPORARY,
     Folder,
     Store,
@@ -81,7 +82,7 @@ class TrialFolder:
             return states.get(headline.failure, State.FAILED)
         if PRUNED in files:
             return State.PRUNED
-        has_progress = any(path.startswith("resume/") and TEMPORARY not in path for path in files)
+        has_progress = any(path.startswith(f"{RESUME_FOLDER}/") and TEMPORARY not in path for path in files)
         return State.INTERRUPTED if has_progress else State.WAITING
 
     def write_recipe(self, node: Node, point: Point | None, *, point_from: str | None = None) -> dict[str, Any]:
@@ -220,7 +221,7 @@ class TrialFolder:
 
     def _forget_progress(self) -> None:
         """Removes what the trial would resume from, with what a process that died left half-written beside it."""
-        self.folder.delete_folder(RESUME.partition("/")[0])
+        self.folder.delete_folder(RESUME_FOLDER)
 
     def write_error(self, error: BaseException, *, log: Sequence[str] = ()) -> None:
         """Saves a failure: the error in one line, then the traceback.

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.analyses.tasks import FOLDER, AnalysisTask, tasks_of
+from orchestrator.analyses.tasks import AnalysisTask, tasks_of
+from orchestrator.deferred import ANALYSIS
 from orchestrator.reports.pairs import PairRecord
 from orchestrator.store import Folder, Store
 from search_spaces.analyses import ANALYSES, Analysis
@@ -33,7 +34,7 @@ def tasks_of_sweep(records: Sequence[PairRecord], store: Store, sweep: Folder) -
         store: Where they and the analyses are.
         sweep: The sweep's folder.
     """
-    if not store.root.folder(FOLDER).names():
+    if not store.root.folder(ANALYSIS).names():
         return []
     tasks, _ = tasks_of(records, list(load_analyses(sweep).values()), store)
     return tasks

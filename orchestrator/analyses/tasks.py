@@ -22,15 +22,14 @@ from orchestrator.analyses.contrasts import contrasts_of
 from orchestrator.deferred import ANALYSIS
 from orchestrator.plan import Stage
 from orchestrator.reports.pairs import PairRecord
-from orchestrator.store import CHECKPOINT, RECIPE, Store, parquet_bytes
+from orchestrator.store import CHECKPOINT, RECIPE, RESUME_FOLDER, Store, parquet_bytes
 from orchestrator.trials import TrialFolder
 from search_spaces.analyses import Analysis
 
 ANALYSIS_SCHEMA = 1
 """Raised when a change makes stored tables mean something else; part of every uid."""
-FOLDER = ANALYSIS
 ROWS = "rows.parquet"
-PARTIAL = f"resume/{ROWS}"
+PARTIAL = f"{RESUME_FOLDER}/{ROWS}"
 UNIT = "unit"
 """Column that tells to which unit of work a row belongs."""
 _SECONDS = b"seconds"
@@ -94,7 +93,7 @@ class AnalysisFolder(TrialFolder):
 
     def __init__(self, store: Store, uid: str) -> None:
         """Points at an analysis; nothing is read or written yet."""
-        super().__init__(store, FOLDER, uid)
+        super().__init__(store, ANALYSIS, uid)
 
     def write_task(self, task: AnalysisTask) -> None:
         """Writes what is to be computed, before it is."""

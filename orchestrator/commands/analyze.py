@@ -1,6 +1,5 @@
 """`dptq-sweep analyze`: measure the pairs of a sweep, and write the tables and figures that come of it."""
 
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -114,10 +113,8 @@ class AnalysesEnd:
 
 def say_stopped(num_stopped: int, sweep: Sweep, console: Console) -> None:
     """Says that analyses were stopped, and how to go on with them."""
-    command = shlex.join(["dptq-sweep", "analyze", sweep.name, "--storage", sweep.store.uri])
-    console.print(
-        f"stopped, {num_stopped} analyses are not done; go on with: {command}", highlight=False, soft_wrap=True
-    )
+    line = f"stopped, {num_stopped} analyses are not done; go on with: "
+    console.print(line + sweep.command("analyze"), highlight=False, soft_wrap=True)
 
 
 def list_tasks(sweep: Sweep, plan: Plan, analyses: Sequence[Analysis], console: Console) -> list[AnalysisTask]:

@@ -174,9 +174,8 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
     nodes = overview.plan.by_uid()
     for uid, headline in overview.headlines.items():
         console.print(f"{overview.states[uid]} {nodes[uid].name}: {headline}", highlight=False, soft_wrap=True)
-    storage = ["--storage", sweep.store.uri]
-    following = (["analyze", sweep.name], ["report", sweep.name], ["ui"])
-    lines = [shlex.join(["dptq-sweep", *command, *storage]) for command in following]
+    pages = shlex.join(["dptq-sweep", "ui", "--storage", sweep.store.uri])
+    lines = [sweep.command("analyze"), sweep.command("report"), pages]
     console.print("next: " + "\n      ".join(lines), highlight=False, soft_wrap=True)
     for line in (*outcome.agreement.disagreements, *([outcome.halted] if outcome.halted else [])):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

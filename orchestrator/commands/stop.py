@@ -1,7 +1,5 @@
 """`dptq-sweep stop`: end a launch or analyses in order, from anywhere that sees the storage."""
 
-import shlex
-
 import click
 
 from orchestrator.commands.options import open_sweep, storage_option, sweep_argument
@@ -21,8 +19,7 @@ def command(name: str | None, storage: str) -> None:
     if not sweep.has_driver():
         raise ConfigError(f"nothing is at work on sweep {sweep.name!r}: there is nothing to stop.")
     sweep.ask_to_stop()
-    analyze = shlex.join(["dptq-sweep", "analyze", sweep.name, "--storage", storage])
     click.echo(
         f"sweep {sweep.name} stops after the running epochs; go on with: {sweep.resume_command()}, or with its "
-        f"analyses: {analyze}"
+        f"analyses: {sweep.command('analyze')}"
     )

@@ -5,10 +5,7 @@ the quick grid take relative to each other. Scheduler, store, studies and MLflow
 while a trial sleeps. All else counts as idle: waiting for parents, hand-overs, files, and the end of the sweep.
 """
 
-import json
 import os
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -29,10 +26,9 @@ from orchestrator.progress import Progress
 from orchestrator.store import Store
 from orchestrator.sweeps import LaunchOptions, Sweep
 from orchestrator.tracking import Tracker
-from orchestrator.tracking_uri import quiet_mlflow
 from orchestrator.trials import trial_of
 from tests.benchmarks.figures import Figure, table
-from tests.benchmarks.sweep_scale import fake_trial, plan_of
+from tests.benchmarks.sweep_scale import fake_trial, plan_of, storage_of_run
 
 # As the quick grid's epochs and the cost of an epoch of a stage relate: 8 x 2, 24 x 1, 32 x 3.
 RELATIVE_SECONDS = {"teacher": 16 / 96, "distill": 24 / 96, "pair": 1.0}
@@ -150,27 +146,23 @@ def _first_time_of(num_workers: float, spans: Sequence[tuple[float, float]]) -> 
 @click.option("--keep", is_flag=True, help="Keep the storage folder.")
 def main(trials: int, workers: int, machines: int, seconds: float, keep: bool) -> None:
     """Measures how busy the workers of a cluster are with a sweep of fake trials."""
-    storage = tempfile.mkdtemp(prefix="dptq-cluster-")
-    plan, sweep = plan_of(trials), Sweep(Store(storage), "scale")
-    cost = run_on(machines, workers, plan, sweep, seconds)
-    busy = measure(plan, sweep.store, workers)
-    num_trials, lengths, places = len(plan.nodes), f"pairs of {seconds:g} s", f"{workers} on {machines} nodes"
-    figures = [
-        Figure(name="workers busy", value=100 * busy.share, unit="%", at_least=90, detail=places),
-        Figure(name="first start to last end", value=busy.seconds, unit="s", detail=f"{num_trials} trials, {lengths}"),
-        Figure(name="driver time per trial", value=cost["cpu"] / num_trials, unit="s"),
-        Figure(name="driver, of one core", value=100 * cost["cpu"] / cost["wall"], unit="%"),
-        Figure(name="of it, start of the worker processes, not counted", value=busy.ramp_seconds, unit="s"),
-        Figure(name="highest load average", value=cost["load"], unit="", detail=f"{os.cpu_count()} cores"),
-        Figure(name="memory of the whole machine", value=cost["gigabytes"], unit="GB"),
-    ]
-    click.echo(table(figures))
-    click.echo(json.dumps({"storage": storage if keep else None}))
-    if not keep:
-        shutil.rmtree(Path(storage))
+    with storage_of_run("dptq-cluster-", keep=keep) as storage:
+        plan, sweep = plan_of(trials), Sweep(Store(storage), "scale")
+        cost = run_on(machines, workers, plan, sweep, seconds)
+        busy = measure(plan, sweep.store, workers)
+        num_trials, places = len(plan.nodes), f"{workers} on {machines} nodes"
+        work = f"{num_trials} trials, pairs of {seconds:g} s"
+        figures = [
+            Figure(name="workers busy", value=100 * busy.share, unit="%", at_least=90, detail=places),
+            Figure(name="first start to last end", value=busy.seconds, unit="s", detail=work),
+            Figure(name="driver time per trial", value=cost["cpu"] / num_trials, unit="s"),
+            Figure(name="driver, of one core", value=100 * cost["cpu"] / cost["wall"], unit="%"),
+            Figure(name="of it, start of the worker processes, not counted", value=busy.ramp_seconds, unit="s"),
+            Figure(name="highest load average", value=cost["load"], unit="", detail=f"{os.cpu_count()} cores"),
+            Figure(name="memory of the whole machine", value=cost["gigabytes"], unit="GB"),
+        ]
+        click.echo(table(figures))
 
 
 if __name__ == "__main__":
-    quiet_mlflow()
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     main()

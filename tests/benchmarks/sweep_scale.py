@@ -12,9 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
@@ -121,30 +121,37 @@ def seconds_of(*arguments: str) -> float:
     return time.monotonic() - start
 
 
+@contextmanager
+def storage_of_run(prefix: str, *, keep: bool) -> Iterator[str]:
+    """Gives a run a storage of its own, prints where it lies if it is kept, and removes it if not."""
+    quiet_mlflow()
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    storage = tempfile.mkdtemp(prefix=prefix)
+    yield storage
+    click.echo(json.dumps({"storage": storage if keep else None}))
+    if not keep:
+        shutil.rmtree(storage)
+
+
 @click.command()
 @click.option("--trials", default=2000, show_default=True, help="About so many.")
 @click.option("--seconds", default=1.0, show_default=True, help="That each trial sleeps.")
 @click.option("--keep", is_flag=True, help="Keep the storage folder.")
 def main(trials: int, seconds: float, keep: bool) -> None:
     """Measures the driver on a sweep of fake trials, then `status` on it and `plan` of 10,000 trials."""
-    storage = tempfile.mkdtemp(prefix="dptq-scale-")
-    cost = run_fake_sweep(storage, trials, seconds)
-    seeds = [option for seed in range(1000) for option in ("--seed", str(seed))]
-    figures = [
-        Figure(name="trials done", value=cost.num_done, unit="", detail=f"of {cost.num_trials}"),
-        Figure(name="wall time", value=cost.wall_seconds, unit="s", detail=f"{LOGICAL_CORES} at a time"),
-        Figure(name="driver time per trial", value=cost.cpu_seconds / cost.num_trials, unit="s", at_most=0.5),
-        Figure(name="peak memory of the driver", value=cost.peak_bytes / 1e9, unit="GB", at_most=1.5),
-        Figure(name="`status`", value=seconds_of("status", "--storage", storage), unit="s", at_most=3.0),
-        Figure(name="`plan` of 10,002 trials", value=seconds_of("plan", *seeds), unit="s", at_most=5.0),
-    ]
-    click.echo(table(figures))
-    click.echo(json.dumps({"storage": storage if keep else None}))
-    if not keep:
-        shutil.rmtree(Path(storage))
+    with storage_of_run("dptq-scale-", keep=keep) as storage:
+        cost = run_fake_sweep(storage, trials, seconds)
+        seeds = [option for seed in range(1000) for option in ("--seed", str(seed))]
+        figures = [
+            Figure(name="trials done", value=cost.num_done, unit="", detail=f"of {cost.num_trials}"),
+            Figure(name="wall time", value=cost.wall_seconds, unit="s", detail=f"{LOGICAL_CORES} at a time"),
+            Figure(name="driver time per trial", value=cost.cpu_seconds / cost.num_trials, unit="s", at_most=0.5),
+            Figure(name="peak memory of the driver", value=cost.peak_bytes / 1e9, unit="GB", at_most=1.5),
+            Figure(name="`status`", value=seconds_of("status", "--storage", storage), unit="s", at_most=3.0),
+            Figure(name="`plan` of 10,002 trials", value=seconds_of("plan", *seeds), unit="s", at_most=5.0),
+        ]
+        click.echo(table(figures))
 
 
 if __name__ == "__main__":
-    quiet_mlflow()
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     main()

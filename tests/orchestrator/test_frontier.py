@@ -95,6 +95,15 @@ def driver(store: Store, tmp_path: Path) -> Driver:
     return Driver(store, tmp_path / "studies.log")
 
 
+def finish_parents(driver: Driver) -> None:
+    """Finishes what all pairs wait for."""
+    for trial_id in ("teacher", "distill"):
+        node = driver.start(trial_id)
+        assert node is not None
+        driver.finish(node)
+        driver.frontier.on_trial_complete(trial_id)
+
+
 def test_children_wait_for_their_parents(driver: Driver) -> None:
     teacher = driver.start("a")
     assert teacher is not None
@@ -115,11 +124,7 @@ def test_every_trial_is_handed_out_once_and_then_it_is_over(driver: Driver) -> N
 
 
 def test_limit_of_concurrent_trials_is_kept(driver: Driver) -> None:
-    for trial_id in ("a", "b"):
-        node = driver.start(trial_id)
-        assert node is not None
-        driver.finish(node)
-        driver.frontier.on_trial_complete(trial_id)
+    finish_parents(driver)
     driver.frontier.limit(lambda: True, lambda: 2)
     assert driver.start("c") is not None
     assert driver.start("d") is not None
@@ -127,11 +132,7 @@ def test_limit_of_concurrent_trials_is_kept(driver: Driver) -> None:
 
 
 def test_more_trials_run_at_once_when_machines_come_and_fewer_when_they_go(driver: Driver) -> None:
-    for trial_id in ("a", "b"):
-        node = driver.start(trial_id)
-        assert node is not None
-        driver.finish(node)
-        driver.frontier.on_trial_complete(trial_id)
+    finish_parents(driver)
     room = iter([1, 1, 3, 3, 3, 2, 2])
     driver.frontier.limit(lambda: True, lambda: next(room))
     assert [driver.start(trial_id) is not None for trial_id in "cdefg"] == [True, False, True, True, False]
@@ -180,14 +181,6 @@ def test_lost_worker_leaves_an_error_and_is_not_counted_as_a_retry(driver: Drive
     assert {driver.fail(f"a{number}", None).uid for number in range(MAX_LOST)} == {teacher.uid}
     assert driver.frontier.suggest("b") == Searcher.FINISHED
     assert trial_of(driver.store, teacher).attempts() == {"lost worker": MAX_LOST + 1}
-
-
-def finish_parents(driver: Driver) -> None:
-    for trial_id in ("teacher", "distill"):
-        node = driver.start(trial_id)
-        assert node is not None
-        driver.finish(node)
-        driver.frontier.on_trial_complete(trial_id)
 
 
 def test_three_trials_that_fail_alike_stop_the_sweep_with_the_traceback(driver: Driver) -> None:
