@@ -75,6 +75,11 @@ class Node:
         return self.trial_number > 0 and self.origin is not Origin.CONFIRMED
 
     @property
+    def is_prunable(self) -> bool:
+        """Whether a study may end the trial half-way: not the cell's first, nor one that other sweeps run whole."""
+        return self.is_of_search and self.origin is Origin.SEARCHED
+
+    @property
     def cell_id(self) -> str | None:
         """The cell of a pair, None for the shared stages."""
         return self.cell.cell_id if self.cell else None

@@ -191,9 +191,9 @@ class CellStudy:
             return False  # told before its worker was lost
         trial = optuna.trial.Trial(self._study, known._trial_id)
         trial.report(detrimental_objective(**accuracies_of(row, "validation")), step=row["epoch"])
-        # At the last epoch there is nothing left to save. The cell's first trial is asked for, too: nobody ends it, but
-        # the others have to hold their own against it.
-        return row["epoch"] < node.recipe.epochs and trial.should_prune() and node.is_of_search
+        # At the last epoch there is nothing left to save. Trials that nobody ends are asked for, too: the others have
+        # to hold their own against them.
+        return row["epoch"] < node.recipe.epochs and trial.should_prune() and node.is_prunable
 
     def tell(self, node: Node, folder: TrialFolder) -> None:
         """Tells a finished, pruned or failed trial, once; a non-finite objective is told as a failure."""

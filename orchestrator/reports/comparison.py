@@ -106,7 +106,7 @@ def render_comparison(table: pd.DataFrame) -> Table:
     """Draws the comparison for a console: one row per arm."""
     rendered = Table(
         title="Catastrophic pairs: gap to the white box at most 1 pp, drop at least 10 pp",
-        caption="found on validation, held on test: one pair per cell; [ ] 95 % Wilson interval;\n"
+        caption="cells that are done; found on validation, held on test: one pair per cell; [ ] 95 % Wilson interval;\n"
         "median of Kaplan-Meier: cells without a pair count for as long as they were searched",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -119,15 +119,15 @@ def render_comparison(table: pd.DataFrame) -> Table:
         cells = table[table["arm"] == arm]
         if not cells["trials"].sum():
             continue
-        held, count = int(cells["catastrophic"].sum()), len(cells)
+        held, count, num_done = int(cells["catastrophic"].sum()), len(cells), int(cells["is_done"].sum())
         low, high = wilson_interval(held, count)
-        unfinished = "" if cells["is_done"].all() else f" ({int((~cells['is_done']).sum())} cells not done)"
         rendered.add_row(
-            TITLES[arm] + unfinished,
-            str(count),
+            TITLES[arm],
+            str(count) if num_done == count else f"{num_done} of {count}",
             str(int(cells["found"].sum())),
             str(held),
-            f"[{100 * low:.0f}, {100 * high:.0f}] %",
+            # The cells that are done first are those with a pair: their share says nothing of the others.
+            f"[{100 * low:.0f}, {100 * high:.0f}] %" if num_done == count else "",
             str(int(cells["trials"].sum())),
             str(int(cells["epochs"].sum())),
             f"{cells['device_seconds'].sum() / 3600:.2f}",

@@ -70,6 +70,14 @@ def test_recipe_and_literal_reading_are_the_first_trials_of_the_search() -> None
         assert node.recipe == literal_reading(cell.recipe)
 
 
+def test_a_trial_that_arms_share_is_never_pruned() -> None:
+    owners = [{node.uid for node in plan.nodes} for plan in PLANS.values()]
+    shared = [node for node in pairs(Arm.SEARCH) if sum(node.uid in uids for uids in owners) > 1]
+    assert len(shared) == 6
+    assert not any(node.is_prunable for node in shared)
+    assert all(node.is_prunable for node in pairs(Arm.SEARCH) if node not in shared)
+
+
 def test_random_search_shares_teacher_and_white_boxes_with_the_search_and_nothing_else() -> None:
     shared = PLANS[Arm.RANDOM].by_uid().keys() & PLANS[Arm.SEARCH].by_uid().keys()
     assert {PLANS[Arm.SEARCH].node(uid).stage for uid in shared} == {Stage.TEACHER, Stage.DISTILL}
@@ -125,13 +133,31 @@ def test_median_is_censored_where_too_few_cells_have_a_pair(
     assert median_text(without_pair(cells)) == expected
 
 
+def shown(table: pd.DataFrame) -> str:
+    console = Console(record=True, width=130, file=io.StringIO())
+    console.print(render_comparison(table))
+    return console.export_text()
+
+
+def test_share_of_cells_that_hold_has_an_interval_once_all_are_done(store: Store) -> None:
+    *others, last = pairs(Arm.RECIPE)
+    for node in others:
+        finish(store, node, ended_at=1000, drop=0.5)
+    plans = {Arm.RECIPE: PLANS[Arm.RECIPE]}
+    row = next(line for line in shown(comparison(plans, store)).splitlines() if "our recipe" in line)
+    assert "2 of 3" in row
+    assert "%" not in row
+    finish(store, last, ended_at=1000, drop=0.0)
+    row = next(line for line in shown(comparison(plans, store)).splitlines() if "our recipe" in line)
+    assert " of " not in row
+    assert "[21, 94] %" in row
+
+
 def test_table_and_figure_are_shown_and_saved(store: Store) -> None:
     for place, node in enumerate(pairs(Arm.RECIPE)):
         finish(store, node, ended_at=1000 + place, drop=0.5 * place)
     table = comparison(PLANS, store)
-    console = Console(record=True, width=130, file=io.StringIO())
-    console.print(render_comparison(table))
-    text = console.export_text()
+    text = shown(table)
     assert "our recipe" in text
     assert "2" in text
     assert "random search" not in text, "an arm that was not run has no row"

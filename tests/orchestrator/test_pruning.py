@@ -18,7 +18,9 @@ from orchestrator.trials import ROW, State, TrialFolder, trial_of
 from tests.orchestrator.search_driver import metrics_of, search_plan
 
 EPOCHS = 4
-PLAN = search_plan(budgets=(82,), epochs=EPOCHS, trials=3, keep_searching=True, pruner="halving")
+PLAN = search_plan(
+    budgets=(82,), epochs=EPOCHS, trials=3, keep_searching=True, pruner="halving", start_points=("recipe",)
+)
 
 
 def fake_trial(config: dict[str, Any]) -> None:
