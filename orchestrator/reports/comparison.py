@@ -106,14 +106,14 @@ def render_comparison(table: pd.DataFrame) -> Table:
     """Draws the comparison for a console: one row per arm."""
     rendered = Table(
         title="Catastrophic pairs: gap to the white box at most 1 pp, drop at least 10 pp",
-        caption="cells that are done; found on validation, held on test: one pair per cell; [ ] 95 % Wilson interval;\n"
+        caption="found on validation, held on test: one pair per cell; [ ] 95 % Wilson interval;\n"
         "median of Kaplan-Meier: cells without a pair count for as long as they were searched",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         title_justify="left",
         caption_justify="left",
     )
-    for header in ("arm", "cells", "found", "held", "", "trials", "epochs", "device-hours", "median to first"):
+    for header in ("arm", "cells done", "found", "held", "", "trials", "epochs", "device-hours", "median to first"):
         rendered.add_column(header, justify="left" if header in ("arm", "") else "right")
     for arm in Arm:
         cells = table[table["arm"] == arm]
