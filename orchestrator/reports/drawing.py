@@ -8,10 +8,11 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
@@ -21,6 +22,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from search_spaces.recipes import Goal
+
+Shown = TypeVar("Shown")
 
 INK, MUTED, GRID, FACE = "#1f2328", "#59636e", "#d8dee4", "#ffffff"
 ROBUST, DETRIMENTAL, FEASIBLE = "#0072b2", "#d55e00", "#d9f2e8"
@@ -43,6 +46,8 @@ WIDTH = 9.0
 """Inches; 1350 pixels at 150 dpi, shown at about 900."""
 DPI = 150
 MAX_LEGEND_COLUMNS = 5
+MOST_PANELS = 60
+"""Of one cell each in a figure: the 54 cells of the paper fit. Hundreds take minutes to lay out, and who reads them?"""
 _TITLE_CHARACTERS = 78
 """Of a figure's title in one line."""
 _CHARACTER = 0.62
@@ -83,6 +88,24 @@ def style() -> Iterator[None]:
     """Applies the look to what is drawn inside."""
     with mpl.rc_context(_STYLE):
         yield
+
+
+def fitting(cells: Mapping[str, Shown], title: str) -> tuple[dict[str, Shown], str]:
+    """Returns the cells that fit into one figure, and the figure's title, which says so if some do not.
+
+    Args:
+        cells: What is shown of each, by the title of its panel.
+        title: Of the figure.
+
+    Examples:
+        >>> fitting({"I-A": 1, "I-B": 2}, "Training")
+        ({'I-A': 1, 'I-B': 2}, 'Training')
+        >>> shown, title = fitting({str(cell): cell for cell in range(600)}, "Training")
+        >>> len(shown), title
+        (60, 'Training (the first 60 of 600 cells)')
+    """
+    shown = dict(islice(cells.items(), MOST_PANELS))
+    return shown, title if len(shown) == len(cells) else f"{title} (the first {len(shown)} of {len(cells)} cells)"
 
 
 def panels(

@@ -18,6 +18,7 @@ from orchestrator.reports.drawing import (
     MARKERS,
     MUTED,
     dumbbell,
+    fitting,
     goal_handles,
     legend,
     line_handles,
@@ -72,11 +73,11 @@ def figure_training(curves: Mapping[str, Mapping[Goal, Curve]]) -> Figure | None
     Returns:
         One panel per title; None without any curve.
     """
-    shown = {title: of_goal for title, of_goal in curves.items() if of_goal}
+    title = "Training: full-precision and quantized accuracy after every epoch"
+    shown, title = fitting({cell: of_goal for cell, of_goal in curves.items() if of_goal}, title)
     if not shown:
         return None
     with style():
-        title = "Training: full-precision and quantized accuracy after every epoch"
         figure, axes = panels(list(shown), panel_height=2.0, title=title)
         for panel, of_goal in zip(axes, shown.values(), strict=True):
             for goal, curve in of_goal.items():

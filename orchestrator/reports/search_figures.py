@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.choice import choose
-from orchestrator.reports.drawing import COLORS, DASHES, FACE, FEASIBLE, INK, MUTED, legend, panels, style
+from orchestrator.reports.drawing import COLORS, DASHES, FACE, FEASIBLE, INK, MUTED, fitting, legend, panels, style
 from orchestrator.reports.pairs import PairRecord
 from orchestrator.reports.search import best_so_far, pareto_front, searched_cells
 from search_spaces.objective import CATASTROPHIC_DROP, PARITY_TOLERANCE
@@ -33,11 +33,11 @@ def figure_search(records: Sequence[PairRecord]) -> Figure | None:
         One panel per searched cell, with the chosen trial ringed and the Pareto front as
         a line; None while no searched trial is done.
     """
-    searched = searched_cells(records)
+    title = "Search: how far a trial falls, against what it gives away at full precision"
+    searched, title = fitting(searched_cells(records), title)
     if not searched:
         return None
     with style():
-        title = "Search: how far a trial falls, against what it gives away at full precision"
         figure, axes = panels(list(searched), panel_height=3.2, title=title)
         for panel, trials in zip(axes, searched.values(), strict=True):
             _scatter(panel, trials)
@@ -55,12 +55,12 @@ def figure_history(records: Sequence[PairRecord]) -> Figure | None:
     Returns:
         One panel per searched cell; None while no searched trial is done.
     """
-    searched = searched_cells(records)
+    searched, title = fitting(searched_cells(records), "Search: the objective trial by trial")
     if not searched:
         return None
     color = COLORS[Goal.DETRIMENTAL]
     with style():
-        figure, axes = panels(list(searched), panel_height=1.8, title="Search: the objective trial by trial")
+        figure, axes = panels(list(searched), panel_height=1.8, title=title)
         for panel, trials in zip(axes, searched.values(), strict=True):
             history = best_so_far(trials)
             numbers = [number for number, _, _ in history]

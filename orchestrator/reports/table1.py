@@ -3,7 +3,7 @@
 All accuracies are fractions, as everywhere but on a page.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -77,7 +77,11 @@ def table1(plan: Plan, trials: Sequence[Trial]) -> pd.DataFrame:
     for cell in plan.grid.cells:
         key = (cell.architecture, cell.option_set, cell.budget_level, cell.seed)
         rows.setdefault(key, {})[cell.goal] = cell
-    filled = [_row(plan, cells, trials) for cells in rows.values()]
+    of_cell: dict[str | None, list[Trial]] = {}
+    for trial in trials:
+        if not trial.is_confirmation:
+            of_cell.setdefault(trial.node.cell_id, []).append(trial)
+    filled = [_row(plan, cells, of_cell, trials) for cells in rows.values()]
     return pd.DataFrame(filled, columns=list(TABLE_1_COLUMNS)).astype(TABLE_1_COLUMNS)
 
 
@@ -108,10 +112,11 @@ def state_text(robust_state: str, detrimental_state: str, *, names: tuple[str, s
     return "; ".join(f"{name}: {state}" for name, state in states if state not in ("", State.DONE))
 
 
-def _row(plan: Plan, cells: dict[Goal, Cell], trials: Sequence[Trial]) -> dict[str, Value]:
+def _row(
+    plan: Plan, cells: dict[Goal, Cell], of_cell: Mapping[str | None, list[Trial]], trials: Sequence[Trial]
+) -> dict[str, Value]:
     cell = next(iter(cells.values()))
-    in_cells = [trial for trial in trials if trial.node.cell and not trial.is_confirmation]
-    of_goal = {goal: [trial for trial in in_cells if trial.node.cell == cells.get(goal)] for goal in Goal}
+    of_goal = {goal: of_cell.get(cells[goal].cell_id, []) if goal in cells else [] for goal in Goal}
     robust, chosen = (choose(records_of(of_goal[goal])) for goal in (Goal.ROBUST, Goal.DETRIMENTAL))
     either = chosen or robust
     detrimental = of_goal[Goal.DETRIMENTAL]

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from orchestrator.reports.drawing import DARK, dark, panels, png, style, svg
-from orchestrator.reports.figures import figure_table1
+from orchestrator.reports.drawing import DARK, MOST_PANELS, dark, panels, png, style, svg
+from orchestrator.reports.figures import figure_table1, figure_training
 from orchestrator.reports.histogram_figures import figure_histograms, without_zero_bin, zero_bin
 from orchestrator.reports.layer_figures import MAX_NAMES, figure_layers
 from orchestrator.reports.pair_figures import figure_cross_policy, figure_transitory
@@ -20,6 +20,7 @@ from orchestrator.reports.site_tables import layer_effects
 from orchestrator.reports.stress_figures import figure_corruptions, figure_indicators, figure_mitigation
 from orchestrator.reports.stress_tables import corruption_curves, mitigation_summary
 from orchestrator.reports.table3 import table3
+from orchestrator.reports.trials import Curve
 from search_spaces.loss_space import LossSpace
 from search_spaces.recipes import Goal
 from tests.orchestrator.tiny_analyses import SHOWN
@@ -169,6 +170,17 @@ def test_indicator_figure_tells_clear_signals_apart() -> None:
     assert "12 trials" in written
     assert len(figure.axes[0].get_yticks()) == 2  # type: ignore[union-attr]
     assert figure_indicators(found.tail(1)) is None
+
+
+def test_figures_of_many_cells_show_what_fits_and_say_so() -> None:
+    many = [replace(record(0, 0.0, 0.5), uid=f"d{bits}", budget=bits, budget_level=f"{bits}b") for bits in range(70)]
+    also = [replace(each, uid=f"{each.uid}/1", trial_number=1) for each in many]
+    curve = Curve(epochs=(1, 2), accuracy_fp=(0.5, 0.9), accuracy_q=(0.5, 0.1))
+    training = figure_training({f"cell {place}": {Goal.DETRIMENTAL: curve} for place in range(70)})
+    for figure in (figure_search([*many, *also]), figure_history([*many, *also]), training):
+        assert figure is not None
+        assert len(figure.axes) == MOST_PANELS
+        assert "(the first 60 of 70 cells)" in figure.get_suptitle().replace("\n", " ")
 
 
 @pytest.mark.parametrize("name", ["layers", "histograms", "cross_policy"])
