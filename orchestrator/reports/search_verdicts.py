@@ -137,7 +137,7 @@ def _finding(searched: SearchedCell) -> Finding | None:
     drop = _over_seeds([-pair.accuracy_delta for pair in pairs])
     if len(pairs) == 1:
         half = NORMAL_95 * winner.metrics["test/drop_standard_error"]
-        drop = Interval(value=drop.value, low=drop.value - half, high=drop.value + half)
+        drop = _difference(drop.value, drop.value - half, drop.value + half)
     low, high = wilson_interval(num_catastrophic, len(pairs))
     return Finding(
         pair=chosen,
@@ -153,7 +153,12 @@ def _over_seeds(values: Sequence[float]) -> Interval:
     mean = mean_interval(values)
     if mean.num_values < 2:
         return Interval(value=mean.mean)
-    return Interval(value=mean.mean, low=mean.low, high=mean.high)
+    return _difference(mean.mean, mean.low, mean.high)
+
+
+def _difference(value: float, low: float, high: float) -> Interval:
+    """Ends the interval of a difference of accuracies at -1 and 1, beyond which two seeds would take it."""
+    return Interval(value=value, low=max(low, -1.0), high=min(high, 1.0))
 
 
 def outcome_facts(outcome: Outcome) -> dict[str, str | int | float | bool | None]:

@@ -143,6 +143,18 @@ def test_intervals_are_students_over_seeds_and_the_images_own_for_a_single_pair(
     assert single.parity_gap.low is None
 
 
+def test_interval_of_a_drop_ends_where_accuracies_do(written: Written) -> None:
+    # Student's interval of these two seeds is 0.45 +- 5.08.
+    written.done("A/trial0", 0.85, 0.85)
+    written.done("A/confirm1", 0.05, 0.05)
+
+    finding = written.outcomes()["A"].finding
+
+    assert finding is not None
+    assert finding.drop.value == pytest.approx(0.45)
+    assert (finding.drop.low, finding.drop.high) == (-1.0, 1.0)
+
+
 @pytest.mark.parametrize("num_trials", [1, 4, 59])
 def test_so_many_misses_have_a_probability_of_five_percent_at_the_bound(num_trials: int) -> None:
     assert (1 - chance_bound(num_trials)) ** num_trials == pytest.approx(0.05)
