@@ -24,7 +24,8 @@ from orchestrator.commands.options import (
 from orchestrator.commands.running import launch_sweep
 from orchestrator.deferred import check_dataset
 from orchestrator.plan import Plan
-from orchestrator.reports.comparison import comparison, render_comparison, write_comparison
+from orchestrator.reports.comparison import comparison
+from orchestrator.reports.comparison_page import render_comparison, write_comparison
 from orchestrator.store import Store
 from orchestrator.sweeps import LaunchOptions, Sweep
 from orchestrator.tracking_uri import locate
@@ -89,5 +90,5 @@ def command(
 def _show(name: str, plans: dict[Arm, Plan], store: Store, console: Any) -> None:
     table = comparison(plans, store)
     console.print(render_comparison(table))
-    paths = write_comparison(table, Sweep(store, f"{name}-{Arm.SEARCH}").folder)
+    paths = write_comparison(name, table, Sweep(store, f"{name}-{Arm.SEARCH}").folder)
     console.print(f"wrote {', '.join(paths)}", highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The table and the figure of `compare-search`: what every arm found, and what it spent to find it.
+"""The data and the figure of `compare-search`: what every arm found, and what it spent to find it.
 
 What an arm found it found on the validation split; whether it holds is then asked of the test split, once per cell.
 """
@@ -9,19 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from rich import box
-from rich.table import Table
 
 from orchestrator.arms import Arm
 from orchestrator.choice import choose
 from orchestrator.plan import Node, Origin, Plan
-from orchestrator.reports.drawing import DASHES, DETRIMENTAL, INK, MUTED, ROBUST, png, style, svg
+from orchestrator.reports.drawing import DASHES, DETRIMENTAL, INK, MUTED, ROBUST, style
 from orchestrator.reports.pairs import PairRecord, records_of
-from orchestrator.reports.search_costs import kaplan_meier, median_text
-from orchestrator.reports.statistics import wilson_interval
-from orchestrator.reports.table_files import csv_bytes, table_bytes
+from orchestrator.reports.search_costs import kaplan_meier
 from orchestrator.reports.trials import State, Trial, read_trials
-from orchestrator.store import Folder, Store
+from orchestrator.store import Store
 from orchestrator.trials import trial_of
 from search_spaces.objective import is_catastrophic
 from search_spaces.recipes import Goal
@@ -102,40 +98,6 @@ def _qualifies(record: PairRecord | None) -> bool:
     )
 
 
-def render_comparison(table: pd.DataFrame) -> Table:
-    """Draws the comparison for a console: one row per arm."""
-    rendered = Table(
-        title="Catastrophic pairs: gap to the white box at most 1 pp, drop at least 10 pp",
-        caption="found on validation, held on test: one pair per cell; [ ] 95 % Wilson interval;\n"
-        "median of Kaplan-Meier: cells without a pair count for as long as they were searched",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        title_justify="left",
-        caption_justify="left",
-    )
-    for header in ("arm", "cells done", "found", "held", "", "trials", "epochs", "device-hours", "median to first"):
-        rendered.add_column(header, justify="left" if header in ("arm", "") else "right")
-    for arm in Arm:
-        cells = table[table["arm"] == arm]
-        if not cells["trials"].sum():
-            continue
-        held, count, num_done = int(cells["catastrophic"].sum()), len(cells), int(cells["is_done"].sum())
-        low, high = wilson_interval(held, count)
-        rendered.add_row(
-            TITLES[arm],
-            str(count) if num_done == count else f"{num_done} of {count}",
-            str(int(cells["found"].sum())),
-            str(held),
-            # The cells that are done first are those with a pair: their share says nothing of the others.
-            f"[{100 * low:.0f}, {100 * high:.0f}] %" if num_done == count else "",
-            str(int(cells["trials"].sum())),
-            str(int(cells["epochs"].sum())),
-            f"{cells['device_seconds'].sum() / 3600:.2f}",
-            median_text(without_pair(cells[cells["trials"] > 0])),
-        )
-    return rendered
-
-
 def without_pair(cells: pd.DataFrame) -> pd.DataFrame:
     """Estimates the share of an arm's cells that have no pair yet, over device-seconds; see `kaplan_meier`.
 
@@ -180,21 +142,3 @@ def figure_comparison(table: pd.DataFrame) -> Figure:
         figure.suptitle("Who finds the catastrophic pair, and how soon")
         figure.legend(loc="outside lower center", ncols=len(Arm))
     return figure
-
-
-def write_comparison(table: pd.DataFrame, folder: Folder) -> list[str]:
-    """Saves the table as CSV and Parquet and the figure as PNG and SVG.
-
-    Returns:
-        The paths of the files.
-    """
-    figure = figure_comparison(table)
-    files = {
-        "comparison.csv": csv_bytes(table),
-        "comparison.parquet": table_bytes(table),
-        "figure_comparison.png": png(figure),
-        "figure_comparison.svg": svg(figure),
-    }
-    for name, content in files.items():
-        folder.write_bytes(name, content)
-    return [f"{folder.root}/{name}" for name in files]

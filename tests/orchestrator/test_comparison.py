@@ -9,13 +9,8 @@ from rich.console import Console
 
 from orchestrator.arms import Arm, choices_for
 from orchestrator.plan import Node, Plan, Stage, build_plan
-from orchestrator.reports.comparison import (
-    comparison,
-    figure_comparison,
-    render_comparison,
-    without_pair,
-    write_comparison,
-)
+from orchestrator.reports.comparison import comparison, figure_comparison, without_pair
+from orchestrator.reports.comparison_page import comparison_page, render_comparison, write_comparison
 from orchestrator.reports.search_costs import median_text
 from orchestrator.store import CHECKPOINT, EPOCHS, Store
 from orchestrator.trials import trial_of
@@ -150,7 +145,7 @@ def test_share_of_cells_that_hold_has_an_interval_once_all_are_done(store: Store
     finish(store, last, ended_at=1000, drop=0.0)
     row = next(line for line in shown(comparison(plans, store)).splitlines() if "our recipe" in line)
     assert " of " not in row
-    assert "[21, 94] %" in row
+    assert "21 to 94 %" in row
 
 
 def test_table_and_figure_are_shown_and_saved(store: Store) -> None:
@@ -166,6 +161,28 @@ def test_table_and_figure_are_shown_and_saved(store: Store) -> None:
     assert 100 * 2 / 3 in by_epochs.lines[0].get_ydata()
     assert by_seconds.lines[0].get_ydata()[-1] == pytest.approx(100 / 3)
     folder = store.root.folder("sweeps/x")
-    paths = write_comparison(table, folder)
+    paths = write_comparison("x", table, folder)
     assert sorted(folder.names()) == sorted(path.rpartition("/")[2] for path in paths)
     assert len(pd.read_csv(f"{folder.root}/comparison.csv")) == len(table)
+
+
+def test_page_names_what_every_arm_has_in_every_cell(store: Store) -> None:
+    held, lost, _ = pairs(Arm.RECIPE)
+    finish(store, held, ended_at=1000, drop=0.5, gap=0.005)
+    finish(store, lost, ended_at=1000, drop=0.5)
+    result = trial_of(store, lost).result()
+    assert result is not None
+    result["metrics"] |= {"test/accuracy_fp": 0.8, "test/accuracy_q": 0.3, "test/parity_gap": 0.1}
+    trial_of(store, lost).folder.write_json("result.json", result)
+    page = comparison_page("mine", comparison(PLANS, store))
+    assert "our recipe 2 and 1" in page.headline
+    assert not page.is_complete
+    assert page.progress == "Not done: literal reading, our recipe, random search, the search."
+    cells = next(section for section in page.sections if section.title == "Cells").tables[0]
+    assert [column.header for column in cells.columns] == ["cell", "our recipe", "the search"]
+    texts = [[(field.text, field.note) for field in row[:2]] for row in cells.rows]
+    assert texts == [
+        [("resnet10t I-A", ""), ("catastrophic", "-50.00 at +0.50 [1]")],
+        [("resnet10t I-B", ""), ("on validation only", "-50.00 at +10.00 [1]")],
+        [("resnet10t I-C", ""), ("", "")],
+    ]
