@@ -11,8 +11,9 @@ import pytest
 
 from orchestrator.cli import COMMANDS, dptq_sweep
 from orchestrator.deferred import num_sites
-from orchestrator.plan import build_plan
+from orchestrator.plan import Plan, build_plan
 from search_spaces.grids import Choices, build_grid
+from search_spaces.loss_space import LossSpace
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
 from tests.command_lines import parse_command
 
@@ -36,14 +37,27 @@ def test_python_in_the_readme_runs_as_shown() -> None:
     assert result.failed == 0
 
 
+def plan_in_readme(name: str, folder: Path) -> Plan:
+    """Builds the plan of the grid file of this name."""
+    (text,) = re.findall(rf"```yaml\n(name: {name}\b.*?)```", README, flags=re.DOTALL)
+    (folder / "my.yaml").write_text(text)
+    return build_plan(build_grid(str(folder / "my.yaml"), Choices(), num_sites), num_sites)
+
+
 def test_the_grid_file_in_the_readme_is_the_sweep_it_says(tmp_path: Path) -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
-    (tmp_path / "my.yaml").write_text(text)
-    grid = build_grid(str(tmp_path / "my.yaml"), Choices(), num_sites)
-    plan = build_plan(grid, num_sites)
+    plan = plan_in_readme("coarse-bits", tmp_path)
     assert plan.refused == ()
     (said,) = re.findall(r"(\d+) trials \((\d+) teacher, (\d+) distill, (\d+) pair\)", README)
     assert [len(plan.nodes), *plan.stage_counts().values()] == [int(count) for count in said]
+
+
+def test_the_grid_of_the_ten_repetitions_is_one_cell_in_the_default_space(tmp_path: Path) -> None:
+    plan = plan_in_readme("ten", tmp_path)
+    cells = plan.grid.cells
+    assert len(cells) == len({cell.seed for cell in cells}) == 10
+    assert {(cell.architecture, cell.option_set, cell.budget_level) for cell in cells} == {("resnet10t", "III", "B")}
+    assert {cell.recipe.epochs for cell in cells} == {20}
+    assert plan.grid.search.space == LossSpace()
 
 
 def test_make_targets_in_the_readme_exist() -> None:
