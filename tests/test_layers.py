@@ -57,6 +57,7 @@ ORDER = {
     ],
 }
 MODULES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
 def imported_names(path: Path) -> set[str]:
@@ -119,6 +120,19 @@ def test_package_files_hold_a_docstring_and_nothing_else(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=relative_name)
 def test_files_stay_within_three_hundred_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
+
+
+def test_every_session_of_ray_says_which_cluster_it_wants() -> None:
+    # Without an address Ray joins whatever cluster was started last on this machine.
+    calls = [
+        (path, node)
+        for path in MODULES + TESTS
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "ray.init"
+    ]
+    assert len(calls) >= 3
+    for path, call in calls:
+        assert "address" in {each.arg for each in call.keywords}, f"{relative_name(path)}:{call.lineno}"
 
 
 @pytest.mark.parametrize("package", sorted(MAY_IMPORT))

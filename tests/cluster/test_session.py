@@ -19,6 +19,7 @@ def two_logical_gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     ray.init(
+        address="local",
         num_cpus=2,
         num_gpus=2,
         runtime_env={"env_vars": WORKER_ENVIRONMENT},
