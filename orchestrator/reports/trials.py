@@ -158,7 +158,10 @@ def _read_trial(node: Node, folder: Folder, earlier: Mapping[str, Trial]) -> Tri
 
     try:
         recipe = folder.read_json(RECIPE)
-        point, point_from = _point(node, recipe), str((recipe or {}).get("point_from", point_from))
+        point = _point(node, recipe)
+        # Where no study chooses the plan knows: the sweep that began the trial may call its origin otherwise.
+        if node.is_searched and recipe is not None:
+            point_from = str(recipe.get("point_from", point_from))
         result = folder.read_json(RESULT)
         if result is not None:
             metrics = _numbers(result.get("metrics"))

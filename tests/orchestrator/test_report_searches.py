@@ -296,6 +296,14 @@ def test_tables_show_origin_all_searched_fields_and_what_pruned_and_spared_trial
     assert [field.text for field in front[1:]] == ["0", "0.00", "+50.00", "0.00", "+50.00", "catastrophic"]
 
 
+def test_start_point_that_another_sweep_began_has_the_origin_that_this_plan_gives_it(written: Written) -> None:
+    # The literal arm of a comparison runs it as the recipe of its own grid.
+    node = written.node("B/trial1")
+    trial_of(written.store, node).write_recipe(node, None, point_from="recipe")
+    trials = written.searches()["B"].trials
+    assert [each.trial.point_from for each in trials[:2]] == ["recipe", "literal"]
+
+
 def test_figure_marks_censored_cells_and_needs_two_cells(written: Written) -> None:
     written.done("A/trial0", 0.5, 0.5, seconds=60)
     written.done("B/trial0", 0.05, 0.5, seconds=90)
