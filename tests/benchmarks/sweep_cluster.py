@@ -29,6 +29,7 @@ from orchestrator.tracking import Tracker
 from orchestrator.trials import trial_of
 from tests.benchmarks.figures import Figure, table
 from tests.benchmarks.sweep_scale import fake_trial, plan_of, storage_of_run
+from tests.cluster.heads import NO_DASHBOARD
 
 # As the quick grid's epochs and the cost of an epoch of a stage relate: 8 x 2, 24 x 1, 32 x 3.
 RELATIVE_SECONDS = {"teacher": 16 / 96, "distill": 24 / 96, "pair": 1.0}
@@ -44,7 +45,7 @@ def run_on(num_machines: int, num_workers: int, plan: Plan, sweep: Sweep, pair_s
         mean: float = RELATIVE_SECONDS[config["stage"]] * pair_seconds
         return mean * (1 + SPREAD * (2 * place - 1))
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **NO_DASHBOARD})
     try:
         for _ in range(num_machines):
             cluster.add_node(num_cpus=num_workers // num_machines)

@@ -31,6 +31,7 @@ from orchestrator.tracking_uri import quiet_mlflow
 from orchestrator.trials import ROW, TrialFolder, now_ms
 from search_spaces.grids import Choices, build_grid
 from tests.benchmarks.figures import Figure, table
+from tests.cluster.heads import NO_DASHBOARD
 
 NUM_SITES = 15
 SEARCH = {"keep_searching": True}
@@ -94,7 +95,7 @@ def run_fake_sweep(storage: str, num_trials: int, seconds: float) -> Cost:
         seconds: That each one sleeps.
     """
     plan, sweep = plan_of(num_trials), Sweep(Store(storage), "scale")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": LOGICAL_CORES, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": LOGICAL_CORES, **NO_DASHBOARD})
     try:
         start, start_cpu = time.monotonic(), time.process_time()
         with sweep.driver():

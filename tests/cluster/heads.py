@@ -19,6 +19,8 @@ from cluster.commands import RAY
 
 START_SECONDS = 120
 END_SECONDS = 30
+NO_DASHBOARD: dict[str, Any] = {"include_dashboard": False, "dashboard_port": None}
+"""For the head of a `ray.cluster_utils.Cluster`, which else fails where another cluster has the usual port."""
 
 
 @dataclass(frozen=True)

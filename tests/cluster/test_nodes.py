@@ -18,6 +18,7 @@ from orchestrator.shared_storage import check_storage, look
 from orchestrator.store import Store
 from orchestrator.sweeps import Sweep
 from search_spaces.errors import ConfigError, StorageError
+from tests.cluster.heads import NO_DASHBOARD
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def fail() -> str | None:
 def test_machines_are_asked_one_by_one_and_must_all_see_the_storage(
     start_cluster: Cluster, store: Store, s3_store: Store
 ) -> None:
-    start_cluster.add_node(num_cpus=0, include_dashboard=False)
+    start_cluster.add_node(num_cpus=0, **NO_DASHBOARD)
     start_cluster.add_node(num_cpus=1)
     with session(start_cluster.address):
         local, remote = Sweep(store, "s"), Sweep(s3_store, "s")
@@ -74,7 +75,7 @@ def test_machines_are_asked_one_by_one_and_must_all_see_the_storage(
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_cluster_that_may_grow_needs_a_storage_that_new_machines_see(start_cluster: Cluster, store: Store) -> None:
-    start_cluster.add_node(num_cpus=1, include_dashboard=False)
+    start_cluster.add_node(num_cpus=1, **NO_DASHBOARD)
     sweep = Sweep(store, "s")
     with session(start_cluster.address) as capacity, sweep.driver():
         assert not capacity.may_grow

@@ -25,6 +25,7 @@ from ray.cluster_utils import Cluster
 
 from orchestrator.driver_lock import OWNER
 from orchestrator.store import CHECKPOINT, RESULT, Store
+from tests.cluster.heads import NO_DASHBOARD
 from tests.orchestrator.patients import (
     GRID,
     STAGES,
@@ -112,7 +113,7 @@ def test_workers_killed_at_random_moments(patient: Patient) -> None:
 @full_form
 def test_node_removed_from_a_cluster(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(patient.root))
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **NO_DASHBOARD})
     try:
         node = cluster.add_node(num_cpus=1)
         driver = patient.start(*GRID, "--address", cluster.address, "--shared-storage")

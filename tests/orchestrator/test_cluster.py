@@ -16,6 +16,7 @@ from ray.cluster_utils import Cluster
 
 from orchestrator.failures import Failure
 from orchestrator.store import ATTEMPTS, Store
+from tests.cluster.heads import NO_DASHBOARD
 from tests.orchestrator.patients import GRID, SWEEP, Patient, mlflow_server, outcomes_of, workers_of
 from tests.servers import SECRET, Bucket
 
@@ -47,7 +48,7 @@ def patient(root: Path, bucket: Bucket, request: pytest.FixtureRequest) -> Patie
 def cluster(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A head without cores; machines see the credentials in the environment."""
     monkeypatch.setenv("RAY_TMPDIR", str(patient.root))
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **NO_DASHBOARD})
     yield cluster
     cluster.shutdown()
 
