@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from cluster.nodes import Room
@@ -29,7 +28,7 @@ from orchestrator.tracking import Tracker
 from orchestrator.trials import trial_of
 from tests.benchmarks.figures import Figure, table
 from tests.benchmarks.sweep_scale import fake_trial, plan_of, storage_of_run
-from tests.cluster.heads import NO_DASHBOARD
+from tests.cluster.heads import several_nodes
 
 # As the quick grid's epochs and the cost of an epoch of a stage relate: 8 x 2, 24 x 1, 32 x 3.
 RELATIVE_SECONDS = {"teacher": 16 / 96, "distill": 24 / 96, "pair": 1.0}
@@ -45,8 +44,7 @@ def run_on(num_machines: int, num_workers: int, plan: Plan, sweep: Sweep, pair_s
         mean: float = RELATIVE_SECONDS[config["stage"]] * pair_seconds
         return mean * (1 + SPREAD * (2 * place - 1))
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **NO_DASHBOARD})
-    try:
+    with several_nodes(num_cpus=0) as cluster:
         for _ in range(num_machines):
             cluster.add_node(num_cpus=num_workers // num_machines)
         tracker = Tracker(None, sweep.store, sweep.name)
@@ -68,8 +66,6 @@ def run_on(num_machines: int, num_workers: int, plan: Plan, sweep: Sweep, pair_s
                 launch.run(frontier, shares, Room([0.0], capacity.autoscaler), (progress, tracker))
             wall, cpu = time.monotonic() - start, time.process_time() - start_cpu
             assert tracker.close("FINISHED") == []
-    finally:
-        cluster.shutdown()
     return {"wall": wall, "cpu": cpu, "load": load.highest, "gigabytes": load.most_gigabytes}
 
 

@@ -19,7 +19,6 @@ from typing import Any
 
 import click
 from ray import tune
-from ray.cluster_utils import Cluster
 
 from orchestrator.commands.options import make_console
 from orchestrator.commands.running import run_sweep
@@ -31,7 +30,7 @@ from orchestrator.tracking_uri import quiet_mlflow
 from orchestrator.trials import ROW, TrialFolder, now_ms
 from search_spaces.grids import Choices, build_grid
 from tests.benchmarks.figures import Figure, table
-from tests.cluster.heads import NO_DASHBOARD
+from tests.cluster.heads import several_nodes
 
 NUM_SITES = 15
 SEARCH = {"keep_searching": True}
@@ -95,16 +94,13 @@ def run_fake_sweep(storage: str, num_trials: int, seconds: float) -> Cost:
         seconds: That each one sleeps.
     """
     plan, sweep = plan_of(num_trials), Sweep(Store(storage), "scale")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": LOGICAL_CORES, **NO_DASHBOARD})
-    try:
+    with several_nodes(LOGICAL_CORES) as cluster:
         start, start_cpu = time.monotonic(), time.process_time()
         with sweep.driver():
             sweep.save_plan(plan)
             sweep.save_launch(LaunchOptions())
             launch = Launch(sweep=sweep, plan=plan, trainable=fake_trial(lambda config: seconds))
             outcome = run_sweep(launch, [], cluster.address, None, make_console())
-    finally:
-        cluster.shutdown()
     return Cost(
         num_trials=len(plan.nodes),
         num_done=outcome.overview.num_done(),

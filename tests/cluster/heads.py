@@ -1,4 +1,4 @@
-"""Heads of Ray clusters as people start them, each in a process of its own, on free ports of this machine."""
+"""Ray clusters on this machine that leave others alone: heads as people start them, and nodes of one process."""
 
 import json
 import os
@@ -14,13 +14,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+from ray.cluster_utils import Cluster
 
 from cluster.commands import RAY
 
 START_SECONDS = 120
 END_SECONDS = 30
-NO_DASHBOARD: dict[str, Any] = {"include_dashboard": False, "dashboard_port": None}
-"""For the head of a `ray.cluster_utils.Cluster`, which else fails where another cluster has the usual port."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,21 @@ def running_head(node_types: Mapping[str, Any] | None = None) -> Iterator[Head]:
         end_what_mentions(str(folder))
         process.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def several_nodes(num_cpus: int) -> Iterator[Cluster]:
+    """Starts a head of so many cores, to which a test adds nodes, and ends them all with the block."""
+    with tempfile.TemporaryDirectory(prefix="nodes-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        # Else the address is written where `ray.init` and `auto` of other processes look for theirs.
+        with mock.patch.dict(os.environ, RAY_TMPDIR=folder):
+            # Without a port of its own Ray fails where another cluster has the usual one.
+            head = {"num_cpus": num_cpus, "include_dashboard": False, "dashboard_port": None}
+            cluster = Cluster(initialize_head=True, head_node_args=head)
+            try:
+                yield cluster
+            finally:
+                cluster.shutdown()
 
 
 def autoscaling_config(node_types: Mapping[str, Any], gcs_address: str) -> dict[str, Any]:

@@ -1,14 +1,11 @@
 """A cluster's machines: asked one by one, seen when they come and go, and never left without the storage."""
 
 import os
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import ray
-from ray.cluster_utils import Cluster
 
 from cluster.autoscaler import HEAD, Autoscaler, ScalableNode
 from cluster.capacity import Capacity, cluster_capacity
@@ -18,18 +15,7 @@ from orchestrator.shared_storage import check_storage, look
 from orchestrator.store import Store
 from orchestrator.sweeps import Sweep
 from search_spaces.errors import ConfigError, StorageError
-from tests.cluster.heads import NO_DASHBOARD
-
-
-@pytest.fixture
-def start_cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A head without cores, and nobody else yet."""
-    with tempfile.TemporaryDirectory(prefix="machines-", ignore_cleanup_errors=True) as folder:
-        # Not the folder of other clusters on this machine; short, because it holds Unix sockets.
-        monkeypatch.setenv("RAY_TMPDIR", folder)
-        cluster = Cluster()
-        yield cluster
-        cluster.shutdown()
+from tests.cluster.heads import several_nodes
 
 
 def node_of_this_process() -> str | None:
@@ -43,16 +29,13 @@ def fail() -> str | None:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_machines_are_asked_one_by_one_and_must_all_see_the_storage(
-    start_cluster: Cluster, store: Store, s3_store: Store
-) -> None:
-    start_cluster.add_node(num_cpus=0, **NO_DASHBOARD)
-    start_cluster.add_node(num_cpus=1)
-    with session(start_cluster.address):
+def test_machines_are_asked_one_by_one_and_must_all_see_the_storage(store: Store, s3_store: Store) -> None:
+    with several_nodes(num_cpus=0) as cluster, session(cluster.address):
+        cluster.add_node(num_cpus=1)
         local, remote = Sweep(store, "s"), Sweep(s3_store, "s")
         room = Room([0.0], Autoscaler(), clock=iter([0.0, 1.0, 6.0]).__next__)
         assert room() == 1
-        start_cluster.add_node(num_cpus=2)
+        cluster.add_node(num_cpus=2)
         assert room() == 1, "asked a second ago"
         assert room() == 3
         answers = ask_every_machine(node_of_this_process)
@@ -74,10 +57,9 @@ def test_machines_are_asked_one_by_one_and_must_all_see_the_storage(
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_cluster_that_may_grow_needs_a_storage_that_new_machines_see(start_cluster: Cluster, store: Store) -> None:
-    start_cluster.add_node(num_cpus=1, **NO_DASHBOARD)
+def test_a_cluster_that_may_grow_needs_a_storage_that_new_machines_see(store: Store) -> None:
     sweep = Sweep(store, "s")
-    with session(start_cluster.address) as capacity, sweep.driver():
+    with several_nodes(num_cpus=1) as cluster, session(cluster.address) as capacity, sweep.driver():
         assert not capacity.may_grow
         check_storage(sweep, capacity, is_shared=False)
         grows = replace(capacity, autoscaler=Autoscaler(unknown="403 Forbidden"))

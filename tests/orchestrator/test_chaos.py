@@ -21,11 +21,10 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from ray.cluster_utils import Cluster
 
 from orchestrator.driver_lock import OWNER
 from orchestrator.store import CHECKPOINT, RESULT, Store
-from tests.cluster.heads import NO_DASHBOARD
+from tests.cluster.heads import several_nodes
 from tests.orchestrator.patients import (
     GRID,
     STAGES,
@@ -111,17 +110,13 @@ def test_workers_killed_at_random_moments(patient: Patient) -> None:
 
 
 @full_form
-def test_node_removed_from_a_cluster(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(patient.root))
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, **NO_DASHBOARD})
-    try:
+def test_node_removed_from_a_cluster(patient: Patient) -> None:
+    with several_nodes(num_cpus=1) as cluster:
         node = cluster.add_node(num_cpus=1)
         driver = patient.start(*GRID, "--address", cluster.address, "--shared-storage")
         patient.wait_for("pair/*/resume/state.safetensors", driver)
         cluster.remove_node(node, allow_graceful=False)
         assert driver.wait(TIMEOUT_SECONDS) == 0
-    finally:
-        cluster.shutdown()
     patient.check()
     patient.recover()
 

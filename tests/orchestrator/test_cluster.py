@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 
 from orchestrator.failures import Failure
 from orchestrator.store import ATTEMPTS, Store
-from tests.cluster.heads import NO_DASHBOARD
+from tests.cluster.heads import several_nodes
 from tests.orchestrator.patients import GRID, SWEEP, Patient, mlflow_server, outcomes_of, workers_of
 from tests.servers import SECRET, Bucket
 
@@ -45,12 +45,10 @@ def patient(root: Path, bucket: Bucket, request: pytest.FixtureRequest) -> Patie
 
 
 @pytest.fixture
-def cluster(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A head without cores; machines see the credentials in the environment."""
-    monkeypatch.setenv("RAY_TMPDIR", str(patient.root))
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **NO_DASHBOARD})
-    yield cluster
-    cluster.shutdown()
+def cluster(bucket: Bucket) -> Iterator[Cluster]:
+    """A head without cores; machines see the credentials of the bucket in the environment."""
+    with several_nodes(num_cpus=0) as cluster:
+        yield cluster
 
 
 def test_sweep_on_several_machines_that_come_and_go(patient: Patient, cluster: Cluster) -> None:
