@@ -33,7 +33,7 @@ bench-sweep: .venv/bench-installed
 	folder=$$(mktemp -d) && $(BIN)/dptq-sweep launch --grid quick --storage $$folder && \
 		$(BIN)/python -m tests.benchmarks.sweep_overhead $$folder
 
-# What 2,000 trials cost the driver, about 5 minutes on idle cores: they only sleep.
+# What 2,000 trials cost the driver, about 16 minutes: they only sleep.
 bench-scale: .venv/installed
 	$(BIN)/python -m tests.benchmarks.sweep_scale
 
