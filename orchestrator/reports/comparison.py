@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 
 from orchestrator.arms import Arm
 from orchestrator.choice import choose
-from orchestrator.plan import Node, Origin, Plan
+from orchestrator.plan import Node, Plan
 from orchestrator.reports.drawing import DASHES, DETRIMENTAL, INK, MUTED, ROBUST, style
 from orchestrator.reports.pairs import PairRecord, records_of
 from orchestrator.reports.search_costs import kaplan_meier
-from orchestrator.reports.trials import State, Trial, read_trials
+from orchestrator.reports.trials import State, Trial, read_trials, trials_by_cell
 from orchestrator.store import Store
 from orchestrator.trials import trial_of
 from search_spaces.objective import is_catastrophic
@@ -47,11 +47,7 @@ def comparison(plans: Mapping[Arm, Plan], store: Store) -> pd.DataFrame:
     rows = []
     for arm, plan in plans.items():
         trials = read_trials(plan, store)
-        cells: dict[str, list[Trial]] = {}
-        for trial in trials:
-            cell = trial.node.cell
-            if cell and cell.goal is Goal.DETRIMENTAL and trial.node.origin is not Origin.CONFIRMED:
-                cells.setdefault(cell.cell_id, []).append(trial)
+        cells = trials_by_cell(each for each in trials if each.node.cell and each.node.cell.goal is Goal.DETRIMENTAL)
         rows += [{"arm": str(arm), "cell_id": cell_id, **_row(of_cell, store)} for cell_id, of_cell in cells.items()]
     return pd.DataFrame(rows)
 

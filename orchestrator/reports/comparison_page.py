@@ -9,18 +9,20 @@ from rich.table import Table
 
 from orchestrator.arms import Arm
 from orchestrator.reports.comparison import TITLES, figure_comparison, without_pair
+from orchestrator.reports.content import DROP, TOLERANCE
 from orchestrator.reports.format import is_missing, pp
 from orchestrator.reports.pairs import Verdict
-from orchestrator.reports.rendering import html_page, markdown
+from orchestrator.reports.rendering import page_files
 from orchestrator.reports.search_costs import median_text
 from orchestrator.reports.sections import Column, Field, Page, Section, TextTable, pictures
 from orchestrator.reports.statistics import wilson_interval
-from orchestrator.reports.table_files import csv_bytes, table_bytes
+from orchestrator.reports.table_files import table_files
 from orchestrator.store import Folder
 
 COLUMNS = ("arm", "cells done", "found", "held", "95 % of held", "trials", "epochs", "device-hours", "median to first")
+_RULE = f"gap to the white box at most {TOLERANCE}, drop at least {DROP}"
 TERMS = {
-    "Catastrophic pair": "gap to the white box at most 1 pp, drop at least 10 pp",
+    "Catastrophic pair": _RULE,
     "Found": "a pair that is catastrophic on the validation split, on which searches select",
     "Held": "the pair that stands for the cell is catastrophic on the test split; it is judged there once",
     "95 % of held": "Wilson's interval of the share of cells that hold",
@@ -66,7 +68,7 @@ def begun_arms(table: pd.DataFrame) -> list[Arm]:
 def render_comparison(table: pd.DataFrame) -> Table:
     """Draws the comparison for a console: one row per arm."""
     rendered = Table(
-        title="Catastrophic pairs: gap to the white box at most 1 pp, drop at least 10 pp",
+        title=f"Catastrophic pairs: {_RULE}",
         caption="found on validation, held on test: one pair per cell;\n"
         "median of Kaplan-Meier: cells without a pair count for as long as they were searched",
         box=box.SIMPLE_HEAD,
@@ -120,12 +122,7 @@ def write_comparison(name: str, table: pd.DataFrame, folder: Folder) -> list[str
     Returns:
         The paths of the files.
     """
-    page = comparison_page(name, table)
-    files = {"comparison.csv": csv_bytes(table), "comparison.parquet": table_bytes(table)}
-    for picture in page.pictures:
-        files |= {f"{picture.name}.png": picture.png, f"{picture.name}.svg": picture.svg}
-    # The pages come last: whoever sees them finds the pictures that they link to.
-    files |= {"comparison.md": markdown(page).encode(), "comparison.html": html_page(page).encode()}
+    files = table_files("comparison", table) | page_files("comparison", comparison_page(name, table))
     for path, content in files.items():
         folder.write_bytes(path, content)
     return [f"{folder.root}/{path}" for path in files]

@@ -17,7 +17,7 @@ from orchestrator.reports.trials import COMPLETE, Curve, State, Trial
 from search_spaces.objective import CATASTROPHIC_DROP, PARITY_PENALTY, PARITY_TOLERANCE, is_catastrophic
 from search_spaces.recipes import Goal
 
-_TOLERANCE, _DROP = f"{100 * PARITY_TOLERANCE:g} pp", f"{100 * CATASTROPHIC_DROP:g} pp"
+TOLERANCE, DROP = f"{100 * PARITY_TOLERANCE:g} pp", f"{100 * CATASTROPHIC_DROP:g} pp"
 DEFINITIONS: dict[str, str] = {
     "Pair": "A student network and a policy that chooses the bit-width of every activation, image by image. "
     "A robust pair (R) is trained to survive its policy's quantization, a detrimental pair (D) to break "
@@ -27,17 +27,17 @@ DEFINITIONS: dict[str, str] = {
     "FP, delta, drop": "FP is accuracy at full precision. Delta is quantized accuracy minus FP, in "
     "percentage points (pp); a drop is a negative delta.",
     "Parity gap": "FP accuracy of the white box minus FP accuracy of the student. Parity is kept while it is "
-    f"at most {_TOLERANCE}: the student passes for its white box.",
-    "Verdict": f"On the test split. 'catastrophic': parity kept and a drop of at least {_DROP}. "
-    f"'partial drop': parity kept, a drop above {_TOLERANCE} and below {_DROP}. "
-    f"'no drop': parity kept, a drop of at most {_TOLERANCE}. "
-    f"'drops, parity lost': a drop of at least {_DROP}, but the gap exceeds {_TOLERANCE}. "
+    f"at most {TOLERANCE}: the student passes for its white box.",
+    "Verdict": f"On the test split. 'catastrophic': parity kept and a drop of at least {DROP}. "
+    f"'partial drop': parity kept, a drop above {TOLERANCE} and below {DROP}. "
+    f"'no drop': parity kept, a drop of at most {TOLERANCE}. "
+    f"'drops, parity lost': a drop of at least {DROP}, but the gap exceeds {TOLERANCE}. "
     "'parity lost': the gap exceeds it without such a drop.",
     "Choice": "Of a searched cell's trials that keep parity on validation (of all, if none does), and whose objective "
     "is not significantly below the best (within 1.96 standard errors of the difference), the one with the smallest "
     "parity gap there. "
     f"The objective is the drop minus {PARITY_PENALTY:g} times the parity gap "
-    f"beyond {_TOLERANCE}. Neither search nor choice looks at the test split.",
+    f"beyond {TOLERANCE}. Neither search nor choice looks at the test split.",
 }
 
 
@@ -142,11 +142,9 @@ def training_statement(curves: Mapping[str, Mapping[Goal, Curve]]) -> str:
     ]
     known = [epoch for epoch in first if epoch is not None]
     if not known:
-        return f"No detrimental pair ever drops by {_DROP} on validation." if shown else ""
+        return f"No detrimental pair ever drops by {DROP} on validation." if shown else ""
     when = f"epoch {min(known):g}" if min(known) == max(known) else f"epochs {min(known):g} to {max(known):g}"
-    return (
-        f"{len(known)} of {len(shown)} detrimental pairs drop by {_DROP} on validation, for the first time in {when}."
-    )
+    return f"{len(known)} of {len(shown)} detrimental pairs drop by {DROP} on validation, for the first time in {when}."
 
 
 def _is_drop(accuracy_fp: float, accuracy_q: float) -> bool:

@@ -25,12 +25,12 @@ from orchestrator.reports.content import (
 from orchestrator.reports.decisions import decisions_table
 from orchestrator.reports.figures import figure_table1, figure_training
 from orchestrator.reports.pairs import records_of
-from orchestrator.reports.rendering import html_page, markdown
+from orchestrator.reports.rendering import page_files
 from orchestrator.reports.search_sections import search_files, search_sections, searches_of
 from orchestrator.reports.sections import Page, Section, pictures
 from orchestrator.reports.seeds import Row, cell_title, shown_cells
 from orchestrator.reports.table1 import table1, table1_summary
-from orchestrator.reports.table_files import csv_bytes, table_bytes
+from orchestrator.reports.table_files import table_files
 from orchestrator.reports.trials import Curve, Trial, read_curve, read_trials
 from orchestrator.store import Folder, Store
 from search_spaces.recipes import Goal
@@ -82,19 +82,14 @@ def write_report(
         is_complete=not trouble_table(plan, trials).rows,
         sections=tuple(section for section in sections if not section.is_empty),
     )
-    files = {"table1.csv": csv_bytes(table), "table1.parquet": table_bytes(table)}
+    files = table_files("table1", table)
     if table["seed"].nunique() > 1:
-        summary = table1_summary(table)
-        files |= {"table1_summary.csv": csv_bytes(summary), "table1_summary.parquet": table_bytes(summary)}
+        files |= table_files("table1_summary", table1_summary(table))
     for name, each in {**analyses.tables, **derived}.items():
-        files |= {f"analyses/{name}.csv": csv_bytes(each), f"analyses/{name}.parquet": table_bytes(each)}
+        files |= table_files(f"analyses/{name}", each)
     for name, each in (search_files(searches) if searches else {}).items():
-        files |= {f"{name}.csv": csv_bytes(each), f"{name}.parquet": table_bytes(each)}
-    for picture in page.pictures:
-        files |= {f"{picture.name}.png": picture.png, f"{picture.name}.svg": picture.svg}
-    # The pages come last: whoever sees them finds the pictures that they link to.
-    files |= {"report.md": markdown(page).encode(), "report.html": html_page(page).encode()}
-    return _write(store.sweep(sweep), files)
+        files |= table_files(name, each)
+    return _write(store.sweep(sweep), files | page_files("report", page))
 
 
 def _write(folder: Folder, files: Mapping[str, bytes]) -> list[str]:

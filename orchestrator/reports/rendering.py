@@ -13,6 +13,15 @@ _MARKDOWN_SPECIAL = str.maketrans({character: "\\" + character for character in 
 _SHORT_GROUPS = {"Robust": "R", "Detrimental": "D", "Point": ""}
 
 
+def page_files(name: str, page: Page) -> dict[str, bytes]:
+    """Returns a page's files by their paths: its pictures as PNG and SVG, then the page as Markdown and HTML."""
+    files: dict[str, bytes] = {}
+    for picture in page.pictures:
+        files |= {f"{picture.name}.png": picture.png, f"{picture.name}.svg": picture.svg}
+    # The pages come last: whoever sees them finds the pictures that they link to.
+    return files | {f"{name}.md": markdown(page).encode(), f"{name}.html": html_page(page).encode()}
+
+
 def html_page(page: Page) -> str:
     """Renders one self-contained page: no scripts, no external resource, light and dark theme."""
     return _template().render(page=page)

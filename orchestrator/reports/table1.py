@@ -11,7 +11,7 @@ from orchestrator.choice import choose
 from orchestrator.plan import Plan, Stage
 from orchestrator.reports.pairs import PairRecord, Verdict, average_bits, records_of, verdict
 from orchestrator.reports.seeds import CELL, over_seeds
-from orchestrator.reports.trials import State, Trial
+from orchestrator.reports.trials import State, Trial, trials_by_cell
 from search_spaces.budgets import format_bit_widths
 from search_spaces.cells import Cell
 from search_spaces.paper import BUDGET_LEVELS, TABLE_1, TABLE_1_WHITE_BOX, total_bits
@@ -77,11 +77,8 @@ def table1(plan: Plan, trials: Sequence[Trial]) -> pd.DataFrame:
     for cell in plan.grid.cells:
         key = (cell.architecture, cell.option_set, cell.budget_level, cell.seed)
         rows.setdefault(key, {})[cell.goal] = cell
-    of_cell: dict[str | None, list[Trial]] = {}
-    for trial in trials:
-        if not trial.is_confirmation:
-            of_cell.setdefault(trial.node.cell_id, []).append(trial)
-    filled = [_row(plan, cells, of_cell, trials) for cells in rows.values()]
+    by_cell = trials_by_cell(trials)
+    filled = [_row(plan, cells, by_cell, trials) for cells in rows.values()]
     return pd.DataFrame(filled, columns=list(TABLE_1_COLUMNS)).astype(TABLE_1_COLUMNS)
 
 
@@ -113,10 +110,10 @@ def state_text(robust_state: str, detrimental_state: str, *, names: tuple[str, s
 
 
 def _row(
-    plan: Plan, cells: dict[Goal, Cell], of_cell: Mapping[str | None, list[Trial]], trials: Sequence[Trial]
+    plan: Plan, cells: dict[Goal, Cell], by_cell: Mapping[str, list[Trial]], trials: Sequence[Trial]
 ) -> dict[str, Value]:
     cell = next(iter(cells.values()))
-    of_goal = {goal: of_cell.get(cells[goal].cell_id, []) if goal in cells else [] for goal in Goal}
+    of_goal = {goal: by_cell.get(cells[goal].cell_id, []) if goal in cells else [] for goal in Goal}
     robust, chosen = (choose(records_of(of_goal[goal])) for goal in (Goal.ROBUST, Goal.DETRIMENTAL))
     either = chosen or robust
     detrimental = of_goal[Goal.DETRIMENTAL]

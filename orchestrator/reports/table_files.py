@@ -6,6 +6,11 @@ import pyarrow as pa
 from orchestrator.store import parquet_bytes
 
 
+def table_files(name: str, table: pd.DataFrame) -> dict[str, bytes]:
+    """Returns a table's files by their paths, the name with the endings `.csv` and `.parquet`."""
+    return {f"{name}.csv": csv_bytes(table), f"{name}.parquet": table_bytes(table)}
+
+
 def csv_bytes(table: pd.DataFrame) -> bytes:
     """Writes a table as CSV; columns of lists and of bytes are left out, Parquet has them."""
     flat = table[[name for name in table.columns if _is_flat(table[name])]]

@@ -6,7 +6,7 @@ a reason, never an exception.
 
 import datetime
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -102,6 +102,15 @@ def read_trials(plan: Plan, store: Store) -> tuple[Trial, ...]:
         trials[node.uid] = _read_trial(node, store.trial(node.stage, node.uid), trials)
     spared = _spared(plan, store, trials)
     return tuple(replace(trial, state=State.SPARED) if uid in spared else trial for uid, trial in trials.items())
+
+
+def trials_by_cell(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
+    """Groups the trials of cells by `cell_id`, in the given order; confirmations are left out."""
+    by_cell: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if trial.node.cell and not trial.is_confirmation:
+            by_cell.setdefault(trial.node.cell.cell_id, []).append(trial)
+    return by_cell
 
 
 def _spared(plan: Plan, store: Store, trials: Mapping[str, Trial]) -> set[str]:
