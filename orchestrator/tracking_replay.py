@@ -26,6 +26,7 @@ from orchestrator.store import (
     Store,
     sha256,
 )
+from orchestrator.trials import point_from
 from search_spaces.recipes import as_text
 
 UID_TAG = "dptq.uid"
@@ -133,7 +134,7 @@ def read_record(node: Node, folder: Folder, status: str) -> Record:
         tags[PRUNED_TAG] = str(pruned["epoch"])
     recipe_json = folder.read_json(RECIPE) or {}
     if node.cell and "point_from" in recipe_json:
-        tags[POINT_TAG] = recipe_json["point_from"]
+        tags[POINT_TAG] = point_from(node, recipe_json)
     names = set(folder.names())
     first = rows[0] if rows else None
     return Record(

@@ -4,7 +4,7 @@ import datetime
 import platform
 import time
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from importlib.metadata import version
 from typing import Any
@@ -267,6 +267,13 @@ class TrialFolder:
 def trial_of(store: Store, node: Node) -> TrialFolder:
     """Returns the folder of a plan's node."""
     return TrialFolder(store, node.stage, node.uid)
+
+
+def point_from(node: Node, recipe_json: Mapping[str, Any] | None) -> str:
+    """Returns where a trial's point comes from; `write_recipe` says what there is."""
+    # Where no study chooses the plan knows: the sweep that began the trial may call its origin otherwise.
+    known = recipe_json if node.is_searched and recipe_json else {}
+    return str(known.get("point_from", node.origin))
 
 
 def begun_folders(store: Store) -> dict[Stage, dict[str, list[str]]]:

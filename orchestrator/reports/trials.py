@@ -14,6 +14,7 @@ from orchestrator.allocation import Findings, settle
 from orchestrator.plan import Node, Origin, Plan, Stage
 from orchestrator.store import EPOCHS, ERROR, PRUNED, RECIPE, RESULT, Folder, Store
 from orchestrator.trials import State as LaunchState
+from orchestrator.trials import point_from
 from orchestrator.usage import paid_hours
 from search_spaces.errors import StorageError
 from search_spaces.loss_space import LossSpace, Point
@@ -160,17 +161,14 @@ def read_curve(trial: Trial, store: Store) -> Curve | None:
 
 def _read_trial(node: Node, folder: Folder, earlier: Mapping[str, Trial]) -> Trial:
     point: Point | None = None
-    point_from = str(node.origin)
+    origin = str(node.origin)
 
     def trial(state: State, reason: str = "") -> Trial:
-        return Trial(node=node, state=state, reason=reason, point=point, point_from=point_from, metrics={})
+        return Trial(node=node, state=state, reason=reason, point=point, point_from=origin, metrics={})
 
     try:
         recipe = folder.read_json(RECIPE)
-        point = _point(node, recipe)
-        # Where no study chooses the plan knows: the sweep that began the trial may call its origin otherwise.
-        if node.is_searched and recipe is not None:
-            point_from = str(recipe.get("point_from", point_from))
+        point, origin = _point(node, recipe), point_from(node, recipe)
         result = folder.read_json(RESULT)
         if result is not None:
             metrics = _numbers(result.get("metrics"))

@@ -18,7 +18,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from orchestrator.plan import Node, Plan, build_plan
+from orchestrator.plan import Node, Origin, Plan, build_plan
 from orchestrator.store import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, RECIPE, RESULT, Store
 from orchestrator.tracking import Tracker
 from orchestrator.tracking_replay import Point, epoch_points, metric_key
@@ -354,6 +354,21 @@ def test_trial_whose_study_was_started_anew_gets_a_run_with_its_new_point(
     assert tracker.close("FINISHED") == []
     run = children(client_of(store))[node.uid]
     assert (run.data.params["margin"], run.info.status) == ("0.2", "FINISHED")
+
+
+@pytest.mark.parametrize(
+    ("origin", "written", "expected"), [(Origin.LITERAL, "recipe", "literal"), (Origin.SEARCHED, "tpe", "tpe")]
+)
+def test_origin_of_a_point_is_the_plans_where_no_study_chose_it(
+    store: Store, tracker: Tracker, origin: Origin, written: str, expected: str
+) -> None:
+    plan = build_plan(build_grid("quick", Choices(), lambda architecture: 15), lambda architecture: 15)
+    node = next(node for node in plan.nodes if node.origin is origin)
+    # A literal reading that another sweep began is the recipe of that sweep's own grid.
+    trial_of(store, node).write_recipe(node, None, point_from=written)
+    tracker.open(plan, {})
+    assert tracker.close("FINISHED") == []
+    assert children(client_of(store))[node.uid].data.tags["dptq.point_from"] == expected
 
 
 def test_nan_and_infinite_metrics_are_kept_and_replayed_once(store: Store, tracker: Tracker, plan: Plan) -> None:
