@@ -16,9 +16,10 @@ from search_spaces.budgets import check_budget
 from search_spaces.cells import Cell
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import InfeasibleBudgetError
-from search_spaces.grids import Grid
+from search_spaces.grids.build import Grid
 from search_spaces.loss_space import literal_reading
-from search_spaces.recipes import PairRecipe, Recipe
+from search_spaces.model import Recipe
+from search_spaces.recipes import PairRecipe
 from search_spaces.search import Search
 
 SCHEMA = 1
@@ -263,3 +264,7 @@ def _node(
 def _digest(identity: dict[str, Any]) -> str:
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+ANALYSIS = "analysis"
+"""Where analyses stand in the store, in place of a stage."""

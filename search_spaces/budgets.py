@@ -11,7 +11,6 @@ from itertools import pairwise
 from search_spaces.errors import ConfigError, InfeasibleBudgetError, unknown_name
 
 MIN_BIT_WIDTH, MAX_BIT_WIDTH = 1, 16
-
 OPTION_SETS: dict[str, tuple[int, ...]] = {
     # Section 4.1, column "Opts." of Table 1.
     "I": tuple(range(3, 11)),

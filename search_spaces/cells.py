@@ -2,7 +2,8 @@
 
 from pydantic import Field
 
-from search_spaces.recipes import Goal, PairRecipe, Recipe
+from search_spaces.model import Recipe
+from search_spaces.recipes import Goal, PairRecipe
 
 
 class Cell(Recipe):

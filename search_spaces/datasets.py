@@ -1,4 +1,4 @@
-"""Which data a sweep trains on, as a value: the plan hashes it, trainables.data.datasets loads it."""
+"""Which data a sweep trains on, as a value: the plan hashes it, trainables.data.loading loads it."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.recipes import Recipe, parse_recipe
+from search_spaces.model import Recipe, parse_recipe
 from search_spaces.uris import absolute_uri
 
 

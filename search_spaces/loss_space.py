@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import AfterValidator, Field
 
 from search_spaces.errors import ConfigError
-from search_spaces.recipes import PairRecipe, Recipe, vary
+from search_spaces.model import Recipe, vary
+from search_spaces.recipes import PairRecipe
 
 Point = dict[str, Any]
 """Values of the searched fields of `PairRecipe`, by name."""
@@ -67,7 +68,6 @@ class LossSpace(Recipe):
 
 CHOICES = ("profits", "range_gradient", "batch_norm")
 """Fields of a space that are no ranges."""
-
 # Section 3 and 4 to the letter: Eq. 3 has no temperature^2, and nothing is said of batch norm, which both passes share.
 LITERAL: Mapping[str, Any] = {
     "hinge_weight": 1.0,

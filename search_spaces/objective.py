@@ -14,7 +14,6 @@ CATASTROPHIC_DROP = 0.10
 """Smallest fall of accuracy under quantization that counts as catastrophic: ten percentage points."""
 PARITY_PENALTY = 10.0
 """Drop that one unit of excess parity gap costs in the objective."""
-
 # Accuracies are ratios of counts, so a gap of exactly one point may come out a rounding error above it.
 _ROUNDING = 1e-9
 

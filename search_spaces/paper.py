@@ -8,15 +8,12 @@ from search_spaces.recipes import Augmentation, DistillRecipe, PairRecipe, Teach
 BudgetLevel = Literal["A", "B", "C"]
 BUDGET_LEVELS: tuple[BudgetLevel, ...] = ("A", "B", "C")
 AVERAGE_BITS: dict[BudgetLevel, float] = {"A": 4.0, "B": 5.5, "C": 7.0}  # section 4.1, "approximately"
-
 # Section 4, Datasets & Networks; timm's names. ResNet50 is the black box.
 TEACHER = "resnet50"
 WHITE_BOXES = ("resnet18", "mobilenetv4_conv_medium", "regnetx_016")
-
 # Sites per network: what the budgets of section 4.1 divided by 4, 5.5 and 7 imply, and what
 # trainables.quant.sites finds (a test compares them).
 NUM_SITES: dict[str, int] = {"resnet18": 20, "mobilenetv4_conv_medium": 77, "regnetx_016": 59}
-
 # Section 4.1: the totals of budgets A, B, C for option set I, and what "versions II and III" add to each.
 BUDGETS: dict[str, dict[BudgetLevel, int]] = {
     "resnet18": {"A": 80, "B": 110, "C": 140},
@@ -60,7 +57,6 @@ DISTILL_AUGMENTATIONS: tuple[Augmentation, ...] = (
     "padded_crop",
     "mixup",
 )
-
 # Section 4, Training Details, first paragraph, from which every number but the augmentations comes.
 TEACHER_RECIPE = TeacherRecipe(
     architecture=TEACHER,
@@ -159,11 +155,9 @@ TABLE_1: dict[tuple[str, str, str], tuple[float, float, float, float]] = {
     ("regnetx_016", "III", "B"): (86.37, 0.06, 85.64, -25.02),
     ("regnetx_016", "III", "C"): (86.21, 0.03, 86.07, -19.70),
 }
-
 # Section 4.1, Table 2, percent; of which images, it does not say. The pairs are told by colour only, but the text names
 # that of ResNet18: 88.17 and 88.09 at full precision and -24.39 quantized, which is TABLE_3_CELL.
 TABLE_2: dict[str, float] = {"resnet18": 23.60, "mobilenetv4_conv_medium": 67.32, "regnetx_016": 27.09}
-
 # Section 4.1, Table 3, percent: quantized test accuracy of ResNet18's pairs, by network and policy.
 TABLE_3_CELL: tuple[str, str, BudgetLevel] = ("resnet18", "II", "B")
 TABLE_3: dict[tuple[str, str], float] = {

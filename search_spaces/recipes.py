@@ -4,15 +4,14 @@ A recipe plus a seed, the data and the parents' results determine a trial; its u
 Variants are made with `recipe.model_copy(update=...)` through `vary`, which validates again.
 """
 
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import Field, model_validator
 
 from search_spaces.budgets import check_bit_widths
-from search_spaces.errors import ConfigError, UnknownNameError, join_place, unknown_name
+from search_spaces.errors import ConfigError
+from search_spaces.model import Fraction, Positive, Recipe
 
 
 class Goal(StrEnum):
@@ -23,29 +22,6 @@ class Goal(StrEnum):
 
 
 Augmentation = Literal["random_resized_crop", "rand_augment", "color_jitter", "horizontal_flip", "padded_crop", "mixup"]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-_UNKNOWN_FIELD = "unknown_field"
-
-
-class Recipe(BaseModel):
-    """Base of all recipes: immutable, no unknown fields, compared and hashed by value."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_names(cls, values: object) -> object:
-        # pydantic refuses an unknown field too, but does not say which ones there are.
-        for name in values if isinstance(values, dict) else ():
-            if name not in cls.model_fields:
-                known = {"name": str(name), "known": list(cls.model_fields)}
-                raise PydanticCustomError(_UNKNOWN_FIELD, "unknown field {name}", known)
-        return values
-
-    def as_params(self) -> dict[str, str]:
-        """Returns the fields as text, in declaration order, for tables and MLflow parameters."""
-        return {name: as_text(value) for name, value in self.model_dump(mode="json").items()}
 
 
 class TrainingRecipe(Recipe):
@@ -133,59 +109,3 @@ class PairRecipe(TrainingRecipe):
         if not self.train or len(set(self.train)) < len(self.train):
             raise ConfigError(f"train={list(self.train)} trains nothing or a part twice: name student, policy or both.")
         return self
-
-
-RecipeT = TypeVar("RecipeT", bound=Recipe)
-
-
-def vary(recipe: RecipeT, **changes: object) -> RecipeT:
-    """Returns a validated copy of a recipe with some fields changed.
-
-    Raises:
-        UnknownNameError: A field does not exist; names the nearest ones.
-        ConfigError: A value breaks its field's rule.
-
-    Examples:
-        >>> base = PairRecipe(architecture="resnet18", budget=110, epochs=1, batch_size=64,
-        ...                   optimizer="sgd", learning_rate=0.1, weight_decay=1e-4)
-        >>> vary(base, margin=0.05).margin
-        0.05
-    """
-    return parse_recipe(type(recipe), recipe.model_dump() | changes)
-
-
-def parse_recipe(kind: type[RecipeT], values: Mapping[str, object], *, place: str | None = None) -> RecipeT:
-    """Builds a recipe from plain values, with one clear line for the first thing that is wrong.
-
-    Args:
-        kind: What to build.
-        values: Its fields by name.
-        place: Where the user wrote the values, such as `pair.robust`; None names the recipe instead.
-
-    Raises:
-        UnknownNameError: A field does not exist; names the nearest ones.
-        ConfigError: A value breaks its field's rule.
-    """
-    try:
-        return kind.model_validate(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-    if first["type"] == _UNKNOWN_FIELD:
-        raise _unknown_field(kind, first, place)
-    where = join_place(place or f"{kind.__name__} ", *first["loc"])
-    # What a rule of ours says of the whole recipe shows its values itself.
-    is_shown = first["loc"] and not kind.model_config.get("hide_input_in_errors")
-    value = f"={first['input']!r}" if is_shown else ""
-    rule = first["msg"].removeprefix("Value error, ").removesuffix(".")
-    raise ConfigError(f"{where.rstrip(': ')}{value}: {rule}.")
-
-
-def _unknown_field(kind: type[Recipe], error: ErrorDetails, place: str | None) -> UnknownNameError:
-    where = join_place(place or "", *error["loc"])
-    what = "field" if where else f"field of {kind.__name__}"
-    return unknown_name(what, error["ctx"]["name"], error["ctx"]["known"], place=where)
-
-
-def as_text(value: object) -> str:
-    """Writes a field's plain value for tables and MLflow parameters; a list becomes its items with spaces between."""
-    return " ".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value)

@@ -4,7 +4,7 @@ import shlex
 
 import click
 
-from orchestrator.cli import dptq_sweep
+from orchestrator.cli.main import dptq_sweep
 
 
 def parse_command(line: str) -> None:

@@ -10,12 +10,12 @@ import pytest
 import torch
 from hypothesis import settings
 
-from orchestrator.store import Store
-from orchestrator.tracking_uri import quiet_mlflow
+from orchestrator.store.store import Store
+from orchestrator.tracking.backend import quiet_mlflow
 from search_spaces.datasets import DatasetSpec
 from tests.servers import SECRET, Bucket, starting
-from trainables.data.datasets import load_dataset
 from trainables.data.images import ImageData, Split
+from trainables.data.loading import load_dataset
 from trainables.models.backbones import create_backbone
 
 # A test that is slow because the machine is busy is not wrong: nothing here is timed.

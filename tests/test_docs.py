@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 import pytest
 
-from orchestrator.cli import COMMANDS, dptq_sweep
-from orchestrator.deferred import num_sites
+from orchestrator.cli.main import COMMANDS, dptq_sweep
 from orchestrator.plan import Plan, build_plan
-from search_spaces.grids import Choices, build_grid
+from orchestrator.workers.entry_points import num_sites
+from search_spaces.grids.build import Choices, build_grid
 from search_spaces.loss_space import LossSpace
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
 from tests.command_lines import parse_command

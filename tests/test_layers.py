@@ -44,9 +44,9 @@ ORDER = {
         {"commands"},
         {"watch", "inventory", "reproduction", "estimates"},
         {"prescaling"},
-        {"launch", "events", "progress", "facts", "reports", "analyses", "ray_analyses", "agreement"}
+        {"launch", "events", "progress", "facts", "reports", "analyses", "analysis_worker", "agreement"}
         | {"tracking", "tracking_analyses", "tracking_client", "tracking_replay", "tracking_uri"},
-        {"dashboard", "frontier", "overview", "packing", "ray_trainables", "stopping"},
+        {"dashboard", "frontier", "overview", "packing", "trial_worker", "stopping"},
         {"shared_storage"},
         {"arms", "neighbours", "studies", "sweeps", "integrity", "restarts", "caps"},
         {"allocation", "choice", "step_times"},

@@ -1,1 +1,1 @@
-"""What one trial computes: pure stage functions over torch and timm; Ray wraps them in orchestrator.ray_trainables."""
+"""What one trial computes: pure stage functions over torch and timm; Ray wraps them in orchestrator.workers.trial."""

@@ -10,14 +10,15 @@ from typing import Any, Protocol
 
 import torch
 
-from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe, TrainingRecipe, parse_recipe, vary
+from search_spaces.model import parse_recipe, vary
+from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe, TrainingRecipe
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData, Split
 from trainables.evaluation import EVALUATION_BATCH
-from trainables.layout import place
+from trainables.memory_format import place
 from trainables.models.backbones import create_backbone
+from trainables.stage_runner import RECIPES
 from trainables.stages import distill, pair, teacher
 from trainables.training_loop import StageRun
-from trainables.trial import RECIPES
 
 NUM_STEPS = 2
 """Optimizers allocate their state in the first step, so the second one is the peak."""

@@ -20,7 +20,6 @@ from trainables.optim import build_optimizer, learning_rate_at
 
 LOSS = "loss"
 """The entry of a step's losses that is minimized; the others are only reported."""
-
 Step = Callable[[Tensor], dict[str, Tensor]]
 """Computes the losses of one batch, given the positions of its images in the training split."""
 

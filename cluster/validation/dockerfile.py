@@ -3,13 +3,12 @@
 import re
 from collections.abc import Iterator
 
-from cluster.findings import Finding, did_you_mean
+from cluster.files.versions import Versions
+from cluster.validation.findings import Finding, did_you_mean
 from cluster.validation.software import check_command, check_image
-from cluster.versions import Versions
 
 INSTRUCTIONS = ("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "ONBUILD",
                 "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR")  # fmt: skip
-
 _INSTALLS_US = re.compile(r"\bpip3? install\b[^&;|]*(\s\.(\s|$)|dptq.sweep)")
 
 

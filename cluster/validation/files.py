@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.findings import Finding
+from cluster.files.versions import installed_versions
 from cluster.validation.dockerfile import check_dockerfile
+from cluster.validation.findings import Finding
 from cluster.validation.kuberay import KINDS, check_manifests
 from cluster.validation.launcher import check_launcher
 from cluster.validation.slurm import check_script
-from cluster.versions import installed_versions
 from search_spaces.errors import ConfigError
 from search_spaces.yaml_files import parse_documents, read_text
 

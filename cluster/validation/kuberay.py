@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from cluster.findings import Finding, joined, schema_findings, strict
+from cluster.files.render import CLOUDS, IDLE_MINUTES
+from cluster.files.versions import Versions
 from cluster.machines import has_gpu
-from cluster.rendering import CLOUDS, IDLE_MINUTES
+from cluster.validation.findings import Finding, joined, schema_findings, strict
 from cluster.validation.kuberay_schema import SCHEMAS
 from cluster.validation.software import check_image, check_storage
-from cluster.versions import Versions
 from search_spaces.errors import ConfigError
 from search_spaces.yaml_files import parse_documents
 

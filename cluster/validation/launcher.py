@@ -14,12 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cluster.findings import Finding, did_you_mean, joined, schema_findings, unknown_keys
+from cluster.files.render import IDLE_MINUTES
+from cluster.files.versions import Versions
 from cluster.machines import find_machine
-from cluster.rendering import IDLE_MINUTES
+from cluster.validation.findings import Finding, did_you_mean, joined, schema_findings, unknown_keys
 from cluster.validation.providers import LOCAL_KEYS, PROVIDERS, Provider
 from cluster.validation.software import check_auth_mode, check_command, check_image, check_storage, exported
-from cluster.versions import Versions
 from search_spaces.errors import UnavailableError, UnknownNameError, one_line
 
 Config = Mapping[str, Any]

@@ -4,9 +4,9 @@ import re
 import subprocess
 from collections.abc import Iterator
 
-from cluster.findings import Finding, did_you_mean
+from cluster.files.versions import Versions
+from cluster.validation.findings import Finding, did_you_mean
 from cluster.validation.software import check_auth_mode, check_command, check_storage, exported
-from cluster.versions import Versions
 
 # Long names and letters of sbatch's options that make sense in a script.
 _WITH_VALUE = {

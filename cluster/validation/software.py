@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from cluster.findings import Finding
-from cluster.versions import Versions
+from cluster.files.versions import Versions
+from cluster.validation.findings import Finding
 
 _RAY_PIN = re.compile(r"\bray(?:\[[\w,]+\])?\s*(==|>=|<=|~=|@)?\s*([\w./:-]*)", re.IGNORECASE)
 _RAY_IMAGE = re.compile(r"(?:^|/)ray(?:-ml)?:([\w.]+)(-py\d+)?")

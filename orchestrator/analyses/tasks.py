@@ -13,26 +13,15 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from orchestrator.analyses.contrasts import contrasts_of
-from orchestrator.deferred import ANALYSIS
 from orchestrator.plan import Stage
-from orchestrator.reports.pairs import PairRecord
-from orchestrator.store import CHECKPOINT, RECIPE, RESUME_FOLDER, Store, parquet_bytes
-from orchestrator.trials import TrialFolder
+from orchestrator.results.contrasts import contrasts_of
+from orchestrator.results.pairs import PairRecord
+from orchestrator.store.analysis import ANALYSIS_SCHEMA
+from orchestrator.store.folder import CHECKPOINT
+from orchestrator.store.store import Store
+from orchestrator.store.trial import TrialFolder
 from search_spaces.analyses import Analysis
-
-ANALYSIS_SCHEMA = 1
-"""Raised when a change makes stored tables mean something else; part of every uid."""
-ROWS = "rows.parquet"
-PARTIAL = f"{RESUME_FOLDER}/{ROWS}"
-UNIT = "unit"
-"""Column that tells to which unit of work a row belongs."""
-_SECONDS = b"seconds"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +34,11 @@ class AnalysisTask:
     analysis: Analysis
     subjects: tuple[PairRecord, ...]
     """Robust before detrimental where it compares both."""
+
+    @property
+    def subject_uids(self) -> tuple[str, ...]:
+        """The uids of the pairs."""
+        return tuple(record.uid for record in self.subjects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,54 +80,6 @@ def tasks_of(
         chosen = records if analysis.every_trial else [pair for contrast in contrasts for pair in contrast.pairs]
         tasks += [_task(f"{analysis.name}/{r.name.removeprefix('pair/')}", analysis, (r,), checksum) for r in chosen]
     return tasks, missing
-
-
-class AnalysisFolder(TrialFolder):
-    """Reads and writes the files of one analysis."""
-
-    def __init__(self, store: Store, uid: str) -> None:
-        """Points at an analysis; nothing is read or written yet."""
-        super().__init__(store, ANALYSIS, uid)
-
-    def write_task(self, task: AnalysisTask) -> None:
-        """Writes what is to be computed, before it is."""
-        self.folder.write_json(
-            RECIPE,
-            {
-                "schema": ANALYSIS_SCHEMA,
-                "uid": task.uid,
-                "name": task.name,
-                "analysis": task.analysis.name,
-                "settings": task.analysis.model_dump(mode="json"),
-                "subjects": [record.uid for record in task.subjects],
-            },
-        )
-
-    def partial(self) -> tuple[list[dict[str, Any]], float]:
-        """Returns the rows of the units that are done so far, and the seconds that they took."""
-        table = self.folder.read_table(PARTIAL)
-        if table is None:
-            return [], 0.0
-        return table.to_pylist(), float((table.schema.metadata or {}).get(_SECONDS, b"0"))
-
-    def write_partial(self, rows: list[dict[str, Any]], *, seconds: float) -> None:
-        """Saves the rows of the units that are done so far."""
-        table = pa.Table.from_pylist(rows)
-        self.folder.write_table(PARTIAL, table.replace_schema_metadata({_SECONDS: str(seconds)}))
-
-    def write_rows(self, rows: list[dict[str, Any]], *, seconds: float, data_sha256: str) -> None:
-        """Saves the whole table, and with it that the analysis is done."""
-        content = parquet_bytes(pa.Table.from_pylist(rows))
-        self.write_result({}, {ROWS: content}, seconds=seconds, data_sha256=data_sha256)
-        self.folder.delete(PARTIAL)
-
-    def rows(self) -> pa.Table:
-        """Returns the whole table of an analysis that is done.
-
-        Raises:
-            StorageError: It is gone or damaged.
-        """
-        return pq.read_table(pa.BufferReader(self.read_checked(ROWS)))
 
 
 def _task(

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from orchestrator.plan import Origin, Plan
-from orchestrator.reports.sections import Column, Field, TextTable
-from search_spaces.recipes import DistillRecipe, PairRecipe, Recipe, as_text
+from orchestrator.reports.document import Column, Field, TextTable
+from search_spaces.model import Recipe, as_text
+from search_spaces.recipes import DistillRecipe, PairRecipe
 
 _RECIPE_FIELDS: tuple[tuple[str, str, type[Recipe], str], ...] = (
     (

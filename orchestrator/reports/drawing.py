@@ -24,7 +24,6 @@ from matplotlib.lines import Line2D
 from search_spaces.recipes import Goal
 
 Shown = TypeVar("Shown")
-
 INK, MUTED, GRID, FACE = "#1f2328", "#59636e", "#d8dee4", "#ffffff"
 ROBUST, DETRIMENTAL, FEASIBLE = "#0072b2", "#d55e00", "#d9f2e8"
 COLORS = {Goal.ROBUST: ROBUST, Goal.DETRIMENTAL: DETRIMENTAL}
@@ -38,10 +37,8 @@ DARK = {
     FEASIBLE: "#12372b",
 }
 """What every colour becomes on the dark theme."""
-
 MARKERS = {Goal.ROBUST: "o", Goal.DETRIMENTAL: "s"}
 DASHES, DOTS = (0, (4, 3)), (0, (1, 2))
-
 WIDTH = 9.0
 """Inches; 1350 pixels at 150 dpi, shown at about 900."""
 DPI = 150
@@ -52,7 +49,6 @@ _TITLE_CHARACTERS = 78
 """Of a figure's title in one line."""
 _CHARACTER = 0.62
 """Mean width of a bold character, in its size."""
-
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 10.5,

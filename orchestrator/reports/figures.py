@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from orchestrator.reports.document import pp
 from orchestrator.reports.drawing import (
     COLORS,
     DASHES,
@@ -26,9 +27,8 @@ from orchestrator.reports.drawing import (
     precision_handles,
     style,
 )
-from orchestrator.reports.format import is_missing, pp
-from orchestrator.reports.seeds import Row
-from orchestrator.reports.trials import Curve
+from orchestrator.reports.grouping import Row, is_missing
+from orchestrator.results.trials import Curve
 from search_spaces.recipes import Goal
 
 _LABEL_PP = 12.0

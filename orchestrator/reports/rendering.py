@@ -5,8 +5,11 @@ from functools import cache
 from importlib import resources
 
 import jinja2
+import pandas as pd
+import pyarrow as pa
 
-from orchestrator.reports.sections import Field, Page, Picture, Section, TextTable
+from orchestrator.reports.document import Field, Page, Picture, Section, TextTable
+from orchestrator.store.folder import parquet_bytes
 
 _TEMPLATE = "report.html.j2"
 _MARKDOWN_SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_[]|#"} | {"\n": " "})
@@ -75,3 +78,24 @@ def _md_field(field: Field) -> str:
 
 def _md_picture(picture: Picture) -> str:
     return f"![{_md(picture.alt)}]({picture.name}.png)"
+
+
+def table_files(name: str, table: pd.DataFrame) -> dict[str, bytes]:
+    """Returns a table's files by their paths, the name with the endings `.csv` and `.parquet`."""
+    return {f"{name}.csv": csv_bytes(table), f"{name}.parquet": table_bytes(table)}
+
+
+def csv_bytes(table: pd.DataFrame) -> bytes:
+    """Writes a table as CSV; columns of lists and of bytes are left out, Parquet has them."""
+    flat = table[[name for name in table.columns if _is_flat(table[name])]]
+    # Ten digits: enough for any ratio of counts, and no noise of the last bit.
+    return flat.to_csv(index=False, float_format="%.10g", lineterminator="\n").encode()
+
+
+def table_bytes(table: pd.DataFrame) -> bytes:
+    """Writes a table as Parquet."""
+    return parquet_bytes(pa.Table.from_pandas(table, preserve_index=False))
+
+
+def _is_flat(column: pd.Series) -> bool:
+    return column.dtype != object or not any(hasattr(v, "__len__") and not isinstance(v, str) for v in column)

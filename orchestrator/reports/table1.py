@@ -7,18 +7,17 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from orchestrator.choice import choose
 from orchestrator.plan import Plan, Stage
-from orchestrator.reports.pairs import PairRecord, Verdict, average_bits, records_of, verdict
-from orchestrator.reports.seeds import CELL, over_seeds
-from orchestrator.reports.trials import State, Trial, trials_by_cell
+from orchestrator.reports.grouping import CELL, over_seeds
+from orchestrator.results.pairs import PairRecord, Verdict, average_bits, records_of, verdict
+from orchestrator.results.trials import State, Trial, trials_by_cell
+from orchestrator.search.pair_choice import choose
 from search_spaces.budgets import format_bit_widths
 from search_spaces.cells import Cell
 from search_spaces.paper import BUDGET_LEVELS, TABLE_1, TABLE_1_WHITE_BOX, total_bits
 from search_spaces.recipes import DistillRecipe, Goal
 
 PAPER_DATASET = "oxford-iiit-pet"
-
 TABLE_1_COLUMNS = {
     **dict.fromkeys(("architecture", "option_set", "bit_widths", "budget_level"), "str"),
     "budget": "Int64",
@@ -47,7 +46,6 @@ TABLE_1_COLUMNS = {
     "paper_verdict": "str",
 }
 """Columns and their types. `num_trials`, the chosen trial and its point are the detrimental cell's."""
-
 SUMMARIZED = (
     "accuracy_white_box",
     "robust_accuracy_fp",
@@ -57,7 +55,6 @@ SUMMARIZED = (
     "detrimental_parity_gap",
 )
 """Columns whose mean and spread over seeds a summary gives."""
-
 Value = str | int | float | None
 
 

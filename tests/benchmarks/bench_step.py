@@ -7,16 +7,16 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn, optim
 
-from search_spaces.grids import Choices, build_grid
+from search_spaces.grids.build import Choices, build_grid
 from search_spaces.recipes import PairRecipe
 from tests.benchmarks.timing import IN_CPU_TIME, TIMER
 from trainables.data.augment import training_batch
 from trainables.data.images import TRAIN, ImageData
-from trainables.layout import place
 from trainables.losses import kd_loss
+from trainables.memory_format import place
 from trainables.models.backbones import count_sites, create_backbone
 from trainables.optim import build_optimizer
-from trainables.quant.mckp import straight_through
+from trainables.quant.knapsack import straight_through
 from trainables.stages.pair import HINGES, Pair, pair_losses
 from trainables.training_loop import LOSS
 

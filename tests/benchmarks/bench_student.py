@@ -1,7 +1,7 @@
 """Whole networks: the quantized pass with a gradient for every option against the full-precision pass.
 
-Both passes are forward + backward, batch 16 at 96 px, in the layout of trainables.layout. Batch norm is frozen, as it
-is in the recipes; `updating` moves its statistics, in both passes.
+Both passes are forward + backward, batch 16 at 96 px, in the layout of trainables.memory_format. Batch norm is frozen,
+as it is in the recipes; `updating` moves its statistics, in both passes.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.benchmarks.timing import IN_CPU_TIME, best_seconds
-from trainables.layout import memory_format, place
+from trainables.memory_format import memory_format, place
 from trainables.models.backbones import create_backbone
 from trainables.quant.student import QuantizedStudent
 

@@ -16,16 +16,16 @@ from typing import Any
 import click
 from rich.console import Console
 
-from cluster.nodes import Room
-from cluster.session import session
-from orchestrator.launch import Launch
-from orchestrator.overview import overview_from_store
+from cluster.runtime.nodes import Room
+from cluster.runtime.session import session
+from orchestrator.launch.tuner import Launch
 from orchestrator.plan import Plan, Stage
-from orchestrator.progress import Progress
-from orchestrator.store import Store
-from orchestrator.sweeps import LaunchOptions, Sweep
-from orchestrator.tracking import Tracker
-from orchestrator.trials import trial_of
+from orchestrator.progress.live import Progress
+from orchestrator.progress.overview import overview_from_store
+from orchestrator.store.store import Store
+from orchestrator.store.sweep import LaunchOptions, Sweep
+from orchestrator.store.trial import trial_of
+from orchestrator.tracking.tracker import Tracker
 from tests.benchmarks.figures import Figure, table
 from tests.benchmarks.sweep_scale import fake_trial, plan_of, storage_of_run
 from tests.cluster.heads import several_nodes

@@ -20,15 +20,16 @@ from typing import Any
 import click
 from ray import tune
 
-from orchestrator.commands.options import make_console
-from orchestrator.commands.running import run_sweep
-from orchestrator.launch import Launch
+from orchestrator.console import make_console
+from orchestrator.launch.driver import run_sweep
+from orchestrator.launch.tuner import Launch
 from orchestrator.plan import Plan, build_plan
-from orchestrator.store import CHECKPOINT, Store
-from orchestrator.sweeps import LaunchOptions, Sweep
-from orchestrator.tracking_uri import quiet_mlflow
-from orchestrator.trials import ROW, TrialFolder, now_ms
-from search_spaces.grids import Choices, build_grid
+from orchestrator.store.folder import CHECKPOINT
+from orchestrator.store.store import Store
+from orchestrator.store.sweep import LaunchOptions, Sweep
+from orchestrator.store.trial import ROW, TrialFolder, now_ms
+from orchestrator.tracking.backend import quiet_mlflow
+from search_spaces.grids.build import Choices, build_grid
 from tests.benchmarks.figures import Figure, table
 from tests.cluster.heads import several_nodes
 
@@ -112,7 +113,7 @@ def run_fake_sweep(storage: str, num_trials: int, seconds: float) -> Cost:
 
 def seconds_of(*arguments: str) -> float:
     """Returns how long a command takes, from its process's start to its end."""
-    code = "from orchestrator.cli import main; main()"
+    code = "from orchestrator.cli.main import main; main()"
     start = time.monotonic()
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
     return time.monotonic() - start

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.rendering import ClusterOptions, render
+from cluster.files.render import ClusterOptions, render
 from cluster.validation.files import check_file
 
 Findings = Callable[[Any], list[str]]

@@ -18,7 +18,7 @@ from unittest import mock
 
 from ray.cluster_utils import Cluster
 
-from cluster.commands import RAY
+from cluster.remote.shell import RAY
 
 START_SECONDS = 120
 END_SECONDS = 30

@@ -21,10 +21,11 @@ import pyarrow.fs as pafs
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from orchestrator.deferred import num_sites
-from orchestrator.store import CHECKPOINT, RESULT, Store
-from orchestrator.studies import JOURNAL
-from orchestrator.sweeps import Sweep
+from orchestrator.search.study import JOURNAL
+from orchestrator.store.folder import CHECKPOINT, RESULT
+from orchestrator.store.store import Store
+from orchestrator.store.sweep import Sweep
+from orchestrator.workers.entry_points import num_sites
 from tests.servers import starting
 
 SWEEP = "chaos"
@@ -78,7 +79,7 @@ class Patient:
         """Starts a command, on the patient's storage and with its options unless it names a storage."""
         # Output goes to a file: Ray's processes would keep a pipe open after their driver is gone.
         self.done |= self.results()
-        code = "from orchestrator.cli import main; main()"
+        code = "from orchestrator.cli.main import main; main()"
         own = () if "--storage" in arguments else (*self.options, "--storage", self.place)
         command = [sys.executable, "-c", code, *(arguments or self.grid), *own]
         # Not the folder of other clusters on this machine; short, because it holds Unix sockets.

@@ -8,12 +8,14 @@ from typing import Any
 import optuna
 from ray.tune.search import Searcher
 
-from orchestrator.frontier import Frontier
+from orchestrator.launch.frontier import Frontier
 from orchestrator.plan import Node, Plan, Stage, build_plan
-from orchestrator.store import CHECKPOINT, Store
-from orchestrator.studies import CellStudy, open_journal
-from orchestrator.trials import State, trial_of
-from search_spaces.grids import Choices, build_grid
+from orchestrator.search.study import CellStudy, open_journal
+from orchestrator.store.folder import CHECKPOINT
+from orchestrator.store.states import State
+from orchestrator.store.store import Store
+from orchestrator.store.trial import trial_of
+from search_spaces.grids.build import Choices, build_grid
 from search_spaces.recipes import TrainingRecipe
 
 Quality = Callable[[Node], tuple[float, float]]

@@ -6,8 +6,8 @@ import pytest
 
 from orchestrator.plan import Origin, Stage, build_plan
 from search_spaces import paper
-from search_spaces.grids import Choices, Grid, build_grid
-from search_spaces.recipes import vary
+from search_spaces.grids.build import Choices, Grid, build_grid
+from search_spaces.model import vary
 
 
 def sites(architecture: str) -> int:

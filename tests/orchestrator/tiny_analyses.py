@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from orchestrator.reports.pairs import PairRecord
+from orchestrator.results.pairs import PairRecord
 from search_spaces.analyses import ANALYSES, Histograms
 
 Contrast = Mapping[str, object]

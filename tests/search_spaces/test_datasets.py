@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from orchestrator.store import Store
-from orchestrator.sweeps import Sweep
+from orchestrator.store.store import Store
+from orchestrator.store.sweep import Sweep
 from search_spaces.datasets import DATASETS, DatasetSpec, dataset_slug, dataset_spec
 from search_spaces.errors import ConfigError, UnknownNameError
-from search_spaces.recipes import parse_recipe, vary
+from search_spaces.model import parse_recipe, vary
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 from search_spaces import paper
 from search_spaces.errors import ConfigError, UnknownNameError
 from search_spaces.loss_space import LossSpace, apply_point, point_of, suggest
-from search_spaces.recipes import PairRecipe, parse_recipe, vary
+from search_spaces.model import parse_recipe, vary
+from search_spaces.recipes import PairRecipe
 
 PAIR = paper.pair_recipe("resnet18")
 

@@ -6,9 +6,10 @@ import pytest
 
 from search_spaces import paper
 from search_spaces.errors import ConfigError
-from search_spaces.grids import Choices, build_grid
+from search_spaces.grids.build import Choices, build_grid
 from search_spaces.loss_space import LITERAL, LossSpace, apply_point, holds, literal_reading, place_of, point_of
-from search_spaces.recipes import PairRecipe, vary
+from search_spaces.model import vary
+from search_spaces.recipes import PairRecipe
 from search_spaces.search import Search
 
 PAIR = paper.pair_recipe("resnet18")

@@ -49,9 +49,9 @@ def test_without_triton_the_other_backends_work():
 import sys
 sys.modules["triton"] = None
 import torch
-from trainables.quant import affine, mckp
+from trainables.quant import affine, knapsack
 print(affine.fake_quantize(torch.tensor([[0.0, 1.0, 2.2, 3.0]]), torch.tensor([2])).tolist())
-print(mckp.select(torch.tensor([[[0.1, 0.9], [0.2, 0.8]]]), (4, 8), 12).tolist())
+print(knapsack.select(torch.tensor([[[0.1, 0.9], [0.2, 0.8]]]), (4, 8), 12).tolist())
 print(affine.affine_triton.why_unserved(torch.zeros(1)))
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)

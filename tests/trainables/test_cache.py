@@ -17,8 +17,8 @@ from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import UnavailableError
 from trainables.data import cache
 from trainables.data.cache import CACHE_VARIABLE, cache_folder
-from trainables.data.datasets import check_available, load_dataset
 from trainables.data.decoding import decode
+from trainables.data.loading import check_available, load_dataset
 
 SPEC = DatasetSpec(name="oxford-iiit-pet", image_size=28)
 BLUE = (20, 60, 200)

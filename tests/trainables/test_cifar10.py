@@ -21,8 +21,8 @@ from search_spaces.errors import ConfigError, UnavailableError
 from trainables.data import cifar10
 from trainables.data.cache import CACHE_VARIABLE
 from trainables.data.cifar10 import CLASS_NAMES, TEST_FILE, TRAINING_FILES, find_cifar10
-from trainables.data.datasets import check_available, load_dataset
 from trainables.data.decoding import decode
+from trainables.data.loading import check_available, load_dataset
 
 SPEC = dataset_spec("cifar10")
 NUM_RECORDS = 20

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, UnavailableError
 from trainables.data import augment
-from trainables.data.datasets import check_available, load_dataset
 from trainables.data.images import ImageData, stratified_split, stratified_subset
+from trainables.data.loading import check_available, load_dataset
 
 
 def test_digits_splits_are_disjoint_and_complete(digits: ImageData) -> None:

@@ -12,8 +12,8 @@ from torchvision.datasets import ImageFolder
 from search_spaces.datasets import DatasetSpec, dataset_spec
 from search_spaces.errors import ConfigError, SweepError, UnavailableError
 from trainables.data.cache import CACHE_VARIABLE
-from trainables.data.datasets import check_available, load_dataset
 from trainables.data.decoding import decode
+from trainables.data.loading import check_available, load_dataset
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from search_spaces.recipes import Augmentation, DistillRecipe, PairRecipe, TeacherRecipe, TrainingRecipe
 from trainables.data.augment import training_batch
 from trainables.data.images import ImageData
-from trainables.layout import place
+from trainables.memory_format import place
 from trainables.memory_probe import identify_gpu, measure_on_gpu
 from trainables.models.backbones import create_backbone
 from trainables.optim import build_optimizer
 from trainables.quant.affine import fake_quantize, fake_quantize_options
-from trainables.quant.mckp import select
+from trainables.quant.knapsack import select
 from trainables.stages import pair
 from trainables.training_loop import LOSS, finish
 

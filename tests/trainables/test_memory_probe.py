@@ -11,7 +11,8 @@ from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from search_spaces.errors import UnknownNameError
-from search_spaces.recipes import DistillRecipe, PairRecipe, Recipe, TeacherRecipe
+from search_spaces.model import Recipe
+from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
 from trainables.evaluation import EVALUATION_BATCH
 from trainables.memory_probe import measure
 

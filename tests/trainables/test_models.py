@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from orchestrator.deferred import KNOWN_NUM_SITES
+from orchestrator.workers.entry_points import KNOWN_NUM_SITES
 from search_spaces.errors import ConfigError, UnavailableError, UnknownNameError
 from trainables.models.backbones import count_sites, create_backbone, load_backbone
 from trainables.models.policy import Policy, profits_of

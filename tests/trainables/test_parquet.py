@@ -19,8 +19,8 @@ from search_spaces.errors import ConfigError, SweepError, UnavailableError
 from tests.servers import Bucket
 from trainables.data import parquet
 from trainables.data.cache import CACHE_VARIABLE
-from trainables.data.datasets import check_available, load_dataset
 from trainables.data.decoding import decode
+from trainables.data.loading import check_available, load_dataset
 
 # B = images.
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from search_spaces.errors import ConfigError
 from trainables.quant.affine import fake_quantize, fake_quantize_options
-from trainables.quant.mckp import bit_widths_of, select, straight_through
+from trainables.quant.knapsack import bit_widths_of, select, straight_through
 from trainables.quant.student import QuantizedStudent
 from trainables.quant.weights import fake_quantize_weights
 

@@ -7,7 +7,7 @@ from functools import partial
 from torch import Tensor
 
 from search_spaces.analyses import Corruptions
-from trainables.analyses.subject import Row, Subject, Unit, paired_counts
+from trainables.analyses.trained_pair import Row, Subject, Unit, paired_counts
 from trainables.data.corruptions import STRENGTHS, Corruption, corrupt, shift_normalization
 from trainables.data.images import TEST, Split
 from trainables.evaluation import EVALUATION_BATCH, Classified, classify

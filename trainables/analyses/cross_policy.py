@@ -3,7 +3,7 @@
 from functools import partial
 
 from search_spaces.analyses import CrossPolicy
-from trainables.analyses.subject import Row, Subject, Unit, check_opposites, paired_counts
+from trainables.analyses.trained_pair import Row, Subject, Unit, check_opposites, paired_counts
 from trainables.data.images import TEST
 from trainables.evaluation import Classified
 from trainables.quant.random_allocation import random_allocations

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from search_spaces.analyses import Histograms
-from trainables.analyses.distribution import Agreement, Distribution
-from trainables.analyses.subject import Row, Subject, Unit
+from trainables.analyses.streaming_statistics import Agreement, Distribution
+from trainables.analyses.trained_pair import Row, Subject, Unit
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import TEST
 from trainables.quant.affine import fake_quantize

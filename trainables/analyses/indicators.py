@@ -5,7 +5,7 @@ from torch import Tensor
 
 from search_spaces.analyses import Indicators
 from trainables.analyses.corruptions import classify_corrupted
-from trainables.analyses.subject import Row, Subject, Unit
+from trainables.analyses.trained_pair import Row, Subject, Unit
 from trainables.data.corruptions import STRENGTHS, Corruption
 from trainables.data.images import VALIDATION
 from trainables.evaluation import Classified, classify

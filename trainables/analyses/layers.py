@@ -13,14 +13,13 @@ import numpy as np
 import torch
 
 from search_spaces.analyses import Layers
-from trainables.analyses.subject import Row, Subject, Unit, paired_counts
+from trainables.analyses.trained_pair import Row, Subject, Unit, paired_counts
 from trainables.data.images import Split
 from trainables.evaluation import Classified
 
 MODES = ("before", "after", "single", "leave_one_out")
 SUBSET_SEED = 0
 """Of the images that `max_images` keeps: not a setting, so that all pairs of all sweeps share them."""
-
 Sites = frozenset[int]
 """Indices of the sites that are quantized."""
 

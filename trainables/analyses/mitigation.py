@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from search_spaces.analyses import Mitigation
-from trainables.analyses.subject import Row, Subject, Unit, paired_counts
+from trainables.analyses.trained_pair import Row, Subject, Unit, paired_counts
 from trainables.data.images import TEST, VALIDATION
 from trainables.evaluation import Classified
 from trainables.quant.student import QuantizedStudent

@@ -9,7 +9,7 @@ from trainables.analyses.histograms import histograms
 from trainables.analyses.indicators import indicators
 from trainables.analyses.layers import layers
 from trainables.analyses.mitigation import mitigation
-from trainables.analyses.subject import Subject, Unit
+from trainables.analyses.trained_pair import Subject, Unit
 from trainables.analyses.transitory import transitory
 
 FUNCTIONS: dict[str, Callable[..., list[Unit]]] = {

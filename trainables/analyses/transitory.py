@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from search_spaces.analyses import Transitory
-from trainables.analyses.subject import Row, Subject, Unit
+from trainables.analyses.trained_pair import Row, Subject, Unit
 from trainables.data.images import TEST
 
 # B = images of the test split, C H W = image.

@@ -25,7 +25,7 @@ from trainables.data.color import color_jitter
 from trainables.data.geometry import horizontal_flip, random_resized_crop
 from trainables.data.groups import IMAGES_IN_CACHE
 from trainables.data.rand_augment import rand_augment
-from trainables.layout import memory_format
+from trainables.memory_format import memory_format
 
 # B = images, C H W = stored image, S = size that networks see.
 

@@ -28,7 +28,6 @@ from search_spaces.datasets import DatasetSpec, dataset_slug
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData, Split
 
 logger = logging.getLogger(__name__)
-
 LOADER_VERSION = 1
 """To be raised whenever decoding or the file's format changes."""
 SPLITS = (TRAIN, VALIDATION, TEST)

@@ -51,7 +51,6 @@ ERASED_RATIOS = (0.3, 1 / 0.3)
 """Height over width of an erased rectangle, as shares of the image's; Zhong et al."""
 IMAGES_AT_ONCE = 8
 """So that float copies stay in a CPU's cache: rotation of 64 images of 256 px takes half the time of all at once."""
-
 Draws = list[np.random.Generator]
 """One source of random numbers per image."""
 

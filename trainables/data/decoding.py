@@ -24,7 +24,6 @@ from search_spaces.errors import UnavailableError, one_line
 
 Encoded = tuple[str, Path | bytes | None]
 """The name of an image for people, and its file or content; None where a table has a hole."""
-
 NUM_NAMED = 5
 """Unreadable images that an error names; it counts the rest."""
 NUM_AT_A_TIME = 1024

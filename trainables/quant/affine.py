@@ -35,11 +35,10 @@ from torch import Tensor
 
 from search_spaces.budgets import MAX_BIT_WIDTH, check_bit_widths
 from search_spaces.errors import ConfigError
-from trainables.quant import affine_cpu, affine_torch, affine_triton
+from trainables.quant import affine_numba, affine_torch, affine_triton
 
 QUANTIZER_VARIABLE = "DPTQ_QUANTIZER"
-
-KERNELS = {"numba": affine_cpu, "triton": affine_triton}
+KERNELS = {"numba": affine_numba, "triton": affine_triton}
 """The backends that know neither quantiles nor every dtype; torch serves what they do not."""
 
 
@@ -237,7 +236,7 @@ def _apply(
     range_gradient: bool,
     scale_quantile: float,
 ) -> Tensor:
-    if not affine_cpu.is_dense(x):
+    if not affine_numba.is_dense(x):
         # Differentiable, so the gradient arrives in the caller's layout.
         x = x.contiguous()
     arguments = (x, selection_BO, bit_width_SO, selected_B, range_gradient, scale_quantile)

@@ -1,6 +1,6 @@
 """Per-example affine quantizer in plain torch: any device and floating dtype (paper section 3.4).
 
-The same arithmetic as `affine_cpu`, and the one that defines it. float16 and bfloat16 are computed in
+The same arithmetic as `affine_numba`, and the one that defines it. float16 and bfloat16 are computed in
 float32: 16-bit levels do not fit in either. Only one option at a time is materialized.
 
 Shape letters: B = examples, O = bit-width options, S = B or 1 (a table of options that all examples
@@ -92,7 +92,7 @@ def _option_errors(values: Tensor, grad: Tensor, range_B2: Tensor, bit_width_SO:
     for bit_width_S in bit_width_SO.unbind(1):
         terms_B = _affine_terms(range_B2, bit_width_S.expand(values.shape[0]))
         scale, zero_point, quant_max = (_like(term_B, values.dim()) for term_B in terms_B)
-        # 1/s is exact enough for a sum (see affine_cpu) and saves a pass; the zero point cancels.
+        # 1/s is exact enough for a sum (see affine_numba) and saves a pass; the zero point cancels.
         torch.mul(values, 1 / scale, out=buffer)
         buffer.round_().clamp_(-zero_point, quant_max - zero_point).mul_(scale).sub_(values)
         errors.append(torch.where(terms_B[0] == 0, 0.0, buffer.mul_(grad).sum(dims)))

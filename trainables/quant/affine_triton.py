@@ -20,13 +20,11 @@ that all examples share has one row), T = tiles, P = what a tile sums up: O erro
 import torch
 from torch import Tensor
 
-from trainables.quant.optional_triton import find_obstacle, jit, next_power_of_2, on_device_of, tl
+from trainables.quant.triton_support import find_obstacle, jit, next_power_of_2, on_device_of, tl
 
 DTYPES = (torch.float32, torch.float16)
-
 BLOCK = 2048
 """Values that a program holds at a time: 16 per thread, for x and for g, fit in registers."""
-
 MAX_TILES = 1024
 """Programs per example; larger examples are strided over, so that program 2 reduces at most this many."""
 
@@ -209,7 +207,7 @@ def _quantize_tiles(  # type: ignore[no-untyped-def]
 def _option_error(x, grad, lo, hi, bit_width):  # type: ignore[no-untyped-def]
     """Returns <grad, Q_o(x) - x> over a block, 0 where the option leaves the example as it is."""
     scale, zero_point, quant_max = _affine_terms(lo, hi, bit_width)
-    # 1/scale is exact enough for a sum (see affine_cpu); the zero point cancels. Finite, so that 0 stays 0 in
+    # 1/scale is exact enough for a sum (see affine_numba); the zero point cancels. Finite, so that 0 stays 0 in
     # ranges of a few denormals.
     level = _round_half_to_even(x * tl.minimum(tl.div_rn(1.0, scale), 3.4e38))
     level = tl.minimum(tl.maximum(level, -zero_point), quant_max - zero_point)

@@ -22,9 +22,7 @@ from torch import Tensor, fx, nn
 from search_spaces.errors import ConfigError
 
 logger = logging.getLogger(__name__)
-
 LAYER_KINDS = (nn.Conv2d, nn.Linear)
-
 _NORMALIZATION_AND_ACTIVATION_HOMES = (
     "torch.nn.modules.activation",
     "torch.nn.modules.batchnorm",
@@ -38,14 +36,12 @@ _NORMALIZATION_AND_ACTIVATION_HOMES = (
     "timm.layers.norm",
     "timm.layers.norm_act",
 )
-
 _NORMALIZATION_AND_ACTIVATION_NAMES = (
     *("batch_norm", "group_norm", "instance_norm", "layer_norm", "local_response_norm", "normalize"),
     *("rms_norm", "celu", "elu", "gelu", "glu", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu"),
     *("log_softmax", "logsigmoid", "mish", "prelu", "relu", "relu6", "rrelu", "selu", "sigmoid", "silu"),
     *("softmax", "softplus", "softsign", "swish", "tanh"),
 )
-
 # Each pair: modules in which such classes are defined (a class counts if it or an ancestor comes from
 # there), and names of such functions and tensor methods, without the final `_` of in-place ones.
 _FOLLOWERS = (_NORMALIZATION_AND_ACTIVATION_HOMES, _NORMALIZATION_AND_ACTIVATION_NAMES)

@@ -133,7 +133,7 @@ class QuantizedStudent(nn.Module):
 
         Args:
             images: Images, [B, C, H, W].
-            selection_BLO: One-hot choice per example and site, floating, from `mckp.straight_through`.
+            selection_BLO: One-hot choice per example and site, floating, from `knapsack.straight_through`.
             bit_widths: Bit-width of every option, ascending, each in 1..16.
 
         Returns:

@@ -16,7 +16,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from trainables.quant import affine, affine_cpu
+from trainables.quant import affine, affine_numba
 
 
 def fake_quantize_weights(weights: Sequence[Tensor], bit_width: int) -> tuple[Tensor, ...]:
@@ -67,7 +67,7 @@ def _quantize(weight: Tensor, quant_max: float) -> Tensor:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _quantize_values(weight_N, quant_max, out_N):  # type: ignore[no-untyped-def]
-    lo, hi = affine_cpu.find_range(weight_N)
+    lo, hi = affine_numba.find_range(weight_N)
     scale = np.float32(-lo if -lo > hi or lo != lo else hi) / quant_max
     if scale == np.float32(0):
         out_N[:] = weight_N

@@ -11,8 +11,8 @@ from torch import Tensor
 from search_spaces.recipes import DistillRecipe
 from trainables.checkpoints import ResumePoint
 from trainables.data.images import ImageData
-from trainables.layout import place
 from trainables.losses import kd_loss
+from trainables.memory_format import place
 from trainables.models.backbones import create_backbone
 from trainables.stages.classifier import train_classifier
 from trainables.training_loop import StageRun

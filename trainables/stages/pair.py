@@ -19,10 +19,10 @@ from trainables.checkpoints import ResumePoint, with_prefix
 from trainables.data.augment import training_batch
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData
 from trainables.evaluation import Classified, classify, concatenate
-from trainables.layout import place
 from trainables.losses import hinge_detrimental, hinge_robust, kd_loss
+from trainables.memory_format import place
 from trainables.models.policy import Policy, profits_of
-from trainables.quant.mckp import bit_widths_of, select, straight_through
+from trainables.quant.knapsack import bit_widths_of, select, straight_through
 from trainables.quant.student import QuantizedStudent
 from trainables.training_loop import LOSS, StageResult, StageRun, run_epochs
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from search_spaces.recipes import TeacherRecipe
 from trainables.checkpoints import ResumePoint
 from trainables.data.images import ImageData
-from trainables.layout import place
+from trainables.memory_format import place
 from trainables.models.backbones import create_backbone
 from trainables.stages.classifier import train_classifier
 from trainables.training_loop import StageRun

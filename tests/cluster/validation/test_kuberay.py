@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.findings import strict
-from cluster.rendering import ClusterOptions, render
+from cluster.files.render import ClusterOptions, render
 from cluster.validation.files import check_file
+from cluster.validation.findings import strict
 from search_spaces.errors import ConfigError
 
 SPEC = "spec/rayClusterSpec"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cluster.rendering import ClusterOptions, render
+from cluster.files.render import ClusterOptions, render
 from cluster.validation.files import check_file
 from search_spaces.errors import ConfigError
 

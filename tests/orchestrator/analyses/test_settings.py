@@ -2,8 +2,8 @@
 
 import pytest
 
-from orchestrator.analyses.settings import load_analyses, save_analyses
-from orchestrator.store import Store
+from orchestrator.analyses.results import load_analyses, save_analyses
+from orchestrator.store.store import Store
 from search_spaces.analyses import ANALYSES, CrossPolicy, Layers, set_analyses
 from search_spaces.errors import ConfigError
 

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.analyses.contrasts import contrasts_of
-from orchestrator.analyses.tables import read_tables
-from orchestrator.analyses.tasks import PARTIAL, ROWS, AnalysisFolder, AnalysisTask, tasks_of
-from orchestrator.reports.pairs import PairRecord
-from orchestrator.store import CHECKPOINT, Store
-from orchestrator.trials import State
+from orchestrator.analyses.results import read_tables
+from orchestrator.analyses.tasks import AnalysisTask, tasks_of
+from orchestrator.results.contrasts import contrasts_of
+from orchestrator.results.pairs import PairRecord
+from orchestrator.store.analysis import PARTIAL, ROWS, AnalysisFolder
+from orchestrator.store.folder import CHECKPOINT
+from orchestrator.store.states import State
+from orchestrator.store.store import Store
 from search_spaces.analyses import ANALYSES, CrossPolicy, Indicators, Layers
 from search_spaces.errors import StorageError
 from search_spaces.recipes import Goal
@@ -126,7 +128,7 @@ def test_partial_rows_come_back_with_their_seconds_and_go_when_the_table_is_whol
 ) -> None:
     folder = AnalysisFolder(store, task.uid)
     assert folder.partial() == ([], 0.0)
-    folder.write_task(task)
+    folder.write_task(task.name, task.analysis, task.subject_uids)
     rows = [{"unit": "a", "accuracy": 0.5, "sites": [1, 2], "thumbnail": None}]
     folder.write_partial(rows, seconds=1.5)
     assert folder.partial() == (rows, 1.5)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces.recipes import Goal, PairRecipe, vary
-from trainables.analyses.subject import Subject
+from search_spaces.model import vary
+from search_spaces.recipes import Goal, PairRecipe
+from trainables.analyses.trained_pair import Subject
 from trainables.data.images import ImageData
 from trainables.evaluation import classify
 from trainables.models.backbones import create_backbone

@@ -8,7 +8,7 @@ import torch
 
 from search_spaces.analyses import Corruptions
 from trainables.analyses.corruptions import classify_corrupted, corruptions
-from trainables.analyses.subject import Subject, rows_of
+from trainables.analyses.trained_pair import Subject, rows_of
 from trainables.data.augment import evaluation_batch
 from trainables.data.corruptions import STRENGTHS, Corruption, corrupt, shift_normalization
 from trainables.data.images import TEST

@@ -7,7 +7,7 @@ from torch import Tensor
 from search_spaces.analyses import CrossPolicy
 from search_spaces.errors import ConfigError
 from trainables.analyses.cross_policy import cross_policy
-from trainables.analyses.subject import Subject, rows_of
+from trainables.analyses.trained_pair import Subject, rows_of
 from trainables.data.augment import evaluation_batch
 from trainables.quant.random_allocation import random_allocations
 

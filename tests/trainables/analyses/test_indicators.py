@@ -10,7 +10,7 @@ from torch import Tensor
 
 from search_spaces.analyses import Indicators
 from trainables.analyses.indicators import SIGNALS, activation_statistics, indicators
-from trainables.analyses.subject import Row, Subject, rows_of
+from trainables.analyses.trained_pair import Row, Subject, rows_of
 from trainables.data.augment import evaluation_batch
 from trainables.data.corruptions import STRENGTHS
 from trainables.data.images import VALIDATION

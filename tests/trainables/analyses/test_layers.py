@@ -7,7 +7,7 @@ from torch import Tensor
 from search_spaces.analyses import Layers
 from search_spaces.errors import UnknownNameError
 from trainables.analyses.layers import layers
-from trainables.analyses.subject import Subject, rows_of
+from trainables.analyses.trained_pair import Subject, rows_of
 
 TEST_SPLIT = Layers(splits=("test",))
 NUM_SITES = 15

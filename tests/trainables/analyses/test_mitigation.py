@@ -8,7 +8,7 @@ import torch
 
 from search_spaces.analyses import Mitigation
 from trainables.analyses.mitigation import NUM_RANDOM_DRAWS, mitigation, scale_quantile, worst_sites
-from trainables.analyses.subject import Row, Subject, rows_of
+from trainables.analyses.trained_pair import Row, Subject, rows_of
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import TEST, VALIDATION
 

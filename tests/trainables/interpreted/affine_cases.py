@@ -10,7 +10,7 @@ from torch import Tensor
 from search_spaces.errors import ConfigError
 from trainables.quant import affine_triton
 from trainables.quant.affine import choose_backend, fake_quantize, fake_quantize_options
-from trainables.quant.optional_triton import IS_INTERPRETED
+from trainables.quant.triton_support import IS_INTERPRETED
 
 BIT_WIDTHS = (1, 3, 8, 16)
 DTYPES = (torch.float32, torch.float16)

@@ -1,0 +1,1 @@
+"""Cluster files: which machines they ask for, how they are written, what they cost."""

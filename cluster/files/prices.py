@@ -1,0 +1,179 @@
+"""What the machines of a cluster cost per hour, from a table that its user can edit: cluster/prices.yaml."""
+
+import datetime
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from cluster.files.node_types import INSTANCE_TYPE, Cluster, NodeType
+from search_spaces.errors import ConfigError
+from search_spaces.model import Positive, Recipe, parse_recipe
+from search_spaces.yaml_files import parse_documents, read_text
+
+PRICES = Path(__file__).with_name("prices.yaml")
+CPU = "cpu"
+"""Kind of device of a machine without a GPU."""
+
+
+class Price(Recipe):
+    """A line of the table: what is paid for an hour, and for what."""
+
+    on_demand: Positive
+    """Per hour, in any currency, the same in all lines."""
+    spot: Positive
+    """Per hour while the provider has no better use for the machine; moves."""
+    cpus: int | None = Field(default=None, ge=0)
+    """Cores, where a cluster file leaves it to Ray to ask for them."""
+    gpus: int = Field(default=0, ge=0)
+    gpu: str | None = None
+    """Kind of its GPUs: words of the name that the driver reports."""
+    approximate: bool = False
+    """Whether nobody looked the price up."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Price":
+        if self.spot > self.on_demand:
+            raise ConfigError(f"spot={self.spot} is above on_demand={self.on_demand}: nobody would pay it")
+        if bool(self.gpus) != bool(self.gpu):
+            raise ConfigError(f"gpus={self.gpus} and gpu={self.gpu!r}: give both, or neither")
+        return self
+
+
+class _PriceFile(Recipe):
+    """A price table as it is written."""
+
+    checked: datetime.date
+    """When somebody looked the prices up."""
+    prices: dict[str, Price]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PricedMachine:
+    """A machine of a cluster: what trials have of it, and its price."""
+
+    node_type: NodeType
+    cpus: int
+    gpus: int
+    kind: str
+    """Of the devices that trials run on: the kind of its GPUs, or `cpu`."""
+    on_demand: float
+    spot: float
+    is_approximate: bool
+
+    @property
+    def price(self) -> float:
+        """Per hour, as the cluster file has it: spot or on demand."""
+        return self.spot if self.node_type.is_spot else self.on_demand
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PriceTable:
+    """Prices by machine."""
+
+    prices: dict[str, Price]
+    checked: datetime.date
+    source: str
+    """The file that a user would add a line to."""
+
+    def machine(self, node_type: NodeType) -> PricedMachine:
+        """Returns a node type as a machine with a price.
+
+        Raises:
+            ConfigError: The table has no line for it; names the file and the nearest lines. Or nothing says how many
+                cores it has.
+        """
+        lines = [self._price(name, node_type) for name in (node_type.machine, *node_type.accelerators)]
+        cores = [line.cpus for line in lines if line.cpus is not None]
+        cpus = node_type.resources.get("CPU", sum(cores) if cores else None)
+        if cpus is None:
+            raise ConfigError(
+                f"node type {node_type.name!r}: nothing says how many cores a {node_type.machine} has: add "
+                f"resources.CPU to the cluster file, or cpus to its line in {self.source}."
+            )
+        gpus = int(node_type.resources.get("GPU", sum(line.gpus for line in lines)))
+        kinds = sorted({line.gpu for line in lines if line.gpu is not None})
+        if gpus and not kinds:
+            raise ConfigError(
+                f"node type {node_type.name!r} has {gpus} GPUs of no known kind: add gpus and gpu to the line of "
+                f"{node_type.machine!r} in {self.source}."
+            )
+        return PricedMachine(
+            node_type=node_type,
+            cpus=int(cpus),
+            gpus=gpus,
+            kind=" ".join(kinds) if gpus else CPU,
+            on_demand=sum(line.on_demand for line in lines),
+            spot=sum(line.spot for line in lines),
+            is_approximate=any(line.approximate for line in lines),
+        )
+
+    def _price(self, name: str, node_type: NodeType) -> Price:
+        if name in self.prices:
+            return self.prices[name]
+        nearest = difflib.get_close_matches(name, self.prices, n=3, cutoff=0.5)
+        hint = f" The nearest it has: {', '.join(nearest)}." if nearest else ""
+        cure = "Give"
+        if name == node_type.name:
+            cure = f"Name a machine in the nodeSelector of its pods ({INSTANCE_TYPE}), or give"
+        raise ConfigError(
+            f"no price for {name!r}, the machine of node type {node_type.name!r}, in {self.source}.{hint} {cure} a "
+            f"line for it with --prices FILE, in the form of {PRICES}."
+        )
+
+
+def read_prices(path: Path | None = None) -> PriceTable:
+    """Reads the price table.
+
+    Args:
+        path: Lines that win over those that come with this program; None for these alone.
+
+    Raises:
+        ConfigError: The file cannot be read, or a line in it breaks a rule.
+    """
+    shipped = _read(PRICES)
+    if path is None:
+        return PriceTable(prices=shipped.prices, checked=shipped.checked, source=str(PRICES))
+    own = _read(path)
+    return PriceTable(prices=shipped.prices | own.prices, checked=own.checked, source=str(path))
+
+
+def price_per_paid_hour(cluster: Cluster, table: PriceTable) -> tuple[float, PricedMachine]:
+    """Returns what an hour of a GPU costs, or of a core in a cluster without GPUs, at the dearest machine for trials.
+
+    A machine's price as the cluster file has it, spot or on demand, is parted equally among its GPUs or cores; the head
+    and what stands idle are on top of it.
+
+    Raises:
+        ConfigError: A machine has no price, or none has room for a trial.
+    """
+    machines = trial_machines([table.machine(node_type) for node_type in cluster.node_types], cluster)
+    dearest = max(machines, key=lambda machine: machine.price / (machine.gpus or machine.cpus))
+    return dearest.price / (dearest.gpus or dearest.cpus), dearest
+
+
+def trial_machines(machines: list[PricedMachine], cluster: Cluster) -> list[PricedMachine]:
+    """Returns the machines that trials run on: all with a GPU where there is any, else all with a core.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    asked = {node_type.name for node_type, _ in cluster.workers()} | {cluster.head.name}
+    there = [machine for machine in machines if machine.node_type.name in asked and machine.cpus]
+    found = [machine for machine in there if machine.gpus] or there
+    if not found:
+        raise ConfigError(
+            f"cluster file {cluster.source} has no machine with a core for trials: give its node types resources and "
+            "workers."
+        )
+    return found
+
+
+def _read(path: Path) -> _PriceFile:
+    documents = parse_documents(read_text(path, what="price file"), what=f"price file {path}")
+    content: Any = documents[0] if len(documents) == 1 else None
+    if not isinstance(content, dict):
+        raise ConfigError(f"price file {path} holds no mapping: it has the form of {PRICES}.")
+    return parse_recipe(_PriceFile, content, place=f"{path}: ")

@@ -1,0 +1,1 @@
+"""A cluster seen from outside: its launcher, its job server, its data."""

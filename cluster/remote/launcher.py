@@ -1,0 +1,115 @@
+"""Starts and ends clusters: on a cloud's machines by Ray's launcher, on Kubernetes by `kubectl` and KubeRay.
+
+Nothing is taken to be gone because a program said so. After `end_cluster` the provider itself is asked for what still
+carries the cluster's name, since a machine that was forgotten goes on costing money.
+"""
+
+import copy
+import io
+import logging
+import os
+import time
+from contextlib import redirect_stdout
+
+from cluster.files.identify import ClusterFile, KubeRayFile, LauncherFile
+from cluster.remote.shell import KUBECTL, RAY, output_of, run
+from search_spaces.errors import UnavailableError, one_line
+from search_spaces.uris import redact
+
+KUBERNETES_KINDS = "rayjobs,rayclusters,jobs,pods,services"
+"""What KubeRay makes of a file."""
+SECONDS_TO_VANISH = 120.0
+"""Pods have 30 seconds to end by default, and their nodes' answers take a moment."""
+ASK_EVERY_SECONDS = 2.0
+
+
+def start_cluster(file: ClusterFile) -> None:
+    """Starts a cluster, or brings a running one up to date.
+
+    Raises:
+        UnavailableError: kubectl is missing, or the launcher failed; it printed why.
+    """
+    if isinstance(file, KubeRayFile):
+        run([*KUBECTL, "apply", "--filename", str(file.path)])
+    else:
+        # Without the cache: an edited file would otherwise have no effect.
+        run([*RAY, "up", str(file.path), "--yes", "--no-config-cache"], environment=_environment())
+
+
+def end_cluster(file: ClusterFile, *, seconds: float = SECONDS_TO_VANISH) -> list[str]:
+    """Ends a cluster and returns what is left of it, which should be nothing.
+
+    Args:
+        file: What describes it.
+        seconds: Longest wait for the last pods and machines to vanish.
+
+    Raises:
+        UnavailableError: kubectl is missing, the launcher failed, or the provider cannot be asked what is left.
+    """
+    if isinstance(file, KubeRayFile):
+        run([*KUBECTL, "delete", "--filename", str(file.path), "--ignore-not-found"])
+    else:
+        run([*RAY, "down", str(file.path), "--yes"], environment=_environment())
+    deadline = time.monotonic() + seconds
+    while (left := remaining(file)) and time.monotonic() < deadline:
+        time.sleep(ASK_EVERY_SECONDS)
+    return left
+
+
+def remaining(file: ClusterFile) -> list[str]:
+    """Returns what still carries the cluster's name: machines of a provider, objects of Kubernetes.
+
+    Raises:
+        UnavailableError: Nobody can be asked; says what to look for by hand.
+    """
+    return _remaining_objects(file) if isinstance(file, KubeRayFile) else _remaining_machines(file)
+
+
+def stays_behind(file: ClusterFile) -> str | None:
+    """Says what a cluster leaves behind although none of its machines runs; None for nothing.
+
+    Ray's launcher stops machines instead of deleting them unless it is told otherwise, and a stopped machine is no
+    longer among those that it can be asked for, while its disk is paid for.
+    """
+    clouds = ("aws", "gcp", "azure")
+    if not isinstance(file, LauncherFile) or file.provider.get("type") not in clouds:
+        return None
+    if file.provider.get("cache_stopped_nodes", True) is False:
+        return None
+    return (
+        f"{file.path} has no `cache_stopped_nodes: False` under `provider`: machines were stopped and not deleted, and "
+        "their disks still cost money. Delete them in the console, and add the line."
+    )
+
+
+def _remaining_objects(file: KubeRayFile) -> list[str]:
+    namespace = ["--namespace", file.namespace] if file.namespace else []
+    asked = [*KUBECTL, "get", KUBERNETES_KINDS, *namespace, "--selector", file.selector]
+    return output_of([*asked, "--output", "name", "--ignore-not-found"]).split()
+
+
+def _remaining_machines(file: LauncherFile) -> list[str]:
+    # Ray's own path to a provider, which only the launcher uses otherwise; imported here, because it takes a second.
+    from ray.autoscaler._private.commands import _bootstrap_config, _get_node_provider
+    from ray.autoscaler.tags import TAG_RAY_NODE_KIND
+
+    logging.getLogger("ray.autoscaler").setLevel(logging.ERROR)
+    try:
+        # It prints what it is doing; whatever happens is told below.
+        with redirect_stdout(io.StringIO()):
+            # With the cache that `ray down` left: filling in a cloud's defaults anew would create roles and keys there.
+            config = _bootstrap_config(copy.deepcopy(dict(file.content)))
+            provider = _get_node_provider(config["provider"], config["cluster_name"], use_cache=False)
+            nodes: list[str] = provider.non_terminated_nodes({})
+            return [f"{provider.node_tags(node).get(TAG_RAY_NODE_KIND, 'node')} {node}" for node in nodes]
+    # A provider's library may raise anything; whatever it is, nobody knows now what is left.
+    except Exception as error:
+        raise UnavailableError(
+            f"cannot ask provider {file.provider.get('type')!r} what is left of cluster {file.name!r} "
+            f"({redact(one_line(error))}): look in its console for machines with the tag ray-cluster-name={file.name}."
+        ) from error
+
+
+def _environment() -> dict[str, str]:
+    """Returns this process's environment, in which Ray's launcher asks nothing and reports nothing."""
+    return {"RAY_USAGE_STATS_ENABLED": "0", "RAY_UP_enable_autoscaler_v2": "1"} | dict(os.environ)

@@ -1,0 +1,1 @@
+"""A cluster seen from inside: sessions, capacity, nodes, resources."""

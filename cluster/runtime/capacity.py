@@ -1,0 +1,104 @@
+"""What a cluster has, and what it can grow to; and whether a trial fits on any node of it, asked before one waits."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+from cluster.runtime.autoscaler import HEAD, Autoscaler, ask_autoscaler
+from search_spaces.errors import ConfigError
+
+Resources = Mapping[str, float]
+COUNTED = ("CPU", "GPU")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capacity:
+    """The nodes of a cluster, and those that its autoscaler may add."""
+
+    nodes: Sequence[Resources]
+    """All resources of every node that runs."""
+    autoscaler: Autoscaler = field(default_factory=Autoscaler)
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """The cores and GPUs of the whole cluster once it has grown as far as it may; no key for what it never has.
+
+        Examples:
+            >>> Capacity(nodes=[{"CPU": 4.0, "GPU": 1.0}, {"CPU": 2.0}]).resources
+            {'CPU': 6.0, 'GPU': 1.0}
+        """
+        most = {name: max(self._running(name), self._grown(name)) for name in COUNTED}
+        return {name: amount for name, amount in most.items() if amount}
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether an autoscaler may add nodes."""
+        return bool(self.autoscaler.node_types or self.autoscaler.unknown)
+
+    def has_room_for(self, request: Resources) -> bool:
+        """Tells whether an empty node of any kind is large enough."""
+        kinds = [*self.nodes, *(each.resources for each in self.autoscaler.node_types)]
+        return any(all(kind.get(name, 0) >= amount for name, amount in request.items()) for kind in kinds)
+
+    def _running(self, name: str) -> float:
+        return sum(node.get(name, 0) for node in self.nodes)
+
+    def _grown(self, name: str) -> float:
+        # The autoscaler's workers are counted among those it may have, running or not; only the head is besides them.
+        return sum(node.get(name, 0) for node in self.nodes if HEAD in node) + self.autoscaler.at_most(name)
+
+
+def alive_nodes() -> list[dict[str, Any]]:
+    """Returns what Ray tells of every node that is alive, those without a core for trials included."""
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def cluster_capacity(*, is_joined: bool) -> Capacity:
+    """Asks the Ray cluster of this process what it has, and a joined one what it can grow to.
+
+    Args:
+        is_joined: Others started it; what this process started itself never grows.
+    """
+    nodes = [node["Resources"] for node in alive_nodes()]
+    return Capacity(nodes=nodes, autoscaler=ask_autoscaler() if is_joined else Autoscaler())
+
+
+def check_room(requests: Mapping[str, Resources], capacity: Capacity) -> None:
+    """Refuses trials that would wait for ever.
+
+    Args:
+        requests: What every trial needs, by its name, as Ray counts it: `{"CPU": 1, "GPU": 0.5}`.
+        capacity: Where they are to run.
+
+    Raises:
+        ConfigError: Something fits on no node that runs or could be started; names a trial, its need and the cure.
+    """
+    too_large = {name: request for name, request in requests.items() if not capacity.has_room_for(request)}
+    if not too_large:
+        return
+    name, request = next(iter(too_large.items()))
+    others = f" and {len(too_large) - 1} more" if len(too_large) > 1 else ""
+    scalable = [f"{each.name} with {_shown(each.resources)}" for each in capacity.autoscaler.node_types]
+    where = f"the largest node has {_shown(_largest(capacity.nodes))}"
+    where += f", its autoscaler adds {', '.join(scalable)}" if scalable else ", and the cluster does not grow"
+    cure = "launch without --gpus-per-trial" if request.get("GPU") else "give its nodes at least one core for trials"
+    raise ConfigError(
+        f"trial {name}{others} needs {_shown(request)}; no node type has that ({where}): {cure}, or join another "
+        "cluster."
+    )
+
+
+def _largest(nodes: Iterable[Resources]) -> Resources:
+    return max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
+
+
+def _shown(resources: Resources) -> str:
+    """Writes cores and GPUs.
+
+    Examples:
+        >>> _shown({"CPU": 2.0, "GPU": 0.5, "memory": 1e9}), _shown({})
+        ('CPU:2 GPU:0.5', 'nothing')
+    """
+    return " ".join(f"{name}:{resources[name]:g}" for name in COUNTED if resources.get(name)) or "nothing"

@@ -1,0 +1,129 @@
+"""A Ray session for a sweep: a local cluster of this machine, or one that runs already."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+
+import ray
+
+from cluster.runtime.capacity import Capacity, cluster_capacity
+from cluster.runtime.code import code_for_workers, is_in_job
+from search_spaces.errors import ConfigError, UnavailableError
+from search_spaces.uris import redact
+
+CONNECT_SECONDS = 5.0
+NOT_A_NODE = "No node info found"
+"""What Ray says, after half a minute, on a machine without a node of the cluster."""
+# One thread per trial: Ray packs a trial on every core, and two trials with two threads each fight for both.
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+    # Trials write to the store by absolute path; Tune need not move them into its own folder.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Only work that asks for a GPU may see one.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+}
+NOTHING: Mapping[str, str] = MappingProxyType({})
+AUTH_MODE = "RAY_AUTH_MODE"
+DRIVER_ENVIRONMENT = {
+    # Explicit, because Ray otherwise turns tokens on for local clusters and writes one into the home directory.
+    AUTH_MODE: "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Tune's old reporter keeps quiet when told to; the new one prints its tables all the same.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # The store keeps what these files would repeat.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+@contextmanager
+def session(address: str | None = None, *, environment: Mapping[str, str] = NOTHING) -> Iterator[Capacity]:
+    """Connects to Ray for the duration of a `with` block.
+
+    The workers of a joined cluster get the code of this process (`cluster.runtime.code`).
+
+    Args:
+        address: None starts a cluster on this machine's cores and GPUs; `auto` or `host:port` joins a running one.
+        environment: Variables for the workers of a joined cluster, besides `WORKER_ENVIRONMENT`.
+
+    Yields:
+        What the cluster has and can grow to.
+
+    Raises:
+        ConfigError: The address is of a kind that cannot be joined.
+        UnavailableError: No cluster answers at the address.
+    """
+    check_address(address)
+    for name, value in DRIVER_ENVIRONMENT.items():
+        # A cluster that others started may want a token.
+        if address is None or name != AUTH_MODE:
+            os.environ.setdefault(name, value)
+    # A job's workers have both from their job, and Ray refuses to be told twice.
+    code, more = (code_for_workers(), environment) if address and not is_in_job() else ({}, NOTHING)
+    try:
+        ray.init(
+            # Without an address Ray would join whatever cluster was started last on this machine.
+            address=address or "local",
+            runtime_env={"env_vars": {**WORKER_ENVIRONMENT, **more}} | code,
+            include_dashboard=False if address is None else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except ConnectionError as error:
+        raise _no_cluster(address) from error
+    except RuntimeError as error:
+        if NOT_A_NODE not in str(error):
+            raise
+        raise UnavailableError(
+            f"this machine is no node of the cluster at {address!r}, and Ray lets only nodes join: launch with the "
+            "dashboard's address instead (http://HOST:8265), and the cluster's head runs it as a job."
+        ) from error
+    try:
+        yield cluster_capacity(is_joined=address is not None)
+    finally:
+        ray.shutdown()
+
+
+def check_address(address: str | None) -> None:
+    """Knocks at `host:port`: Ray itself goes on trying a dead address for many minutes.
+
+    Raises:
+        ConfigError: The address is of a kind that cannot be joined; says what to do instead.
+        UnavailableError: Nobody answers there.
+    """
+    scheme, separator, _ = (address or "").partition("://")
+    if separator:
+        raise ConfigError(_refusal(redact(address or ""), scheme))
+    host, colon, port = (address or "").rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        return  # None, `auto`, or a name that Ray resolves
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address) from error
+
+
+def _refusal(address: str, scheme: str) -> str:
+    if scheme == "ray":
+        # A sweep of days would hang on this machine's connection, and Tune's driver belongs next to its trials.
+        return (
+            f"--address {address} is Ray Client, and its sweep ends with the connection: give the dashboard's address "
+            "to `launch` instead (http://HOST:8265), and the cluster's head runs it as a job."
+        )
+    if scheme in ("http", "https"):
+        return (
+            f"--address {address} takes jobs, and only `launch` makes one: launch again to go on with a sweep there, "
+            "or type this command on the cluster's head with --address auto."
+        )
+    return f"--address {address} is of an unknown kind: give auto, host:port or http://HOST:8265."
+
+
+def _no_cluster(address: str | None) -> UnavailableError:
+    return UnavailableError(
+        f"no Ray cluster answers at {address!r}: start one with `ray start --head`, or leave out --address."
+    )

@@ -1,0 +1,88 @@
+"""`dptq-sweep analyze`: measure the pairs of a sweep, and write the tables and figures that come of it."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from cluster.runtime.session import check_address, session
+from orchestrator.analyses.results import load_analyses, save_analyses
+from orchestrator.cli.options import (
+    address_option,
+    data_dir_option,
+    open_sweep,
+    shared_option,
+    storage_option,
+    sweep_argument,
+    tracking_option,
+)
+from orchestrator.console import line_printer, make_console
+from orchestrator.launch.analyses import AnalysesEnd, list_tasks, not_done, run_tasks, say_stopped
+from orchestrator.launch.publish import publish
+from orchestrator.launch.signals import stop_on_signals
+from orchestrator.launch.storage_check import check_storage
+from orchestrator.reports.terminal import print_analyses
+from orchestrator.results.pairs import pair_records
+from orchestrator.store.provenance import code_variables, sweep_facts
+from orchestrator.tracking.tracker import Tracker
+from search_spaces.analyses import ANALYSES, analysis_named, set_analyses
+
+
+@click.command("analyze")
+@sweep_argument
+@storage_option
+@data_dir_option
+@click.option("--only", multiple=True, help=f"One of {', '.join(ANALYSES)}; repeatable. [default: all]")
+@click.option(
+    "--set",
+    "assignments",
+    metavar="ANALYSIS.SETTING=VALUE",
+    multiple=True,
+    help="Change a setting, for example layers.max_images=500; repeatable, and kept with the sweep.",
+)
+@address_option
+@shared_option
+@tracking_option
+def command(
+    name: str | None,
+    storage: str,
+    data_dir: Path | None,
+    only: tuple[str, ...],
+    assignments: tuple[str, ...],
+    address: str | None,
+    shared_storage: bool,
+    tracking_uri: str | None,
+) -> None:
+    """Measure the pairs of a sweep: cross-policy, transitory points, layers, histograms, corruptions, cures.
+
+    What is done is kept, an interrupted analysis goes on with what it lacks; `stop` and Ctrl-C end it in order. Ends
+    with the sweep's report.
+    """
+    console = make_console()
+    check_address(address)
+    sweep, plan = open_sweep(storage, name)
+    analyses = set_analyses(load_analyses(sweep.folder), assignments)
+    names = [analysis_named(each).name for each in only] or list(analyses)
+    launched = sweep.launch_options()
+    tracker, facts = Tracker(tracking_uri or launched.tracking_uri, sweep.store, sweep.name), sweep_facts(plan)
+    tracker.check()
+    with sweep.driver():
+        tasks = list_tasks(sweep, plan, [analyses[each] for each in names], console)
+        save_analyses(sweep.folder, analyses)
+        ended = AnalysesEnd()
+        if pending := not_done(tasks, sweep, console):
+            with (
+                session(address, environment=code_variables()) as capacity,
+                stop_on_signals(sweep, line_printer(console)),
+            ):
+                if address:
+                    check_storage(sweep, capacity, is_shared=shared_storage or launched.shared_storage)
+                ended = run_tasks(pending, sweep, data_dir, capacity.resources, console)
+        tracker.open(plan, facts)
+        tables = print_analyses(sweep, plan, pair_records(plan, sweep.store), console)
+        publish(tracker, sweep, plan, facts, console, analyses=tables)
+    if ended.num_stopped:
+        say_stopped(ended.num_stopped, sweep, console)
+    if ended.errors:
+        console.print(f"{len(ended.errors)} of {len(tasks)} analyses failed; analyze again to go on with them.")
+        sys.exit(1)

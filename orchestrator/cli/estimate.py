@@ -1,0 +1,185 @@
+"""What a cluster file says of costs: the estimate of `plan`, and the price of the cap of `launch` and `resume`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from cluster.files.node_types import read_cluster
+from cluster.files.prices import read_prices
+from orchestrator.cli.options import Command, cluster_options
+from orchestrator.costs.estimate import START_SECONDS, Estimate, MachineCost, estimate
+from orchestrator.costs.step_times import StepTimes, measured_by_others, measured_in, parse_step_seconds, training_of
+from orchestrator.plan import Plan
+from orchestrator.progress.live import format_seconds
+from orchestrator.store.states import State
+from orchestrator.store.store import Store
+from orchestrator.store.trial import trial_of
+
+MINUTE = 60.0
+
+
+def estimate_options(command: Command) -> Command:
+    """Adds the options of an estimate."""
+    for option in reversed(
+        (
+            *cluster_options,
+            click.option(
+                "--step-seconds",
+                multiple=True,
+                metavar="STAGE=SECONDS",
+                help="Time of a training step, such as pair=0.02 or pair/resnet18=0.02; commas part several; "
+                "repeatable. [default: as measured on this storage]",
+            ),
+            click.option(
+                "--start-minutes",
+                type=click.FloatRange(min=0),
+                default=START_SECONDS / MINUTE,
+                show_default=True,
+                help="From asking for a machine until it runs trials.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def estimate_from_options(
+    plan: Plan,
+    states: dict[str, State],
+    store: Store,
+    *,
+    cluster_file: Path | None,
+    price_file: Path | None,
+    step_seconds: tuple[str, ...],
+    start_minutes: float,
+) -> Estimate | None:
+    """Estimates what the rest of a plan takes on the cluster that the options name, None if they name none.
+
+    Raises:
+        ConfigError: A file cannot be read, a machine has no price, or nobody knows how long a training takes.
+    """
+    if cluster_file is None:
+        if price_file or step_seconds:
+            raise click.UsageError("--prices and --step-seconds are for an estimate: name its --cluster FILE.")
+        return None
+    nodes = plan.by_uid()
+    wanted = {training_of(node, nodes) for node in plan.nodes}
+    step_times = StepTimes(
+        [*measured_in(store, wanted), *measured_by_others()], by_hand=parse_step_seconds(step_seconds)
+    )
+    interrupted = (node for node in plan.nodes if states[node.uid] is State.INTERRUPTED)
+    return estimate(
+        plan,
+        states,
+        {node.uid: len(trial_of(store, node).epochs()) for node in interrupted},
+        read_cluster(cluster_file),
+        read_prices(price_file),
+        step_times,
+        start_seconds=start_minutes * MINUTE,
+    )
+
+
+def print_estimate(estimated: Estimate, console: Console) -> None:
+    """Prints an estimate: what trials take, what machines cost, and the sums."""
+    trainings = _table("training", "trials", "batch", "steps", "s/step", "known from", "device", "share", "hours")
+    for each in estimated.trainings:
+        trainings.add_row(
+            f"{each.training.stage}/{each.training.architecture}",
+            str(each.num_trials),
+            str(each.batch_size),
+            f"{each.steps:,}",
+            f"{each.step_time.seconds:.3g}",
+            each.step_time.source,
+            each.kind,
+            f"{each.gpu_share:g}",
+            f"{each.hours:,.2f}",
+        )
+    machines = _table("node type", "machine", "used", "hours", "spot", "on demand", "cost on spot", "on demand")
+    for cost in estimated.machines:
+        machines.add_row(*_cells(cost))
+    console.print(trainings)
+    console.print(machines)
+    console.print(estimate_line(estimated), highlight=False, soft_wrap=True)
+
+
+def estimate_line(estimated: Estimate) -> str:
+    """Returns the sums of an estimate, and what they rest on, in one line."""
+    about = ", some of them approximate" if any(each.machine.is_approximate for each in estimated.machines) else ""
+    return (
+        f"about {format_seconds(estimated.wall_seconds)} and {estimated.gpu_hours:,.2f} GPU-hours; cost "
+        f"{estimated.cost_spot:,.2f} (all workers on spot) to {estimated.cost_on_demand:,.2f} (all on demand), "
+        f"{estimated.cost:,.2f} as the file has it; prices of {estimated.prices_checked}{about}; "
+        f"{estimated.start_seconds / MINUTE:g} min to start a machine"
+    )
+
+
+def estimate_as_json(estimated: Estimate) -> dict[str, Any]:
+    """Returns an estimate as plain values; times are seconds, costs in the currency of the price table."""
+    return {
+        "wall_seconds": estimated.wall_seconds,
+        "gpu_hours": estimated.gpu_hours,
+        "cost": estimated.cost,
+        "cost_spot": estimated.cost_spot,
+        "cost_on_demand": estimated.cost_on_demand,
+        "prices_checked": estimated.prices_checked.isoformat(),
+        "start_seconds": estimated.start_seconds,
+        "trainings": [
+            {
+                "stage": str(each.training.stage),
+                "architecture": each.training.architecture,
+                "teacher": each.training.teacher,
+                "image_size": each.training.image_size,
+                "batch_size": each.batch_size,
+                "trials": each.num_trials,
+                "steps": each.steps,
+                "device": each.kind,
+                "step_seconds": each.step_time.seconds,
+                "source": each.step_time.source,
+                "measured_on": each.step_time.device,
+                "gpu_share": each.gpu_share,
+            }
+            for each in estimated.trainings
+        ],
+        "machines": [
+            {
+                "node_type": each.machine.node_type.name,
+                "machine": _machine_name(each),
+                "is_head": each.is_head,
+                "is_spot": each.machine.node_type.is_spot,
+                "used": each.number,
+                "most": each.most,
+                "hours": each.hours,
+                "price_spot": each.machine.spot,
+                "price_on_demand": each.machine.on_demand,
+                "is_approximate": each.machine.is_approximate,
+                "cost": each.cost,
+                "cost_spot": each.cost_spot,
+                "cost_on_demand": each.cost_on_demand,
+            }
+            for each in estimated.machines
+        ],
+    }
+
+
+def _cells(cost: MachineCost) -> list[str]:
+    machine, node_type = cost.machine, cost.machine.node_type
+    name = ("head" if cost.is_head else node_type.name) + (" (spot)" if node_type.is_spot else "")
+    prices = f"{machine.spot:,.3f}", f"{machine.on_demand:,.3f}"
+    costs = f"{cost.cost_spot:,.2f}", f"{cost.cost_on_demand:,.2f}"
+    used = f"{cost.number} of {cost.most}"
+    return [name, _machine_name(cost), used, f"{cost.hours:,.2f}", *prices, *costs]
+
+
+def _machine_name(cost: MachineCost) -> str:
+    return " + ".join((cost.machine.node_type.machine, *cost.machine.node_type.accelerators))
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        is_text = heading in ("training", "known from", "device", "node type", "machine")
+        table.add_column(heading, no_wrap=True, justify="left" if is_text else "right")
+    return table

@@ -1,0 +1,44 @@
+"""`dptq-sweep ls`: the sweeps of a storage."""
+
+from dataclasses import asdict
+
+import click
+from rich.table import Table
+
+from orchestrator.cli.options import echo_json, json_option, storage_option
+from orchestrator.console import make_console
+from orchestrator.store.inventory import list_sweeps
+from orchestrator.store.store import Store
+
+
+@click.command("ls")
+@storage_option
+@json_option
+def command(storage: str, as_json: bool) -> None:
+    """List the sweeps of a storage: grid, dataset, trials done, last launch and size; the latest comes last."""
+    entries = list_sweeps(Store(storage, create=False))
+    if as_json:
+        echo_json([asdict(entry) for entry in entries])
+        return
+    console = make_console()
+    if not entries:
+        console.print(f"no sweep in {storage}: start one with `dptq-sweep launch`.", highlight=False, soft_wrap=True)
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("sweep", "grid", "dataset", "done", "last launch (UTC)", "size"):
+        table.add_column(heading, no_wrap=True, justify="right" if heading in ("done", "size") else "left")
+    for entry in entries:
+        launched = entry.launched_at[:16].replace("T", " ")
+        done = f"{entry.num_done}/{entry.num_trials}"
+        table.add_row(entry.name, entry.grid, entry.dataset, done, launched, megabytes(entry.num_bytes))
+    console.print(table)
+
+
+def megabytes(num_bytes: int) -> str:
+    """Writes a size for people.
+
+    Examples:
+        >>> megabytes(1_234_567), megabytes(0)
+        ('1.2 MB', '0.0 MB')
+    """
+    return f"{num_bytes / 1e6:,.1f} MB"

@@ -1,0 +1,34 @@
+"""`dptq-sweep report`: Table 1 and the figures of a sweep, from the store alone."""
+
+import click
+
+from orchestrator.cli.options import echo_json, json_option, open_sweep, storage_option, sweep_argument
+from orchestrator.console import make_console, written
+from orchestrator.reports.page import write_report
+from orchestrator.reports.table1 import table1
+from orchestrator.reports.terminal import print_analyses, render_searches, render_table1
+from orchestrator.results.pairs import records_of
+from orchestrator.results.searches import read_searches
+from orchestrator.results.trials import read_trials
+from orchestrator.results.verdicts import outcome_of
+from orchestrator.store.provenance import sweep_facts
+
+
+@click.command("report")
+@sweep_argument
+@storage_option
+@json_option
+def command(name: str | None, storage: str, as_json: bool) -> None:
+    """Print Table 1 of a sweep and write its report (HTML, Markdown, CSV, Parquet, figures)."""
+    sweep, plan = open_sweep(storage, name)
+    trials = read_trials(plan, sweep.store)
+    if as_json:
+        echo_json({"pairs": [record.as_json() for record in records_of(trials)]})
+        return
+    console = make_console()
+    console.print(render_table1(table1(plan, trials)))
+    if searches := read_searches(trials, sweep.store):
+        console.print(render_searches([outcome_of(cell) for cell in searches]))
+    analyses = print_analyses(sweep, plan, records_of(trials), console)
+    paths = write_report(plan, sweep.store, sweep.name, facts=sweep_facts(plan), analyses=analyses)
+    console.print(written(paths), highlight=False, soft_wrap=True)

@@ -1,0 +1,86 @@
+"""`dptq-sweep resume`: go on with a sweep, with the plan and the options that it was launched with."""
+
+from typing import Any
+
+import click
+
+from cluster.runtime.session import check_address
+from orchestrator.cli.options import (
+    address_option,
+    limit_options,
+    limits_of,
+    open_sweep,
+    shared_option,
+    storage_option,
+    sweep_argument,
+    tracking_option,
+)
+from orchestrator.console import line_printer, make_console
+from orchestrator.launch.driver import finish_sweep, launch_sweep
+from orchestrator.launch.restarts import find_node, forget_failures, restart, with_parents
+from orchestrator.store.sweep import Caps
+from orchestrator.tracking.backend import locate
+from orchestrator.workers.entry_points import check_dataset
+
+
+@click.command("resume")
+@sweep_argument
+@storage_option
+@click.option("--failed", is_flag=True, help="Also run what diverged or used up its tries.")
+@click.option("--only", multiple=True, metavar="UID", help="Run this trial and its parents; repeatable.")
+@click.option("--restart", "restarted", multiple=True, metavar="UID", help="Run this trial from scratch; repeatable.")
+@click.option("--with-children", is_flag=True, help="With --restart: also what was trained from it.")
+@address_option
+@shared_option
+@tracking_option
+@limit_options
+@click.option("--no-caps", is_flag=True, help="Forget the caps of the launch; those given here still hold.")
+def command(
+    name: str | None,
+    storage: str,
+    failed: bool,
+    only: tuple[str, ...],
+    restarted: tuple[str, ...],
+    with_children: bool,
+    address: str | None,
+    shared_storage: bool,
+    tracking_uri: str | None,
+    no_caps: bool,
+    **others: Any,
+) -> None:
+    """Go on with a sweep: `launch` with its own plan and options, which need not be typed again.
+
+    A UID may be cut short as long as it is unique. A restarted trial keeps its recipe. The caps of the launch apply
+    again unless they are given anew: --max-hours from now on, --max-gpu-hours and --max-cost to all that the sweep has
+    taken so far; --no-caps drops them. What is given here is kept for the next time, but for the target of --on-event:
+    it may hold a secret, so it has to be given again.
+    """
+    console = make_console()
+    say = line_printer(console)
+    sweep, plan = open_sweep(storage, name)
+    options = sweep.launch_options()
+    if no_caps:
+        options = options.model_copy(update={"caps": Caps()})
+    limits = limits_of(others, options)
+    changes = {"address": address, "tracking_uri": tracking_uri, "shared_storage": shared_storage or None}
+    options = options.model_copy(update={key: value for key, value in changes.items() if value is not None})
+    locate(options.tracking_uri, sweep.store)
+    chosen = [find_node(plan, prefix) for prefix in only]
+    anew = [find_node(plan, prefix) for prefix in restarted]
+    check_address(options.address)
+    check_dataset(plan.grid.dataset, options.data_dir)
+    if str(limits.caps):
+        say(f"caps of sweep {sweep.name}: {limits.caps}")
+    if options.on_event and limits.on_event is None:
+        say(
+            f"nobody hears of events: the launch told {options.on_event}, which is not kept since it may hold a "
+            "secret; give --on-event again, or '' to go without"
+        )
+    with sweep.driver(say):
+        for node in restart(plan, sweep.store, anew, children_too=with_children):
+            say(f"restarting {node.name} ({node.uid})")
+        if failed:
+            say(f"{forget_failures(plan, sweep.store)} failed trials have all their tries again")
+        uids = with_parents(plan, chosen) if chosen else None
+        outcome = launch_sweep(sweep, plan, options, console, limits=limits, only=uids)
+    finish_sweep(sweep, outcome, console)

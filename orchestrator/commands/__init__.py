@@ -1,1 +1,0 @@
-"""The subcommands of `dptq-sweep`, one file each."""

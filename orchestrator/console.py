@@ -1,0 +1,23 @@
+"""The console: a terminal or a pipe, and lines that are printed as they are."""
+
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+
+PIPE_WIDTH = 130
+
+
+def make_console() -> Console:
+    """Returns the terminal, or a wide page where there is none: a pipe has no width, and names must not be cut."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
+
+
+def line_printer(console: Console) -> Callable[[str], None]:
+    """Returns what prints a line as it is, however long."""
+    return lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def written(paths: Sequence[str]) -> str:
+    """Says in one line what a report wrote; the page comes last."""
+    return f"wrote {len(paths)} files, to be read from {paths[-1]}"

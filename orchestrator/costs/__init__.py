@@ -1,0 +1,1 @@
+"""What a plan costs: step times, a schedule, an estimate."""

@@ -1,0 +1,1 @@
+"""One launch, in the driver."""

@@ -1,0 +1,77 @@
+"""Analyses of a sweep, run from the driver: which there are, which are left, and how they ended."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from cluster.runtime.resources import analysis_resources, max_concurrent_trials
+from orchestrator.analyses.runner import AnalysisRun
+from orchestrator.analyses.tasks import AnalysisTask, tasks_of
+from orchestrator.plan import Plan
+from orchestrator.progress.analyses import AnalysisProgress, render_cost
+from orchestrator.results.pairs import pair_records
+from orchestrator.store.analysis import AnalysisFolder
+from orchestrator.store.states import State
+from orchestrator.store.sweep import Sweep
+from search_spaces.analyses import Analysis
+from search_spaces.errors import ConfigError
+from search_spaces.recipes import Goal
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AnalysesEnd:
+    """How analyses ended that are not done."""
+
+    errors: Mapping[str, str] = field(default_factory=dict)
+    """What went wrong, in one line each, by name of the analysis."""
+    num_stopped: int = 0
+    """Those that somebody stopped, begun or not."""
+
+
+def say_stopped(num_stopped: int, sweep: Sweep, console: Console) -> None:
+    """Says that analyses were stopped, and how to go on with them."""
+    line = f"stopped, {num_stopped} analyses are not done; go on with: "
+    console.print(line + sweep.command("analyze"), highlight=False, soft_wrap=True)
+
+
+def list_tasks(sweep: Sweep, plan: Plan, analyses: Sequence[Analysis], console: Console) -> list[AnalysisTask]:
+    """Lists the analyses that can be made of the pairs that are done, and says which cannot.
+
+    Raises:
+        ConfigError: None can be made.
+    """
+    tasks, missing = tasks_of(pair_records(plan, sweep.store), analyses, sweep.store)
+    if not tasks:
+        lacking = f"{missing[0].reason} for {missing[0].name}" if missing else "no pair is done"
+        has_both = len({cell.goal for cell in plan.grid.cells}) == len(Goal)
+        cure = f"Finish it with: {sweep.resume_command()}" if has_both else "Launch a grid with both goals."
+        raise ConfigError(f"sweep {sweep.name!r} has nothing to analyze: {lacking}. {cure}")
+    for each in missing:
+        console.print(f"cannot analyze {each.name}: {each.reason}", highlight=False, soft_wrap=True)
+    return tasks
+
+
+def not_done(tasks: Sequence[AnalysisTask], sweep: Sweep, console: Console) -> list[AnalysisTask]:
+    """Returns the analyses that are left to do, and says how many are done."""
+    pending = [task for task in tasks if AnalysisFolder(sweep.store, task.uid).state() is not State.DONE]
+    console.print(f"{len(tasks)} analyses, {len(tasks) - len(pending)} done already", highlight=False)
+    return pending
+
+
+def run_tasks(
+    tasks: Sequence[AnalysisTask],
+    sweep: Sweep,
+    data_dir: Path | None,
+    cluster_resources: dict[str, float],
+    console: Console,
+) -> AnalysesEnd:
+    """Says what the analyses cost and runs them."""
+    run = AnalysisRun(tasks=tasks, sweep=sweep, data_dir=data_dir, cluster_resources=cluster_resources)
+    cost = run.estimate()
+    num_parallel = max_concurrent_trials(cluster_resources, [analysis_resources(cluster_resources).get("num_gpus", 0)])
+    console.print(render_cost(tasks, cost, num_parallel))
+    with AnalysisProgress(tasks, cost, console) as progress:
+        num_stopped = run.run(progress)
+    return AnalysesEnd(errors=progress.errors, num_stopped=num_stopped)

@@ -1,0 +1,260 @@
+"""Runs a sweep from the command line, for `launch` and `resume`: trials, analyses, report, and what is said of them."""
+
+import shlex
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from cluster.runtime.capacity import Capacity, check_room
+from cluster.runtime.nodes import Room
+from cluster.runtime.resources import as_bundle, max_concurrent_trials, trial_resources
+from cluster.runtime.session import session
+from orchestrator.analyses.results import load_analyses
+from orchestrator.console import line_printer
+from orchestrator.launch.analyses import AnalysesEnd, list_tasks, not_done, run_tasks, say_stopped
+from orchestrator.launch.audit import Agreement, compare
+from orchestrator.launch.autoscaling import prescaling
+from orchestrator.launch.caps import Meter, more_of
+from orchestrator.launch.frontier import Frontier
+from orchestrator.launch.gpu_packing import choose_gpu_shares
+from orchestrator.launch.limits import Limits
+from orchestrator.launch.notifications import Event, Hook, kind_of_target
+from orchestrator.launch.publish import publish
+from orchestrator.launch.signals import stop_on_signals
+from orchestrator.launch.storage_check import check_storage
+from orchestrator.launch.tuner import Launch
+from orchestrator.plan import Plan
+from orchestrator.progress.live import Progress
+from orchestrator.progress.overview import Overview, overview_from_store, summary
+from orchestrator.reports.table1 import table1
+from orchestrator.reports.terminal import render_searches, render_table1
+from orchestrator.results.pairs import pair_records
+from orchestrator.results.searches import read_searches
+from orchestrator.results.trials import read_trials
+from orchestrator.results.verdicts import outcome_of
+from orchestrator.search.study import JOURNAL, make_journal_whole
+from orchestrator.store.integrity import find_damage
+from orchestrator.store.provenance import code_variables, sweep_facts
+from orchestrator.store.states import ENDED_BADLY
+from orchestrator.store.sweep import LaunchOptions, Sweep
+from orchestrator.tracking.tracker import Tracker
+from search_spaces.analyses import Analysis
+from search_spaces.errors import StorageError
+from search_spaces.uris import redact
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """How a launch ended."""
+
+    overview: Overview
+    analyses: AnalysesEnd
+    agreement: Agreement
+    halted: str | None
+    """Why it ended before its plan did."""
+    is_stopping: bool
+    """Whether somebody stopped it."""
+    cap: str | None
+    """Which cap ended it, with its numbers."""
+
+
+def launch_sweep(
+    sweep: Sweep,
+    plan: Plan,
+    options: LaunchOptions,
+    console: Console,
+    *,
+    limits: Limits,
+    only: Collection[str] | None = None,
+) -> Outcome:
+    """Runs what is left of a sweep that this process owns.
+
+    Raises:
+        StorageError: A finished trial is damaged; says which, and how to run it again.
+    """
+    damages = find_damage(plan, sweep.store, verify=limits.verify)
+    for damage in damages:
+        console.print(f"damaged {damage.node.name}: {damage.reason}", highlight=False, soft_wrap=True)
+    if damages:
+        restarts = [argument for damage in damages for argument in ("--restart", damage.node.uid)]
+        raise StorageError(
+            f"{len(damages)} trials of sweep {sweep.name!r} are damaged, and nothing was started: train them anew with "
+            f"`{sweep.resume_command(*restarts)}`."
+        )
+    shown = redact(options.tracking_uri) if options.tracking_uri else None
+    kept = {"tracking_uri": shown, "caps": limits.caps, "stalled_minutes": limits.stalled_minutes}
+    if limits.on_event is not None:
+        kept["on_event"] = kind_of_target(limits.on_event)
+    sweep.save_launch(options.model_copy(update=kept))
+    analyses = list(load_analyses(sweep.folder).values()) if options.analyze else []
+    with _telling(limits, sweep, console) as hook:
+        launched = Launch(
+            sweep=sweep,
+            plan=plan,
+            data_dir=options.data_dir,
+            gpus_per_trial=options.gpus_per_trial,
+            max_retries=options.max_retries,
+            only=only,
+            meter=Meter(limits.caps),
+            hook=hook,
+        )
+        uri, is_shared = options.tracking_uri, options.shared_storage
+        return run_sweep(launched, analyses, options.address, uri, console, shared_storage=is_shared)
+
+
+def run_sweep(
+    launch: Launch,
+    analyses: Sequence[Analysis],
+    address: str | None,
+    tracking_uri: str | None,
+    console: Console,
+    *,
+    shared_storage: bool = False,
+) -> Outcome:
+    """Runs what is left of a plan and of some analyses, follows it in MLflow and writes its report."""
+    sweep, plan, store = launch.sweep, launch.plan, launch.sweep.store
+    journal = sweep.folder.local_path
+    if journal and (damage := make_journal_whole(journal / JOURNAL)):
+        console.print(damage, highlight=False, soft_wrap=True)
+    tracker = Tracker(tracking_uri, store, sweep.name)
+    tracker.check()
+    facts = sweep_facts(plan)
+    ended = AnalysesEnd()
+    with launch.open_frontier() as frontier:
+        for refusal in plan.refused:
+            console.print(f"refused {refusal.cell}: {refusal.reason}", highlight=False, soft_wrap=True)
+        console.print(f"sweep {sweep.name} in {store.uri}", highlight=False, soft_wrap=True)
+        console.print(summary(plan, frontier.states), highlight=False, soft_wrap=True)
+        if frontier.pending or analyses:
+            with (
+                _ray_and_mlflow(tracker, launch, facts, address, shared_storage) as capacity,
+                stop_on_signals(sweep, line_printer(console)),
+            ):
+                if frontier.pending:
+                    _run_trials(launch, frontier, tracker, capacity, console)
+                is_early = frontier.is_stopping or frontier.halted or launch.meter.hit
+                if analyses and not is_early and pair_records(plan, store):
+                    pending = not_done(list_tasks(sweep, plan, analyses, console), sweep, console)
+                    if pending:
+                        ended = run_tasks(pending, sweep, launch.data_dir, capacity.resources, console)
+        else:
+            tracker.open(plan, facts)
+        overview = overview_from_store(plan, store, has_driver=False)
+        publish(tracker, sweep, plan, facts, console)
+        if launch.hook:
+            _tell_end(launch, overview)
+        return Outcome(
+            overview=overview,
+            analyses=ended,
+            agreement=compare(plan, store, frontier.studies, tracker.statuses()),
+            halted=frontier.halted,
+            is_stopping=frontier.is_stopping or ended.num_stopped > 0,
+            cap=launch.meter.hit,
+        )
+
+
+def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
+    """Prints Table 1 of the run, what went wrong and what comes next.
+
+    Exits with 1 if anything is not done, unless somebody or a cap stopped the sweep, or if not all agree on what is.
+    """
+    overview, errors = outcome.overview, outcome.analyses.errors
+    console.print()
+    trials = read_trials(overview.plan, sweep.store)
+    console.print(render_table1(table1(overview.plan, trials)))
+    if searches := read_searches(trials, sweep.store):
+        console.print(render_searches([outcome_of(cell) for cell in searches]))
+    nodes = overview.plan.by_uid()
+    for uid, headline in overview.headlines.items():
+        console.print(f"{overview.states[uid]} {nodes[uid].name}: {headline}", highlight=False, soft_wrap=True)
+    pages = shlex.join(["dptq-sweep", "ui", "--storage", sweep.store.uri])
+    lines = [sweep.command("analyze"), sweep.command("report"), pages]
+    console.print("next: " + "\n      ".join(lines), highlight=False, soft_wrap=True)
+    for line in (*outcome.agreement.disagreements, *([outcome.halted] if outcome.halted else [])):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if not outcome.agreement.disagreements:
+        console.print(outcome.agreement.line(), highlight=False)
+    num_left = overview.num_left()
+    if num_left:
+        how = f"{outcome.cap} is hit" if outcome.cap else "stopped" if outcome.is_stopping else "not finished"
+        line = f"{how}, {num_left} of {overview.num_needed()} trials are not done; go on with: "
+        console.print(line + sweep.resume_command(*more_of(outcome.cap)), highlight=False, soft_wrap=True)
+    num_failed = sum(state in ENDED_BADLY for state in overview.states.values())
+    if num_failed:
+        line = f"{num_failed} trials failed; those that diverged or used up their tries run again with: "
+        console.print(line + sweep.resume_command("--failed"), highlight=False, soft_wrap=True)
+    if outcome.analyses.num_stopped:
+        say_stopped(outcome.analyses.num_stopped, sweep, console)
+    if errors:
+        console.print(f"{len(errors)} analyses failed; analyze again to go on with them.", highlight=False)
+    is_meant_to_end = outcome.is_stopping or outcome.cap
+    if outcome.agreement.disagreements or outcome.halted or errors or (num_left and not is_meant_to_end):
+        sys.exit(1)
+
+
+@contextmanager
+def _telling(limits: Limits, sweep: Sweep, console: Console) -> Iterator[Hook | None]:
+    """Opens the hook of --on-event, if there is one."""
+    if not limits.on_event:
+        yield None
+        return
+    with Hook(limits.on_event, sweep, line_printer(console), stalled_seconds=60 * limits.stalled_minutes) as hook:
+        yield hook
+
+
+def _tell_end(launch: Launch, overview: Overview) -> None:
+    """Tells --on-event that the launch is over."""
+    assert launch.hook is not None
+    cap = launch.meter.hit
+    counts = {"trials": overview.num_needed(), "done": overview.num_done(), "failed": len(overview.headlines)}
+    event, about = (Event.CAP_HIT, {"cap": cap}) if cap else (Event.SWEEP_DONE, {})
+    launch.hook.tell(event, **counts, **about)
+
+
+@contextmanager
+def _ray_and_mlflow(
+    tracker: Tracker, launch: Launch, facts: Mapping[str, str], address: str | None, shared_storage: bool
+) -> Iterator[Capacity]:
+    """Starts Ray and opens the tracker at the same time: each takes seconds, and neither needs the other."""
+    if address:
+        # Joining takes no time, and a cluster that cannot see the storage must leave nothing in MLflow.
+        with session(address, environment=code_variables()) as capacity:
+            check_storage(launch.sweep, capacity, is_shared=shared_storage)
+            tracker.open(launch.plan, facts)
+            yield capacity
+        return
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        opening = pool.submit(tracker.open, launch.plan, dict(facts))
+        with session(environment=code_variables()) as capacity:
+            opening.result()
+            yield capacity
+
+
+def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: Capacity, console: Console) -> None:
+    overview = overview_from_store(launch.plan, launch.sweep.store, has_driver=False)
+    say = line_printer(console)
+    if capacity.autoscaler.unknown:
+        say(f"what the cluster can grow to is unknown ({capacity.autoscaler.unknown}): only running nodes count")
+    gpu_shares = choose_gpu_shares(
+        frontier.candidates,
+        launch.plan,
+        launch.sweep.store,
+        capacity.resources,
+        gpus_per_trial=launch.gpus_per_trial,
+        say=say,
+    )
+    bundles = {node.name: as_bundle(trial_resources(gpu_shares[node.uid])) for node in frontier.pending}
+    check_room(bundles, capacity)
+    launch.meter.open(overview.usage, gpu_shares)
+    num_parallel = max_concurrent_trials(capacity.resources, gpu_shares.values())
+    console.print(f"Ray is up: {num_parallel} trials at a time", highlight=False)
+    with (
+        Progress(overview, launch.sweep.store, console, num_parallel=num_parallel) as progress,
+        prescaling(launch, frontier, gpu_shares, num_parallel, capacity) as growth,
+    ):
+        room = Room(gpu_shares.values(), capacity.autoscaler)
+        launch.run(frontier, gpu_shares, room, (progress, tracker, *growth))

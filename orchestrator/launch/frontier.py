@@ -1,0 +1,291 @@
+"""Walks the plan for Ray Tune: hands out a trial as soon as its parents are done, and none that is done already.
+
+Tune asks `suggest` whenever it has room. None means "nothing is ready yet", FINISHED that nothing will be. The store
+is asked what happened to a trial, never Tune: retries, preemption and relaunch are then one mechanism. Tune itself
+retries nothing; what is tried again, and how often, is decided in `on_trial_complete` by the classes of
+`orchestrator.store.failures`.
+"""
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from orchestrator.plan import Node, Origin, Plan
+from orchestrator.search.study import CellStudy
+from orchestrator.search.trial_budget import read_states, settle
+from orchestrator.search.warm_start import Neighbours
+from orchestrator.store.failures import MAX_EQUAL_FAILURES, MAX_RETRIES, Failure, LostWorkerError, allowed_retries
+from orchestrator.store.states import ENDED_BADLY, State
+from orchestrator.store.store import Store
+from orchestrator.store.trial import TrialFolder, last_lines, trial_of
+from search_spaces.errors import StorageError, SweepError, UnreachableError
+from search_spaces.loss_space import Point
+
+STOP_CHECK_SECONDS = 1.0
+
+
+class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
+    """Ray's searcher over a plan."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        studies: Mapping[str, CellStudy],
+        *,
+        data_dir: str | None,
+        stop_file: str,
+        max_retries: int = MAX_RETRIES,
+        only: Collection[str] | None = None,
+    ) -> None:
+        """Reads from the store what is done.
+
+        Args:
+            plan: What to run.
+            store: Where results are and go.
+            studies: The open study of every searched cell, by cell_id.
+            data_dir: Folder of datasets, handed to the trials.
+            stop_file: Path in the storage; once it exists, nothing more is handed out.
+            max_retries: Times that a trial is tried again after an unknown error.
+            only: Uids to run; None for all.
+        """
+        super().__init__()
+        self._store, self.studies, self._data_dir, self._stop_file = store, studies, data_dir, stop_file
+        self._max_retries = max_retries
+        self._nodes = plan.by_uid()
+        self._folders: dict[str, TrialFolder] = {uid: trial_of(store, node) for uid, node in self._nodes.items()}
+        self._plan = plan
+        states, self._findings = read_states(store, plan)
+        self.states: dict[str, State] = settle(plan, states, self._findings)
+        """Of all trials, by uid."""
+        # A trial that once found its share of a GPU too small gets a whole one, in later launches too.
+        self._whole_gpu: set[str] = {uid for uid, state in self.states.items() if state is State.OUT_OF_MEMORY}
+        self._only = only
+        self._pending = [node for node in plan.nodes if self._has_tries_left(node) and (not only or node.uid in only)]
+        self._running: dict[str, Node] = {}
+        self._may_start: Callable[[], bool] = lambda: True
+        self._room: Callable[[], float] = lambda: math.inf
+        self._equal_failures: list[tuple[str, tuple[str, str]]] = []
+        self.halted: str | None = None
+        """Why the sweep ends before its plan does, in full; None while it does not."""
+        self.error: SweepError | None = None
+        """What ended the launch, if the storage failed: Tune keeps only the text of an error."""
+        self.is_stopping = False
+        """Whether the stop file was seen."""
+        self._next_stop_check = 0.0
+        by_cell: dict[str, list[tuple[Node, TrialFolder]]] = {}
+        for node in plan.nodes:
+            if node.origin is not Origin.CONFIRMED:
+                by_cell.setdefault(node.cell_id or "", []).append((node, self._folders[node.uid]))
+        for cell_id, study in studies.items():
+            study.reconcile(by_cell[cell_id])
+            for node, folder in by_cell[cell_id]:
+                if self.states[node.uid] in ENDED_BADLY and not self._has_tries_left(node):
+                    study.tell(node, folder)
+        self._neighbours = Neighbours(plan, store, self._findings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Gives Tune nothing to pickle: it would do so for a restore that never happens here."""
+        return {}
+
+    @property
+    def pending(self) -> tuple[Node, ...]:
+        """Trials that are to be handed out, as far as is known by now."""
+        return tuple(node for node in self._pending if self._is_wanted(node))
+
+    @property
+    def candidates(self) -> tuple[Node, ...]:
+        """Trials that may still be handed out, those that the search spares for now too."""
+        return tuple(self._pending)
+
+    @property
+    def ready(self) -> tuple[Node, ...]:
+        """Trials that could be handed out now; none once the sweep is being ended."""
+        if self.is_stopping or self.halted:
+            return ()
+        return tuple(node for node in self._pending if self._is_ready(node))
+
+    def halt(self, reason: str) -> None:
+        """Hands out nothing more; what runs goes on to its end."""
+        self.halted = self.halted or reason
+
+    def limit(self, may_start: Callable[[], bool], room: Callable[[], float]) -> None:
+        """Asks before every trial; Tune's own limit is one number for good, and forgets trials that it restarts.
+
+        Args:
+            may_start: A cap; once it says no, the launch ends with the trials that run.
+            room: How many may be out at once.
+        """
+        self._may_start, self._room = may_start, room
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """Returns the config of the next trial that is ready, None while there is none, FINISHED at the end."""
+        if len(self._running) >= self._room():
+            return None
+        ready = None if self._is_over() else self._next_ready()
+        if ready is None or not self._may_start():
+            return None if self._running else Searcher.FINISHED
+        self._pending.remove(ready)
+        with self._remembering_errors():
+            self._prepare(ready)
+        self._running[trial_id] = ready
+        self._findings.begun.add(ready.uid)
+        return {
+            "storage": self._store.uri,
+            "stage": str(ready.stage),
+            "uid": ready.uid,
+            "data_dir": self._data_dir,
+            "stop_file": self._stop_file,
+            "whole_gpu": ready.uid in self._whole_gpu,
+        }
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Ignores intermediate results: the store has them, and studies hear of them from `prunes`."""
+
+    def prunes(self, trial_id: str, row: dict[str, Any]) -> bool:
+        """Tells the study of an epoch, and returns whether the trial ends here; then its folder says so, too."""
+        node = self._running[trial_id]
+        if (study := self._study_of(node)) is None or not study.report(node, row):
+            return False
+        with self._remembering_errors():
+            self._folders[node.uid].write_pruned(row["epoch"])
+        return True
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Asks the store how a trial ended, tells its study, and decides whether to try again."""
+        with self._remembering_errors():
+            self._end(self._running.pop(trial_id), error=error)
+
+    def record(self, trial_id: str, error: SweepError) -> None:
+        """Saves why a trial could not begin, which its worker was unable to."""
+        with self._remembering_errors():
+            self._folders[self._running[trial_id].uid].write_error(error)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Saves nothing: a relaunch reads the store."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Restores nothing: a relaunch reads the store."""
+
+    @contextmanager
+    def _remembering_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (StorageError, UnreachableError) as error:
+            self.error = error
+            raise
+
+    def _end(self, node: Node, *, error: bool) -> None:
+        folder = self._folders[node.uid]
+        state = folder.state()
+        if error and state not in (State.DONE, State.PRUNED, *ENDED_BADLY):
+            # Whoever can still speak leaves an error.txt.
+            folder.write_error(LostWorkerError("its worker process or its node was lost"), log=last_lines(folder))
+            state = State.FAILED
+        self.states[node.uid] = state
+        if state in ENDED_BADLY and self._tries_again(node, folder):
+            return
+        if state is State.DONE:
+            self._equal_failures.clear()
+        if study := self._study_of(node):
+            self._findings.look(node, folder, state)
+            self.states = settle(self._plan, self.states, self._findings)
+            if state in (State.DONE, State.PRUNED, *ENDED_BADLY):
+                study.tell(node, folder)
+
+    def _tries_again(self, node: Node, folder: TrialFolder) -> bool:
+        """Counts a failure, and puts the trial back if it may be tried again."""
+        headline = folder.headline()
+        assert headline is not None, f"{folder.folder.root} failed without an error"
+        failure = headline.failure
+        num_failures = folder.count_attempt(failure)
+        if failure is Failure.SHARED:
+            self.halt(f"every other trial would fail like {node.name}: {headline.line}")
+        elif failure in (Failure.USER, Failure.UNKNOWN):
+            self._notice(node, headline.signature, folder.error() or "")
+        if num_failures > allowed_retries(failure, self._max_retries):
+            return False
+        if failure is Failure.UNKNOWN:
+            # After the others: if they fail alike, the sweep stops before all their tries are spent.
+            self._pending.append(node)
+        else:
+            self._pending.insert(0, node)
+        return True
+
+    def _notice(self, node: Node, signature: tuple[str, str], error: str) -> None:
+        """Halts the sweep when different trials fail alike, one after the other."""
+        if self._equal_failures and self._equal_failures[-1][1] != signature:
+            self._equal_failures.clear()
+        self._equal_failures.append((node.uid, signature))
+        num_trials = len({uid for uid, _ in self._equal_failures})
+        if num_trials >= MAX_EQUAL_FAILURES:
+            self.halt(f"{num_trials} trials in a row failed alike, the last one {node.name}:\n{error.rstrip()}")
+
+    def _is_over(self) -> bool:
+        """Tells whether nothing more is handed out; asks the storage now and then."""
+        now = time.monotonic()
+        if not self.is_stopping and now >= self._next_stop_check:
+            self._next_stop_check = now + STOP_CHECK_SECONDS
+            self.is_stopping = self._store.root.exists(self._stop_file)
+        return self.is_stopping or self.halted is not None
+
+    def _has_tries_left(self, node: Node) -> bool:
+        """Tells whether a launch works on a trial that it finds in this state."""
+        state, folder = self.states[node.uid], self._folders[node.uid]
+        if state in (State.DONE, State.DIVERGED, State.PRUNED):
+            return False
+        headline = folder.headline() if state in ENDED_BADLY else None
+        if headline is None or headline.failure in (Failure.USER, Failure.SHARED):
+            # Whoever launches again has cured what was wrong; if not, the same line says so.
+            return True
+        return folder.attempts().get(headline.failure, 0) <= allowed_retries(headline.failure, self._max_retries)
+
+    def _next_ready(self) -> Node | None:
+        """Returns the first trial that is ready; of a search rather one whose cell runs none, which may be its last."""
+        busy = {node.cell_id for node in self._running.values() if node.cell_id}
+        crowded: Node | None = None
+        for node in self._pending:
+            if self._is_wanted(node) and self._is_ready(node):
+                if not node.is_of_search or node.cell_id not in busy:
+                    return node
+                crowded = crowded or node
+        return crowded
+
+    def _is_wanted(self, node: Node) -> bool:
+        """Tells whether a pending trial is to run; one that the user named is, whatever the search thinks of it."""
+        return bool(self._only) or self.states[node.uid] is not State.SPARED
+
+    def _is_ready(self, node: Node) -> bool:
+        if not all(self.states[parent] is State.DONE for parent in node.parents):
+            return False
+        if node.origin is not Origin.CONFIRMED:
+            return True
+        # One that is to be tried again counts as failed meanwhile, and may yet be the pair.
+        at_work = (*self._running.values(), *self.pending)
+        is_over = all(other.origin is Origin.CONFIRMED for other in at_work if other.cell_id == node.cell_id)
+        return is_over and self._neighbours.has_pair(node, self.states)
+
+    def _study_of(self, node: Node) -> CellStudy | None:
+        """Returns the study that a trial belongs to; confirmations belong to none, lest they be searched from."""
+        return self.studies.get(node.cell_id) if node.cell_id and node.origin is not Origin.CONFIRMED else None
+
+    def _prepare(self, node: Node) -> None:
+        """Fixes what the trial runs before anybody runs it, and forgets how it failed before."""
+        folder = self._folders[node.uid]
+        point, study = self._point(node, folder), self._study_of(node)
+        folder.write_recipe(node, point, point_from=study.point_from(node) if study else None)
+        folder.clear_error()
+        if Failure.OUT_OF_MEMORY in folder.attempts():
+            self._whole_gpu.add(node.uid)
+
+    def _point(self, node: Node, folder: TrialFolder) -> Point | None:
+        """Returns the point that a trial is moved to before it runs; None where its recipe stays as it is."""
+        if node.origin is Origin.CONFIRMED:
+            return self._neighbours.found_point(node)
+        if (study := self._study_of(node)) is None:
+            return None
+        return study.point(node, folder, self._neighbours.to_borrow(node) if node.is_searched else None)

@@ -1,0 +1,56 @@
+"""The end of a command that changed a sweep: its report on disk and everything of it in MLflow."""
+
+from collections.abc import Mapping
+
+from rich.console import Console
+
+from orchestrator.analyses.results import SweepTables, tasks_of_sweep
+from orchestrator.plan import Plan
+from orchestrator.reports.page import write_report
+from orchestrator.results.pairs import records_of
+from orchestrator.results.searches import read_searches
+from orchestrator.results.trials import read_trials
+from orchestrator.results.verdicts import outcome_of
+from orchestrator.search.trial_budget import states_of
+from orchestrator.store.states import State
+from orchestrator.store.sweep import Sweep
+from orchestrator.tracking.analysis_runs import tracked_analyses
+from orchestrator.tracking.sweep_metrics import search_metrics
+from orchestrator.tracking.tracker import Tracker
+
+COMPLETE = (State.DONE, State.PRUNED, State.SPARED)
+"""States of a trial with which a sweep is finished."""
+
+
+def publish(
+    tracker: Tracker,
+    sweep: Sweep,
+    plan: Plan,
+    facts: Mapping[str, str],
+    console: Console,
+    *,
+    analyses: SweepTables | None = None,
+) -> None:
+    """Writes the report of a sweep, brings its MLflow runs up to date and closes the tracker.
+
+    Args:
+        tracker: Of the sweep, open.
+        sweep: What to publish.
+        plan: Its plan.
+        facts: For the report.
+        console: Where to say what came of it.
+        analyses: The sweep's tables; None reads them from the store.
+    """
+    store = sweep.store
+    paths = write_report(plan, store, sweep.name, facts=facts, analyses=analyses)
+    tracker.sweep_artifacts(sweep.folder)
+    trials = read_trials(plan, store)
+    tracker.sweep_metrics(search_metrics([outcome_of(cell) for cell in read_searches(trials, store)]))
+    tasks = tasks_of_sweep(records_of(trials), store, sweep.folder)
+    tracker.analyses(tracked_analyses(tasks, store, sweep.name))
+    is_done = all(state in COMPLETE for state in states_of(store, plan).values())
+    if behind := tracker.close("FINISHED" if is_done else "FAILED"):
+        console.print(
+            f"MLflow lacks {len(behind)} runs; the same command replays them when its server answers.", highlight=False
+        )
+    console.print(f"report: {next(path for path in paths if path.endswith('.html'))}", highlight=False, soft_wrap=True)

@@ -1,0 +1,87 @@
+"""Which trials a resume works on, and what it makes them forget."""
+
+from collections.abc import Collection, Iterable
+
+from orchestrator.plan import Node, Plan
+from orchestrator.search.trial_budget import states_of
+from orchestrator.store.states import ENDED_BADLY, State
+from orchestrator.store.store import Store
+from orchestrator.store.trial import trial_of
+from search_spaces.errors import ConfigError, unknown_name
+
+
+def find_node(plan: Plan, prefix: str) -> Node:
+    """Returns the trial whose uid begins so.
+
+    Raises:
+        UnknownNameError: No trial's does.
+        ConfigError: Several trials' do.
+    """
+    found = [node for node in plan.nodes if prefix and node.uid.startswith(prefix)]
+    if not found:
+        raise unknown_name("uid", prefix, [node.uid for node in plan.nodes])
+    if len(found) > 1:
+        raise ConfigError(
+            f"uid {prefix!r} could be {len(found)} trials, such as {found[0].uid} and {found[1].uid}: type more of it."
+        )
+    return found[0]
+
+
+def with_parents(plan: Plan, nodes: Iterable[Node]) -> set[str]:
+    """Returns the uids of some trials and of all that they start from."""
+    uids: set[str] = set()
+    for node in nodes:
+        uids |= {node.uid} | with_parents(plan, [plan.node(parent) for parent in node.parents])
+    return uids
+
+
+def with_children(plan: Plan, uids: Collection[str]) -> set[str]:
+    """Returns some uids and those of all trials that start from them."""
+    reached = set(uids)
+    for node in plan.nodes:  # parents come before children
+        if reached.intersection(node.parents):
+            reached.add(node.uid)
+    return reached
+
+
+def forget_failures(plan: Plan, store: Store) -> int:
+    """Gives trials that failed all their tries again, also those that diverged.
+
+    Returns:
+        How many there are.
+    """
+    states = states_of(store, plan)
+    failed = [node for node in plan.nodes if states[node.uid] in ENDED_BADLY]
+    for node in failed:
+        trial_of(store, node).forget_failures()
+    return len(failed)
+
+
+def restart(plan: Plan, store: Store, nodes: Collection[Node], *, children_too: bool) -> list[Node]:
+    """Makes trials forget everything but their recipes, so that they run from scratch.
+
+    Args:
+        plan: The sweep's plan.
+        store: Where the trials are.
+        nodes: The trials.
+        children_too: Restart what was trained from them as well.
+
+    Returns:
+        What was restarted.
+
+    Raises:
+        ConfigError: A trial that is done was trained from one of them, and is not to be restarted.
+    """
+    uids = {node.uid for node in nodes}
+    reached = with_children(plan, uids)
+    begun = [node for node in plan.nodes if node.uid in reached and trial_of(store, node).state() is not State.WAITING]
+    if not children_too and (children := [node for node in begun if node.uid not in uids]):
+        raise ConfigError(
+            f"{len(children)} trials were trained from what is to be restarted, such as {children[0].name}: "
+            "restart them too, with --with-children."
+        )
+    # Children first: a parent that runs again must not find children that came of its former self.
+    restarted = [node for node in plan.nodes if node in begun or node.uid in uids]
+    for node in reversed(restarted):
+        trial_of(store, node).restart()
+    return restarted

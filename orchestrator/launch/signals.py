@@ -1,0 +1,45 @@
+"""Ends a launch or analyses early and in order: nothing new starts, and what runs saves its epoch or unit and ends.
+
+The wish is a file in the sweep's folder, which the driver and its workers look for: so it reaches them wherever they
+run, from `dptq-sweep stop`, from Ctrl-C and from the SIGTERM with which spot machines announce their end.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from orchestrator.store.sweep import Sweep
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def stop_on_signals(sweep: Sweep, say: Callable[[str], None]) -> Iterator[None]:
+    """Makes the first Ctrl-C or SIGTERM stop the sweep in order, and the second one end the driver at once.
+
+    Args:
+        sweep: The sweep that runs.
+        say: Takes one line when the first signal comes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        # Python handles signals in the main thread only.
+        yield
+        return
+
+    def stop(signal_number: int, frame: FrameType | None) -> None:
+        for each in SIGNALS:
+            signal.signal(each, interrupt)
+        say("stopping: running trials finish their epoch, analyses their unit, and end; once more ends them now")
+        sweep.ask_to_stop()
+
+    def interrupt(signal_number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {each: signal.signal(each, stop) for each in SIGNALS}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

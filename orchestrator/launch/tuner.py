@@ -1,0 +1,206 @@
+"""Runs a plan on Ray: one Tuner per launch, never a restored one. What the store lacks is run, what it has is kept."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray import tune
+from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
+from ray.tune.experiment import Trial as RayTrial
+from ray.tune.schedulers import FIFOScheduler
+
+from cluster.runtime.resources import trial_resources
+from orchestrator.launch.caps import Meter
+from orchestrator.launch.frontier import Frontier
+from orchestrator.launch.notifications import Hook
+from orchestrator.plan import Node, Plan
+from orchestrator.search.study import CellStudy, sweep_journal
+from orchestrator.store.failures import MAX_RETRIES, failed_import
+from orchestrator.store.store import Store
+from orchestrator.store.sweep import Caps, Sweep
+from orchestrator.store.trial import ROW, trial_of
+from orchestrator.workers.entry_points import run_trial
+
+SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
+
+
+class Listener(Protocol):
+    """Hears what happens to the trials of a launch."""
+
+    def started(self, node: Node, recipe: Mapping[str, Any]) -> None:
+        """A trial was handed to a worker; `recipe` is its recipe.json."""
+
+    def epoch(self, node: Node, row: Mapping[str, Any]) -> None:
+        """A trial finished an epoch."""
+
+    def ended(self, node: Node) -> None:
+        """A trial ended, well or badly; its folder says how."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Launch:
+    """A plan about to run."""
+
+    sweep: Sweep
+    plan: Plan
+    data_dir: Path | None = None
+    gpus_per_trial: float | None = None
+    """Share of a GPU for every trial; None measures what each needs."""
+    max_retries: int = MAX_RETRIES
+    """Times that a trial is tried again after an unknown error."""
+    only: Collection[str] | None = None
+    """Uids of the trials to run; None for the whole plan."""
+    meter: Meter = field(default_factory=lambda: Meter(Caps()))
+    """Adds up what the launch takes, and knows the caps on it."""
+    hook: Hook | None = None
+    """Whom to tell what happens."""
+    trainable: Callable[[dict[str, Any]], None] = run_trial
+    """What runs a trial in its worker; a test that measures the orchestration itself passes one that trains nothing."""
+
+    @contextmanager
+    def open_frontier(self) -> Iterator[Frontier]:
+        """Reads the store and opens the studies, and yields what is left to run."""
+        with self._open_studies() as studies:
+            yield Frontier(
+                self.plan,
+                self.sweep.store,
+                studies,
+                data_dir=str(self.data_dir.absolute()) if self.data_dir else None,
+                stop_file=self.sweep.stop_file,
+                max_retries=self.max_retries,
+                only=self.only,
+            )
+
+    def run(
+        self,
+        frontier: Frontier,
+        gpu_shares: Mapping[str, float],
+        room: Callable[[], int],
+        listeners: Sequence[Listener],
+    ) -> None:
+        """Runs what the frontier hands out until nothing is left that could run.
+
+        Args:
+            frontier: From `open_frontier`.
+            gpu_shares: Share of a GPU of every pending trial, by uid; 0 without GPUs.
+            room: How many trials may be out at once; asked before every one.
+            listeners: Told of every start, epoch and end, in the driver.
+
+        Raises:
+            StorageError: The storage cannot be read or written any more.
+        """
+        frontier.limit(self.meter.may_start, room)
+        listeners = [*listeners, self.meter, *([self.hook] if self.hook else [])]
+        # Tune asks a searcher for one trial at a time unless told how many may wait for a place. The frontier knows.
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(len(self.plan.nodes))
+        # A failed trial is one line of ours, and its traceback lies in its error.txt.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        # Tune hands them to its trials in a way that Ray's logs and dashboard show. Machines have them anyway.
+        ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
+        # Signals are the driver's to handle: see `orchestrator.launch.signals`.
+        os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+        with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as scratch:
+            tuner = tune.Tuner(
+                tune.with_resources(
+                    self.trainable,
+                    lambda config: trial_resources(gpu_shares[config["uid"]], whole_gpu=config["whole_gpu"]),
+                ),
+                tune_config=tune.TuneConfig(
+                    search_alg=frontier,
+                    scheduler=Pruning(frontier),
+                    num_samples=-1,
+                    # A worker that goes on to the next trial saves it the seconds of importing torch and timm.
+                    reuse_actors=True,
+                ),
+                run_config=tune.RunConfig(
+                    name=self.sweep.name,
+                    # Tune's own snapshots are never read again: the store is the truth.
+                    storage_path=scratch,
+                    # The frontier decides what is tried again.
+                    failure_config=tune.FailureConfig(max_failures=0),
+                    callbacks=[_Relay(self.plan, self.sweep.store, listeners)],
+                    verbose=0,
+                ),
+            )
+            try:
+                tuner.fit()
+            except tune.TuneError:
+                if frontier.error:
+                    raise frontier.error from None
+                raise
+
+    @contextmanager
+    def _open_studies(self) -> Iterator[dict[str, CellStudy]]:
+        cells = self.plan.searched_cells
+        if not cells:
+            yield {}
+            return
+        search, sweep = self.plan.grid.search, self.sweep.name
+        with sweep_journal(self.sweep.folder) as journal:
+            yield {cell.cell_id: CellStudy(cell, journal, search, sweep=sweep) for cell in cells}
+
+
+_FLAT_ROW = f"{ROW}/"
+
+
+class Pruning(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
+    """Ends the trials that their studies would not go on with; all that is known of them the frontier knows."""
+
+    def __init__(self, frontier: Frontier) -> None:
+        """Asks a frontier."""
+        super().__init__()
+        self._frontier = frontier
+
+    def on_trial_result(self, tune_controller: Any, trial: RayTrial, result: dict[str, Any]) -> str:
+        """Returns Tune's decision after an epoch."""
+        # Schedulers, unlike callbacks, get results flattened.
+        row = {key.removeprefix(_FLAT_ROW): value for key, value in result.items() if key.startswith(_FLAT_ROW)}
+        # Tune repeats the last result when a function returns; only reports of ours carry a row.
+        if row and not result.get("done") and self._frontier.prunes(trial.trial_id, row):
+            return str(self.STOP)
+        return str(self.CONTINUE)
+
+    def on_trial_error(self, tune_controller: Any, trial: RayTrial) -> None:
+        """Tells the frontier, before it is asked what comes next, of a worker that lacks what the code needs."""
+        # Tune writes what Ray said into a file of this machine; its own getter looks where that was not copied yet.
+        if trial.error_file and (error := failed_import(Path(trial.error_file).read_text())):
+            self._frontier.record(trial.trial_id, error)
+
+
+class _Relay(tune.Callback):  # type: ignore[misc]  # ray ships no types
+    """Turns Tune's callbacks into a launch's events."""
+
+    def __init__(self, plan: Plan, store: Store, listeners: Sequence[Listener]) -> None:
+        self._nodes, self._store = plan.by_uid(), store
+        self._listeners = listeners
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles its callbacks for a restore that never happens here; listeners hold locks and terminals.
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        node = self._nodes[trial.config["uid"]]
+        for listener in self._listeners:
+            listener.started(node, trial_of(self._store, node).recipe() or {})
+
+    def on_trial_result(
+        self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        # Tune calls it done when a scheduler ends the trial; the last result, repeated when a function returns, does
+        # not come here.
+        if ROW in result:
+            for listener in self._listeners:
+                listener.epoch(self._nodes[trial.config["uid"]], result[ROW])
+
+    def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        for listener in self._listeners:
+            listener.ended(self._nodes[trial.config["uid"]])
+
+    def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        for listener in self._listeners:
+            listener.ended(self._nodes[trial.config["uid"]])

@@ -1,0 +1,1 @@
+"""How far a sweep is: live in the terminal, and as `status` shows it."""

@@ -1,0 +1,127 @@
+"""Shows a running sweep: a live table in a terminal, plain lines anywhere else."""
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.plan import Node
+from orchestrator.progress.overview import RUNNING, Overview
+from orchestrator.store.states import ENDED_BADLY, State
+from orchestrator.store.store import Store
+from search_spaces.recipes import TrainingRecipe
+
+COLUMNS = (State.DONE, RUNNING, State.WAITING, State.INTERRUPTED, State.PRUNED, State.SPARED, *ENDED_BADLY)
+SUMMARY_EVERY_SECONDS = 15.0
+
+
+def render_overview(overview: Overview, num_parallel: int) -> RenderableType:
+    """Draws counts per stage, the running trials, the best pair so far and the time left."""
+    counts = overview.counts()
+    shown = [name for name in COLUMNS if name in (State.DONE, RUNNING) or any(name in c for c in counts.values())]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stage")
+    for name in shown:
+        table.add_column(str(name), justify="right")
+    for stage, counter in counts.items():
+        table.add_row(str(stage), *(str(counter.get(name, 0)) for name in shown))
+    lines = [Text(f"  {line}", style="cyan", no_wrap=True) for line in running_lines(overview)]
+    return Group(table, *lines, Text(summary_line(overview, num_parallel)))
+
+
+def running_lines(overview: Overview) -> list[str]:
+    """Returns a line per running trial: its name, its epoch, and the time that it has left."""
+    nodes = overview.plan.by_uid()
+    lines = []
+    for uid, epoch in overview.epochs.items():
+        recipe = nodes[uid].recipe
+        assert isinstance(recipe, TrainingRecipe)
+        eta = overview.trial_eta_seconds(uid)
+        left = "" if eta is None else f"  about {format_seconds(eta)} left"
+        lines.append(f"{nodes[uid].name}  epoch {epoch}/{recipe.epochs}{left}")
+    return lines
+
+
+def summary_line(overview: Overview, num_parallel: int) -> str:
+    """Returns done and all trials, the best pair so far and the time left, in one line."""
+    parts = [f"{overview.num_done()}/{overview.num_needed()} trials done"]
+    if best := overview.best:
+        parity = "" if best.is_feasible else ", parity lost"
+        drop_pp = round(100 * best.drop, 1) + 0.0  # the sum turns -0.0 into 0.0
+        parts.append(
+            f"best pair drops {drop_pp} pp at a parity gap of {100 * best.parity_gap:+.1f} pp{parity} "
+            f"({best.name.removeprefix('pair/')}, validation)"
+        )
+    eta = overview.eta_seconds(num_parallel)
+    if overview.num_left():
+        parts.append("time left unknown yet" if eta is None else f"about {format_seconds(eta)} left")
+    return "; ".join(parts)
+
+
+def format_seconds(seconds: float) -> str:
+    """Writes a duration for people.
+
+    Examples:
+        >>> format_seconds(75.4), format_seconds(8000)
+        ('0:01:15', '2:13:20')
+    """
+    return str(timedelta(seconds=round(seconds)))
+
+
+class Progress:
+    """Listens to a launch and shows it."""
+
+    def __init__(self, overview: Overview, store: Store, console: Console, *, num_parallel: int) -> None:
+        """Prepares the display; `with` starts it.
+
+        Args:
+            overview: Kept up to date here.
+            store: Where ended trials are read from.
+            console: Where to show.
+            num_parallel: Trials that can run at once, for the estimate of the time left.
+        """
+        self.overview, self._store, self._console, self._num_parallel = overview, store, console, num_parallel
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
+        self._started_at = self._last_summary = time.monotonic()
+
+    def __enter__(self) -> "Progress":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def started(self, node: Node, recipe: Mapping[str, Any]) -> None:
+        """A trial was handed to a worker."""
+        self.overview.started(node)
+        self._say(f"started {node.name} ({node.uid})")
+
+    def epoch(self, node: Node, row: Mapping[str, Any]) -> None:
+        """A trial finished an epoch."""
+        self.overview.epoch(node, row)
+        now = time.monotonic()
+        if not self._console.is_terminal and now - self._last_summary >= SUMMARY_EVERY_SECONDS:
+            self._last_summary = now
+            self._say(summary_line(self.overview, self._num_parallel))
+            for line in running_lines(self.overview):
+                self._say(f"  {line}")
+
+    def ended(self, node: Node) -> None:
+        """A trial ended, well or badly."""
+        self.overview.ended(node, self._store)
+        headline = self.overview.headlines.get(node.uid)
+        self._say(f"{self.overview.states[node.uid]} {node.name}" + (f": {headline}" if headline else ""))
+
+    def _render(self) -> RenderableType:
+        return render_overview(self.overview, self._num_parallel)
+
+    def _say(self, line: str) -> None:
+        elapsed = format_seconds(time.monotonic() - self._started_at)
+        self._console.print(f"[{elapsed}] {line}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,185 @@
+"""What `status` shows of a sweep, once or again and again; read from the store alone, with or without a driver."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.analyses.results import tasks_of_sweep
+from orchestrator.plan import Plan
+from orchestrator.progress.live import render_overview, summary_line
+from orchestrator.progress.overview import Overview, overview_from_store
+from orchestrator.results.pairs import records_of
+from orchestrator.results.searches import read_searches
+from orchestrator.results.trials import Trial, read_trials
+from orchestrator.results.verdicts import Outcome, outcome_facts, outcome_of
+from orchestrator.store.analysis import AnalysisFolder
+from orchestrator.store.states import State
+from orchestrator.store.sweep import Sweep
+from search_spaces.recipes import TrainingRecipe
+
+REFRESH_SECONDS = 3.0
+MAX_CELLS = 20
+"""Cells that a terminal shows; --json has them all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """A sweep at one moment."""
+
+    sweep: Sweep
+    overview: Overview
+    has_driver: bool
+    analyses: tuple[int, int]
+    """How many are done, and how many there are in all; 0 of 0 while none was begun."""
+    searches: tuple[Outcome, ...] = ()
+    """What became of the search in every searched cell."""
+    price_per_hour: float | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody works on the sweep any more."""
+        return not self.has_driver and not self.overview.epochs
+
+
+def read_status(sweep: Sweep, plan: Plan, *, price_per_hour: float | None = None) -> Status:
+    """Reads how far a sweep is."""
+    has_driver, trials = sweep.has_driver(), read_trials(plan, sweep.store)
+    return Status(
+        sweep=sweep,
+        overview=overview_from_store(plan, sweep.store, has_driver=has_driver),
+        has_driver=has_driver,
+        analyses=_count_analyses(sweep, trials),
+        searches=tuple(outcome_of(cell) for cell in read_searches(trials, sweep.store)),
+        price_per_hour=price_per_hour,
+    )
+
+
+def watch(read: Callable[[], Status], console: Console, *, refresh_seconds: float = REFRESH_SECONDS) -> Status:
+    """Shows a status until the sweep is over: live on a terminal, a line per change anywhere else.
+
+    Returns:
+        The last status.
+    """
+    status, shown = read(), ""
+    with Live(
+        console=console, get_renderable=lambda: render_status(status), auto_refresh=False, transient=True
+    ) as live:
+        while not status.is_over:
+            line = summary_line(status.overview, max(1, len(status.overview.epochs)))
+            if console.is_terminal:
+                live.refresh()
+            elif line != shown:
+                console.print(line, highlight=False, soft_wrap=True)
+                shown = line
+            time.sleep(refresh_seconds)
+            status = read()
+    return status
+
+
+def render_status(status: Status) -> RenderableType:
+    """Draws a status: counts, running trials, hours, the best pair of every cell, failures and what to do next."""
+    sweep, overview = status.sweep, status.overview
+    activity = "a launch is at work" if status.has_driver else "no launch is at work"
+    parts: list[RenderableType] = [
+        _line(f"sweep {sweep.name} in {sweep.store.uri}: {activity}"),
+        render_overview(overview, max(1, len(overview.epochs))),
+        _line(usage_line(status)),
+    ]
+    done, total = status.analyses
+    parts += [_line(f"{done}/{total} analyses done")] if total else []
+    parts += [_best_table(overview)] if overview.best_by_cell else []
+    nodes = overview.plan.by_uid()
+    for uid, headline in overview.headlines.items():
+        parts.append(_line(f"{overview.states[uid]} {nodes[uid].name}: {headline}"))
+        parts.append(_line(f"  {sweep.resume_command('--failed', '--only', uid)}"))
+    if not status.has_driver and overview.num_done() < len(overview.plan.nodes):
+        parts.append(_line(f"finish it with: {sweep.resume_command()}"))
+    return Group(*parts)
+
+
+def usage_line(status: Status) -> str:
+    """Returns the device-hours so far, and what they cost where a price is known."""
+    usage = status.overview.usage
+    text = f"{usage.cpu_hours:.2f} CPU-hours, {usage.gpu_hours:.2f} GPU-hours so far"
+    if status.price_per_hour is None:
+        return text
+    return f"{text}, {usage.paid_hours * status.price_per_hour:.2f} at {status.price_per_hour:g} per hour"
+
+
+def status_as_json(status: Status) -> dict[str, Any]:
+    """Returns a status as plain values; accuracies are fractions, times are seconds."""
+    overview, nodes, usage = status.overview, status.overview.plan.by_uid(), status.overview.usage
+    best, (done, total) = overview.best, status.analyses
+
+    def num_epochs(uid: str) -> int:
+        recipe = nodes[uid].recipe
+        assert isinstance(recipe, TrainingRecipe)
+        return recipe.epochs
+
+    return {
+        "sweep": status.sweep.name,
+        "has_driver": status.has_driver,
+        "counts": {str(stage): {str(k): v for k, v in c.items()} for stage, c in overview.counts().items()},
+        "running": [
+            {
+                "uid": uid,
+                "name": nodes[uid].name,
+                "epoch": epoch,
+                "num_epochs": num_epochs(uid),
+                "eta_seconds": overview.trial_eta_seconds(uid),
+            }
+            for uid, epoch in overview.epochs.items()
+        ],
+        "eta_seconds": overview.eta_seconds(max(1, len(overview.epochs))),
+        "cpu_hours": usage.cpu_hours,
+        "gpu_hours": usage.gpu_hours,
+        "cost": None if status.price_per_hour is None else usage.paid_hours * status.price_per_hour,
+        "best": None
+        if best is None
+        else {"name": best.name, "validation_drop": best.drop, "validation_parity_gap": best.parity_gap},
+        "best_by_cell": {
+            cell: {"name": pair.name, "validation_drop": pair.drop, "validation_parity_gap": pair.parity_gap}
+            for cell, pair in overview.best_by_cell.items()
+        },
+        "failures": [
+            {
+                "uid": uid,
+                "name": nodes[uid].name,
+                "state": str(overview.states[uid]),
+                "error": headline,
+                "resume": status.sweep.resume_command("--failed", "--only", uid),
+            }
+            for uid, headline in overview.headlines.items()
+        ],
+        "analyses": {"done": done, "total": total},
+        "searches": [outcome_facts(outcome) for outcome in status.searches],
+    }
+
+
+def _count_analyses(sweep: Sweep, trials: Sequence[Trial]) -> tuple[int, int]:
+    store = sweep.store
+    tasks = tasks_of_sweep(records_of(trials), store, sweep.folder)
+    done = sum(AnalysisFolder(store, task.uid).state() is State.DONE for task in tasks)
+    return done, len(tasks)
+
+
+def _best_table(overview: Overview) -> RenderableType:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("best pair per cell, validation", "drop", "parity gap"):
+        table.add_column(heading, justify="left" if heading.startswith("best") else "right", no_wrap=True)
+    shown = list(overview.best_by_cell.values())[:MAX_CELLS]
+    for pair in shown:
+        drop_pp = round(100 * pair.drop, 1) + 0.0  # the sum turns -0.0 into 0.0
+        table.add_row(pair.name.removeprefix("pair/"), f"{drop_pp} pp", f"{100 * pair.parity_gap:+.1f} pp")
+    more = len(overview.best_by_cell) - len(shown)
+    return Group(table, _line(f"and {more} cells more: --json lists them")) if more else table
+
+
+def _line(text: str) -> Text:
+    return Text(text, overflow="ignore", no_wrap=True)

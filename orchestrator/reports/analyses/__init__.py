@@ -1,0 +1,1 @@
+"""One module per analysis: its table, its section and its figure."""

@@ -1,0 +1,281 @@
+"""Which images break: Table 2, its section and the sheet of images."""
+
+import io
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import combinations
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from orchestrator.reports.document import (
+    Column,
+    Field,
+    Picture,
+    Section,
+    TextTable,
+    cell_columns,
+    cell_fields,
+    has_seeds,
+    number,
+    pct,
+    pictures,
+    spread_field,
+)
+from orchestrator.reports.drawing import file_name, panels, style
+from orchestrator.reports.grouping import (
+    CELL,
+    CONTRAST,
+    Row,
+    cell_title,
+    contrast_name,
+    first_row,
+    is_missing,
+    largest,
+    of_cell,
+    over_seeds,
+)
+from orchestrator.reports.table1 import PAPER_DATASET
+from orchestrator.results.statistics import wilson_interval
+from search_spaces.paper import TABLE_2, TABLE_3_CELL
+
+_SHEET_COLUMNS = 6
+_SHEET_IMAGES = 24
+
+
+def figure_transitory(transitory: pd.DataFrame) -> Figure | None:
+    """Draws the worst transitory points of one cell with what they are and what the quantized network sees.
+
+    Args:
+        transitory: The table of the analysis, the rows of one cell; of several seeds the first with images is shown.
+
+    Returns:
+        None where no transitory point comes with its image.
+    """
+    with_image = transitory[transitory["thumbnail"].notna()]
+    if with_image.empty:
+        return None
+    first = with_image[with_image["seed"] == with_image["seed"].iloc[0]]
+    worst = first.sort_values("margin_q", kind="stable").head(_SHEET_IMAGES)
+    num_points = int(transitory.loc[transitory["seed"] == first["seed"].iloc[0], "is_transitory"].sum())
+    names = class_names(transitory)
+    captions = [
+        f"{name}\n\u2192 {names.get(prediction, prediction)}".replace("_", " ")
+        for name, prediction in zip(worst["label_name"], worst["prediction_q"], strict=True)
+    ]
+    has_seeds = transitory["seed"].nunique() > 1
+    seed = f", seed {first['seed'].iloc[0]}" if has_seeds else ""
+    title = f"The worst {len(worst)} of {num_points} transitory points: {cell_title(first_row(worst))}{seed}"
+    with style():
+        figure, axes = panels(captions, panel_height=1.25, title=title, columns=_SHEET_COLUMNS)
+        for panel, picture in zip(axes, worst["thumbnail"], strict=True):
+            panel.imshow(imread(io.BytesIO(picture), format="png"), cmap="gray", interpolation="nearest")
+            panel.set_axis_off()
+            panel.set_anchor("N")
+    return figure
+
+
+MARGINS = ("margin_fp", "margin_q", "margin_q_robust")
+OVERLAP_COLUMNS = (
+    *(f"{name}_{which}" for which in ("a", "b") for name in CONTRAST),
+    *("num_a", "num_b", "num_shared", "jaccard"),
+)
+
+
+def table2(transitory: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
+    """Counts the transitory points of every contrast.
+
+    Args:
+        transitory: The table of the analysis, a row per test image.
+        dataset: What the sweep trains on; the paper's numbers stand beside the paper's dataset only.
+
+    Returns:
+        A row per contrast: num_images; num_transitory; num_both_right, the images that both networks get right at full
+        precision; share (of all images) and share_of_both_right, fractions with Wilson's interval as `_low` and
+        `_high`; paper_share. The paper's number is of one pair per network; where the text says which, it stands
+        beside that one only.
+    """
+    rows = []
+    for key, images in transitory.groupby(list(CONTRAST), sort=False):
+        fp, label = images["prediction_fp"], images["label"]
+        num_images, num_transitory = len(images), int(images["is_transitory"].sum())
+        num_both_right = int(((images["prediction_fp_robust"] == label) & (fp == label)).sum())
+        row: dict[Hashable, object] = dict(zip(CONTRAST, key, strict=True))
+        row |= {"num_images": num_images, "num_transitory": num_transitory, "num_both_right": num_both_right}
+        for name, whole in (("share", num_images), ("share_of_both_right", num_both_right)):
+            low, high = wilson_interval(num_transitory, whole)
+            row |= {name: num_transitory / whole if whole else None, f"{name}_low": low, f"{name}_high": high}
+        rows.append(row | {"paper_share": _paper_share(row, dataset)})
+    return pd.DataFrame(rows)
+
+
+def overlaps(transitory: pd.DataFrame) -> pd.DataFrame:
+    """Compares the transitory points of every two contrasts that were measured on the same images.
+
+    Returns:
+        A row per two contrasts (their CONTRAST columns with `_a` and `_b`): num_a and num_b transitory points,
+        num_shared, and the Jaccard index, num_shared over the points of either; missing where neither has any.
+    """
+    seen: list[tuple[tuple[Hashable, ...], frozenset[int], frozenset[int]]] = []
+    for key, images in transitory.groupby(list(CONTRAST), sort=False):
+        points = images.loc[images["is_transitory"], "image_id"]
+        seen.append((key, frozenset(images["image_id"]), frozenset(points)))
+    rows = []
+    for (key_a, images_a, a), (key_b, images_b, b) in combinations(seen, 2):
+        if images_a == images_b:
+            jaccard = len(a & b) / len(a | b) if a | b else None
+            rows.append((*key_a, *key_b, len(a), len(b), len(a & b), jaccard))
+    return pd.DataFrame(rows, columns=list(OVERLAP_COLUMNS))
+
+
+def worst_points(transitory: pd.DataFrame) -> pd.DataFrame:
+    """Lists all transitory points, by contrast, the most wrong ones first.
+
+    Returns:
+        A row per transitory point: CONTRAST, image_id, label_name, prediction_q_name and prediction_q_robust_name (the
+        classes that the quantized networks see), the margins of `MARGINS` (probability or logit of the label before
+        the best other class; negative where wrong), and bit_widths (text, by site: what the
+        detrimental policy chose).
+    """
+    points = transitory[transitory["is_transitory"].astype(bool)]
+    names = class_names(transitory)
+    listed = points[[*CONTRAST, "image_id", "label_name"]].copy()
+    for column in ("prediction_q", "prediction_q_robust"):
+        listed[f"{column}_name"] = [names.get(label, str(label)) for label in points[column]]
+    listed[list(MARGINS)] = points[list(MARGINS)]
+    listed["bit_widths"] = [" ".join(map(str, bits)) for bits in points["bit_width"]]
+    order = transitory.groupby(list(CONTRAST), sort=False).ngroup().loc[points.index]
+    listed = listed.assign(order=order).sort_values(["order", "margin_q"], kind="stable")
+    return listed.drop(columns="order").reset_index(drop=True)
+
+
+def class_names(transitory: pd.DataFrame) -> dict[int, str]:
+    """Returns the names of the classes that occur among the labels."""
+    known = transitory.drop_duplicates("label")
+    return {int(label): str(name) for label, name in zip(known["label"], known["label_name"], strict=True)}
+
+
+def _paper_share(row: Row, dataset: str) -> float | None:
+    architecture = str(row["architecture"])
+    if dataset != PAPER_DATASET or architecture not in TABLE_2:
+        return None
+    cell = tuple(row[name] for name in CELL[:3])
+    is_another = architecture == TABLE_3_CELL[0] and cell != TABLE_3_CELL
+    return None if is_another else round(TABLE_2[architecture] / 100, 6)
+
+
+NUM_LISTED = 10
+"""Points and overlaps that the page lists; the files beside it hold all."""
+_SHARES = ("share", "share_of_both_right")
+
+
+def transitory_section(transitory: pd.DataFrame, derived: Mapping[str, pd.DataFrame], cells: Sequence[Row]) -> Section:
+    """Returns the section of Table 2.
+
+    Args:
+        transitory: The table of the analysis, for the images.
+        derived: `table2`, `transitory_points` and `transitory_overlaps`, by these names.
+        cells: The cells that figures and the list of points show.
+    """
+    drawn: list[Picture] = []
+    for cell in cells:
+        name = file_name("transitory", str(cell["architecture"]))
+        alt = f"The worst transitory points of {cell_title(cell)}, each with its class and what is seen instead."
+        drawn += pictures((name, alt, figure_transitory(of_cell(transitory, cell))))
+    tables = [
+        table2_text(derived["table2"]),
+        _worst_text(derived["transitory_points"], cells),
+        _overlap_text(derived["transitory_overlaps"]),
+    ]
+    return Section(
+        title="Table 2: transitory points",
+        statement=table2_statement(derived["table2"]),
+        caption="A point is transitory if both networks classify it correctly at full precision and the detrimental "
+        "one, quantized by its own policy, does not. Intervals are Wilson's, 95 %.",
+        pictures=tuple(drawn),
+        tables=tuple(table for table in tables if table.rows),
+    )
+
+
+def table2_statement(table2: pd.DataFrame) -> str:
+    """Says how many images are transitory."""
+    means = over_seeds(table2, CELL, _SHARES)
+    most = largest(means, "share")
+    text = f"{pct(float(most['share']), digits=1)} % of the test images are transitory for {cell_title(most)}"
+    if len(means) > 1:
+        least = pct(float(means["share"].min()), digits=1)
+        return f"{text}, the most of {len(means)} cells (the least: {least} %)."
+    return f"{text}."
+
+
+def table2_text(table2: pd.DataFrame) -> TextTable:
+    """Writes Table 2 down."""
+    values = (*_SHARES, *(f"{name}_{end}" for name in _SHARES for end in ("low", "high")), "paper_share")
+    means = over_seeds(
+        table2.astype({"paper_share": "float64"}), CELL, (*values, "num_transitory", "num_both_right", "num_images")
+    )
+    with_seeds = has_seeds(means)
+    rows = []
+    for row in means.to_dict("records"):
+        counts = [spread_count(row, name) for name in ("num_transitory", "num_both_right", "num_images")]
+        shares = []
+        for name in _SHARES:
+            low, high = (pct(row[f"{name}_{end}"], digits=1) for end in ("low", "high"))
+            shares.append(spread_field(row, name, pct, note=f"{low} to {high}"))
+        paper = Field(pct(row["paper_share"]))
+        rows.append((*cell_fields(row, with_seeds=with_seeds), *counts, *shares, paper))
+    columns = (
+        *cell_columns(means),
+        *(Column(name, "Images") for name in ("transitory", "both right", "all")),
+        *(Column(name, "Transitory (%)") for name in ("of all", "of both right")),
+        Column("paper", "Transitory (%)"),
+    )
+    if means["paper_share"].isna().all():
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    return TextTable("", columns, tuple(rows))
+
+
+def spread_count(row: Row, name: str) -> Field:
+    """Writes a count, of several seeds its mean."""
+    return Field(number(0 if is_missing(row[f"{name}_sd"]) else 1)(row[name]))
+
+
+def _worst_text(worst: pd.DataFrame, cells: Sequence[Row]) -> TextTable:
+    shown = pd.concat([of_cell(worst, cell) for cell in cells]) if cells else worst.head(0)
+    listed = shown.sort_values("margin_q", kind="stable").head(NUM_LISTED)
+    columns = (
+        Column("pair", is_number=False, wraps=True),
+        Column("image"),
+        *(Column(name, is_number=False) for name in ("class", "D quantized sees", "R quantized sees")),
+        *(Column(name, "Margin") for name in ("D FP", "D quantized", "R quantized")),
+        Column("chosen bits", is_number=False, wraps=True),
+    )
+    rows = tuple(
+        (
+            Field(contrast_name(row)),
+            Field(str(row["image_id"])),
+            *(Field(str(row[name])) for name in ("label_name", "prediction_q_name", "prediction_q_robust_name")),
+            *(Field(number(3)(row[name])) for name in ("margin_fp", "margin_q", "margin_q_robust")),
+            Field(row["bit_widths"]),
+        )
+        for row in listed.to_dict("records")
+    )
+    return TextTable(f"The {len(rows)} most wrong of {len(worst)} transitory points", columns, rows)
+
+
+def _overlap_text(overlaps: pd.DataFrame) -> TextTable:
+    most = overlaps.sort_values("jaccard", ascending=False, kind="stable").head(NUM_LISTED)
+    columns = (
+        *(Column(name, is_number=False, wraps=True) for name in ("pair", "other pair")),
+        *(Column(name, "Transitory") for name in ("pair", "other", "both")),
+        Column("Jaccard"),
+    )
+    rows = tuple(
+        (
+            *(Field(contrast_name(row, suffix)) for suffix in ("_a", "_b")),
+            *(Field(str(row[name])) for name in ("num_a", "num_b", "num_shared")),
+            Field(number(3)(row["jaccard"])),
+        )
+        for row in most.to_dict("records")
+    )
+    return TextTable(f"Shared transitory points: the {len(rows)} largest of {len(overlaps)} overlaps", columns, rows)

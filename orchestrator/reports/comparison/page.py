@@ -1,0 +1,162 @@
+"""How `compare-search` shows what it found: a table on the console, and a page with figure, arms and cells."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+
+from orchestrator.reports.comparison.data import TITLES, figure_comparison, without_pair
+from orchestrator.reports.document import Column, Field, Page, Section, TextTable, pictures, pp
+from orchestrator.reports.grouping import is_missing
+from orchestrator.reports.rendering import page_files, table_files
+from orchestrator.reports.summary import DROP, TOLERANCE
+from orchestrator.results.pairs import Verdict
+from orchestrator.results.statistics import wilson_interval
+from orchestrator.results.time_to_pair import median_text
+from orchestrator.search.comparison_arms import Arm
+from orchestrator.store.folder import Folder
+
+COLUMNS = ("arm", "cells done", "found", "held", "95 % of held", "trials", "epochs", "device-hours", "median to first")
+_RULE = f"gap to the white box at most {TOLERANCE}, drop at least {DROP}"
+TERMS = {
+    "Catastrophic pair": _RULE,
+    "Found": "a pair that is catastrophic on the validation split, on which searches select",
+    "Held": "the pair that stands for the cell is catastrophic on the test split; it is judged there once",
+    "95 % of held": "Wilson's interval of the share of cells that hold",
+    "Trials, epochs, device-hours": "all that the arm's cells have, also what another arm or sweep ran for them",
+    "Median to first": "device-seconds until half of the cells have their pair (Kaplan-Meier: cells without one count "
+    "for as long as they were searched)",
+}
+
+
+def arm_rows(table: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Returns the texts of `COLUMNS` for every arm that has begun.
+
+    Args:
+        table: From `orchestrator.reports.comparison.data.comparison`.
+    """
+    rows: list[tuple[str, ...]] = []
+    for arm in begun_arms(table):
+        cells = table[table["arm"] == arm]
+        held, count, num_done = int(cells["catastrophic"].sum()), len(cells), int(cells["is_done"].sum())
+        low, high = wilson_interval(held, count)
+        rows.append(
+            (
+                TITLES[arm],
+                str(count) if num_done == count else f"{num_done} of {count}",
+                str(int(cells["found"].sum())),
+                str(held),
+                # The cells that are done first are those with a pair: their share says nothing of the others.
+                f"{100 * low:.0f} to {100 * high:.0f} %" if num_done == count else "",
+                str(int(cells["trials"].sum())),
+                f"{int(cells['epochs'].sum()):,}",
+                f"{cells['device_seconds'].sum() / 3600:.2f}",
+                median_text(without_pair(cells[cells["trials"] > 0])),
+            )
+        )
+    return rows
+
+
+def begun_arms(table: pd.DataFrame) -> list[Arm]:
+    """Returns the arms of which a trial has begun, in their order."""
+    return [arm for arm in Arm if table.loc[table["arm"] == arm, "trials"].sum()]
+
+
+def render_comparison(table: pd.DataFrame) -> Table:
+    """Draws the comparison for a console: one row per arm."""
+    rendered = Table(
+        title=f"Catastrophic pairs: {_RULE}",
+        caption="found on validation, held on test: one pair per cell;\n"
+        "median of Kaplan-Meier: cells without a pair count for as long as they were searched",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        title_justify="left",
+        caption_justify="left",
+    )
+    for header in COLUMNS:
+        rendered.add_column(header, justify="left" if header == "arm" else "right")
+    for row in arm_rows(table):
+        rendered.add_row(*row)
+    return rendered
+
+
+def comparison_page(name: str, table: pd.DataFrame) -> Page:
+    """Makes the page of a comparison.
+
+    Args:
+        name: Of the comparison.
+        table: From `orchestrator.reports.comparison.data.comparison`.
+    """
+    arms, rows = begun_arms(table), arm_rows(table)
+    num_cells = table["cell_id"].nunique()
+    found = [f"{row[0]} {row[2]} and {row[3]}" for row in rows]
+    headline = f"Of {num_cells} cells so many have a catastrophic pair on validation and on test: {'; '.join(found)}."
+    waiting = [TITLES[arm] for arm in Arm if not table.loc[table["arm"] == arm, "is_done"].all()]
+    alt = "Share of cells with a pair over epochs, and share of cells without one over device-seconds, for every arm."
+    sections = (
+        Section(title="Arms", tables=(_arms_table(rows),)),
+        Section(title="How soon", pictures=pictures(("figure_comparison", alt, figure_comparison(table)))),
+        Section(
+            title="Cells",
+            caption="Of the pair that stands for a cell: delta and gap to the white box on test, in percentage points. "
+            "In brackets the trials up to the first pair on validation, or those that found none.",
+            tables=(_cells_table(table, arms),),
+        ),
+        Section(title="Terms", terms=TERMS),
+    )
+    return Page(
+        title=f"Comparison {name}",
+        headline=headline,
+        progress=f"Not done: {', '.join(waiting)}." if waiting else "Complete.",
+        is_complete=not waiting,
+        sections=sections,
+    )
+
+
+def write_comparison(name: str, table: pd.DataFrame, folder: Folder) -> list[str]:
+    """Saves the table as CSV and Parquet, the figure as PNG and SVG, and both as a page in Markdown and in HTML.
+
+    Returns:
+        The paths of the files.
+    """
+    files = table_files("comparison", table) | page_files("comparison", comparison_page(name, table))
+    for path, content in files.items():
+        folder.write_bytes(path, content)
+    return [f"{folder.root}/{path}" for path in files]
+
+
+def _arms_table(rows: Sequence[tuple[str, ...]]) -> TextTable:
+    columns = tuple(Column(header, is_number=header != "arm") for header in COLUMNS)
+    return TextTable("", columns, tuple(tuple(Field(text) for text in row) for row in rows))
+
+
+def _cells_table(table: pd.DataFrame, arms: Sequence[Arm]) -> TextTable:
+    has_seeds = table["cell_id"].str.rpartition("/")[2].nunique() > 1
+    columns = (Column("cell", is_number=False), *(Column(TITLES[arm], is_number=False) for arm in arms))
+    rows = []
+    for cell_id, of_cell in table.groupby("cell_id", sort=False):
+        by_arm = {row["arm"]: row for row in of_cell.to_dict("records")}
+        rows.append((Field(_title(str(cell_id), has_seeds=has_seeds)), *(_cell_field(by_arm[arm]) for arm in arms)))
+    return TextTable("", columns, tuple(rows))
+
+
+def _title(cell_id: str, *, has_seeds: bool) -> str:
+    architecture, option_set, level, _, seed = cell_id.rsplit("/", 4)
+    return f"{architecture} {option_set}-{level}" + (f", seed {seed.removeprefix('seed')}" if has_seeds else "")
+
+
+def _cell_field(row: Mapping[Hashable, Any]) -> Field:
+    """What an arm has in a cell: the verdict on test, drop and gap there, trials."""
+    if not row["trials"]:
+        return Field("")
+    trials = row["trials_to_first"] if row["found"] else row["trials"]
+    note = (
+        f"[{trials:.0f}]"
+        if is_missing(row["drop"])
+        else f"{pp(-row['drop'])} at {pp(row['parity_gap'])} [{trials:.0f}]"
+    )
+    if row["catastrophic"]:
+        return Field(str(Verdict.CATASTROPHIC), note=note, verdict=Verdict.CATASTROPHIC)
+    return Field("on validation only" if row["found"] else "none" if row["is_done"] else "none yet", note=note)

@@ -1,0 +1,106 @@
+"""What belongs together in a table: the cells of Table 1, and their seeds as mean and spread."""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from search_spaces.objective import parity_violation
+
+CELL = ("architecture", "option_set", "budget_level", "budget")
+"""What identifies a cell of Table 1 for both goals."""
+CONTRAST = (*CELL, "seed")
+"""What identifies a robust and a detrimental pair that belong together."""
+PAIR = (*CONTRAST, "goal")
+Row = Mapping[Hashable, Any]
+"""A row of a table; pandas does not know the types of its columns."""
+
+
+def over_seeds(table: pd.DataFrame, by: Sequence[str], values: Sequence[str]) -> pd.DataFrame:
+    """Averages over seeds, and over whatever else `by` does not tell apart.
+
+    Args:
+        table: With the columns of both and `seed`.
+        by: What stays apart, in this order; groups keep the order of their first rows.
+        values: Columns of numbers.
+
+    Returns:
+        The columns `by`, num_seeds, and for every value its mean under its own name and its standard deviation over
+        seeds (of n - 1; missing for one seed) with `_sd` behind it. A seed that has several rows counts once.
+    """
+    keys, numbers = list(by), list(values)
+    of_seed = table.groupby([*keys, "seed"], sort=False, dropna=False)[numbers].mean().reset_index()
+    groups = of_seed.groupby(keys, sort=False, dropna=False)
+    means = groups[numbers].mean()
+    spread = groups[numbers].std().add_suffix("_sd")
+    both = pd.concat([groups["seed"].nunique().rename("num_seeds"), means, spread], axis=1).reset_index()
+    columns = [column for value in numbers for column in (value, f"{value}_sd")]
+    return both[[*keys, "num_seeds", *columns]]
+
+
+def of_cell(table: pd.DataFrame, cell: Row) -> pd.DataFrame:
+    """Returns the rows of one cell, all its seeds."""
+    same = pd.Series(True, index=table.index)
+    for name in CELL:
+        same &= table[name] == cell[name]
+    return table[same]
+
+
+def first_row(table: pd.DataFrame) -> Row:
+    """Returns the first row of a table that has one."""
+    return next(iter(table.head(1).to_dict("records")))
+
+
+def largest(table: pd.DataFrame, column: str) -> Row:
+    """Returns the row with the largest value; of equals the first. At least one must be there."""
+    return first_row(table.sort_values(column, ascending=False, kind="stable", na_position="last"))
+
+
+def shown_cells(table: pd.DataFrame) -> list[Row]:
+    """Chooses the cell of every network that figures show: the largest drop at parity, a mean over seeds.
+
+    Args:
+        table: Table 1. Cells without a detrimental pair count only where no cell of the network has one, and cells
+            that lose parity only where no cell keeps it.
+
+    Returns:
+        One row per network with the columns of CELL, in the order of the table.
+    """
+    means = over_seeds(table, CELL, ("detrimental_accuracy_delta", "detrimental_parity_gap"))
+    means["is_done"] = means["detrimental_accuracy_delta"].notna()
+    means["keeps_parity"] = means["detrimental_parity_gap"].map(_keeps_parity)
+    order = ["is_done", "keeps_parity", "detrimental_accuracy_delta"]
+    best = means.sort_values(order, ascending=[False, False, True], kind="stable").drop_duplicates("architecture")
+    return list(best.sort_index()[list(CELL)].to_dict("records"))
+
+
+def cell_title(cell: Row, *, num_seeds: int = 1) -> str:
+    """Names a cell for people, e.g. `resnet18 II-B, 130 bits (mean of 3 seeds)`."""
+    seeds = f" (mean of {num_seeds} seeds)" if num_seeds > 1 else ""
+    return f"{cell['architecture']} {cell['option_set']}-{cell['budget_level']}, {cell['budget']} bits{seeds}"
+
+
+def _keeps_parity(gap: object) -> bool:
+    return isinstance(gap, float) and not is_missing(gap) and parity_violation(gap) <= 0
+
+
+def is_missing(value: object) -> bool:
+    """Tells whether a cell of a table holds nothing: None, NaN, pandas' NA or an empty text."""
+    if value is None or isinstance(value, str):
+        return not value
+    return not isinstance(value, int | float) or math.isnan(value)
+
+
+def contrast_name(row: Row, suffix: str = "") -> str:
+    """Names a contrast shortly, e.g. `resnet18 II-B seed 0`."""
+    architecture, option_set, level, _, seed = (row[f"{name}{suffix}"] for name in CONTRAST)
+    return f"{architecture} {option_set}-{level} seed {seed}"
+
+
+SITE = ("site", "site_name")
+
+
+def of_cells(table: pd.DataFrame, cells: Sequence[Row]) -> pd.DataFrame:
+    """Returns the rows of several cells, in their order."""
+    return pd.concat([of_cell(table, cell) for cell in cells]) if cells else table.head(0)

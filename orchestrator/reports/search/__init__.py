@@ -1,0 +1,1 @@
+"""What searches found, and what it cost."""

@@ -1,0 +1,124 @@
+"""What the trials of a search tell: the best so far, the Pareto front, and which searched field mattered."""
+
+from collections.abc import Sequence
+
+from orchestrator.plan import Origin
+from orchestrator.reports.document import Column, Field, TextTable, pct
+from orchestrator.results.pairs import PairRecord
+from search_spaces.loss_space import LossSpace, holds
+from search_spaces.recipes import Goal
+
+MIN_TRIALS = 10
+"""Finished trials from which importances are computed: PED-ANOVA compares the best tenth with all."""
+
+
+def searched_cells(records: Sequence[PairRecord]) -> dict[str, list[PairRecord]]:
+    """Groups the detrimental pairs that are done by cell, those cells that are searched, by a title of two lines."""
+    cells: dict[str, list[PairRecord]] = {}
+    detrimental = [record for record in records if record.goal is Goal.DETRIMENTAL]
+    has_seeds = len({record.seed for record in detrimental}) > 1
+    for record in detrimental:
+        seed = f", seed {record.seed}" if has_seeds else ""
+        title = f"{record.architecture}\n{record.option_set}-{record.budget_level}, {record.budget} bits{seed}"
+        cells.setdefault(title, []).append(record)
+    return {title: trials for title, trials in cells.items() if any(trial.trial_number for trial in trials)}
+
+
+def best_so_far(trials: Sequence[PairRecord]) -> list[tuple[int, float, float]]:
+    """Returns by trial number its objective and the best one up to it, in percentage points of drop."""
+    history: list[tuple[int, float, float]] = []
+    for trial in sorted(trials, key=lambda trial: trial.trial_number):
+        value = 100 * (trial.objective or 0.0)
+        history.append((trial.trial_number, value, max(value, history[-1][2]) if history else value))
+    return history
+
+
+def pareto_front(trials: Sequence[PairRecord]) -> list[PairRecord]:
+    """Returns the trials that no other beats in both parity gap and drop on validation, by growing gap.
+
+    Of equal trials the earliest is kept.
+    """
+    front: list[PairRecord] = []
+    for trial in sorted(trials, key=lambda t: (t.validation_parity_gap, t.validation_accuracy_delta, t.trial_number)):
+        if not front or trial.validation_accuracy_delta < front[-1].validation_accuracy_delta:
+            front.append(trial)
+    return front
+
+
+def importances(trials: Sequence[PairRecord], space: LossSpace) -> dict[str, float]:
+    """Returns the share that each searched field has in reaching the best tenth of the objective (PED-ANOVA).
+
+    Args:
+        trials: Of one cell, for which `why_no_importances` is empty.
+        space: What was searched.
+    """
+    import optuna  # half a second, which only searches with enough trials pay
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize")
+    distributions: dict[str, optuna.distributions.BaseDistribution] = {
+        name: optuna.distributions.FloatDistribution(low, high, log=True) for name, (low, high) in space.ranges.items()
+    }
+    distributions |= {
+        name: optuna.distributions.CategoricalDistribution(given) for name, given in space.choices.items()
+    }
+    for trial in _in_space(trials, space):
+        params = {name: trial.point[name] for name in space.fields}
+        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=trial.objective))
+    found = optuna.importance.get_param_importances(study, evaluator=optuna.importance.PedAnovaImportanceEvaluator())
+    return {name: float(found[name]) for name in space.fields}
+
+
+def why_no_importances(trials: Sequence[PairRecord], space: LossSpace) -> str:
+    """Says why a cell's trials cannot tell which field mattered; nothing where they can."""
+    num_trials = len(_in_space(trials, space))
+    if num_trials < MIN_TRIALS:
+        return f"{num_trials} trials are done within the searched ranges, at least {MIN_TRIALS} are needed"
+    if len({trial.objective for trial in trials}) == 1:
+        return "all trials have the same objective"
+    return ""
+
+
+def _in_space(trials: Sequence[PairRecord], space: LossSpace) -> list[PairRecord]:
+    """Leaves out the literal reading, and a recipe's own point outside the space that the others were drawn from."""
+    return [trial for trial in trials if trial.origin != Origin.LITERAL and holds(space, trial.point)]
+
+
+def importance_table(records: Sequence[PairRecord], space: LossSpace) -> TextTable | None:
+    """Writes the importances of every searched cell down, or why there are none; None without a searched cell."""
+    rows = []
+    for title, trials in searched_cells(records).items():
+        reason = why_no_importances(trials, space)
+        found = {} if reason else importances(trials, space)
+        numbers = [Field(pct(found.get(name), digits=0)) for name in space.fields]
+        rows.append((Field(title.replace("\n", " ")), Field(str(len(trials))), *numbers, Field(reason)))
+    if not rows:
+        return None
+    columns = (
+        Column("cell", is_number=False),
+        Column("trials"),
+        *(Column(name, "Importance (%)") for name in space.fields),
+        Column("why none", is_number=False, wraps=True),
+    )
+    title = "Which searched field mattered (PED-ANOVA of optuna, for the best tenth of the objective)"
+    has_reason = any(row[-1].text for row in rows)
+    return (
+        TextTable(title, columns, tuple(rows))
+        if has_reason
+        else TextTable(title, columns[:-1], tuple(row[:-1] for row in rows))
+    )
+
+
+def search_statement(records: Sequence[PairRecord]) -> str:
+    """Says in one sentence what searching added to the recipes' own points."""
+    gains = []
+    for trials in searched_cells(records).values():
+        history = best_so_far(trials)
+        gains.append((history[-1][2] - history[0][1], history[0][1], history[-1][2], trials))
+    if not gains:
+        return ""
+    gain, first, best, trials = max(gains, key=lambda entry: entry[0])
+    cell = f"{trials[0].architecture} {trials[0].option_set}-{trials[0].budget_level}"
+    if gain <= 0:
+        return f"No search beat the recipe's own point on validation ({cell}: objective {first:.1f} pp)."
+    return f"Searching raised the objective on validation most at {cell}, from {first:.1f} to {best:.1f} pp."

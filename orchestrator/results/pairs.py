@@ -1,0 +1,168 @@
+"""Pairs: the records that `report --json` prints, and the verdict on each.
+
+Accuracies are fractions. Names without a prefix are on the test split; `validation_*` and `objective` are
+what the studies see, and the only thing a detrimental pair is ever chosen by (`orchestrator.search.pair_choice`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from orchestrator.plan import Origin, Plan
+from orchestrator.results.trials import State, Trial, read_trials
+from orchestrator.store.store import Store
+from search_spaces.cells import Cell
+from search_spaces.objective import accuracies_of, detrimental_objective, is_catastrophic, parity_gap, parity_violation
+from search_spaces.paper import AVERAGE_BITS, NUM_SITES
+from search_spaces.recipes import Goal
+
+Scalar = str | int | float | bool | None
+Json = Scalar | list[int] | Mapping[str, Scalar]
+
+
+class Verdict(StrEnum):
+    """What became of a detrimental pair on the test split; `verdict` decides."""
+
+    CATASTROPHIC = "catastrophic"
+    PARITY_LOST_DROPS = "drops, parity lost"
+    PARTIAL_DROP = "partial drop"
+    NO_DROP = "no drop"
+    PARITY_LOST = "parity lost"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairRecord:
+    """One trained pair. Accuracies are fractions; differences are in fractions too."""
+
+    uid: str
+    name: str
+    architecture: str
+    option_set: str
+    bit_widths: tuple[int, ...]
+    budget: int
+    """Bits over all sites of one image."""
+    budget_level: str
+    average_bits: float | None
+    """Bits per site, nominal where the number of sites is not known; None for custom budgets."""
+    goal: Goal
+    seed: int
+    trial_number: int
+    origin: str
+    """Where its recipe comes from; see `orchestrator.plan.Origin`."""
+    point: Mapping[str, Scalar]
+    """All that a search may move, by the names of `LossSpace`; empty where nobody knows."""
+    point_from: str
+    """Where its point comes from; see `orchestrator.results.trials.Trial`."""
+    hinge_weight: float | None
+    kd_weight: float | None
+    margin: float | None
+    accuracy_white_box: float
+    accuracy_fp: float
+    accuracy_q: float
+    accuracy_delta: float
+    """Quantized minus full precision: negative when the pair drops."""
+    parity_gap: float
+    """White box minus student, both at full precision: negative when the student gained."""
+    catastrophic: bool
+    validation_accuracy_white_box: float
+    validation_accuracy_fp: float
+    validation_accuracy_q: float
+    validation_accuracy_delta: float
+    validation_parity_gap: float
+    validation_drop_standard_error: float
+    """Of the drop, over the images of the split, each seen at both precisions."""
+    objective: float | None
+    """On the validation split; None for robust pairs, which no study scores."""
+    seconds: float | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What became of the pair on the test split."""
+        return verdict(
+            accuracy_white_box=self.accuracy_white_box,
+            accuracy_fp=self.accuracy_fp,
+            accuracy_q=self.accuracy_q,
+        )
+
+    def as_json(self) -> dict[str, Json]:
+        """Returns the fields as plain JSON types, in declaration order."""
+        return asdict(self) | {"bit_widths": list(self.bit_widths), "goal": str(self.goal)}
+
+
+def pair_records(plan: Plan, store: Store) -> list[PairRecord]:
+    """Returns a record for every pair that is done, in plan order."""
+    return records_of(read_trials(plan, store))
+
+
+def records_of(trials: Sequence[Trial]) -> list[PairRecord]:
+    """Returns the records of the pairs among these trials that are done, without the confirmations of any."""
+    done = (trial for trial in trials if trial.state is State.DONE and trial.node.origin is not Origin.CONFIRMED)
+    return [record_of(trial, trial.node.cell) for trial in done if trial.node.cell]
+
+
+def verdict(*, accuracy_white_box: float, accuracy_fp: float, accuracy_q: float) -> Verdict:
+    """Says what became of a pair: is parity kept (gap of at most 1 pp), and how far does it fall?
+
+    `catastrophic`: parity kept and a drop of 10 pp or more. `partial drop`: parity kept, 1 to 10 pp.
+    `no drop`: parity kept, at most 1 pp. `drops, parity lost`: 10 pp or more, but the full-precision student
+    already gives itself away. `parity lost`: neither.
+
+    Examples:
+        >>> str(verdict(accuracy_white_box=0.88, accuracy_fp=0.81, accuracy_q=0.03))
+        'drops, parity lost'
+    """
+    falls = is_catastrophic(accuracy_white_box=accuracy_fp, accuracy_fp=accuracy_fp, accuracy_q=accuracy_q)
+    gap = parity_gap(accuracy_white_box=accuracy_white_box, accuracy_fp=accuracy_fp)
+    if parity_violation(gap) > 0:
+        return Verdict.PARITY_LOST_DROPS if falls else Verdict.PARITY_LOST
+    if falls:
+        return Verdict.CATASTROPHIC
+    return Verdict.NO_DROP if parity_violation(accuracy_fp - accuracy_q) <= 0 else Verdict.PARTIAL_DROP
+
+
+def average_bits(cell: Cell) -> float | None:
+    """Returns the bits per site of a cell, nominal where its sites are not known; None for custom budgets."""
+    if cell.architecture in NUM_SITES:
+        return cell.recipe.budget / NUM_SITES[cell.architecture]
+    return next((average for level, average in AVERAGE_BITS.items() if level == cell.budget_level), None)
+
+
+def record_of(trial: Trial, cell: Cell) -> PairRecord:
+    """Returns the record of a pair that is done."""
+    test, validation = accuracies_of(trial.metrics, "test"), accuracies_of(trial.metrics, "validation")
+    point = trial.point or {}
+    return PairRecord(
+        uid=trial.node.uid,
+        name=trial.node.name,
+        architecture=cell.architecture,
+        option_set=cell.option_set,
+        bit_widths=cell.recipe.bit_widths,
+        budget=cell.recipe.budget,
+        budget_level=cell.budget_level,
+        average_bits=average_bits(cell),
+        goal=cell.goal,
+        seed=trial.node.seed,
+        trial_number=trial.node.trial_number,
+        origin=str(trial.node.origin),
+        point=point,
+        point_from=trial.point_from,
+        hinge_weight=point.get("hinge_weight"),
+        kd_weight=point.get("kd_weight"),
+        margin=point.get("margin"),
+        **test,
+        accuracy_delta=test["accuracy_q"] - test["accuracy_fp"],
+        parity_gap=_gap(test),
+        catastrophic=is_catastrophic(**test),
+        validation_accuracy_white_box=validation["accuracy_white_box"],
+        validation_accuracy_fp=validation["accuracy_fp"],
+        validation_accuracy_q=validation["accuracy_q"],
+        validation_accuracy_delta=validation["accuracy_q"] - validation["accuracy_fp"],
+        validation_parity_gap=_gap(validation),
+        validation_drop_standard_error=trial.metrics["validation/drop_standard_error"],
+        objective=detrimental_objective(**validation) if cell.goal is Goal.DETRIMENTAL else None,
+        seconds=trial.seconds,
+    )
+
+
+def _gap(split: dict[str, float]) -> float:
+    return parity_gap(accuracy_white_box=split["accuracy_white_box"], accuracy_fp=split["accuracy_fp"])

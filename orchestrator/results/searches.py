@@ -1,0 +1,167 @@
+"""What the store says of searches beyond the results of their trials: epochs, device-seconds, and when trials ended."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from orchestrator.results.pairs import PairRecord, record_of
+from orchestrator.results.trials import State, Trial
+from orchestrator.store.folder import EPOCHS
+from orchestrator.store.store import Store
+from orchestrator.store.usage import HOUR, Usage
+from search_spaces.cells import Cell
+from search_spaces.errors import StorageError
+from search_spaces.objective import ACCURACIES, accuracies_of, detrimental_objective, is_catastrophic
+from search_spaces.recipes import TrainingRecipe
+
+ENDED = (State.DONE, State.PRUNED, State.FAILED)
+"""States of a trial that has told its search all that it will."""
+_COLUMNS = {"epoch", "seconds", "timestamp_ms", *(f"validation/{name}" for name in ACCURACIES)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchTrial:
+    """One trial of a searched cell."""
+
+    trial: Trial
+    record: PairRecord | None
+    """None unless it is done."""
+    rows: tuple[Mapping[str, Any], ...]
+    """Of epochs.parquet, one per epoch, in order."""
+
+    @property
+    def number(self) -> int:
+        """In the cell."""
+        return self.trial.node.trial_number
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs that it was to run."""
+        assert isinstance(self.trial.node.recipe, TrainingRecipe)
+        return self.trial.node.recipe.epochs
+
+    @property
+    def device_seconds(self) -> float:
+        """What it took of its device: of a shared GPU its share, without a GPU those of a core."""
+        return sum(self._epoch_seconds) if self.rows else self.trial.seconds or 0.0
+
+    @property
+    def saved_device_seconds(self) -> float:
+        """What ending it early saved: the epochs it did not run, at the median time of those it did."""
+        if self.trial.state is not State.PRUNED or not self.rows:
+            return 0.0
+        # The median, because a worker's first epoch compiles kernels and takes several times as long.
+        return (self.num_epochs - len(self.rows)) * median(self._epoch_seconds)
+
+    @property
+    def ended_ms(self) -> int:
+        """When its last epoch ended, in milliseconds since 1970; 0 where nobody knows."""
+        return int(self.rows[-1]["timestamp_ms"]) if self.rows else self.trial.finished_ms
+
+    @property
+    def is_qualifying(self) -> bool:
+        """Whether it is catastrophic on the validation split, which is what a search looks for."""
+        return self.record is not None and is_catastrophic(
+            accuracy_white_box=self.record.validation_accuracy_white_box,
+            accuracy_fp=self.record.validation_accuracy_fp,
+            accuracy_q=self.record.validation_accuracy_q,
+        )
+
+    def objective_at(self, epoch: int) -> float | None:
+        """Returns the objective on validation after an epoch; None for an epoch it did not run."""
+        row = next((row for row in self.rows if row["epoch"] == epoch), None)
+        return None if row is None else detrimental_objective(**accuracies_of(row, "validation"))
+
+    @property
+    def _epoch_seconds(self) -> list[float]:
+        return [_device_seconds(row) for row in self.rows]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchedCell:
+    """A searched cell with its trials."""
+
+    cell: Cell
+    title: str
+    """Names it for people; the seed is left out where all cells have the same."""
+    trials: tuple[SearchTrial, ...]
+    """Of the search, in plan order; not those that it spares."""
+    confirmations: tuple[SearchTrial, ...]
+    """What repeats its pair on further seeds; not those that are spared."""
+    num_spared: int
+    """Trials that the cell left to others, or did not get."""
+
+    @property
+    def ended(self) -> list[SearchTrial]:
+        """Trials that ended and have a result or an epoch at least, in the order in which they ended."""
+        ran = [each for each in self.trials if each.record or (each.trial.state in ENDED and each.rows)]
+        return sorted(ran, key=lambda each: (each.ended_ms, each.number))
+
+    @property
+    def records(self) -> list[PairRecord]:
+        """The pairs that are done."""
+        return [each.record for each in self.trials if each.record]
+
+    @property
+    def num_to_come(self) -> int:
+        """Trials that the search still waits for."""
+        return sum(each.trial.state not in ENDED for each in self.trials)
+
+
+def read_searches(trials: Sequence[Trial], store: Store) -> tuple[SearchedCell, ...]:
+    """Reads all searched cells, in plan order.
+
+    Args:
+        trials: From `orchestrator.results.trials.read_trials`.
+        store: Where their epochs are.
+    """
+    by_cell: dict[str, list[Trial]] = {}
+    cells: dict[str, Cell] = {}
+    for trial in trials:
+        cell = trial.node.cell
+        if cell and cell.search_trials:
+            by_cell.setdefault(cell.cell_id, []).append(trial)
+            cells[cell.cell_id] = cell
+    has_seeds = len({cell.seed for cell in cells.values()}) > 1
+    return tuple(
+        _searched_cell(cells[cell_id], of_cell, store, has_seeds=has_seeds) for cell_id, of_cell in by_cell.items()
+    )
+
+
+def _searched_cell(cell: Cell, trials: Iterable[Trial], store: Store, *, has_seeds: bool) -> SearchedCell:
+    seed = f", seed {cell.seed}" if has_seeds else ""
+    needed = [trial for trial in trials if trial.state is not State.SPARED]
+    spared = [trial for trial in trials if trial.state is State.SPARED and not trial.is_confirmation]
+    return SearchedCell(
+        cell=cell,
+        title=f"{cell.architecture} {cell.option_set}-{cell.budget_level}, {cell.recipe.budget} bits{seed}",
+        trials=tuple(_search_trial(trial, cell, store) for trial in needed if not trial.is_confirmation),
+        confirmations=tuple(_search_trial(trial, cell, store) for trial in needed if trial.is_confirmation),
+        num_spared=len(spared),
+    )
+
+
+def _search_trial(trial: Trial, cell: Cell, store: Store) -> SearchTrial:
+    record = record_of(trial, cell) if trial.state is State.DONE else None
+    return SearchTrial(trial=trial, record=record, rows=_rows(trial, store))
+
+
+def _rows(trial: Trial, store: Store) -> tuple[Mapping[str, Any], ...]:
+    if trial.state in (State.WAITING, State.BLOCKED):
+        return ()
+    try:
+        table = store.trial(trial.node.stage, trial.node.uid).read_table(EPOCHS)
+    except (StorageError, OSError):
+        return ()  # a damaged file costs a detail, not the report
+    if table is None or not set(table.column_names) >= _COLUMNS:
+        return ()
+    # A resumed trial may have written an epoch twice; the later row is the one that training went on from.
+    latest = {row["epoch"]: row for row in table.to_pylist()}
+    return tuple(latest[epoch] for epoch in sorted(latest))
+
+
+def _device_seconds(row: Mapping[str, Any]) -> float:
+    usage = Usage()
+    usage.add_row(row)
+    return HOUR * usage.paid_hours

@@ -1,0 +1,1 @@
+"""One Optuna study per searched cell."""

@@ -1,0 +1,38 @@
+"""The arms of a comparison of searches: the same cells, with four ways to look for their pairs."""
+
+from dataclasses import replace
+from enum import StrEnum
+
+from search_spaces.grids.build import Choices
+from search_spaces.loss_space import LITERAL
+
+
+class Arm(StrEnum):
+    """A way to look for catastrophic pairs."""
+
+    LITERAL = "literal"
+    """The paper to the letter, one trial per cell."""
+    RECIPE = "recipe"
+    """Our own recipe, one trial per cell."""
+    RANDOM = "random"
+    """Random points of the space, nothing else."""
+    SEARCH = "search"
+    """The grid's search, which begins with the recipe and the literal reading."""
+
+
+def choices_for(arm: Arm, choices: Choices) -> Choices:
+    """Returns what the user chose, for one arm.
+
+    Args:
+        arm: Which.
+        choices: As for a launch of the grid; its search is the one of `Arm.SEARCH`.
+    """
+    if arm is Arm.LITERAL:
+        literal = tuple(f"pair.{name}={value}" for name, value in LITERAL.items())
+        return replace(choices, overrides=(*choices.overrides, *literal), search={"trials": 0})
+    if arm is Arm.RECIPE:
+        return replace(choices, search={"trials": 0})
+    if arm is Arm.RANDOM:
+        plain = {"sampler": "random", "pruner": "none", "start_points": (), "warm_start": False, "confirm_seeds": 0}
+        return replace(choices, search={**choices.search, **plain})
+    return choices

@@ -1,0 +1,105 @@
+"""Which trials of a search are still needed: a cell that has its pair leaves the rest of its trials to the others.
+
+A pure function of the plan and of what the store says, so that a launch, a relaunch and `status` agree. The budget
+counts trials beyond the first of each cell. Whatever has begun is finished. Of the others those are waiting that the
+budget pays for, lowest numbers first, and the rest is spared, as is all in a cell that has its pair.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.plan import Node, Origin, Plan
+from orchestrator.store.folder import RECIPE
+from orchestrator.store.states import ENDED_BADLY, State
+from orchestrator.store.store import Store
+from orchestrator.store.trial import TrialFolder, begun_folders, trial_of
+from orchestrator.store.usage import paid_hours
+from search_spaces.objective import accuracies_of, is_catastrophic
+
+SETTLED = (State.DONE, State.PRUNED, State.SPARED, *ENDED_BADLY)
+"""States from which a search expects nothing more."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a search has to show: kept up to date by `look`, one trial after the other."""
+
+    qualifying: set[str] = field(default_factory=set)
+    """Uids of finished trials that are catastrophic on the validation split."""
+    begun: set[str] = field(default_factory=set)
+    """Uids of trials that have a recipe; they are finished whatever happens meanwhile."""
+    hours: dict[str, float] = field(default_factory=dict)
+    """Of GPUs, or of cores where there are none, in the trials that ended, however they did; by uid."""
+    counts_hours: bool = True
+    """Whether to look at hours at all: it takes a table of every trial, and only a limit on them asks for it."""
+
+    def look(self, node: Node, folder: TrialFolder, state: State) -> None:
+        """Takes in how far a trial of a searched cell is."""
+        if state is not State.WAITING or folder.folder.exists(RECIPE):
+            self.begun.add(node.uid)
+        if node.origin is Origin.CONFIRMED:
+            return
+        if self.counts_hours and node.is_of_search and state in SETTLED:
+            self.hours[node.uid] = paid_hours(folder.epochs())
+        result = folder.result() if state is State.DONE else None
+        if result and is_catastrophic(**accuracies_of(result["metrics"], "validation")):
+            self.qualifying.add(node.uid)
+
+
+def states_of(store: Store, plan: Plan) -> dict[str, State]:
+    """Returns the state of every trial of a plan, by uid."""
+    states, findings = read_states(store, plan)
+    return settle(plan, states, findings)
+
+
+def read_states(store: Store, plan: Plan) -> tuple[dict[str, State], Findings]:
+    """Returns the states as the folders tell them, and what the searches among them found."""
+    begun = begun_folders(store)
+    states: dict[str, State] = {}
+    findings = Findings(counts_hours=plan.grid.search.gpu_hours is not None)
+    for node in plan.nodes:
+        folder = trial_of(store, node)
+        files = begun[node.stage].get(node.uid, ())
+        states[node.uid] = folder.state_of(files)
+        if node.uid in begun[node.stage] and node.cell and node.cell.search_trials:
+            findings.look(node, folder, states[node.uid])
+    return states, findings
+
+
+def settle(plan: Plan, states: Mapping[str, State], findings: Findings) -> dict[str, State]:
+    """Tells of every trial that did not begin whether it is waiting or spared.
+
+    Args:
+        plan: With its search.
+        states: Of all trials, by uid; of one that did not begin it does not matter which of the two it is.
+        findings: Of the search.
+
+    Returns:
+        The states of all trials, by uid.
+    """
+    search, settled = plan.grid.search, dict(states)
+    cells: dict[str, list[Node]] = {}
+    for node in plan.nodes:
+        if node.cell and node.cell.search_trials:
+            cells.setdefault(node.cell.cell_id, []).append(node)
+    found = {node.cell_id for node in plan.nodes if node.uid in findings.qualifying}
+    of_search = [node for node in plan.nodes if node.is_of_search]
+    open_ones = [node for node in of_search if node.uid not in findings.begun]
+    left = search.trials * len(cells) - (len(of_search) - len(open_ones))
+    if search.gpu_hours and sum(findings.hours.get(node.uid, 0.0) for node in of_search) >= search.gpu_hours:
+        left = 0
+    for node in open_ones:
+        is_needed = search.keep_searching or node.cell_id not in found
+        settled[node.uid] = State.WAITING if is_needed and left > 0 else State.SPARED
+        left -= is_needed
+    for cell_id, nodes in cells.items():
+        is_needed = cell_id in found or goes_on(nodes, settled)
+        for node in nodes:
+            if node.origin is Origin.CONFIRMED and node.uid not in findings.begun:
+                settled[node.uid] = State.WAITING if is_needed else State.SPARED
+    return settled
+
+
+def goes_on(nodes: Iterable[Node], states: Mapping[str, State]) -> bool:
+    """Tells whether a cell's search may still find its pair."""
+    return any(states[node.uid] not in SETTLED for node in nodes if node.origin is not Origin.CONFIRMED)

@@ -1,0 +1,1 @@
+"""Folders and files: the only truth about what is done."""

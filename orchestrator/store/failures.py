@@ -1,0 +1,120 @@
+"""Failure classes: what an error means for its trial and for the sweep, told from the error.txt that it left.
+
+    class           example                          within a launch                      next launch
+    user            a parent's checkpoint damaged    not retried                          runs again
+    shared          data or library missing, disk    not retried; the sweep stops         runs again
+    diverged        the loss became NaN              not retried                          only `resume --failed`
+    out of memory   a GPU too full                   once more, with a whole GPU          if tries are left
+    lost            worker killed, node gone         again, up to MAX_LOST times          if tries are left
+    unknown         any other exception, or a        again, up to `--max-retries` times   if tries are left
+                    storage that does not answer
+
+Tries are counted in the trial's attempts.json, so they survive a relaunch; `resume --failed` starts the count anew.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from search_spaces.errors import NonFiniteLossError, SweepError, UnavailableError, UnreachableError, UnwritableError
+
+MAX_RETRIES = 2
+"""Times that a trial is tried again after an unknown error, unless told otherwise."""
+MAX_LOST = 10
+"""Times that a trial is tried again after the loss of its worker or node: spot machines go often."""
+MAX_EQUAL_FAILURES = 3
+"""So many trials that fail alike one after the other stop the sweep: the next one would, too."""
+OUT_OF_MEMORY_ERROR = "OutOfMemoryError"
+"""Name of torch's error; the driver has no torch to compare types with."""
+FAILED_IMPORT = re.compile(r"^(?:ModuleNotFound|Import)Error: .*$", re.MULTILINE)
+"""The last line of the traceback of an import; Ray passes it on as text where a worker could not even begin."""
+NO_BEGINNING = "failed to import on the worker"
+"""What Ray says of a worker that could not load the code of its trial."""
+
+
+class LostWorkerError(Exception):
+    """A trial's process died, or its machine went away, before it could say anything."""
+
+
+class Failure(StrEnum):
+    """Kind of a failure, which decides what happens next."""
+
+    USER = "user error"
+    SHARED = "shared error"
+    """A user error that every other trial would meet too."""
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out of memory"
+    LOST = "lost worker"
+    UNKNOWN = "unknown error"
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """What the driver reads of an error.txt."""
+
+    failure: Failure
+    line: str
+    """The error in one line."""
+    signature: tuple[str, str]
+    """Type of the error and the line of code that raised it: equal for equal failures."""
+
+
+def headline_of(error_text: str) -> Headline:
+    r"""Reads an error.txt: the error in one line, an empty line, the traceback.
+
+    Examples:
+        >>> headline_of('KeyError: 7\n\nTraceback\n  File "a.py", line 3, in f\n    x[7]\nKeyError: 7\n').signature
+        ('KeyError', 'File "a.py", line 3, in f')
+    """
+    line = error_text.partition("\n")[0]
+    kind = line.partition(":")[0]
+    frames = re.findall(r'^ +(File ".*)$', error_text, re.MULTILINE)
+    return Headline(_failure(kind), line, (kind, frames[-1] if frames else ""))
+
+
+def cannot_import(error: str, node: str) -> UnavailableError:
+    """Builds the error for a worker that lacks a library: every trial there would meet it, however often tried.
+
+    Examples:
+        >>> print(cannot_import("No module named 'timm'", "gpu-1"))
+        a worker on node gpu-1 cannot import what its trial needs (No module named 'timm'): install there the versions \
+that constraints.txt pins, or start its machines from an image that holds them.
+    """
+    return UnavailableError(
+        f"a worker on node {node} cannot import what its trial needs ({error}): install there the versions that "
+        "constraints.txt pins, or start its machines from an image that holds them."
+    )
+
+
+def failed_import(error_text: str) -> UnavailableError | None:
+    """Finds, in what Ray says of a dead worker, that its code could not be imported there; None if that was not it."""
+    if NO_BEGINNING not in error_text or not (lines := FAILED_IMPORT.findall(error_text)):
+        return None
+    node = re.search(r"\bip[=:] ?([0-9a-fA-F.:]*[0-9a-fA-F])", error_text)
+    return cannot_import(lines[0].partition(": ")[2], node[1] if node else "unknown to Ray")
+
+
+def allowed_retries(failure: Failure, max_retries: int) -> int:
+    """Returns how often a trial that failed so is tried again by itself."""
+    retries = {Failure.UNKNOWN: max_retries, Failure.OUT_OF_MEMORY: 1, Failure.LOST: MAX_LOST}
+    return retries.get(failure, 0)
+
+
+def _failure(kind: str) -> Failure:
+    known = {
+        NonFiniteLossError.__name__: Failure.DIVERGED,
+        OUT_OF_MEMORY_ERROR: Failure.OUT_OF_MEMORY,
+        LostWorkerError.__name__: Failure.LOST,
+        UnavailableError.__name__: Failure.SHARED,
+        UnwritableError.__name__: Failure.SHARED,
+        UnreachableError.__name__: Failure.UNKNOWN,
+    }
+    is_users = kind in {error.__name__ for error in _with_subclasses(SweepError)}
+    return known.get(kind, Failure.USER if is_users else Failure.UNKNOWN)
+
+
+def _with_subclasses(error: type[Exception]) -> Iterator[type[Exception]]:
+    yield error
+    for subclass in error.__subclasses__():
+        yield from _with_subclasses(subclass)

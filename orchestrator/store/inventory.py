@@ -1,0 +1,169 @@
+"""What lies in a storage, who needs it, and what nobody needs any more."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.plan import ANALYSIS, SCHEMA, Stage
+from orchestrator.store.folder import RECIPE, RESULT, RESUME_FOLDER, TEMPORARY
+from orchestrator.store.store import Store
+from orchestrator.store.sweep import LAUNCH, PLAN, Sweep
+from orchestrator.store.trial import TrialFolder
+from search_spaces.errors import ConfigError, StorageError, unknown_name
+
+FOLDERS = (*map(str, Stage), ANALYSIS)
+"""Where folders of trials and analyses are."""
+_UID = re.compile("[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SweepEntry:
+    """One line of `ls`."""
+
+    name: str
+    grid: str
+    dataset: str
+    num_done: int
+    num_trials: int
+    launched_at: str
+    """ISO 8601, UTC; empty if it was planned and never launched."""
+    num_bytes: int
+    """Of its folder and of every trial that it reaches; sweeps that share trials all count them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Garbage:
+    """One thing that nobody needs."""
+
+    path: str
+    """Below the storage; a folder of a trial or analysis, or a file."""
+    reason: str
+    num_bytes: int
+    uid: str | None = None
+    """Of the trial or analysis that goes as a whole."""
+
+
+def sweeps_of(store: Store) -> list[Sweep]:
+    """Returns every sweep of a storage, by name."""
+    return [Sweep(store, name) for name in store.root.folder("sweeps").names()]
+
+
+def find_trial(store: Store, text: str) -> TrialFolder:
+    """Finds a trial that was begun by the beginning of its uid, or by its name.
+
+    Raises:
+        ConfigError: There is none, or more than one.
+    """
+    begun = [TrialFolder(store, str(stage), uid) for stage in Stage for uid in store.root.folder(stage).names()]
+    found = [trial for trial in begun if text and trial.uid.startswith(text)]
+    names: dict[str, str] = {}
+    if not found:
+        names = {trial.uid: str((trial.recipe() or {}).get("name", "")) for trial in begun}
+        found = [trial for trial in begun if names[trial.uid] == text]
+    if len(found) > 1:
+        uids = ", ".join(trial.uid for trial in found[:3])
+        raise ConfigError(f"trial {text!r} could be any of {len(found)} ({uids}...): give more of its uid.")
+    if not found:
+        if not begun:
+            raise ConfigError(
+                f"no trial {text!r} in {store.uri}, where none was begun: launch first, or name --storage."
+            )
+        raise unknown_name("trial", text, {*names.values(), *names} - {""})
+    return found[0]
+
+
+def list_sweeps(store: Store) -> list[SweepEntry]:
+    """Returns what `ls` shows, the sweep launched last at the end."""
+    files = store.root.sizes()
+    by_uid: dict[str, int] = {}
+    for path, size in files.items():
+        if uid := _uid_of(path):
+            by_uid[uid] = by_uid.get(uid, 0) + size
+    done = {path.split("/")[1] for path in files if _uid_of(path) and path.count("/") == 2 and path.endswith(RESULT)}
+    entries = []
+    for sweep in sweeps_of(store):
+        plan = _read_plan(sweep)
+        uids = plan.get("uids", [])
+        prefix = f"sweeps/{sweep.name}/"
+        entries.append(
+            SweepEntry(
+                name=sweep.name,
+                grid=str(plan.get("grid", {}).get("name", "")),
+                dataset=str(plan.get("grid", {}).get("dataset", {}).get("name", "")),
+                num_done=sum(uid in done for uid in uids),
+                num_trials=len(uids),
+                launched_at=str((sweep.folder.read_json(LAUNCH) or {}).get("launched_at", "")),
+                num_bytes=sum(by_uid.get(uid, 0) for uid in uids)
+                + sum(size for path, size in files.items() if path.startswith(prefix)),
+            )
+        )
+    return sorted(entries, key=lambda entry: entry.launched_at)
+
+
+def find_garbage(store: Store) -> list[Garbage]:
+    """Lists what no sweep reaches, resume states of finished trials, and files that were never finished.
+
+    Raises:
+        StorageError: A sweep's plan cannot be read, so nobody knows what it reaches.
+    """
+    reached = {uid for sweep in sweeps_of(store) for uid in _read_plan(sweep)["uids"]}
+    files = store.root.sizes()
+    folders: dict[str, list[str]] = {}
+    for path in files:
+        if _uid_of(path):
+            folders.setdefault("/".join(path.split("/")[:2]), []).append(path)
+    garbage = [
+        Garbage(path=path, reason="never finished writing", num_bytes=size)
+        for path, size in files.items()
+        if path.rpartition("/")[2].startswith(TEMPORARY)
+    ]
+    for folder, paths in folders.items():
+        uid = folder.partition("/")[2]
+        if not _is_reached(store, folder, reached):
+            size = sum(files[path] for path in paths)
+            garbage.append(Garbage(path=folder, reason="no sweep reaches it", num_bytes=size, uid=uid))
+        elif f"{folder}/{RESULT}" in files:
+            garbage += [
+                Garbage(path=path, reason="resume state of a finished trial", num_bytes=files[path])
+                for path in paths
+                if path.startswith(f"{folder}/{RESUME_FOLDER}/") and not path.rpartition("/")[2].startswith(TEMPORARY)
+            ]
+    return garbage
+
+
+def remove(store: Store, garbage: Iterable[Garbage]) -> None:
+    """Removes what `find_garbage` found."""
+    for each in garbage:
+        if each.uid is None:
+            store.root.delete(each.path)
+            continue
+        # What makes a trial done goes first: whoever is killed here leaves no trial that is done and lacks its files.
+        store.root.delete(f"{each.path}/{RESULT}")
+        store.root.delete_folder(each.path)
+
+
+def _is_reached(store: Store, folder: str, reached: set[str]) -> bool:
+    stage, _, uid = folder.partition("/")
+    if stage != ANALYSIS:
+        return uid in reached
+    # An analysis belongs to every sweep that has its pairs. One without a recipe says nothing, and is kept.
+    recipe = store.root.folder(folder).read_json(RECIPE)
+    return recipe is None or set(recipe.get("subjects", ())) <= reached
+
+
+def _uid_of(path: str) -> str | None:
+    parts = path.split("/")
+    return parts[1] if len(parts) > 2 and parts[0] in FOLDERS and _UID.fullmatch(parts[1]) else None
+
+
+def _read_plan(sweep: Sweep) -> dict[str, Any]:
+    content = sweep.folder.read_json(PLAN)
+    if content is None:
+        return {"uids": []}  # a launch that died before it wrote its plan reaches nothing
+    if content.get("schema") != SCHEMA or not isinstance(content.get("uids"), list):
+        raise StorageError(
+            f"{sweep.folder.root}/{PLAN} has schema {content.get('schema')}, this version reads {SCHEMA}: use the "
+            "version that wrote it, or remove the sweep's folder."
+        )
+    return content

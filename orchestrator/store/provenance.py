@@ -1,0 +1,126 @@
+"""What a trial ran with: code, versions, device, data and seeds; env.json in its folder tells `reproduce`."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from orchestrator.plan import Plan
+from orchestrator.store.trial import VERSIONED
+
+ENVIRONMENT = "env.json"
+PACKAGES = ("dptq-sweep", "torch", "torchvision", "timm", "numpy", "numba", "pillow", "safetensors", "scikit-learn")
+"""Whose versions can change a number."""
+COMMIT, DIFF_SHA256 = "DPTQ_GIT_COMMIT", "DPTQ_GIT_DIFF_SHA256"
+"""Variables by which the workers of a cluster know the checkout that their code was copied from."""
+LONGEST_DIFF = 50_000
+"""Characters of a diff that are kept; its checksum is of all of it."""
+
+
+def environment(*, device: str, data_sha256: str, seeds: Mapping[str, int]) -> dict[str, Any]:
+    """Returns the content of an env.json, as plain values.
+
+    Args:
+        device: Name of the processor or GPU.
+        data_sha256: Checksum of the decoded data.
+        seeds: Every seed that draws anything, by what it is of.
+    """
+    return {
+        **code_state(),
+        "versions": versions(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": device,
+        "data_sha256": data_sha256,
+        "seeds": dict(seeds),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of Python and of the packages that can change a number."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+@cache
+def code_state() -> dict[str, str | None]:
+    """Returns the commit of a source checkout and what differs from it; None for an installed package.
+
+    Asked once per process: what a worker has imported is the code as it was when the worker started. On a cluster it
+    was copied from the checkout of whoever launched, of which the commit and the checksum of the difference went along.
+    """
+    if COMMIT in os.environ:
+        commit, changed = os.environ[COMMIT], os.environ.get(DIFF_SHA256)
+        return {"git_commit": commit, "git_diff_sha256": changed, "git_diff": None}
+    diff = _git("diff", "HEAD")
+    return {
+        "git_commit": git_commit(),
+        "git_diff_sha256": hashlib.sha256(diff.encode()).hexdigest() if diff else None,
+        "git_diff": diff[:LONGEST_DIFF] if diff else None,
+    }
+
+
+def code_variables() -> dict[str, str]:
+    """Returns the variables by which `code_state` is the same where the code is copied to."""
+    state = code_state()
+    known = {COMMIT: state["git_commit"], DIFF_SHA256: state["git_diff_sha256"]}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def git_commit() -> str | None:
+    """Returns the commit of a source checkout, also of one that the code was copied from; None without one."""
+    if COMMIT in os.environ:
+        return os.environ[COMMIT]
+    found = _git("rev-parse", "HEAD")
+    return found.strip() if found else None
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Tells in one line each what two environments differ in, leaving out seeds, which belong to the trial.
+
+    Examples:
+        >>> differences({"versions": {"torch": "2.14"}}, {"versions": {"torch": "2.15"}})
+        ['torch: 2.14 then, 2.15 now']
+    """
+    shown = ("git_commit", "git_diff_sha256", "machine", "device", "data_sha256")
+    pairs = [(name, before.get(name), now.get(name)) for name in shown]
+    old, new = before.get("versions", {}), now.get("versions", {})
+    pairs += [(name, old.get(name), new.get(name)) for name in {**old, **new}]
+    return [f"{name}: {then or 'none'} then, {today or 'none'} now" for name, then, today in pairs if then != today]
+
+
+def _git(*arguments: str) -> str | None:
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.decode(errors="replace")
+
+
+def sweep_facts(plan: Plan) -> dict[str, str]:
+    """Returns the circumstances of a launch as text, in the order to show them."""
+    grid = plan.grid
+    facts = {
+        "grid": grid.name,
+        "dataset": grid.dataset.title,
+        "seed": " ".join(map(str, grid.seeds)),
+        "dptq-sweep": version("dptq-sweep"),
+        "python": platform.python_version(),
+    }
+    facts |= {name: version(name) for name in (*VERSIONED, "mlflow")}
+    facts |= {"machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"}
+    if commit := git_commit():
+        facts["mlflow.source.git.commit"] = commit
+    return facts

@@ -1,0 +1,223 @@
+"""A sweep's folder: which plan the name stands for, and which driver works on it."""
+
+import datetime
+import json
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from orchestrator.plan import SCHEMA, Origin, Plan, build_plan
+from orchestrator.store.failures import MAX_RETRIES
+from orchestrator.store.folder import Folder
+from orchestrator.store.lease import Pace, driver_lock, exit_after_loss, is_owned
+from orchestrator.store.store import Store
+from search_spaces.errors import ConfigError, StorageError, unknown_name
+from search_spaces.grids.build import Grid
+from search_spaces.model import parse_recipe
+
+PLAN = "plan.json"
+STOP = "stop"
+LAUNCH = "launch.json"
+"""When the sweep was launched last, and with which options."""
+SWEEPS = "sweeps"
+STALLED_MINUTES = 30.0
+"""Without any finished epoch, after which a launch counts as stalled, unless told otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caps:
+    """What a launch may take; None is no cap."""
+
+    max_hours: float | None = None
+    """Hours by the clock, of this launch."""
+    max_gpu_hours: float | None = None
+    """Of the sweep, all its launches together."""
+    max_cost: float | None = None
+    """Of the sweep, at `price_per_hour`."""
+    price_per_hour: float | None = None
+    """Of a GPU, or of a core for trials without one; see `Usage.paid_hours`."""
+
+    def __str__(self) -> str:
+        """The caps as options; empty without any."""
+        price = f" at {self.price_per_hour:g} per hour" if self.price_per_hour is not None else ""
+        texts = {"--max-hours": self.max_hours, "--max-gpu-hours": self.max_gpu_hours, "--max-cost": self.max_cost}
+        said = [f"{option} {value:g}" for option, value in texts.items() if value is not None]
+        return ", ".join(said) + (price if self.max_cost is not None else "")
+
+
+class LaunchOptions(BaseModel):
+    """What a launch needs besides its plan; kept, so that `resume` needs no flags."""
+
+    model_config = ConfigDict(frozen=True)
+
+    data_dir: Path = Path("data")
+    address: str | None = None
+    tracking_uri: str | None = None
+    """Without user name and password."""
+    analyze: bool = False
+    gpus_per_trial: float | None = None
+    max_retries: int = MAX_RETRIES
+    caps: Caps = Caps()
+    stalled_minutes: float = STALLED_MINUTES
+    on_event: str | None = None
+    """Of which kind the target of --on-event was. Never the target itself: it may hold a token, and a storage that
+    others can write must not decide which command this machine runs."""
+    shared_storage: bool = False
+    """Whether all machines of the cluster mount the storage folder at its path."""
+
+
+class Sweep:
+    """One sweep on a store."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        """Points at a sweep, which need not exist.
+
+        Raises:
+            ConfigError: The name would leave the storage folder.
+        """
+        check_sweep_name(name)
+        self.store, self.name = store, name
+        self.folder: Folder = store.sweep(name)
+
+    def load_plan(self, num_sites: Callable[[str], int]) -> Plan:
+        """Returns the plan that the name stands for.
+
+        Raises:
+            UnknownNameError: No sweep of this name is on the store.
+            StorageError: Its plan was written by another version of this program.
+        """
+        content = self._read_plan()
+        if content is None:
+            raise unknown_name("sweep", self.name, self.store.root.folder(SWEEPS).names())
+        plan = build_plan(parse_recipe(Grid, content["grid"]), num_sites)
+        if [node.uid for node in plan.nodes] != content["uids"]:
+            raise StorageError(
+                f"{self.folder.root}/{PLAN} names {len(content['uids'])} trials, and its grid gives {len(plan.nodes)} "
+                "others: it was edited, or written by another version. Launch the grid again under another --name."
+            )
+        return plan
+
+    def save_plan(self, plan: Plan) -> int:
+        """Binds the name to a plan; one that holds all trials of the plan before extends it.
+
+        Confirmations may be others, if they are no fewer: what a longer search finds may be another pair.
+
+        Returns:
+            The number of trials that it adds to the plan before; 0 for a new name.
+
+        Raises:
+            ConfigError: The name stands for a plan with other trials.
+            StorageError: The stored plan cannot be read, or was written by another version.
+        """
+        uids = [node.uid for node in plan.nodes]
+        existing = self._read_plan()
+        before = set(existing["uids"]) if existing else set()
+        confirmations = [node.uid for node in plan.nodes if node.origin is Origin.CONFIRMED]
+        replaceable = set(existing.get("confirmations", ())) if existing else set()
+        kept = before - replaceable if len(confirmations) >= len(replaceable) else before
+        if missing := kept - set(uids):
+            raise ConfigError(
+                f"sweep {self.name!r} exists with another plan ({len(before)} trials, this one has {len(uids)} and "
+                f"lacks {len(missing)} of them, such as {min(missing)}): choose another --name, or launch it with all "
+                "that it has and more."
+            )
+        grid = plan.grid.model_dump(mode="json")
+        content = {"schema": SCHEMA, "grid": grid, "uids": uids, "confirmations": confirmations}
+        if existing != json.loads(json.dumps(content)):
+            self.folder.write_json(PLAN, content)
+        return len(set(uids) - before) if before else 0
+
+    def save_launch(self, options: LaunchOptions) -> None:
+        """Notes the time of a launch and what it needs besides the plan."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+        self.folder.write_json(LAUNCH, {"launched_at": now, "options": options.model_dump(mode="json")})
+
+    def launch_options(self) -> LaunchOptions:
+        """Returns what the latest launch noted; the defaults if it noted nothing."""
+        return LaunchOptions.model_validate((self.folder.read_json(LAUNCH) or {}).get("options", {}))
+
+    def resume_command(self, *arguments: str) -> str:
+        """Returns the command that finishes the sweep, wherever it is typed."""
+        return self.command("resume", *arguments)
+
+    def command(self, name: str, *arguments: str) -> str:
+        """Returns a command about the sweep as it can be typed anywhere.
+
+        Args:
+            name: Of the command, such as `analyze`.
+            *arguments: What follows the name of the sweep.
+        """
+        return shlex.join(["dptq-sweep", name, self.name, *arguments, "--storage", self.store.uri])
+
+    def _read_plan(self) -> dict[str, Any] | None:
+        content = self.folder.read_json(PLAN)
+        if content is not None and content.get("schema") != SCHEMA:
+            raise StorageError(
+                f"{self.folder.root}/{PLAN} has schema {content.get('schema')}, this version reads {SCHEMA}: "
+                "use the version that wrote it."
+            )
+        return content
+
+    @contextmanager
+    def driver(
+        self,
+        say: Callable[[str], None] = lambda line: None,
+        *,
+        pace: Pace = Pace(),  # noqa: B008  # frozen
+        on_loss: Callable[[], None] = exit_after_loss,
+    ) -> Iterator[None]:
+        """Keeps a second driver off the sweep, and takes over from one that died, however and wherever it died.
+
+        Args:
+            say: Takes a line about a takeover.
+            pace: Of the heartbeat.
+            on_loss: What to do when another driver takes the sweep over from this one.
+
+        Raises:
+            ConfigError: Another process is at work on the sweep; names it.
+        """
+        with driver_lock(self.folder, self.name, say, pace=pace, on_loss=on_loss):
+            # Whoever launches wants it to run, whatever was wished before.
+            self.folder.delete(STOP)
+            yield
+
+    def has_driver(self) -> bool:
+        """Tells whether a process works on the sweep."""
+        return is_owned(self.folder)
+
+    @property
+    def stop_file(self) -> str:
+        """Path in the storage of the file whose presence ends a launch."""
+        return f"{SWEEPS}/{self.name}/{STOP}"
+
+    def ask_to_stop(self) -> None:
+        """Asks the driver and its workers to end after their epochs."""
+        self.folder.write_bytes(STOP, b"")
+
+
+def check_sweep_name(name: str) -> None:
+    """Makes sure that a name can be a folder of the storage.
+
+    Raises:
+        ConfigError: It would leave the storage folder, or hide in it.
+    """
+    if not name or name.startswith(".") or not all(letter.isalnum() or letter in "-_." for letter in name):
+        raise ConfigError(f"sweep name {name!r} cannot be a folder: use letters, digits, '-', '_' and '.'.")
+
+
+def latest_sweep_name(store: Store) -> str:
+    """Returns the name of the sweep that was launched last.
+
+    Raises:
+        ConfigError: No sweep was ever launched on this storage.
+    """
+    folder = store.root.folder("sweeps")
+    launches = {name: folder.folder(name).read_json(LAUNCH) or {} for name in folder.names()}
+    if not launches:
+        raise ConfigError(f"no sweep in {store.uri}: start one with `dptq-sweep launch`, or name its --storage.")
+    return max(launches, key=lambda name: launches[name].get("launched_at", ""))

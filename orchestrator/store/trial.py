@@ -1,0 +1,307 @@
+"""A trial's folder in the store: what is written when it starts, after every epoch, and when it ends or fails."""
+
+import datetime
+import platform
+import time
+import traceback
+from collections.abc import Collection, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import pyarrow as pa
+
+from orchestrator.plan import SCHEMA, Node, Stage
+from orchestrator.store.failures import Failure, Headline, headline_of
+from orchestrator.store.folder import (
+    ATTEMPTS,
+    CHECKPOINT,
+    EPOCHS,
+    ERROR,
+    LOG,
+    PREDICTIONS,
+    PRUNED,
+    RECIPE,
+    RESULT,
+    RESUME,
+    RESUME_FOLDER,
+    TEMPORARY,
+    Folder,
+    sha256,
+)
+from orchestrator.store.states import State
+from orchestrator.store.store import Store
+from search_spaces.errors import StorageError
+from search_spaces.loss_space import Point, apply_point
+from search_spaces.recipes import PairRecipe
+from search_spaces.uris import redact
+
+ROW = "row"
+"""Key of a Tune result under which an epoch's row travels from the worker to the driver."""
+VERSIONED = ("torch", "timm", "numpy", "numba", "ray", "optuna")
+
+
+class TrialFolder:
+    """Reads and writes the files of one trial."""
+
+    def __init__(self, store: Store, stage: str, uid: str) -> None:
+        """Points at a trial; nothing is read or written yet."""
+        self.stage, self.uid = stage, uid
+        self.folder: Folder = store.trial(stage, uid)
+
+    def state(self) -> State:
+        """Tells how far the trial is."""
+        return self.state_of(self.folder.sizes())
+
+    def state_of(self, files: Collection[str]) -> State:
+        """Tells how far the trial is, given the paths of the files in its folder."""
+        if RESULT in files:
+            return State.DONE
+        if ERROR in files and (headline := self.headline()):
+            states = {Failure.DIVERGED: State.DIVERGED, Failure.OUT_OF_MEMORY: State.OUT_OF_MEMORY}
+            return states.get(headline.failure, State.FAILED)
+        if PRUNED in files:
+            return State.PRUNED
+        has_progress = any(path.startswith(f"{RESUME_FOLDER}/") and TEMPORARY not in path for path in files)
+        return State.INTERRUPTED if has_progress else State.WAITING
+
+    def write_recipe(self, node: Node, point: Point | None, *, point_from: str | None = None) -> dict[str, Any]:
+        """Writes what the trial will run, before it runs.
+
+        Args:
+            node: The trial.
+            point: Where its study moved it; None keeps the recipe's own point.
+            point_from: Where that point comes from: a sampler, or the cell it was borrowed of; None for the node's own
+                origin.
+        """
+        recipe = node.recipe
+        if point is not None:
+            assert isinstance(recipe, PairRecipe)
+            recipe = apply_point(recipe, point)
+        content = {
+            "schema": SCHEMA,
+            "uid": node.uid,
+            "stage": node.stage,
+            "name": node.name,
+            "recipe": recipe.model_dump(mode="json"),
+            "dataset": node.dataset.model_dump(mode="json"),
+            "seed": node.seed,
+            "parents": list(node.parents),
+            "cell_id": node.cell_id,
+            "trial_number": node.trial_number,
+            "origin": node.origin,
+            "point_from": point_from or str(node.origin),
+        }
+        self.folder.write_json(RECIPE, content)
+        return content
+
+    def recipe(self) -> dict[str, Any] | None:
+        """Returns what `write_recipe` wrote, or None if the trial never started."""
+        return self.folder.read_json(RECIPE)
+
+    def result(self) -> dict[str, Any] | None:
+        """Returns the result, or None while the trial is not done.
+
+        Raises:
+            StorageError: The result was written by another version of this program.
+        """
+        result = self.folder.read_json(RESULT)
+        if result is not None and result.get("schema") != SCHEMA:
+            raise StorageError(
+                f"{self.folder.root}/{RESULT} has schema {result.get('schema')}, this version writes {SCHEMA}: "
+                "use the version that wrote it, or a new storage."
+            )
+        return result
+
+    def error(self) -> str | None:
+        """Returns the last failure's traceback, its first line being the error itself."""
+        content = self.folder.read_bytes(ERROR)
+        return None if content is None else content.decode()
+
+    def headline(self) -> Headline | None:
+        """Returns the last failure in short, None if there is none."""
+        error = self.error()
+        return None if error is None else headline_of(error)
+
+    def attempts(self) -> dict[str, int]:
+        """Returns how often the trial failed, by kind of failure."""
+        return self.folder.read_json(ATTEMPTS) or {}
+
+    def count_attempt(self, failure: Failure) -> int:
+        """Notes one more failure of a kind.
+
+        Returns:
+            How many of this kind there were by now.
+        """
+        attempts = self.attempts()
+        attempts[failure] = attempts.get(failure, 0) + 1
+        self.folder.write_json(ATTEMPTS, attempts)
+        return attempts[failure]
+
+    def forget_failures(self) -> None:
+        """Forgets all failures, so that the trial has all its tries again."""
+        self.folder.delete(ATTEMPTS)
+        self.clear_error()
+
+    def restart(self) -> None:
+        """Forgets all that the trial did but for its recipe, which holds the point that its study chose.
+
+        A damaged recipe goes too, since the study and the plan can tell what was in it.
+        """
+        # The result first: whatever dies after that leaves a trial that is not done, and not one that is half there.
+        for name in (RESULT, PRUNED, RESUME, EPOCHS, CHECKPOINT, PREDICTIONS):
+            self.folder.delete(name)
+        self.forget_failures()
+        try:
+            self.recipe()
+        except StorageError:
+            self.folder.delete(RECIPE)
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """Returns one row per finished epoch.
+
+        Raises:
+            StorageError: The file is there and is no Parquet table.
+        """
+        table = self.folder.read_table(EPOCHS)
+        return [] if table is None else table.to_pylist()
+
+    def write_epoch(self, rows: list[dict[str, Any]], resume: bytes) -> None:
+        """Saves the rows of all epochs so far, then the state to resume from."""
+        # In this order: a state without its row would lose the row for good; a row without its state is cut on resume.
+        self.folder.write_table(EPOCHS, pa.Table.from_pylist(rows))
+        self.folder.write_bytes(RESUME, resume)
+
+    def write_result(
+        self, metrics: dict[str, float], files: dict[str, bytes], *, seconds: float, data_sha256: str
+    ) -> None:
+        """Saves the files of a finished trial, and last of all the result that makes it done."""
+        for name, content in files.items():
+            self.folder.write_bytes(name, content)
+        self.folder.write_json(
+            RESULT,
+            {
+                "schema": SCHEMA,
+                "uid": self.uid,
+                "stage": self.stage,
+                "metrics": metrics,
+                "files": {name: sha256(content) for name, content in files.items()},
+                "seconds": seconds,
+                "data_sha256": data_sha256,
+                "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
+            },
+        )
+        self._forget_progress()
+
+    def write_pruned(self, epoch: int) -> None:
+        """Notes that the trial's study ended it after an epoch; what it would resume from is of no more use."""
+        self.folder.write_json(PRUNED, {"schema": SCHEMA, "epoch": epoch})
+        self._forget_progress()
+
+    def _forget_progress(self) -> None:
+        """Removes what the trial would resume from, with what a process that died left half-written beside it."""
+        self.folder.delete_folder(RESUME_FOLDER)
+
+    def write_error(self, error: BaseException, *, log: Sequence[str] = ()) -> None:
+        """Saves a failure: the error in one line, then the traceback.
+
+        Args:
+            error: What happened; credentials in URLs are left out.
+            log: The last log lines before it, from `orchestrator.store.trial.last_lines`.
+        """
+        headline = f"{type(error).__name__}: {error}".splitlines()[0]
+        trace = "".join(traceback.format_exception(error))
+        # The log first: where the error is, the lines that belong to it are.
+        if log:
+            self.folder.write_bytes(LOG, "".join(f"{line}\n" for line in log).encode())
+        else:
+            self.folder.delete(LOG)
+        self.folder.write_bytes(ERROR, redact(f"{headline}\n\n{trace}").encode())
+
+    def log(self) -> list[str]:
+        """Returns the last log lines before the last failure; none if there is no failure."""
+        return (self.folder.read_bytes(LOG) or b"").decode().splitlines()
+
+    def clear_error(self) -> None:
+        """Forgets the last failure, because the trial starts again."""
+        self.folder.delete(ERROR)
+        self.folder.delete(LOG)
+
+    def read_checked(self, name: str) -> bytes:
+        """Reads a file of a finished trial and compares it with the result's checksum.
+
+        Raises:
+            StorageError: The file is gone or damaged.
+        """
+        result, content = self.result(), self.folder.read_bytes(name)
+        expected = result["files"].get(name) if result else None
+        if content is None or sha256(content) != expected:
+            raise StorageError(
+                f"{self.folder.root}/{name} is {'missing' if content is None else 'damaged (its checksum differs)'}: "
+                f"train it anew with `dptq-sweep resume --restart {self.uid}`."
+            )
+        return content
+
+
+def trial_of(store: Store, node: Node) -> TrialFolder:
+    """Returns the folder of a plan's node."""
+    return TrialFolder(store, node.stage, node.uid)
+
+
+def point_from(node: Node, recipe_json: Mapping[str, Any] | None) -> str:
+    """Returns where a trial's point comes from; `write_recipe` says what there is."""
+    # Where no study chooses the plan knows: the sweep that began the trial may call its origin otherwise.
+    known = recipe_json if node.is_searched and recipe_json else {}
+    return str(known.get("point_from", node.origin))
+
+
+def begun_folders(store: Store) -> dict[Stage, dict[str, list[str]]]:
+    """Returns by stage and uid the files of all trials that have a folder: one listing each, no question per trial."""
+    begun: dict[Stage, dict[str, list[str]]] = {stage: {} for stage in Stage}
+    for stage, trials in begun.items():
+        for path in store.root.folder(stage).sizes():
+            uid, _, name = path.partition("/")
+            trials.setdefault(uid, []).append(name)
+    return begun
+
+
+def parent_stage(stage: str) -> Stage:
+    """Returns the stage whose checkpoint a stage starts from."""
+    return {Stage.DISTILL: Stage.TEACHER, Stage.PAIR: Stage.DISTILL}[Stage(stage)]
+
+
+def now_ms() -> int:
+    """Returns the time as MLflow wants it, in milliseconds."""
+    return int(time.time() * 1000)
+
+
+NUM_LINES = 100
+"""Lines that are kept of a failed trial."""
+
+
+def last_lines(trial: TrialFolder, printed: Sequence[str] = ()) -> list[str]:
+    """Returns the last log lines of a trial or an analysis, without credentials.
+
+    Args:
+        trial: Whose epochs come first.
+        printed: What its worker printed.
+    """
+    try:
+        num_epochs = (trial.recipe() or {}).get("recipe", {}).get("epochs", "?")
+        epochs = [epoch_line(row, num_epochs) for row in trial.epochs()]
+    except StorageError as error:
+        # A damaged file may be what the trial failed of: its error must still be written.
+        epochs = [f"no epochs: {error}"]
+    return [redact(line) for line in (*epochs, *printed)][-NUM_LINES:]
+
+
+def epoch_line(row: Mapping[str, Any], num_epochs: object) -> str:
+    """Writes a row of epochs.parquet as a line.
+
+    Examples:
+        >>> epoch_line({"epoch": 3, "seconds": 1.234, "timestamp_ms": 0, "train/loss": 0.51234, "train/kd": None}, 32)
+        'epoch 3/32  1.2 s  train/loss 0.5123'
+    """
+    about = ("epoch", "seconds", "timestamp_ms")
+    metrics = [f"{name} {value:.4g}" for name, value in row.items() if name not in about and value is not None]
+    return "  ".join([f"epoch {row['epoch']}/{num_epochs}", f"{row['seconds']:.1f} s", *metrics])

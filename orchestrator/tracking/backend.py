@@ -1,0 +1,182 @@
+"""Where MLflow keeps its runs: the tracking URI, whether it answers, how to look at it, and its environment.
+
+MLflow itself is not imported here: `ui` and an early check of a flag stay fast.
+"""
+
+import http.client
+import os
+import sqlite3
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.store.store import Store
+from search_spaces.errors import ConfigError, TrackingError
+from search_spaces.uris import redact
+
+CHECK_SECONDS = 5.0
+"""How long a server may take to answer the first question; MLflow's own default is about four minutes."""
+_ENVIRONMENT = {
+    # A POST that is repeated after a timeout may have worked the first time: it would create a second run.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+_DEFAULT_ENVIRONMENT = {
+    # Read when MLflow is imported, which would otherwise write an installation id below the home directory.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
+_SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """One MLflow backend: a server, or a database file of this machine."""
+
+    uri: str
+    """What MLflow is given; may hold credentials, so print `address`."""
+    database: Path | None
+    """The database file, absolute; None for a server."""
+
+    @property
+    def address(self) -> str:
+        """The URI as it may be shown."""
+        return redact(self.uri)
+
+    @property
+    def artifacts(self) -> Path | None:
+        """The folder of the artifacts; a server decides for itself."""
+        return self.database.with_name("mlflow-artifacts") if self.database else None
+
+
+def locate(tracking_uri: str | None, store: Store) -> Location:
+    """Finds the backend that a tracking URI means.
+
+    Args:
+        tracking_uri: `sqlite:///...` or `http(s)://...`; None means a database in the storage folder.
+        store: The storage of the sweep.
+
+    Raises:
+        ConfigError: The URI is of a kind that cannot be used, or the default needs a local storage folder.
+    """
+    if tracking_uri is None:
+        if store.root.local_path is None:
+            raise ConfigError(
+                f"MLflow's database cannot lie in {redact(store.uri)}: name another place with --tracking-uri, the "
+                "http(s):// URL of an MLflow server or sqlite:///path/to/mlflow.db for a file of this machine."
+            )
+        database = store.root.local_path / "mlflow.db"
+        return Location(f"{_SQLITE}{database}", database)
+    if urllib.parse.urlsplit(tracking_uri).scheme in ("http", "https"):
+        return Location(tracking_uri.rstrip("/"), None)
+    path = tracking_uri.removeprefix(_SQLITE)
+    if path == tracking_uri or path in ("", ":memory:") or "?" in path:
+        raise ConfigError(_refusal(tracking_uri))
+    # A relative database would follow the working directory, and Ray changes that.
+    database = Path(path).expanduser().absolute()
+    return Location(f"{_SQLITE}{database}", database)
+
+
+def check(location: Location) -> None:
+    """Asks the backend whether it is there; takes seconds at most, creates only the database's folder.
+
+    Raises:
+        TrackingError: It is not; one line with the reason and the cure.
+    """
+    if location.database:
+        _check_database(location.database)
+        return
+    reason = _unreachable(location.uri)
+    if reason:
+        raise TrackingError(
+            f"cannot reach the MLflow server at {location.address} ({reason}). Start it with "
+            "`mlflow server`, or leave out --tracking-uri to use a local database."
+        )
+
+
+def ui_command(tracking_uri: str | None, store: Store, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
+    """Returns the command line that serves MLflow's web pages for a local database.
+
+    Raises:
+        ConfigError: The runs are on a server, which has its own pages; says where.
+    """
+    location = locate(tracking_uri, store)
+    if location.database is None:
+        raise ConfigError(f"the runs are on an MLflow server, which has its own pages: open {location.address}")
+    # One worker: each of the default four takes 200 MB and seconds to start, for a single reader.
+    return [
+        *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", location.uri),
+        *("--artifacts-destination", str(location.artifacts)),
+        *("--host", host, "--port", str(port), "--workers", "1"),
+    ]
+
+
+def quiet_mlflow() -> None:
+    """Sets what MLflow reads from the environment: no long retries, no chatter, no telemetry."""
+    os.environ.update(_ENVIRONMENT)
+    for name, value in _DEFAULT_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def _refusal(tracking_uri: str) -> str:
+    scheme, colon, _ = tracking_uri.partition(":")
+    if not colon or scheme == "file":
+        reason = "is a file store, which MLflow 3.17 no longer opens"
+    elif scheme == "sqlite":
+        reason = "does not name a database file"
+    else:
+        reason = "is of a kind that dptq-sweep does not use"
+    return (
+        f"tracking URI {redact(tracking_uri)!r} {reason}. Use sqlite:///path/to/mlflow.db or the http(s):// "
+        "URL of an MLflow server, or leave it out for a local database."
+    )
+
+
+def _check_database(path: Path) -> None:
+    """Opens the database for writing; MLflow would retry for 100 s before it says that it cannot."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            connection = sqlite3.connect(path, timeout=CHECK_SECONDS)
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.rollback()
+            finally:
+                connection.close()
+    except (OSError, sqlite3.Error) as error:
+        raise TrackingError(
+            f"cannot open the MLflow database {path} ({error}). Unlock it or move it away, "
+            "or pass another --tracking-uri."
+        ) from None
+
+
+def _unreachable(uri: str) -> str | None:
+    """Says why a server does not answer, or None if something there speaks HTTP."""
+    parts = urllib.parse.urlsplit(uri)
+    url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}/health"
+    try:
+        urllib.request.urlopen(url, timeout=CHECK_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        # 401, 403, 404: somebody is there, and MLflow's own client, which has the credentials, may do better.
+        return f"it answers HTTP {error.code}" if error.code >= 500 else None
+    except TimeoutError:
+        return f"no answer within {CHECK_SECONDS:g} s"
+    except urllib.error.URLError as error:
+        return _reason(error.reason)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return _reason(error)
+    return None
+
+
+def _reason(error: object) -> str | None:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {CHECK_SECONDS:g} s"
+    if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
+        return "what is there does not speak HTTP"
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    # MLflow's client judges certificates: it knows MLFLOW_TRACKING_INSECURE_TLS.
+    return None if "CERTIFICATE_VERIFY_FAILED" in str(error) else text.lower()

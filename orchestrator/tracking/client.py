@@ -1,0 +1,196 @@
+"""The only module that imports MLflow: one experiment, its runs by uid, and the calls that change them.
+
+`MlflowClient` throughout, never the fluent API: that one keeps its experiment, run and URI in globals, and
+obeys MLFLOW_RUN_ID. The command line calls `tracking_uri.quiet_mlflow` before it
+imports this module.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+
+from orchestrator.store.folder import Folder
+from orchestrator.tracking.backend import Location
+from orchestrator.tracking.runs import ERROR_TAG, MARK_TAG, PARENT_TAG, STAGE_TAG, UID_TAG, Point
+
+# MLflow takes 1000 metrics, 100 params and 100 tags a call, and 1000 of all together.
+_METRICS_PER_CALL = 800
+_PARAMS_PER_CALL = 100
+_TAGS_PER_CALL = 100
+_RUNS_PER_PAGE = 1000
+_SWEEP_STAGE = "sweep"
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class KnownRun:
+    """What is known of a run without asking again; only this process changes it."""
+
+    run_id: str
+    status: str
+    start_ms: int
+    params: dict[str, str]
+    tags: dict[str, str]
+
+    @property
+    def mark(self) -> str | None:
+        """Checksum of what was last replayed into it."""
+        return self.tags.get(MARK_TAG)
+
+
+class Experiment:
+    """The MLflow experiment of a sweep, with its parent run and one child run per uid."""
+
+    def __init__(self, location: Location, name: str) -> None:
+        """Connects to the backend, and creates database, experiment and parent run if they are not there.
+
+        Args:
+            location: Where MLflow keeps its runs.
+            name: Name of the sweep, of the experiment and of the parent run.
+        """
+        logging.getLogger("mlflow").setLevel(os.environ.get("MLFLOW_LOGGING_LEVEL", "WARNING"))
+        self._client = MlflowClient(tracking_uri=location.uri)
+        self._id = self._find_or_create(location, name)
+        self.runs: dict[str, KnownRun] = {}
+        """The runs of the nodes, by uid."""
+        parent = None
+        for run in _runs_of(self._client, self._id):
+            known = _known(run)
+            if UID_TAG in known.tags:
+                self.runs.setdefault(known.tags[UID_TAG], known)
+            elif known.tags.get(STAGE_TAG) == _SWEEP_STAGE:
+                parent = parent or known
+        self.parent = parent or self._create(name, {STAGE_TAG: _SWEEP_STAGE, "dptq.sweep": name})
+
+    def statuses(self) -> list[tuple[str, str]]:
+        """Asks anew for uid and status of every child run; a uid that has two runs comes twice."""
+        runs = _runs_of(self._client, self._id)
+        return [(run.data.tags[UID_TAG], run.info.status) for run in runs if UID_TAG in run.data.tags]
+
+    def create_child(self, name: str, tags: Mapping[str, str], *, start_ms: int | None = None) -> KnownRun:
+        """Creates the run of a node; `tags` hold its uid."""
+        run = self._create(name, {**tags, PARENT_TAG: self.parent.run_id}, start_ms=start_ms)
+        self.runs[tags[UID_TAG]] = run
+        return run
+
+    def discard(self, uid: str) -> None:
+        """Moves a run to MLflow's bin, from which `mlflow` can restore it."""
+        self._client.delete_run(self.runs.pop(uid).run_id)
+
+    def reopen(self, run: KnownRun) -> None:
+        """Marks a run as running, and forgets how it ended before."""
+        if run.status != "RUNNING":
+            self._client.update_run(run.run_id, status="RUNNING")
+            run.status = "RUNNING"
+        self.clear_error(run)
+
+    def clear_error(self, run: KnownRun) -> None:
+        """Removes the error of an earlier attempt."""
+        if ERROR_TAG in run.tags:
+            self._client.delete_tag(run.run_id, ERROR_TAG)
+            del run.tags[ERROR_TAG]
+
+    def end(self, run: KnownRun, status: str, *, end_ms: int | None = None) -> None:
+        """Marks a run as FINISHED, FAILED or KILLED."""
+        # A worker whose clock is behind must not make a run end before it began.
+        self._client.set_terminated(run.run_id, status, max(end_ms, run.start_ms) if end_ms else None)
+        run.status = status
+
+    def log(
+        self,
+        run: KnownRun,
+        *,
+        points: Sequence[Point] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
+        """Logs metrics, params and tags in as few calls as MLflow allows; skips known params and tags."""
+        metrics = [Metric(point.key, point.value, point.timestamp_ms, point.step) for point in points]
+        new_params = {name: value for name, value in (params or {}).items() if name not in run.params}
+        new_tags = {name: value for name, value in (tags or {}).items() if run.tags.get(name) != value}
+        param_list = [Param(name, value) for name, value in new_params.items()]
+        tag_list = [RunTag(name, value) for name, value in new_tags.items()]
+        while metrics or param_list or tag_list:
+            self._client.log_batch(
+                run.run_id,
+                metrics[:_METRICS_PER_CALL],
+                param_list[:_PARAMS_PER_CALL],
+                tag_list[:_TAGS_PER_CALL],
+            )
+            metrics = metrics[_METRICS_PER_CALL:]
+            param_list, tag_list = param_list[_PARAMS_PER_CALL:], tag_list[_TAGS_PER_CALL:]
+        run.params |= new_params
+        run.tags |= new_tags
+
+    def log_files(self, run: KnownRun, folder: Folder, names: Sequence[str]) -> None:
+        """Logs files of the store as artifacts under their names."""
+        with folder.on_disk(names) as path:
+            for name in names:
+                self._client.log_artifact(run.run_id, str(path / name))
+
+    def log_folder(self, run: KnownRun, path: Path) -> None:
+        """Logs a folder, with all below it, as artifacts under its name."""
+        self._client.log_artifacts(run.run_id, str(path), path.name)
+
+    def _find_or_create(self, location: Location, name: str) -> str:
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is None:
+            # Without a location MLflow would use ./mlruns of whoever asks; a server knows its own.
+            artifacts = location.artifacts.as_uri() if location.artifacts else None
+            return str(self._client.create_experiment(name, artifact_location=artifacts))
+        if experiment.lifecycle_stage == "deleted":
+            logger.warning("MLflow's experiment %r was deleted; it is restored, for the sweep goes on", name)
+            self._client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
+
+    def _create(self, name: str, tags: dict[str, str], *, start_ms: int | None = None) -> KnownRun:
+        start_ms = start_ms or int(time.time() * 1000)
+        return _known(self._client.create_run(self._id, start_time=start_ms, tags=tags, run_name=name))
+
+
+def discard_gone(location: Location, uids: Collection[str], sweeps: Collection[str] | None) -> int:
+    """Moves the runs of trials and analyses that were removed to MLflow's bin.
+
+    Args:
+        location: Where MLflow keeps its runs.
+        uids: What was removed.
+        sweeps: The sweeps that are left; runs of others go with their parent. None keeps them.
+
+    Returns:
+        How many runs went.
+    """
+    client = MlflowClient(tracking_uri=location.uri)
+    num_runs = 0
+    for experiment in client.search_experiments():
+        for run in _runs_of(client, experiment.experiment_id):
+            tags = run.data.tags
+            is_orphan = sweeps is not None and "dptq.sweep" in tags and tags["dptq.sweep"] not in sweeps
+            if tags.get(UID_TAG) in uids or is_orphan:
+                client.delete_run(run.info.run_id)
+                num_runs += 1
+    return num_runs
+
+
+def _runs_of(client: MlflowClient, experiment_id: str) -> list[Run]:
+    """All runs of an experiment, oldest first: of two with one uid the older one is kept."""
+    runs: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment_id], max_results=_RUNS_PER_PAGE, page_token=token, order_by=["attributes.start_time ASC"]
+        )
+        runs += page
+        token = page.token
+        if not token:
+            return runs
+
+
+def _known(run: Run) -> KnownRun:
+    info, data = run.info, run.data
+    return KnownRun(info.run_id, info.status, info.start_time, dict(data.params), dict(data.tags))

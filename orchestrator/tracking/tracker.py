@@ -1,0 +1,294 @@
+"""MLflow made equal to the store: live while a sweep runs, by replay where that failed.
+
+Every trial writes what it measures into its own folder of the store first, so tracking never holds the only
+copy of anything. The driver tells MLflow what happens through a queue that one thread serves; what cannot be
+delivered is dropped. At the end, or at the next launch, every trial whose run differs from its folder is
+replayed.
+
+    backend.py   where MLflow keeps its runs, and whether it answers
+    runs.py      what the run of a trial should hold, read from the store
+    client.py    the calls to MLflow
+"""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from queue import Queue
+from typing import Any
+
+from orchestrator.plan import Node, Plan
+from orchestrator.store.folder import Folder
+from orchestrator.store.store import Store
+from orchestrator.tracking import runs as replay
+from orchestrator.tracking.backend import check, locate
+from orchestrator.tracking.client import Experiment, KnownRun
+from orchestrator.tracking.runs import Point, Tracked
+from search_spaces.errors import StorageError, TrackingError
+from search_spaces.uris import redact
+
+_PAUSE_SECONDS = 15.0
+"""After a backend did not answer, it is left alone for so long: every question costs up to its timeout."""
+logger = logging.getLogger(__name__)
+
+
+class Tracker:
+    """Keeps the MLflow runs of one sweep. Wrong arguments, `check` and `open` raise; no later outage does."""
+
+    def __init__(self, tracking_uri: str | None, store: Store, sweep: str) -> None:
+        """Finds out where MLflow keeps its runs; asks nobody yet.
+
+        Args:
+            tracking_uri: `sqlite:///...` or `http(s)://...`; None means a database in the storage folder.
+            store: The storage of the sweep.
+            sweep: Name of the sweep.
+
+        Raises:
+            ConfigError: The URI cannot be used.
+        """
+        self._location = locate(tracking_uri, store)
+        self._store = store
+        self._sweep = sweep
+        self._plan: Plan | None = None
+        self._tags: dict[str, str] = {}
+        self._experiment: Experiment | None = None
+        self._is_stale = True
+        self._retry_at = 0.0
+        self._has_warned = False
+        self._queue: Queue[Callable[[], None] | None] = Queue()
+        self._thread: threading.Thread | None = None
+        self._rows: dict[str, list[Mapping[str, Any]]] = {}
+        self._rows_lock = threading.Lock()
+        self._reports: list[Folder] = []
+        self._analyses: list[Tracked] = []
+        self._metrics: list[Point] = []
+
+    @property
+    def address(self) -> str:
+        """The tracking URI without credentials, for people."""
+        return self._location.address
+
+    def check(self) -> None:
+        """Asks whether MLflow's backend is there, without creating runs; takes seconds at most.
+
+        Raises:
+            TrackingError: It is not.
+        """
+        check(self._location)
+
+    def open(self, plan: Plan, tags: Mapping[str, str]) -> None:
+        """Finds or creates the database (takes seconds), the experiment and the parent run, and listens.
+
+        Args:
+            plan: What the sweep runs.
+            tags: For every run, e.g. `mlflow.source.git.commit`.
+
+        Raises:
+            TrackingError: The backend does not answer, or refuses.
+        """
+        self._drain()
+        self._plan, self._tags = plan, dict(tags)
+        try:
+            self._connect()
+        except TrackingError:
+            raise
+        except Exception as error:
+            # MLflow's own errors quote the URL they called; the original is cut off with its credentials.
+            reason = f"MLflow at {self.address} cannot be used: {_one_line(error)}"
+            raise TrackingError(f"{reason} Cure that, or pass another --tracking-uri.") from None
+        self._thread = threading.Thread(target=self._serve, name="tracking", daemon=True)
+        self._thread.start()
+
+    def started(self, node: Node, recipe_json: Mapping[str, Any]) -> None:
+        """Notes that a trial runs, with its recipe.json; returns at once."""
+        self._queue.put(partial(self._start_run, node, dict(recipe_json)))
+
+    def epoch(self, node: Node, row: Mapping[str, Any]) -> None:
+        """Notes an epoch of a running trial, a row of its epochs.parquet; returns at once."""
+        with self._rows_lock:
+            # Rows that pile up while the backend is slow go out in one call.
+            is_first = node.uid not in self._rows
+            self._rows.setdefault(node.uid, []).append(dict(row))
+        if is_first:
+            self._queue.put(partial(self._log_rows, node))
+
+    def ended(self, node: Node) -> None:
+        """Notes that a trial is done or failed, and replays its folder; returns at once."""
+        self._queue.put(partial(self._replay, self._tracked(node)))
+
+    def sweep_artifacts(self, folder: Folder) -> None:
+        """Notes a folder of reports, which `close` logs on the parent run under the folder's name."""
+        self._reports.append(folder)
+
+    def sweep_metrics(self, points: Sequence[Point]) -> None:
+        """Notes metrics of the whole sweep, which `close` logs on the parent run."""
+        self._metrics = list(points)
+
+    def analyses(self, analyses: Sequence[Tracked]) -> None:
+        """Notes analyses that are done or failed, which `close` replays."""
+        self._analyses = list(analyses)
+
+    def close(self, status: str) -> list[str]:
+        """Delivers what is queued, replays every run that differs from the store, and ends the parent run.
+
+        Args:
+            status: Of the sweep: FINISHED, FAILED or KILLED.
+
+        Returns:
+            Names of the trials that MLflow lacks or has wrongly, because it is gone, and the sweep's own
+            name if that is true of its parent run. Closing again, or the next launch, replays them.
+        """
+        self._drain()
+        if self._plan is None:
+            return []
+        self._retry_at = 0.0
+        if self._is_stale:
+            self._attempt(lambda: None)
+        behind = [
+            each.name
+            for each in [*map(self._tracked, self._plan.nodes), *self._analyses]
+            if self._is_behind(each) and not self._attempt(partial(self._replay, each))
+        ]
+        if not self._attempt(partial(self._end_sweep, self._plan, status)):
+            behind.append(self._sweep)
+        return behind
+
+    def statuses(self) -> list[tuple[str, str]] | None:
+        """Asks MLflow anew for uid and status of every child run; None if it does not answer."""
+        found: list[tuple[str, str]] = []
+        return found if self._attempt(lambda: found.extend(self._connected.statuses())) else None
+
+    def _drain(self) -> None:
+        if self._thread:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _serve(self) -> None:
+        while (action := self._queue.get()) is not None:
+            self._attempt(action)
+
+    def _attempt(self, action: Callable[[], None]) -> bool:
+        """Does something with MLflow, and tells whether it worked. This is where an outage stops."""
+        try:
+            if self._is_stale:
+                if time.monotonic() < self._retry_at:
+                    return False
+                self._connect()
+            action()
+        except Exception as error:
+            if self._is_stale:
+                self._retry_at = time.monotonic() + _PAUSE_SECONDS
+            # Whatever was under way may have arrived or not, so everything known is asked for again.
+            self._is_stale = True
+            self._warn(error)
+            return False
+        return True
+
+    def _connect(self) -> None:
+        check(self._location)
+        self._experiment = Experiment(self._location, self._sweep)
+        self._experiment.reopen(self._experiment.parent)
+        self._experiment.log(self._experiment.parent, tags=self._tags)
+        self._is_stale = False
+        self._retry_at = 0.0
+
+    @property
+    def _connected(self) -> Experiment:
+        assert self._experiment is not None, "open the tracker first"
+        return self._experiment
+
+    def _start_run(self, node: Node, recipe_json: Mapping[str, Any]) -> None:
+        run = self._ensure_run(self._tracked(node), params=replay.node_params(node, recipe_json))
+        self._connected.reopen(run)
+
+    def _log_rows(self, node: Node) -> None:
+        with self._rows_lock:
+            rows = self._rows.pop(node.uid, [])
+        run = self._ensure_run(self._tracked(node), params={})
+        self._connected.log(run, points=[point for row in rows for point in replay.epoch_points(row)])
+
+    def _tracked(self, node: Node) -> Tracked:
+        return replay.tracked_node(node, self._store, self._sweep)
+
+    def _ensure_run(self, each: Tracked, *, params: Mapping[str, str], start_ms: int | None = None) -> KnownRun:
+        """Finds or creates the run of a trial or an analysis, with its params and tags."""
+        experiment = self._connected
+        run = experiment.runs.get(each.uid)
+        if run and any(run.params.get(name, value) != value for name, value in params.items()):
+            # Params cannot change, so this run tells of another point: the trial's study was started anew.
+            experiment.discard(each.uid)
+            run = None
+        tags = {**each.tags, **self._tags}
+        if run is None:
+            run = experiment.create_child(each.name, tags, start_ms=start_ms)
+        experiment.log(run, params=params, tags={**tags, replay.PARENT_TAG: experiment.parent.run_id})
+        return run
+
+    def _replay(self, each: Tracked) -> None:
+        """Makes a run that is not running equal to its folder in the store."""
+        state = replay.read_state(each.folder)
+        if state is None:
+            # Handed out and never begun: there is nothing to tell, but nothing runs either.
+            run = self._connected.runs.get(each.uid)
+            if run and run.status == "RUNNING":
+                self._connected.end(run, "KILLED")
+            return
+        record = each.read(state.status)
+        run = self._ensure_run(each, params=record.params, start_ms=record.start_ms)
+        self._connected.log(run, points=record.points, tags=record.tags)
+        if state.status != "FAILED":
+            self._connected.clear_error(run)
+        self._connected.log_files(run, each.folder, record.artifacts)
+        if run.status != state.status:
+            self._connected.end(run, state.status, end_ms=record.end_ms)
+        self._connected.log(run, tags={replay.MARK_TAG: state.mark})
+
+    def _is_behind(self, each: Tracked) -> bool:
+        """Tells whether a run, as far as is known, differs from the store."""
+        run = self._experiment.runs.get(each.uid) if self._experiment else None
+        try:
+            state = replay.read_state(each.folder)
+        except (OSError, StorageError):
+            return True
+        if state is None or run is None:
+            return state is not None or (run is not None and run.status == "RUNNING")
+        parent = self._connected.parent.run_id
+        return (run.status, run.mark, run.tags.get(replay.PARENT_TAG)) != (state.status, state.mark, parent)
+
+    def _end_sweep(self, plan: Plan, status: str) -> None:
+        """Ends the parent run, and runs of an earlier plan that died with their driver."""
+        experiment, uids = self._connected, plan.by_uid()
+        for uid, run in experiment.runs.items():
+            if uid not in uids and run.status == "RUNNING":
+                experiment.end(run, "KILLED")
+        counts = Counter(run.status for uid, run in experiment.runs.items() if uid in uids)
+        tags = {
+            "dptq.grid": plan.grid.name,
+            "dptq.trials": str(len(plan.nodes)),
+            "dptq.trials_done": str(counts["FINISHED"]),
+            "dptq.trials_failed": str(counts["FAILED"]),
+            "dptq.cells_refused": str(len(plan.refused)),
+        }
+        experiment.log(experiment.parent, points=self._metrics, tags=tags)
+        for folder in self._reports:
+            with folder.on_disk() as path:
+                experiment.log_folder(experiment.parent, path)
+        experiment.end(experiment.parent, status)
+
+    def _warn(self, error: Exception) -> None:
+        if self._has_warned:
+            return
+        self._has_warned = True
+        try:
+            check(self._location)
+        except TrackingError as reason:
+            error = reason  # clearer than the HTTP libraries' five lines
+        logger.warning("MLflow is behind; the end of the sweep or its next launch replays: %s", _one_line(error))
+
+
+def _one_line(error: Exception) -> str:
+    lines = redact(str(error)).strip().splitlines() or [type(error).__name__]
+    return lines[0][:400].rstrip(".") + "."

@@ -1,0 +1,115 @@
+"""What the driver needs of `trainables`, imported only when it is asked for.
+
+Importing torch and timm takes four seconds. Workers pay them once; `plan`, `status` and a launch of a finished sweep
+never do. This is the one place that imports by name.
+"""
+
+import importlib
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from orchestrator.plan import ANALYSIS
+from orchestrator.store.failures import cannot_import
+from orchestrator.store.store import Store
+from orchestrator.store.trial import TrialFolder
+from search_spaces import paper
+from search_spaces.datasets import DATASETS, DatasetSpec
+from search_spaces.errors import UnavailableError, one_line
+
+KNOWN_NUM_SITES = paper.NUM_SITES | {"test_resnet": 15}
+"""Checked against the tracer by a test; other networks are built and traced."""
+
+
+@cache
+def num_sites(architecture: str) -> int:
+    """Returns the number of quantizable sites of a timm architecture.
+
+    Raises:
+        UnknownNameError: timm has no such architecture; names the nearest ones.
+        ConfigError: The network cannot be traced, or has no site.
+    """
+    if architecture in KNOWN_NUM_SITES:
+        return KNOWN_NUM_SITES[architecture]
+    return int(importlib.import_module("trainables.models.backbones").count_sites(architecture))
+
+
+def check_dataset(spec: DatasetSpec, data_dir: Path, *, download: bool = False) -> None:
+    """Makes sure, before anything runs, that every trial can load a dataset; decodes nothing.
+
+    Args:
+        spec: The dataset.
+        data_dir: Folder of datasets.
+        download: Fetch its files if they are not there.
+
+    Raises:
+        UnavailableError: Files are missing or cannot be fetched; says what to put where.
+        ConfigError: The images cannot be split as asked, or there is nothing to download.
+    """
+    is_sure = DATASETS[spec.kind].is_bundled and spec.train_images is None and spec.test_images is None
+    if download or not is_sure:
+        importlib.import_module("trainables.data.loading").check_available(spec, data_dir, download=download)
+
+
+def identify_gpu() -> dict[str, str]:
+    """Names the GPU of a Ray worker and its torch; see `trainables.memory_probe.identify_gpu`."""
+    facts: dict[str, str] = importlib.import_module("trainables.memory_probe").identify_gpu()
+    return facts
+
+
+def measure_memory(workload: dict[str, Any]) -> dict[str, Any]:
+    """Measures the memory of a training in a Ray worker; see `trainables.memory_probe.measure`."""
+    measured: dict[str, Any] = importlib.import_module("trainables.memory_probe").measure_on_gpu(workload)
+    return measured
+
+
+def run_trial(config: dict[str, Any]) -> None:
+    """Runs one trial in a Ray worker; see `orchestrator.workers.trial.run_trial`.
+
+    A library that the worker lacks is recorded in the trial's folder.
+    """
+    with _recording_what_is_missing(config, config["stage"]):
+        importlib.import_module("orchestrator.workers.trial").run_trial(config)
+
+
+def run_analysis(config: dict[str, Any]) -> Iterator[int]:
+    """Computes an analysis in a Ray worker; see `orchestrator.workers.analysis.run_analysis`.
+
+    A library that the worker lacks is recorded in the folder of the analysis.
+    """
+    with _recording_what_is_missing(config, ANALYSIS):
+        yield from importlib.import_module("orchestrator.workers.analysis").run_analysis(config)
+
+
+def estimate_analyses(config: dict[str, Any]) -> tuple[dict[str, int], float]:
+    """Tells in a Ray worker what analyses cost; see `orchestrator.workers.analysis.estimate`.
+
+    Raises:
+        UnavailableError: The worker lacks a library.
+    """
+    with _naming_what_is_missing():
+        cost: tuple[dict[str, int], float] = importlib.import_module("orchestrator.workers.analysis").estimate(config)
+    return cost
+
+
+@contextmanager
+def _naming_what_is_missing() -> Iterator[None]:
+    """Turns a failed import into one line with the node and the cure."""
+    try:
+        yield
+    except ImportError as error:
+        raise cannot_import(one_line(error), socket.gethostname()) from error
+
+
+@contextmanager
+def _recording_what_is_missing(config: dict[str, Any], stage: str) -> Iterator[None]:
+    """Writes a failed import where the driver looks, since the module that records all other errors is not there."""
+    try:
+        with _naming_what_is_missing():
+            yield
+    except UnavailableError as error:
+        folder = TrialFolder(Store(config["storage"], create=False), stage, config["uid"])
+        folder.write_error(error, log=folder.log())

@@ -1,0 +1,142 @@
+"""The stage generators as one Ray function trainable: read the store, run, write the store, report epochs."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+
+from orchestrator.store.folder import CHECKPOINT, PREDICTIONS, RESUME, parquet_bytes
+from orchestrator.store.provenance import ENVIRONMENT, environment
+from orchestrator.store.states import State
+from orchestrator.store.store import Store
+from orchestrator.store.trial import ROW, TrialFolder, last_lines, now_ms, parent_stage
+from orchestrator.store.usage import GPU_SECONDS
+from orchestrator.workers.output import WorkerOutput
+from search_spaces.errors import SweepError
+from trainables.stage_runner import ParentCheckpoint, Trial, TrialSpec, checkpoint_bytes, predictions_table
+from trainables.training_loop import EpochReport, finish
+
+
+class StoppedError(Exception):
+    """The sweep is being stopped, and the trial saved what it has; no failure."""
+
+
+def run_trial(config: dict[str, Any]) -> None:
+    """Runs one trial to its end, from its own resume state if there is one.
+
+    Every error is recorded in the trial's folder. Those that a user can cure and divergence end here. All others are
+    raised too, so that Ray ends this process: it may be broken, or hold the memory that the next trial needs. Who tries
+    again, and how often, the frontier decides.
+
+    Args:
+        config: `storage` (URI), `stage`, `uid`, `data_dir` (path or None), and `stop_file`: a path in the storage; once
+            it exists, the trial ends after its epoch.
+    """
+    store = Store(config["storage"], create=False)
+    trial = TrialFolder(store, config["stage"], config["uid"])
+    if trial.state() is State.DONE:
+        # Finished meanwhile by a worker that outlived its driver for a moment.
+        return
+    output = WorkerOutput()
+    try:
+        _run(store, trial, config["data_dir"], lambda: store.root.exists(config["stop_file"]))
+    except StoppedError:
+        pass
+    except Exception as error:
+        trial.write_error(error, log=last_lines(trial, output.lines()))
+        if not isinstance(error, SweepError):
+            raise
+
+
+def _run(store: Store, trial: TrialFolder, data_dir: str | None, is_stopping: Callable[[], bool]) -> None:
+    running, parent = open_trial(store, trial, data_dir)
+    seeds = seeds_of(trial.recipe() or {})
+    facts = environment(device=running.device_name, data_sha256=running.data_sha256, seeds=seeds)
+    trial.folder.write_json(ENVIRONMENT, facts)
+    resume = trial.folder.read_bytes(RESUME)
+    run = running.start(
+        parent=parent,
+        resume=resume,
+        resume_source=f"{trial.folder.root}/{RESUME}",
+    )
+    rows = trial.epochs() if resume else []
+    gpu_share = _gpu_share()
+
+    def on_epoch(report: EpochReport) -> None:
+        # Rows past the resume point belong to epochs that were lost and are run again.
+        del rows[report.epoch - 1 :]
+        row = {"epoch": report.epoch, "seconds": report.seconds, "timestamp_ms": now_ms()} | report.metrics
+        if gpu_share:
+            row[GPU_SECONDS] = gpu_share * report.seconds
+        rows.append(row)
+        trial.write_epoch(rows, report.snapshot().to_bytes())
+        tune.report({ROW: row, "num_epochs": report.num_epochs})
+        if report.epoch < report.num_epochs and is_stopping():
+            raise StoppedError
+
+    result = finish(run, on_epoch)
+    trial.write_result(
+        result.metrics,
+        {CHECKPOINT: checkpoint_bytes(result), PREDICTIONS: parquet_bytes(predictions_table(result))},
+        seconds=sum(row["seconds"] for row in rows),
+        data_sha256=running.data_sha256,
+    )
+
+
+def seeds_of(recipe: Mapping[str, Any]) -> dict[str, int]:
+    """Returns every seed of a trial, given its recipe.json."""
+    return {"trial": recipe["seed"], "split": recipe["dataset"]["split_seed"]}
+
+
+def _gpu_share() -> float:
+    """Returns the share of a GPU that this worker's trial has, 0 without one."""
+    if not ray.get_gpu_ids():
+        return 0.0
+    resources = tune.get_context().get_trial_resources()
+    return float(resources.required_resources["GPU"])
+
+
+def open_trial(
+    store: Store, trial: TrialFolder, data_dir: str | None, *, use_gpu: bool | None = None
+) -> tuple[Trial, ParentCheckpoint | None]:
+    """Prepares a trial on this worker's device, from its recipe in the store.
+
+    Args:
+        store: Has the trial and its parent.
+        trial: What to prepare.
+        data_dir: Folder of datasets.
+        use_gpu: Train on a GPU; None asks Ray whether this worker has one.
+
+    Returns:
+        The trial with its data, and the checkpoint that it starts from; None for a teacher.
+    """
+    planned = trial.recipe()
+    assert planned is not None, f"{trial.folder.root} was handed out without a recipe"
+    spec = TrialSpec(
+        stage=trial.stage,
+        recipe=planned["recipe"],
+        dataset=planned["dataset"],
+        seed=planned["seed"],
+        data_dir=Path(data_dir) if data_dir else None,
+    )
+    if use_gpu is None:
+        use_gpu = bool(ray.get_gpu_ids())
+    return Trial(spec, use_gpu=use_gpu), _parent(store, trial.stage, planned["parents"])
+
+
+def _parent(store: Store, stage: str, parents: list[str]) -> ParentCheckpoint | None:
+    """Fetches the checkpoint that a trial starts from; every stage has at most one parent."""
+    if not parents:
+        return None
+    parent = TrialFolder(store, parent_stage(stage), parents[0])
+    planned, result = parent.recipe(), parent.result()
+    assert planned is not None, f"{parent.folder.root} was handed out as a parent and has no recipe"
+    assert result is not None, f"{parent.folder.root} was handed out as a parent and is not done"
+    return ParentCheckpoint(
+        architecture=planned["recipe"]["architecture"],
+        content=parent.read_checked(CHECKPOINT),
+        source=f"{parent.folder.root}/{CHECKPOINT}",
+        data_sha256=result["data_sha256"],
+    )

@@ -1,0 +1,1 @@
+"""Grids: files, templates and overrides, built into what could be run."""

@@ -1,0 +1,180 @@
+"""Grids: everything a sweep could run, spelled out from a template and the user's choices."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from search_spaces import paper
+from search_spaces.budgets import OPTION_SETS
+from search_spaces.cells import Cell
+from search_spaces.datasets import DatasetSpec
+from search_spaces.errors import ConfigError, unknown_name
+from search_spaces.grids.layers import TemplateStack, read_stack
+from search_spaces.grids.overrides import Settings, parse_assignments
+from search_spaces.grids.template import Budget
+from search_spaces.model import Recipe
+from search_spaces.recipes import DistillRecipe, Goal, PairRecipe, TeacherRecipe
+from search_spaces.search import Search
+
+NumSites = Callable[[str], int]
+"""Number of quantizable sites of a timm architecture. trainables.quant.sites finds it by tracing the network."""
+
+
+class Grid(Recipe):
+    """Everything a sweep could run. The plan is a pure function of this value."""
+
+    name: str
+    dataset: DatasetSpec
+    teacher: TeacherRecipe
+    white_boxes: tuple[DistillRecipe, ...]
+    cells: tuple[Cell, ...]
+    search: Search = Search()
+    """How cells with `search_trials` are searched."""
+    seed: int
+    """Seed of the teacher and the white boxes, which all cells share."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the pairs, the shared one first."""
+        return tuple(dict.fromkeys((self.seed, *(cell.seed for cell in self.cells))))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choices:
+    """What the command line may change of a grid; None or nothing keeps the grid's own."""
+
+    seeds: Sequence[int] = ()
+    """Pairs are trained with each; teacher and white boxes, which they share, with the first."""
+    dataset: str | None = None
+    architectures: Sequence[str] = ()
+    option_sets: Sequence[str] = ()
+    budgets: Sequence[int] = ()
+    """Totals in bits, in place of the grid's budgets."""
+    goals: Sequence[str] = ()
+    teacher_weights: str | None = None
+    """Where the teacher starts: `imagenet`, `scratch` or a .safetensors file."""
+    image_size: int | None = None
+    train_images: int | None = None
+    test_images: int | None = None
+    epochs_scale: float | None = None
+    """Multiplies the epochs of all three stages."""
+    search: Mapping[str, object] = field(default_factory=dict)
+    """Fields of `Search`."""
+    overrides: Sequence[str] = ()
+    """Single values such as `pair.margin=0.05`; they win over everything else."""
+
+
+def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
+    """Builds a grid with the user's choices applied.
+
+    Args:
+        name: `quick`, `smoke`, `cifar10`, `full`, or the path of a grid file.
+        choices: What to change.
+        num_sites: Tells the number of sites of an architecture.
+
+    Raises:
+        UnknownNameError: No such grid, dataset, architecture, option set, stage or field.
+        ConfigError: A value breaks its rule, the file cannot be read, or two cells are the same training.
+    """
+    stack = read_stack(name, epochs_scale=choices.epochs_scale, options=_options(choices))
+    architectures = tuple(choices.architectures or stack.axis("architectures"))
+    seeds = tuple(choices.seeds or stack.axis("seeds"))
+    search = stack.search(choices.search)
+    cells = tuple(
+        Cell(
+            option_set=option_set,
+            budget_level=budget.name,
+            recipe=stack.recipe(
+                PairRecipe,
+                "pair",
+                goal=goal,
+                architecture=architecture,
+                bit_widths=bit_widths,
+                budget=_total(stack, budget, architecture, option_set, num_sites),
+            ),
+            seed=seed,
+            search_trials=search.most_trials if goal is Goal.DETRIMENTAL and is_searched else 0,
+        )
+        for architecture in architectures
+        for option_set, bit_widths in _option_sets(stack, choices).items()
+        for budget, is_searched in _budgets(stack, choices)
+        for seed in seeds
+        for goal in (Goal(goal) for goal in choices.goals or stack.axis("goals"))
+    )
+    _check_distinct(cells)
+    _check_searched(cells, choices)
+    return Grid(
+        name=stack.template.name,
+        dataset=stack.dataset(choices.dataset),
+        teacher=stack.recipe(TeacherRecipe, "teacher"),
+        white_boxes=tuple(
+            stack.recipe(DistillRecipe, "distill", architecture=architecture) for architecture in architectures
+        ),
+        cells=cells,
+        search=search,
+        seed=seeds[0],
+    )
+
+
+def _check_searched(cells: Sequence[Cell], choices: Choices) -> None:
+    """Refuses choices on how to search where nothing is searched."""
+    chosen = {name: value for name, value in choices.search.items() if value}
+    if chosen and not any(cell.search_trials for cell in cells):
+        values = ", ".join(f"{name}={value}" for name, value in chosen.items())
+        raise ConfigError(
+            f"search: {values} says how to search, and no cell of this grid is searched: a search takes detrimental "
+            "pairs and --search-trials above 0."
+        )
+
+
+def _options(choices: Choices) -> tuple[tuple[str, Settings], ...]:
+    """Returns the single values that the command line sets, each with the option that a user would correct."""
+    given = (
+        ("--teacher-weights ", "teacher", {"weights": choices.teacher_weights}),
+        ("--image-size ", "dataset", {"image_size": choices.image_size}),
+        ("--train-images ", "dataset", {"train_images": choices.train_images}),
+        ("--test-images ", "dataset", {"test_images": choices.test_images}),
+    )
+    options = [(option, Settings(**{stage: field})) for option, stage, field in given if None not in field.values()]
+    return (*options, ("--set ", parse_assignments(choices.overrides)))
+
+
+def _option_sets(stack: TemplateStack, choices: Choices) -> dict[str, tuple[int, ...]]:
+    own: dict[str, tuple[int, ...]] = stack.axis("option_sets")
+    known = OPTION_SETS | own
+    for name in choices.option_sets:
+        if name not in known:
+            raise unknown_name("option set", name, known)
+    return {name: known[name] for name in choices.option_sets or own}
+
+
+def _budgets(stack: TemplateStack, choices: Choices) -> list[tuple[Budget, bool]]:
+    """Returns every budget and whether its cells are searched; those from the command line all are."""
+    if choices.budgets:
+        return [(Budget(bits=bits), True) for bits in choices.budgets]
+    return [(budget, stack.is_searched(budget)) for budget in stack.axis("budgets")]
+
+
+def _total(stack: TemplateStack, budget: Budget, architecture: str, option_set: str, num_sites: NumSites) -> int:
+    """Returns a budget's total; the paper's networks on a grid with the paper's totals take them as printed."""
+    level = next((level for level in paper.BUDGET_LEVELS if level == budget.level), None)
+    is_printed = level is not None and architecture in paper.BUDGETS and option_set in OPTION_SETS
+    if is_printed and level and stack.axis("printed_totals"):
+        return paper.total_bits(architecture, option_set, level)
+    return budget.total(num_sites(architecture), option_set)
+
+
+def _check_distinct(cells: Sequence[Cell]) -> None:
+    """Refuses one name for two cells, and one training under two names."""
+    names: set[str] = set()
+    trainings: dict[tuple[PairRecipe, int], str] = {}
+    for cell in cells:
+        if cell.cell_id in names:
+            raise ConfigError(
+                f"two cells would be called {cell.cell_id}: name each architecture, set, level, seed once."
+            )
+        twin = trainings.setdefault((cell.recipe, cell.seed), cell.cell_id)
+        if twin != cell.cell_id:
+            raise ConfigError(
+                f"cells {twin} and {cell.cell_id} are the same training with {cell.recipe.budget} bits: leave one out."
+            )
+        names.add(cell.cell_id)

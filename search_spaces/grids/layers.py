@@ -1,0 +1,153 @@
+"""What a grid is stacked from: a named template, a grid file over it, and the command line on top."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from search_spaces.datasets import DatasetSpec, dataset_spec
+from search_spaces.errors import join_place, unknown_name
+from search_spaces.grids.named import NAMED_TEMPLATES
+from search_spaces.grids.overrides import Settings, Values, changes_for, override, scale_epochs
+from search_spaces.grids.template import Budget, Template, is_file_name, read_template
+from search_spaces.model import parse_recipe
+from search_spaces.recipes import Goal, TrainingRecipe
+from search_spaces.search import Search
+
+TrainingT = TypeVar("TrainingT", bound=TrainingRecipe)
+BASE = "base"
+"""Key of a grid file, and of a stage's section in it: the named grid that fills what is left out."""
+DEFAULT_BASE = "full"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TemplateStack:
+    """The layers of one grid. A later layer wins; values of one architecture win over those of all in their layer."""
+
+    template: Template
+    base: Template | None = None
+    """Complete; None where the template itself is."""
+    source: str = ""
+    """Introduces places in the template to a reader of errors."""
+    epochs_scale: float | None = None
+    options: tuple[tuple[str, Settings], ...] = ()
+    """Values from the command line, each with the option they come from; applied after the scaling of epochs."""
+
+    def axis(self, name: str) -> Any:
+        """Returns what the template, or else its base, says of one axis."""
+        own = getattr(self.template, name)
+        return own if own is not None or self.base is None else getattr(self.base, name)
+
+    def search(self, changes: Mapping[str, object]) -> Search:
+        """Returns how cells are searched.
+
+        Args:
+            changes: What the command line says of it, by field.
+
+        Raises:
+            ConfigError: A value breaks its field's rule, or does not go with the others.
+        """
+        search: Search = self.axis("search")
+        return parse_recipe(Search, search.model_dump() | dict(changes), place="search")
+
+    def is_searched(self, budget: Budget) -> bool:
+        """Tells whether cells at a budget are searched; a search tells apart only the budgets of its own layer."""
+        levels = self.axis("search").levels
+        has_other_budgets = self.template.search is None and self.template.budgets is not None
+        return levels == "all" or has_other_budgets or budget.name in levels
+
+    def dataset(self, chosen: str | None) -> DatasetSpec:
+        """Returns the dataset; another name, here or in a later layer, starts from that dataset's defaults.
+
+        Args:
+            chosen: Name from the command line, None for the template's.
+
+        Raises:
+            UnknownNameError: No such dataset or field.
+            ConfigError: A value breaks its field's rule.
+        """
+        layers = [(source, template.dataset) for source, template in self._templates("dataset")]
+        layers += [("", {"name": chosen} if chosen else {})]
+        layers += [(source, settings.dataset) for source, settings in self.options]
+        spec = dataset_spec(layers[0][1]["name"])
+        for source, values in layers:
+            if "name" in values and values["name"] != spec.name:
+                spec = dataset_spec(str(values["name"]))
+            spec = override(spec, "dataset", values, join_place(source, "dataset"))
+        return spec
+
+    def recipe(self, kind: type[TrainingT], stage: str, *, goal: Goal | None = None, **of_cell: object) -> TrainingT:
+        """Returns the recipe of a stage.
+
+        Args:
+            kind: Its class.
+            stage: `teacher`, `distill` or `pair`.
+            goal: Of a pair.
+            of_cell: What cells set: the architecture of a white box; goal, bit-widths and budget of a pair.
+
+        Raises:
+            UnknownNameError: No such field or base.
+            ConfigError: A value breaks its field's rule, or is for cells to set.
+        """
+        (_, complete), *changes = self._changes(stage, str(of_cell.get("architecture")), goal)
+        recipe = parse_recipe(kind, complete | of_cell | ({"goal": goal} if goal else {}))
+        for place, values in changes:
+            recipe = override(recipe, stage, values, place)
+        if self.epochs_scale is not None:
+            recipe = scale_epochs(recipe, self.epochs_scale)
+        for source, settings in self.options:
+            for place, values in changes_for(getattr(settings, stage), join_place(source, stage), goal):
+                recipe = override(recipe, stage, values, place)
+        return recipe
+
+    def _changes(self, stage: str, architecture: str, goal: Goal | None) -> list[tuple[str, Values]]:
+        changes: list[tuple[str, Values]] = []
+        for source, template in self._templates(stage):
+            of_all = {name: value for name, value in getattr(template, stage).items() if name != BASE}
+            changes += changes_for(of_all, join_place(source, stage), goal)
+            if architecture in template.per_architecture:
+                of_one = getattr(template.per_architecture[architecture], stage)
+                changes += changes_for(of_one, join_place(source, "per_architecture", architecture, stage), goal)
+        return changes
+
+    def _templates(self, stage: str) -> list[tuple[str, Template]]:
+        """Returns the templates that say something of a stage, each with its source; the first one is complete."""
+        if self.base is None:
+            return [(self.source, self.template)]
+        own_base = getattr(self.template, stage).get(BASE) if stage != "dataset" else None
+        base = self.base if own_base is None else _named(str(own_base), join_place(self.source, stage, BASE))
+        return [("", base), (self.source, self.template)]
+
+
+def read_stack(grid: str, *, epochs_scale: float | None, options: tuple[tuple[str, Settings], ...]) -> TemplateStack:
+    """Finds the layers of a grid.
+
+    Args:
+        grid: A named grid or the path of a grid file.
+        epochs_scale: Multiplies all epochs.
+        options: Values from the command line.
+
+    Raises:
+        UnknownNameError: No such grid, base, or architecture with values of its own.
+        ConfigError: The file cannot be read, or something in it breaks a rule.
+    """
+    if not is_file_name(grid):
+        return TemplateStack(template=_named(grid), epochs_scale=epochs_scale, options=options)
+    template, source = read_template(Path(grid)), f"{grid}: "
+    base = _named(template.base or DEFAULT_BASE, f"{source}{BASE}")
+    stack = TemplateStack(template=template, base=base, source=source, epochs_scale=epochs_scale, options=options)
+    known = stack.axis("architectures")
+    for architecture in template.per_architecture:
+        if architecture not in known:
+            raise unknown_name("architecture", architecture, known, place=f"{source}per_architecture")
+    levels = [budget.name for budget in stack.axis("budgets")]
+    for level in template.search.levels if template.search and template.search.levels != "all" else ():
+        if level not in levels:
+            raise unknown_name(f"budget level in {source}search.levels", level, levels)
+    return stack
+
+
+def _named(grid: str, place: str = "") -> Template:
+    if grid not in NAMED_TEMPLATES:
+        raise unknown_name(f"grid in {place}" if place else "grid", grid, NAMED_TEMPLATES)
+    return NAMED_TEMPLATES[grid]

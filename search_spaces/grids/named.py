@@ -1,0 +1,138 @@
+"""The named grids, all complete: nothing in them is left to a default of another grid.
+
+`quick` takes minutes on a laptop, `smoke` shows that all holds together, `families` is what searches are compared on,
+`cifar10` is a quarter of an hour of photographs, `full` is the paper's Table 1.
+"""
+
+from search_spaces import paper
+from search_spaces.budgets import OPTION_SETS
+from search_spaces.grids.overrides import SET_BY_CELLS, Values
+from search_spaces.grids.template import ArchitectureSettings, Budget, Template
+from search_spaces.loss_space import LossSpace
+from search_spaces.model import Recipe, vary
+from search_spaces.recipes import Goal
+from search_spaces.search import Search
+
+BOTH_GOALS = (Goal.ROBUST, Goal.DETRIMENTAL)
+PAPER_LEVELS = tuple(Budget(level=level) for level in paper.BUDGET_LEVELS)
+
+
+def _values(recipe: Recipe, stage: str) -> Values:
+    """Returns all values of a recipe but those that cells set."""
+    return recipe.model_dump(exclude={*SET_BY_CELLS.get(stage, {})})
+
+
+_DIGITS_TEACHER: Values = {
+    "architecture": "resnet10t",
+    "weights": "scratch",
+    "epochs": 8,
+    "batch_size": 64,
+    "optimizer": "adamw",
+    "learning_rate": 2e-3,
+    "final_learning_rate": 2e-6,
+    "weight_decay": 0.05,
+    "augmentations": ("padded_crop",),
+}
+_DIGITS_DISTILL: Values = {
+    "epochs": 24,
+    "batch_size": 64,
+    "optimizer": "sgd",
+    "learning_rate": 0.1,
+    "weight_decay": 1e-4,
+    "augmentations": ("padded_crop", "mixup"),
+}
+_DIGITS_PAIR: Values = {
+    "epochs": 32,
+    "batch_size": 64,
+    "optimizer": "sgd",
+    # Measured over four seeds at 5.5 bits: 0.02 without mixup keeps parity within 1.1 pp, this within 0.6 pp, and
+    # drops 95 pp instead of 87. At the paper's 0.1 so few epochs do not come back to the white box.
+    "learning_rate": 0.04,
+    "weight_decay": 1e-4,
+    "augmentations": ("padded_crop", "mixup"),
+}
+QUICK = Template(
+    name="quick",
+    dataset={"name": "digits"},
+    teacher=_DIGITS_TEACHER,
+    distill=_DIGITS_DISTILL,
+    pair=_DIGITS_PAIR,
+    architectures=("test_resnet",),
+    option_sets={"I": OPTION_SETS["I"]},
+    budgets=PAPER_LEVELS,
+    printed_totals=False,
+    goals=BOTH_GOALS,
+    seeds=(0,),
+    search=Search(trials=4, levels=("B",)),
+)
+SMOKE = vary(
+    QUICK,
+    name="smoke",
+    teacher=_DIGITS_TEACHER | {"epochs": 1},
+    distill=_DIGITS_DISTILL | {"epochs": 1},
+    pair=_DIGITS_PAIR | {"epochs": 2},
+    budgets=(Budget(level="B"),),
+    search=Search(trials=1, levels=("B",)),
+)
+FAMILIES = Template(
+    name="families",
+    # At 16 pixels no pair with fine bits was ever found, however long it trained.
+    dataset={"name": "digits", "image_size": 32},
+    teacher=_DIGITS_TEACHER,
+    distill=_DIGITS_DISTILL | {"epochs": 40},
+    # A hinge that is never satisfied finds the pair soonest; in sets II and III the paper's margin of 0.01 finds none.
+    # Shifted images cost twice the epochs or the pair.
+    pair=_DIGITS_PAIR | {"epochs": 28, "learning_rate": 0.06, "margin": 0.9, "augmentations": ("mixup",)},
+    per_architecture={
+        "mobilenetv4_conv_small_035": ArchitectureSettings(
+            # 31 % with the others' settings, 95 % with these.
+            distill={"epochs": 100, "learning_rate": 0.02, "augmentations": ("mixup",)},
+            # The slowest to break and the cheapest to train.
+            pair={"epochs": 36, "learning_rate": 0.04, "augmentations": ()},
+        )
+    },
+    architectures=("mobilenetv4_conv_small_035", "regnetx_002", "resnet10t"),
+    option_sets=OPTION_SETS,
+    budgets=PAPER_LEVELS,
+    printed_totals=False,
+    goals=(Goal.DETRIMENTAL,),
+    seeds=(0,),
+    # Pairs break between a third and two thirds of their epochs: half of them is no time to judge. The hinge's weight
+    # is left as it is, for it is a matter of its ratio to kd_weight and of the learning rate.
+    # Two thirds of the cells need none of their trials: the few hard ones may take four times theirs.
+    search=Search(
+        trials=3,
+        max_trials=12,
+        pruner="none",
+        space=LossSpace(hinge_weight=None, kd_weight=(0.3, 3.0), margin=(0.05, 0.9), learning_rate=(0.02, 0.2)),
+    ),
+)
+_FLIPPED = ("padded_crop", "horizontal_flip")
+CIFAR10 = vary(
+    QUICK,
+    name="cifar10",
+    dataset={"name": "cifar10", "train_images": 10_000, "test_images": 2000},
+    teacher=_DIGITS_TEACHER | {"epochs": 20, "augmentations": _FLIPPED},
+    distill=_DIGITS_DISTILL | {"epochs": 40, "augmentations": (*_FLIPPED, "mixup")},
+    pair=_DIGITS_PAIR | {"epochs": 12, "augmentations": (*_FLIPPED, "mixup")},
+    search=Search(trials=0),
+)
+FULL = Template(
+    name="full",
+    dataset={"name": "oxford-iiit-pet"},
+    teacher=_values(paper.TEACHER_RECIPE, "teacher"),
+    distill=_values(paper.distill_recipe("resnet18"), "distill"),
+    pair=_values(paper.pair_recipe("resnet18"), "pair"),
+    per_architecture={
+        architecture: ArchitectureSettings(distill={"batch_size": paper.distill_recipe(architecture).batch_size})
+        for architecture in paper.WHITE_BOXES
+    },
+    architectures=paper.WHITE_BOXES,
+    option_sets=OPTION_SETS,
+    budgets=PAPER_LEVELS,
+    printed_totals=True,
+    goals=BOTH_GOALS,
+    seeds=(0,),
+    search=Search(trials=0, pruner="none"),
+)
+NAMED_TEMPLATES = {template.name: template for template in (QUICK, SMOKE, FAMILIES, CIFAR10, FULL)}

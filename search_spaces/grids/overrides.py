@@ -1,0 +1,142 @@
+"""Single values that replace those of a sweep's recipes: `--set`, `--epochs-scale`, and the sections of a grid file.
+
+A value is named by where it stands: a stage and a field (`pair.margin`), or a stage, a goal and a field
+(`pair.detrimental.margin`). `dataset` stands beside the stages.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import Field
+
+from search_spaces.errors import ConfigError, unknown_name
+from search_spaces.model import Recipe, parse_recipe
+from search_spaces.recipes import Goal, TrainingRecipe
+
+Values = dict[str, Any]
+"""Fields by name as the user wrote them; those of `pair` may hold further ones under the name of a goal."""
+RecipeT = TypeVar("RecipeT", bound=Recipe)
+TrainingT = TypeVar("TrainingT", bound=TrainingRecipe)
+# A cell stands for these in every report, so nothing else may set them.
+SET_BY_CELLS: dict[str, dict[str, str]] = {
+    "distill": {"architecture": "--architecture, or `architectures` of a grid file"},
+    "pair": {
+        "architecture": "--architecture, or `architectures` of a grid file",
+        "goal": "--goal, or `goals` of a grid file",
+        "bit_widths": "--option-set, or `option_sets` of a grid file",
+        "budget": "--budget, or `budgets` of a grid file",
+    },
+}
+
+
+class Settings(Recipe):
+    """Values to replace, by stage; what is not named stays as it is."""
+
+    dataset: Values = Field(default_factory=dict)
+    teacher: Values = Field(default_factory=dict)
+    distill: Values = Field(default_factory=dict)
+    pair: Values = Field(default_factory=dict)
+
+
+def parse_assignments(assignments: Sequence[str]) -> Settings:
+    """Reads the values of `--set`; of two for the same field the later one counts.
+
+    Args:
+        assignments: Texts such as `pair.margin=0.05`; the value is YAML.
+
+    Raises:
+        UnknownNameError: There is no such stage or goal. Fields are checked when they are applied.
+        ConfigError: The text is no assignment.
+
+    Examples:
+        >>> parse_assignments(["pair.margin=0.05", "pair.robust.epochs=3"]).pair
+        {'margin': 0.05, 'robust': {'epochs': 3}}
+    """
+    stages: dict[str, Values] = {}
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        stage, *goals, field = path.split(".") if "." in path else (path, "")
+        if stage and stage not in Settings.model_fields:
+            raise unknown_name("stage", stage, Settings.model_fields)
+        if not equals or not stage or not field or len(goals) > (stage == "pair"):
+            raise ConfigError(
+                f"--set {assignment!r} sets nothing: write STAGE.FIELD=VALUE, for example pair.margin=0.05 or "
+                "pair.robust.margin=0.05."
+            )
+        values = stages.setdefault(stage, {})
+        for goal in goals:
+            if goal not in list(Goal):
+                raise unknown_name("goal", goal, [known.value for known in Goal], place=stage)
+            values = values.setdefault(goal, {})
+        values[field] = yaml_value(assignment, text)
+    return parse_recipe(Settings, stages, place="--set")
+
+
+def changes_for(values: Values, place: str, goal: Goal | None) -> list[tuple[str, Values]]:
+    """Splits the values of a stage into those for both goals and, after them, those for one.
+
+    Args:
+        values: Of one stage.
+        place: Where they stand, for errors.
+        goal: The goal of the recipe that they are for; None for a stage without goals.
+
+    Returns:
+        Places and values, in the order to apply them.
+    """
+    if goal is None:
+        return [(place, values)]
+    shared = {name: value for name, value in values.items() if name not in list(Goal)}
+    own = values.get(goal, {})
+    if not isinstance(own, dict):
+        raise ConfigError(f"{place}.{goal}={own!r} names no field: write {place}.{goal}.FIELD.")
+    return [(place, shared), (f"{place}.{goal}", own)]
+
+
+def override(recipe: RecipeT, stage: str, values: Mapping[str, object], place: str) -> RecipeT:
+    """Returns a recipe with some of its values replaced.
+
+    Args:
+        recipe: A valid recipe of the stage.
+        stage: `dataset`, `teacher`, `distill` or `pair`.
+        values: What to replace.
+        place: Where the values stand, for errors.
+
+    Raises:
+        UnknownNameError: A field does not exist.
+        ConfigError: A value breaks its field's rule, or is for cells to set.
+    """
+    for name, option in SET_BY_CELLS.get(stage, {}).items():
+        if name in values:
+            raise ConfigError(f"{place}.{name}={values[name]!r} is for the cells to set: use {option}.")
+    return parse_recipe(type(recipe), recipe.model_dump() | dict(values), place=place)
+
+
+def scale_epochs(recipe: TrainingT, scale: float) -> TrainingT:
+    """Returns a recipe that trains for a multiple of its epochs, one at least.
+
+    Raises:
+        ConfigError: The scale is not positive and finite.
+    """
+    if not (scale > 0 and math.isfinite(scale * recipe.epochs)):
+        raise ConfigError(f"--epochs-scale {scale} scales no epochs: give a positive number, for example 0.5.")
+    return parse_recipe(type(recipe), recipe.model_dump() | {"epochs": max(1, round(recipe.epochs * scale))})
+
+
+def yaml_value(assignment: str, text: str) -> Any:
+    """Reads the value of an assignment.
+
+    Args:
+        assignment: The whole, for the error.
+        text: What stands behind its equals sign.
+
+    Raises:
+        ConfigError: It is no YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(
+            f"--set {assignment!r} has no readable value: write a number, a word or a list such as [a, b]."
+        ) from None

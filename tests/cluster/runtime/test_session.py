@@ -1,0 +1,106 @@
+"""Ray sessions: threads, and who sees which GPU."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import ray
+from ray import tune
+
+from cluster.runtime.resources import share_of, trial_resources
+from cluster.runtime.session import DRIVER_ENVIRONMENT, WORKER_ENVIRONMENT, session
+from search_spaces.errors import UnavailableError
+
+
+@pytest.fixture
+def two_logical_gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A cluster that counts GPUs without having any, on a machine that shows three to everybody."""
+    for name, value in DRIVER_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    ray.init(
+        address="local",
+        num_cpus=2,
+        num_gpus=2,
+        runtime_env={"env_vars": WORKER_ENVIRONMENT},
+        include_dashboard=False,
+        log_to_driver=False,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_workers_run_one_thread_and_the_session_ends_with_its_block() -> None:
+    @ray.remote
+    def threads() -> list[str | None]:
+        import os
+
+        return [os.environ.get(name) for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "RAY_CHDIR_TO_TRIAL_DIR")]
+
+    with session() as capacity:
+        assert capacity.resources["CPU"] >= 1
+        assert ray.get(threads.remote()) == ["1", "1", "0"]
+    assert not ray.is_initialized()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_task_sees_one_gpu_if_it_asked_for_a_share_and_none_if_not(two_logical_gpus: None) -> None:
+    @ray.remote
+    def visible() -> str | None:
+        import os
+
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+    assert ray.get(visible.options(num_gpus=0).remote()) == ""
+    for share in (share_of(7), 0.5, 1):
+        assert ray.get(visible.options(num_gpus=share).remote()) in ("0", "1")
+    # A worker that had no GPU may get one later, and the other way round.
+    assert ray.get(visible.options(num_gpus=0).remote()) == ""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_trial_of_tune_sees_one_gpu_if_it_has_a_share_and_none_if_not(
+    two_logical_gpus: None, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def report_visible(config: dict[str, Any]) -> None:
+        import os
+
+        import ray
+
+        tune.report({"visible": os.environ.get("CUDA_VISIBLE_DEVICES"), "ids": len(ray.get_gpu_ids())})
+
+    tuner = tune.Tuner(
+        tune.with_resources(report_visible, lambda config: trial_resources(config["share"])),
+        param_space={"share": tune.grid_search([0.0, share_of(3)])},
+        tune_config=tune.TuneConfig(reuse_actors=True),
+        run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+    )
+    without, with_share = sorted((result.metrics for result in tuner.fit()), key=lambda metrics: metrics["ids"])
+    assert (without["visible"], without["ids"]) == ("", 0)
+    assert with_share["visible"] in ("0", "1")
+    assert with_share["ids"] == 1
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_without_an_address_a_cluster_of_its_own_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def init(address: object, **options: object) -> None:
+        asked.append(address)
+        raise ConnectionError
+
+    # Left alone, Ray would join whatever cluster was started last on this machine.
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(UnavailableError), session():
+        pass
+    assert asked == ["local"]
+
+
+def test_no_cluster_at_the_address_is_one_clear_line() -> None:
+    with pytest.raises(UnavailableError, match=r"no Ray cluster answers at '127.0.0.1:1'"), session("127.0.0.1:1"):
+        pass

@@ -1,0 +1,206 @@
+"""Bad flags, grid files, stores and data: one line with the value, the rule and the cure; nothing written or lost."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from orchestrator.cli.main import main
+from orchestrator.plan import build_plan
+from orchestrator.store.folder import CHECKPOINT, EPOCHS, RECIPE, RESULT
+from orchestrator.store.store import Store
+from orchestrator.store.sweep import PLAN, LaunchOptions, Sweep
+from orchestrator.store.trial import trial_of
+from search_spaces.grids.build import Choices, build_grid
+
+SMOKE = build_plan(build_grid("smoke", Choices(), lambda _: 15), lambda _: 15)
+TEACHER = SMOKE.nodes[0]
+
+
+def damage(path: str, content: bytes) -> Callable[[Path], None]:
+    """Returns what overwrites a file below the storage."""
+    return lambda root: (root / "store" / path).write_bytes(content) and None
+
+
+def grid_file(text: str) -> Callable[[Path], None]:
+    """Returns what writes my.yaml."""
+    return lambda root: (root / "my.yaml").write_text(text) and None
+
+
+def locked(root: Path) -> None:
+    (root / "file").write_text("")
+
+
+def image(path: Path, size: int = 8) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((size, size, 3), np.uint8)).save(path)
+
+
+def one_class(root: Path) -> None:
+    for number in range(3):
+        image(root / "flowers" / "rose" / f"{number}.png")
+
+
+def few_images(root: Path) -> None:
+    image(root / "flowers" / "rose" / "a.png")
+    image(root / "flowers" / "tulip" / "a.png")
+
+
+def no_table(root: Path) -> None:
+    (root / "train.parquet").write_bytes(b"PAR1 and nothing else")
+
+
+NOTHING: Callable[[Path], None] = lambda root: None  # noqa: E731
+GRID = "name: my\nbase: quick\n"
+MY = "plan --grid my.yaml"
+
+
+def searching(line: str) -> Callable[[Path], None]:
+    """Returns what writes a my.yaml with a line about its search."""
+    return grid_file(f"{GRID}search:\n  {line}\n")
+
+
+PLAN_JSON, FOLDER = f"sweeps/smoke/{PLAN}", f"teacher/{TEACHER.uid}"
+
+# what is prepared, what is typed, exit code, and what the line must hold: the value, the rule, the cure
+CASES: dict[str, tuple[Callable[[Path], None], str, int, tuple[str, ...]]] = {
+    # flags
+    "no such command": (NOTHING, "lunch", 2, ("'lunch'", "No such command", "--help")),
+    "no such option": (NOTHING, "plan --sed 1", 2, ("--sed", "No such option", "--seed")),
+    "negative seed": (NOTHING, "plan --seed -1", 2, ("-1", "x>=0", "--seed")),
+    "budget no number": (NOTHING, "plan --budget many", 2, ("'many'", "integer", "--budget")),
+    "no such goal": (NOTHING, "plan --goal evil", 2, ("'evil'", "is not one of", "'robust', 'detrimental'")),
+    "share above a GPU": (NOTHING, "launch --gpus-per-trial 2", 2, ("2", "0.01<=x<=1", "--gpus-per-trial")),
+    "cap of nothing": (NOTHING, "launch --max-hours 0", 2, ("0", "x>0", "--max-hours")),
+    "cost without a price": (NOTHING, "launch --max-cost 5", 2, ("--max-cost", "needs", "--price-per-hour")),
+    "price below zero": (NOTHING, "status --price-per-hour -1", 2, ("-1", "x>0", "--price-per-hour")),
+    "watch as JSON": (NOTHING, "status --watch --json", 2, ("--watch", "exclude each other", "--json")),
+    "port out of range": (NOTHING, "ui --port 70000", 2, ("70000", "1<=x<=65535", "--port")),
+    "no uid": (NOTHING, "logs", 2, ("UID", "Missing argument", "--help")),
+    "no such grid": (NOTHING, "plan --grid quik", 1, ("'quik'", "unknown grid", "Did you mean 'quick'")),
+    "no such dataset": (NOTHING, "plan --dataset digit", 1, ("'digit'", "unknown dataset", "Did you mean 'digits'")),
+    "no such network": (NOTHING, "plan --architecture resnet81", 1, ("'resnet81'", "unknown", "'resnet18'")),
+    "no such option set": (NOTHING, "plan --option-set IV", 1, ("'IV'", "unknown option set", "III")),
+    "no such analysis": (NOTHING, "analyze --only layer", 1, ("'layer'", "unknown analysis", "layers")),
+    "infeasible budget": (NOTHING, "plan --budget 20", 1, ("20", "45..150", "nearest feasible budget is 45")),
+    "no epochs": (NOTHING, "plan --epochs-scale 0", 1, ("--epochs-scale 0.0", "positive number", "0.5")),
+    "no such field": (NOTHING, "plan --set pair.marginn=1", 1, ("pair.marginn", "unknown field", "'margin'")),
+    "value out of range": (NOTHING, "plan --set pair.margin=2", 1, ("pair.margin=2", "less than 1", "--set")),
+    "name leaves the storage": (NOTHING, "launch --name ../x", 1, ("'../x'", "cannot be a folder", "use letters")),
+    "no such sweep": (NOTHING, "status smok", 1, ("'smok'", "unknown sweep", "Did you mean 'smoke'")),
+    "Ray Client": (NOTHING, "launch --address ray://h:10001", 1, ("ray://h:10001", "Ray Client", "http://HOST:8265")),
+    "no such address": (NOTHING, "launch --address ssh://h", 1, ("ssh://h", "unknown kind", "host:port")),
+    "no dashboard": (NOTHING, "launch --address http://127.0.0.1:9", 1, ("http://127.0.0.1:9", "no Ray dash", "8265")),
+    "dashboard with a password": (NOTHING, "launch --address http://a:pw@h:1", 1, ("credentials", "RAY_AUTH_TOKEN")),
+    "resume as a job": (NOTHING, "resume --address http://h:1", 1, ("http://h:1", "only `launch`", "--address auto")),
+    "no such trial": (NOTHING, "logs zz", 1, ("'zz'", "unknown trial", TEACHER.uid)),
+    "no Ray cluster": (NOTHING, "launch --address 127.0.0.1:9", 1, ("127.0.0.1:9", "no Ray cluster", "ray start")),
+    "hook with a password": (NOTHING, "launch --on-event http://a:pw@h/x", 1, ("--on-event", "not sent", "token")),
+    "no MLflow": (NOTHING, "launch --tracking-uri http://127.0.0.1:9", 1, ("127.0.0.1:9", "cannot reach", "Start it")),
+    "MLflow files": (NOTHING, "launch --tracking-uri file:///x", 1, ("file:///x", "no longer opens", "sqlite:///")),
+    # clusters
+    "no cluster file": (NOTHING, "cluster up my.yaml", 1, ("my.yaml", "cannot be read", "No such file")),
+    "a grid as a cluster": (grid_file(GRID), "cluster down my.yaml", 1, ("my.yaml", "0 clusters", "cluster_name")),
+    "nothing to submit": (NOTHING, "cluster submit", 2, ("launch ARGS", "only a launch", "--help")),
+    "a report as a job": (NOTHING, "cluster submit -- report", 2, ("launch ARGS", "only a launch", "--help")),
+    "two clusters": (NOTHING, "cluster submit --address x c.yaml launch", 2, ("FILE", "exclude", "--address")),
+    "a job elsewhere": (NOTHING, "cluster submit launch --address h:1", 2, ("--address", "in front", "joins")),
+    "a job's bad flag": (NOTHING, "cluster submit launch --sed 1", 2, ("--sed", "No such option", "--seed")),
+    "a job's bad budget": (NOTHING, "cluster submit launch --budget 20", 1, ("20", "45..150", "nearest")),
+    "no job server": (NOTHING, "cluster status --address http://127.0.0.1:9", 1, ("127.0.0.1:9", "no Ray", "8265")),
+    "status of no cluster": (grid_file(GRID), "cluster logs --address my.yaml", 1, ("my.yaml", "0 clusters", "one")),
+    # grid files
+    "no file": (NOTHING, "plan --grid my.yaml", 1, ("my.yaml", "cannot be read", "No such file")),
+    "no YAML": (grid_file("name: [my"), "plan --grid my.yaml", 1, ("my.yaml", "line 1", "expected")),
+    "a list": (grid_file("[1, 2]"), "plan --grid my.yaml", 1, ("my.yaml", "mapping", "name")),
+    "key twice": (grid_file(GRID + "seeds: [0]\nseeds: [1]"), "plan --grid my.yaml", 1, ("seeds", "twice", "line")),
+    "unknown key": (grid_file(GRID + "seed: [0]"), "plan --grid my.yaml", 1, ("my.yaml: seed", "unknown", "'seeds'")),
+    "seed of a file": (grid_file(GRID + "seeds: [-1]"), "plan --grid my.yaml", 1, ("-1", "greater than", "seeds")),
+    # searches
+    "no such sampler": (NOTHING, "plan --sampler tep", 2, ("'tep'", "is not one of", "'cmaes'")),
+    "no such pruner": (NOTHING, "plan --pruner hyperband", 2, ("'hyperband'", "is not one of", "'halving'")),
+    "search of less than nothing": (NOTHING, "plan --search-trials -1", 2, ("-1", "x>=0", "--search-trials")),
+    "search for no time": (NOTHING, "plan --search-gpu-hours 0", 2, ("0", "x>0", "--search-gpu-hours")),
+    "seeds below none": (NOTHING, "plan --confirm-seeds -2", 2, ("-2", "x>=0", "--confirm-seeds")),
+    "two objectives and a pruner": (
+        NOTHING, "plan --sampler nsga2 --pruner halving", 1, ("sampler='nsga2'", "one objective", "pruner: none"),
+    ),
+    "field of no search": (searching("trails: 2"), MY, 1, ("search.trails", "unknown field", "'trials'")),
+    "field of no space": (searching("space: {kd: [1, 2]}"), MY, 1, ("space.kd", "unknown field", "kd_weight")),
+    "range upside down": (searching("space: {margin: [0.5, 0.1]}"), MY, 1, ("[0.5, 0.1]", "low < high", "margin")),
+    "range from zero": (searching("space: {margin: [0, 0.1]}"), MY, 1, ("[0.0, 0.1]", "0 < low", "margin")),
+    "choice twice": (searching("space: {batch_norm: [both, both]}"), MY, 1, ("'both', 'both'", "twice", "once")),
+    "nothing to search": (
+        searching("space: {margin: null, kd_weight: null, hinge_weight: null}"), MY, 1, ("space", "nothing", "name a"),
+    ),
+    "most below the mean": (searching("trials: 4\n  max_trials: 2"), MY, 1, ("max_trials=2", "trials=4", "raise it")),
+    "level of no budget": (searching("levels: [D]"), MY, 1, ("'D'", "unknown budget level", "A, B, C")),
+    # stores
+    "storage is a file": (locked, "launch --storage file", 1, ("file", "cannot write", "choose another")),
+    "storage of no kind": (NOTHING, "ls --storage ftp://h/x", 1, ("ftp://h/x", "cannot be opened", "s3://")),
+    "plan cut short": (damage(PLAN_JSON, b'{"sch'), "status", 1, (PLAN, "is not a JSON object", "Move it away")),
+    "plan of the future": (damage(PLAN_JSON, b'{"schema": 9}'), "gc", 1, ("schema 9", "reads 1", "use the version")),
+    "epochs cut short": (damage(f"{FOLDER}/{EPOCHS}", b"PAR1"), "status", 1, (EPOCHS, "no Parquet table", "Delete")),
+    "recipe cut short": (damage(f"{FOLDER}/{RECIPE}", b"{"), "logs teacher", 1, (RECIPE, "JSON object", "Move it")),
+    "result of the future": (
+        damage(f"{FOLDER}/{RESULT}", b'{"schema": 9}'), "reproduce " + TEACHER.uid, 1, ("schema 9", "writes 1", "use"),
+    ),
+    "checkpoint damaged": (
+        damage(f"{FOLDER}/{CHECKPOINT}", b"x"), "reproduce " + TEACHER.uid, 1, (CHECKPOINT, "checksum", "--restart"),
+    ),
+    # data
+    "no folder": (NOTHING, "launch --dataset folder:none", 1, ("none", "no folder on this machine", "name one")),
+    "one class": (one_class, "launch --dataset folder:flowers", 1, ("flowers", "two classes", "add")),
+    "one image a class": (few_images, "launch --dataset folder:flowers", 1, ("rose", "1", "images")),
+    "no Parquet": (no_table, "launch --dataset parquet:train.parquet", 1, ("train.parquet", "Parquet", "")),
+    "too few kept": (NOTHING, "launch --train-images 5", 1, ("5", "2 each", "choose 20")),
+    "nothing to fetch": (NOTHING, "launch --download", 1, ("--download", "fetches cifar10", "oxford-iiit-pet")),
+}  # fmt: skip
+
+
+def snapshot(root: Path) -> dict[Path, bytes | None]:
+    """Everything below a folder, except the file by which a driver keeps others off."""
+    paths = [path for path in root.rglob("*") if path.name != "driver.lock"]
+    return {path: path.read_bytes() if path.is_file() else None for path in paths}
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a storage in which a sweep's teacher is done."""
+    store = Store(str(tmp_path / "store"))
+    sweep = Sweep(store, "smoke")
+    sweep.save_plan(SMOKE)
+    sweep.save_launch(LaunchOptions())
+    folder = trial_of(store, TEACHER)
+    folder.write_recipe(TEACHER, None)
+    folder.write_epoch([{"epoch": 1, "seconds": 1.0, "timestamp_ms": 0}], b"state")
+    folder.write_result({}, {CHECKPOINT: b"trained"}, seconds=1.0, data_sha256="d")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_there_are_forty_bad_inputs() -> None:
+    assert len(CASES) >= 40
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_one_line_with_value_rule_and_cure(
+    workplace: Path, capsys: pytest.CaptureFixture[str], case: str
+) -> None:
+    prepare, typed, expected, parts = CASES[case]
+    prepare(workplace)
+    before = snapshot(workplace)
+    has_storage = not typed.startswith("cluster ")
+    storage = ["--storage", "store"] if has_storage and "--storage" not in typed and expected != 2 else []
+    with pytest.raises(SystemExit) as exit_info:
+        main([*typed.split(), *storage])
+    printed = capsys.readouterr()
+    assert exit_info.value.code == expected, printed.out + printed.err
+    assert printed.out == ""
+    assert printed.err.startswith("Error: ")
+    assert printed.err.count("\n") == 1
+    missing = [part for part in parts if part not in printed.err]
+    assert not missing, printed.err
+    assert snapshot(workplace) == before

@@ -1,0 +1,95 @@
+"""Whoever contradicts the store is named, and who agrees is not."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.launch.audit import compare
+from orchestrator.launch.frontier import Frontier
+from orchestrator.plan import Plan, Stage, build_plan
+from orchestrator.search.study import CellStudy, open_journal
+from orchestrator.store.folder import CHECKPOINT
+from orchestrator.store.store import Store
+from orchestrator.store.trial import trial_of
+from search_spaces.errors import NonFiniteLossError
+from search_spaces.grids.build import Choices, build_grid
+
+SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
+PLAN: Plan = build_plan(build_grid("smoke", Choices(search=SEARCH), lambda _: 15), lambda _: 15)
+SEARCHED = [node for node in PLAN.nodes if node.cell and node.cell.search_trials]
+ACCURACIES = {"accuracy_white_box": 0.9, "accuracy_fp": 0.9, "accuracy_q": 0.4}
+METRICS = {f"{split}/{name}": value for split in ("validation", "test") for name, value in ACCURACIES.items()}
+METRICS |= {"validation/parity_gap": 0.0, "validation/accuracy_delta": -0.5}
+
+
+@pytest.fixture
+def studies(store: Store, tmp_path: Path) -> dict[str, CellStudy]:
+    """A sweep that went through: every trial done and told."""
+    cell = SEARCHED[0].cell
+    assert cell is not None
+    studies = {cell.cell_id: CellStudy(cell, open_journal(tmp_path / "studies.log"), PLAN.grid.search)}
+    frontier = Frontier(PLAN, store, studies, data_dir=None, stop_file="sweeps/mine/stop")
+    for number in range(len(PLAN.nodes)):
+        config = frontier.suggest(str(number))
+        assert isinstance(config, dict)
+        trial = trial_of(store, PLAN.node(config["uid"]))
+        trial.write_result(METRICS, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
+        frontier.on_trial_complete(str(number))
+    return studies
+
+
+ALL_FINISHED = [(node.uid, "FINISHED") for node in PLAN.nodes]
+
+
+def test_agreement_is_one_line_with_the_counts(store: Store, studies: dict[str, CellStudy]) -> None:
+    agreement = compare(PLAN, store, studies, ALL_FINISHED)
+    assert agreement.disagreements == ()
+    assert agreement.line() == "plan = store = Optuna = MLflow: 5 done, 0 failed"
+
+
+@pytest.mark.parametrize(
+    ("runs", "found"),
+    [
+        (ALL_FINISHED[1:], "nothing"),
+        ([*ALL_FINISHED, ALL_FINISHED[0]], "FINISHED and FINISHED"),
+        ([(PLAN.nodes[0].uid, "RUNNING"), *ALL_FINISHED[1:]], "RUNNING"),
+    ],
+    ids=["lacks a run", "has a run twice", "has a run open"],
+)
+def test_mlflow_that_disagrees_is_named(
+    store: Store, studies: dict[str, CellStudy], runs: list[tuple[str, str]], found: str
+) -> None:
+    expected = f"MLflow has {found} for {PLAN.nodes[0].name}, the store says done"
+    assert compare(PLAN, store, studies, runs).disagreements == (expected,)
+
+
+def test_mlflow_that_does_not_answer_is_no_agreement(store: Store, studies: dict[str, CellStudy]) -> None:
+    (line,) = compare(PLAN, store, studies, None).disagreements
+    assert line.startswith("MLflow does not answer")
+
+
+def test_study_that_knows_nothing_of_a_finished_trial_is_named(
+    store: Store, studies: dict[str, CellStudy], tmp_path: Path
+) -> None:
+    cell = SEARCHED[0].cell
+    assert cell is not None
+    empty = {cell.cell_id: CellStudy(cell, open_journal(tmp_path / "other.log"), PLAN.grid.search)}
+    expected = tuple(f"Optuna has nothing for {node.name}, the store says done" for node in SEARCHED)
+    assert compare(PLAN, store, empty, ALL_FINISHED).disagreements == expected
+
+
+def test_study_that_holds_a_value_the_store_lost_is_named(store: Store, studies: dict[str, CellStudy]) -> None:
+    node = SEARCHED[-1]
+    trial_of(store, node).restart()
+    runs = [*ALL_FINISHED[:-1], (node.uid, "KILLED")]
+    assert SEARCHED[-1] == PLAN.nodes[-1]
+    expected = f"Optuna has COMPLETE for {node.name}, the store says waiting"
+    assert compare(PLAN, store, studies, runs).disagreements == (expected,)
+
+
+def test_failures_are_counted_apart(store: Store) -> None:
+    trial_of(store, PLAN.nodes[0]).write_error(NonFiniteLossError("the loss became nan"))
+    agreement = compare(PLAN, store, {}, [(PLAN.nodes[0].uid, "FAILED")])
+    assert agreement.disagreements == ()
+    assert agreement.line() == "plan = store = Optuna = MLflow: 0 done, 1 failed, 4 left"
+    assert PLAN.nodes[0].stage is Stage.TEACHER

@@ -1,0 +1,189 @@
+"""The arms of a comparison share what they can, and the table says what each found and spent."""
+
+import io
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+from orchestrator.plan import Node, Plan, Stage, build_plan
+from orchestrator.reports.comparison.data import comparison, figure_comparison, without_pair
+from orchestrator.reports.comparison.page import comparison_page, render_comparison, write_comparison
+from orchestrator.results.time_to_pair import median_text
+from orchestrator.search.comparison_arms import Arm, choices_for
+from orchestrator.store.folder import CHECKPOINT, EPOCHS
+from orchestrator.store.store import Store
+from orchestrator.store.trial import trial_of
+from search_spaces.grids.build import Choices, build_grid
+from search_spaces.loss_space import literal_reading
+
+CHOICES = Choices(architectures=("resnet10t",), option_sets=("I",), search={"trials": 2})
+
+
+def sites(architecture: str) -> int:
+    return 14
+
+
+def plan_of(arm: Arm) -> Plan:
+    return build_plan(build_grid("families", choices_for(arm, CHOICES), sites), sites)
+
+
+PLANS = {arm: plan_of(arm) for arm in Arm}
+
+
+def pairs(arm: Arm) -> list[Node]:
+    return [node for node in PLANS[arm].nodes if node.stage is Stage.PAIR]
+
+
+def finish(store: Store, node: Node, *, ended_at: int, drop: float, gap: float = 0.0, seconds: float = 10.0) -> None:
+    """What a worker leaves of a trial of two epochs."""
+    accuracies = {"accuracy_white_box": 0.9, "accuracy_fp": 0.9 - gap, "accuracy_q": 0.9 - gap - drop}
+    metrics = {f"{split}/{name}": value for split in ("validation", "test") for name, value in accuracies.items()}
+    for split in ("validation", "test"):
+        metrics |= {f"{split}/parity_gap": gap, f"{split}/accuracy_delta": -drop, f"{split}/drop_standard_error": 0.01}
+    folder = trial_of(store, node)
+    folder.write_recipe(node, None)
+    rows = [{"epoch": epoch, "seconds": seconds / 2, "timestamp_ms": ended_at - 2 + epoch} for epoch in (1, 2)]
+    folder.folder.write_table(EPOCHS, pa.Table.from_pylist(rows))
+    folder.write_result(metrics, {CHECKPOINT: b"x"}, seconds=seconds, data_sha256="d")
+
+
+def test_arms_look_at_the_same_cells() -> None:
+    cells = [{node.cell_id for node in pairs(arm)} for arm in Arm]
+    assert len(cells[0]) == 3
+    assert all(each == cells[0] for each in cells)
+
+
+def test_recipe_and_literal_reading_are_the_first_trials_of_the_search() -> None:
+    search = {node.name: node for node in pairs(Arm.SEARCH)}
+    for node in pairs(Arm.RECIPE):
+        assert node.uid == search[node.name].uid
+    for node in pairs(Arm.LITERAL):
+        assert node.uid == search[f"{node.name}/trial1"].uid
+        cell = search[node.name].cell
+        assert cell is not None
+        assert node.recipe == literal_reading(cell.recipe)
+
+
+def test_a_trial_that_arms_share_is_never_pruned() -> None:
+    owners = [{node.uid for node in plan.nodes} for plan in PLANS.values()]
+    shared = [node for node in pairs(Arm.SEARCH) if sum(node.uid in uids for uids in owners) > 1]
+    assert len(shared) == 6
+    assert not any(node.is_prunable for node in shared)
+    assert all(node.is_prunable for node in pairs(Arm.SEARCH) if node not in shared)
+
+
+def test_random_search_shares_teacher_and_white_boxes_with_the_search_and_nothing_else() -> None:
+    shared = PLANS[Arm.RANDOM].by_uid().keys() & PLANS[Arm.SEARCH].by_uid().keys()
+    assert {PLANS[Arm.SEARCH].node(uid).stage for uid in shared} == {Stage.TEACHER, Stage.DISTILL}
+    assert all(node.is_searched for node in pairs(Arm.RANDOM))
+    assert len(pairs(Arm.RANDOM)) == len(pairs(Arm.SEARCH))
+
+
+def test_costs_up_to_the_first_pair_count_all_trials_that_ended_before(store: Store) -> None:
+    first, second, *_ = [node for node in pairs(Arm.RANDOM) if node.cell_id == pairs(Arm.RANDOM)[0].cell_id]
+    # The second trial ends first and loses parity; the first one holds.
+    finish(store, second, ended_at=1000, drop=0.9, gap=0.3, seconds=30.0)
+    finish(store, first, ended_at=2000, drop=0.8, seconds=12.0)
+    table = comparison(PLANS, store)
+    row = table[(table["arm"] == Arm.RANDOM) & (table["cell_id"] == first.cell_id)].iloc[0]
+    assert row["found"]
+    assert row["catastrophic"]
+    assert row["chosen_uid"] == first.uid
+    assert (row["trials_to_first"], row["epochs_to_first"], row["device_seconds_to_first"]) == (2, 4, 42.0)
+    assert (row["trials"], row["epochs"], row["device_seconds"]) == (2, 4, 42.0)
+    others = table[(table["arm"] == Arm.RANDOM) & (table["cell_id"] != first.cell_id)]
+    assert not others["found"].any()
+    assert others["trials_to_first"].isna().all()
+    assert not others["is_done"].any()
+
+
+def test_a_pair_that_does_not_hold_on_test_is_found_and_not_held(store: Store) -> None:
+    node = pairs(Arm.RECIPE)[0]
+    finish(store, node, ended_at=1000, drop=0.5)
+    folder = trial_of(store, node)
+    result = folder.result()
+    assert result is not None
+    result["metrics"] |= {"test/accuracy_fp": 0.8, "test/accuracy_q": 0.3, "test/parity_gap": 0.1}
+    folder.folder.write_json("result.json", result)
+    table = comparison({Arm.RECIPE: PLANS[Arm.RECIPE]}, store)
+    assert table["found"].tolist() == [True, False, False]
+    assert table["catastrophic"].tolist() == [False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("to_first", "spent", "expected"),
+    [
+        ([10.0, 20.0, 90.0], [10.0, 20.0, 90.0], "20 s"),
+        ([10.0, 20.0, None, None], [10.0, 20.0, 70.0, 80.0], "20 s"),
+        ([10.0, None, None], [10.0, 70.0, 80.0], "> 80 s"),
+        # Given up at 5 s, the second cell says nothing of later: of three that were searched longer two have a pair.
+        ([10.0, None, 60.0, None], [10.0, 5.0, 60.0, 80.0], "60 s"),
+    ],
+)
+def test_median_is_censored_where_too_few_cells_have_a_pair(
+    to_first: list[float | None], spent: list[float], expected: str
+) -> None:
+    cells = pd.DataFrame({"device_seconds_to_first": to_first, "device_seconds": spent})
+    assert median_text(without_pair(cells)) == expected
+
+
+def shown(table: pd.DataFrame) -> str:
+    console = Console(record=True, width=130, file=io.StringIO())
+    console.print(render_comparison(table))
+    return console.export_text()
+
+
+def test_share_of_cells_that_hold_has_an_interval_once_all_are_done(store: Store) -> None:
+    *others, last = pairs(Arm.RECIPE)
+    for node in others:
+        finish(store, node, ended_at=1000, drop=0.5)
+    plans = {Arm.RECIPE: PLANS[Arm.RECIPE]}
+    row = next(line for line in shown(comparison(plans, store)).splitlines() if "our recipe" in line)
+    assert "2 of 3" in row
+    assert "%" not in row
+    finish(store, last, ended_at=1000, drop=0.0)
+    row = next(line for line in shown(comparison(plans, store)).splitlines() if "our recipe" in line)
+    assert " of " not in row
+    assert "21 to 94 %" in row
+
+
+def test_table_and_figure_are_shown_and_saved(store: Store) -> None:
+    for place, node in enumerate(pairs(Arm.RECIPE)):
+        finish(store, node, ended_at=1000 + place, drop=0.5 * place)
+    table = comparison(PLANS, store)
+    text = shown(table)
+    assert "our recipe" in text
+    assert "2" in text
+    assert "random search" not in text, "an arm that was not run has no row"
+    by_epochs, by_seconds = figure_comparison(table).axes
+    # Two of three cells have a pair, all after two epochs and ten seconds.
+    assert 100 * 2 / 3 in by_epochs.lines[0].get_ydata()
+    assert by_seconds.lines[0].get_ydata()[-1] == pytest.approx(100 / 3)
+    folder = store.root.folder("sweeps/x")
+    paths = write_comparison("x", table, folder)
+    assert sorted(folder.names()) == sorted(path.rpartition("/")[2] for path in paths)
+    assert len(pd.read_csv(f"{folder.root}/comparison.csv")) == len(table)
+
+
+def test_page_names_what_every_arm_has_in_every_cell(store: Store) -> None:
+    held, lost, _ = pairs(Arm.RECIPE)
+    finish(store, held, ended_at=1000, drop=0.5, gap=0.005)
+    finish(store, lost, ended_at=1000, drop=0.5)
+    result = trial_of(store, lost).result()
+    assert result is not None
+    result["metrics"] |= {"test/accuracy_fp": 0.8, "test/accuracy_q": 0.3, "test/parity_gap": 0.1}
+    trial_of(store, lost).folder.write_json("result.json", result)
+    page = comparison_page("mine", comparison(PLANS, store))
+    assert "our recipe 2 and 1" in page.headline
+    assert not page.is_complete
+    assert page.progress == "Not done: literal reading, our recipe, random search, the search."
+    cells = next(section for section in page.sections if section.title == "Cells").tables[0]
+    assert [column.header for column in cells.columns] == ["cell", "our recipe", "the search"]
+    texts = [[(field.text, field.note) for field in row[:2]] for row in cells.rows]
+    assert texts == [
+        [("resnet10t I-A", ""), ("catastrophic", "-50.00 at +0.50 [1]")],
+        [("resnet10t I-B", ""), ("on validation only", "-50.00 at +10.00 [1]")],
+        [("resnet10t I-C", ""), ("", "")],
+    ]

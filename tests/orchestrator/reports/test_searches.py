@@ -1,0 +1,355 @@
+"""What a report says of searches: verdicts, costs, pruning; numbers computed by hand on a hand-made store."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from orchestrator.plan import Node, Plan, build_plan
+from orchestrator.reports.search.figures import figure_search_cost
+from orchestrator.reports.search.pruning import ALL, rung_correlations
+from orchestrator.reports.search.sections import search_files, search_sections, searches_of
+from orchestrator.reports.search.tables import front_table, trial_table
+from orchestrator.reports.terminal import render_searches
+from orchestrator.results.searches import SearchedCell, read_searches
+from orchestrator.results.time_to_pair import kaplan_meier, median_seconds, median_text, time_to_pair
+from orchestrator.results.trials import read_trials
+from orchestrator.results.verdicts import Outcome, chance_bound, outcome_facts, outcome_of
+from orchestrator.search.study import CellStudy, open_journal
+from orchestrator.store.store import Store
+from orchestrator.store.trial import trial_of
+from orchestrator.tracking.runs import metric_key
+from orchestrator.tracking.sweep_metrics import search_metrics
+from search_spaces.grids.build import Choices, build_grid
+from search_spaces.loss_space import LossSpace
+from tests.orchestrator.reports.test_figures import texts
+
+EPOCHS = 10
+SEARCH = {"trials": 3, "levels": "all", "keep_searching": True, "confirm_seeds": 2}
+
+
+def make_plan(folder: Path, **search: object) -> Plan:
+    """Three searched cells A, B, C of four trials and two confirmations."""
+    grid = {"name": "g", "base": "quick", "goals": ["detrimental"], "pair": {"epochs": EPOCHS}}
+    path = folder / "g.yaml"
+    path.write_text(json.dumps(grid | {"search": SEARCH | search}))
+    return build_plan(build_grid(str(path), Choices(), lambda _: 15), lambda _: 15)
+
+
+@dataclass
+class Written:
+    """A sweep whose trials a test writes by hand."""
+
+    plan: Plan
+    store: Store
+
+    def node(self, name: str) -> Node:
+        """The trial whose name ends so, e.g. `A/trial2` or `B/confirm1`; `A/trial0` is the first one."""
+        level, _, rest = name.partition("/")
+        ending = f"/I/{level}/detrimental/seed0" + ("" if rest == "trial0" else f"/{rest}")
+        return next(node for node in self.plan.nodes if node.name.endswith(ending))
+
+    def epochs(self, name: str, drops: list[float], *, ends: float = 0.0, seconds: float = 1.0) -> Node:
+        """Writes a recipe and an epoch per drop; the last one ends at a second."""
+        node = self.node(name)
+        trial_of(self.store, node).write_recipe(node, None)
+        rows = [
+            {"epoch": place + 1, "seconds": seconds, "timestamp_ms": int(1000 * (ends - len(drops) + place + 1))}
+            | accuracies("validation", drop, 0.0)
+            for place, drop in enumerate(drops)
+        ]
+        trial_of(self.store, node).folder.write_table("epochs.parquet", pa.Table.from_pylist(rows))
+        return node
+
+    def done(
+        self, name: str, validation: float, test: float, *, ends: float = 0.0, seconds: float = 1.0, gap: float = 0.0
+    ) -> None:
+        """Finishes a trial with a drop on both splits."""
+        node = self.epochs(name, [validation] * EPOCHS, ends=ends, seconds=seconds)
+        metrics = accuracies("validation", validation, 0.0) | accuracies("test", test, gap)
+        trial_of(self.store, node).write_result(metrics, {}, seconds=EPOCHS * seconds, data_sha256="")
+
+    def searches(self) -> dict[str, SearchedCell]:
+        """The searched cells, by budget level."""
+        searches = read_searches(read_trials(self.plan, self.store), self.store)
+        return {searched.cell.budget_level: searched for searched in searches}
+
+    def outcomes(self) -> dict[str, Outcome]:
+        """What became of every search, by budget level."""
+        return {level: outcome_of(searched) for level, searched in self.searches().items()}
+
+
+def accuracies(split: str, drop: float, gap: float) -> dict[str, float]:
+    values = {"accuracy_white_box": 0.95, "accuracy_fp": 0.95 - gap, "accuracy_q": 0.95 - gap - drop}
+    return {f"{split}/{name}": value for name, value in (values | {"drop_standard_error": 0.02}).items()}
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Written:
+    return Written(make_plan(tmp_path), Store(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("winner", "confirmations", "expected", "num_catastrophic"),
+    [
+        (0.8, (0.7, 0.6), "catastrophic", 3),
+        (0.8, (0.7, 0.05), "sometimes", 2),
+        (0.05, (0.7, 0.7), "sometimes", 2),
+        (0.05, (0.02, 0.0), "validation only", 0),
+        (0.8, (0.7, None), "not confirmed", 2),
+        (0.8, (None, None), "not confirmed", 1),
+        (0.05, (None, None), "not confirmed", 0),
+    ],
+)
+def test_verdict_follows_the_seeds_on_which_the_pair_is_catastrophic_on_test(
+    written: Written, winner: float, confirmations: tuple[float | None, ...], expected: str, num_catastrophic: int
+) -> None:
+    written.done("B/trial2", 0.8, winner)
+    written.done("B/trial1", 0.05, 0.9)
+    for number, drop in enumerate(confirmations, start=1):
+        if drop is not None:
+            written.done(f"B/confirm{number}", drop, drop)
+
+    outcome = written.outcomes()["B"]
+
+    assert outcome.verdict == expected
+    assert outcome.finding is not None
+    assert outcome.finding.pair.trial_number == 2
+    assert outcome.finding.num_catastrophic == num_catastrophic
+
+
+def test_intervals_are_students_over_seeds_and_the_images_own_for_a_single_pair(written: Written) -> None:
+    for name, test, gap in (("A/trial0", 0.8, 0.0), ("A/confirm1", 0.7, 0.005), ("A/confirm2", 0.6, 0.01)):
+        written.done(name, test, test, gap=gap)
+    written.done("B/trial0", 0.5, 0.5)
+
+    several, single = (written.outcomes()[level].finding for level in "AB")
+
+    assert several is not None
+    assert single is not None
+    # 4.302653 is Student's 97.5 % quantile of 2 degrees of freedom; the standard deviations are 0.1 and 0.005.
+    half = 4.302653 / 3**0.5
+    drop, gap = several.drop, several.parity_gap
+    assert (drop.value, drop.low, drop.high) == pytest.approx((0.7, 0.7 - 0.1 * half, 0.7 + 0.1 * half))
+    assert (gap.value, gap.low, gap.high) == pytest.approx((0.005, 0.005 - 0.005 * half, 0.005 + 0.005 * half))
+    # Wilson's lower end for 3 of 3 is 1 / (1 + z^2 / 3).
+    assert several.share.low == pytest.approx(1 / (1 + 1.959964**2 / 3), abs=1e-6)
+    assert (single.drop.low, single.drop.high) == pytest.approx((0.5 - 1.96 * 0.02, 0.5 + 1.96 * 0.02))
+    assert single.parity_gap.low is None
+
+
+def test_interval_of_a_drop_ends_where_accuracies_do(written: Written) -> None:
+    # Student's interval of these two seeds is 0.45 +- 5.08.
+    written.done("A/trial0", 0.85, 0.85)
+    written.done("A/confirm1", 0.05, 0.05)
+
+    finding = written.outcomes()["A"].finding
+
+    assert finding is not None
+    assert finding.drop.value == pytest.approx(0.45)
+    assert (finding.drop.low, finding.drop.high) == (-1.0, 1.0)
+
+
+@pytest.mark.parametrize("num_trials", [1, 4, 59])
+def test_so_many_misses_have_a_probability_of_five_percent_at_the_bound(num_trials: int) -> None:
+    assert (1 - chance_bound(num_trials)) ** num_trials == pytest.approx(0.05)
+
+
+def test_nothing_found_says_in_how_many_trials_and_bounds_the_chance(written: Written) -> None:
+    for number in range(4):
+        written.done(f"C/trial{number}", 0.05, 0.9)
+
+    searches = searches_of(written.plan, read_trials(written.plan, written.store), written.store)
+
+    assert searches is not None
+    section = search_sections(searches)[0]
+    row = next(row for row in section.tables[0].rows if "I-C" in row[0].text)
+    assert row[1].text == "not found in 4 trials"
+    assert row[-1].text == "below 52.7"
+    assert "Where 4 trials found nothing, a trial of this search finds a pair with a chance below 52.7 %" in (
+        section.caption
+    )
+
+
+def test_cost_counts_what_ended_until_the_first_pair_pruned_and_failed_trials_too(written: Written) -> None:
+    written.done("A/trial0", 0.05, 0.05, ends=100, seconds=2)
+    pruned = written.epochs("A/trial1", [0.0] * 5, ends=50, seconds=3)
+    trial_of(written.store, pruned).write_pruned(5)
+    failed = written.epochs("A/trial2", [0.0], ends=70)
+    trial_of(written.store, failed).write_error(RuntimeError("lost"))
+    # Trial 3 is not the first to end, and whatever ends after it costs nothing any more.
+    written.done("A/trial3", 0.5, 0.05, ends=90, seconds=4)
+
+    outcome = written.outcomes()["A"]
+
+    assert outcome.trials_to_first == 3
+    assert outcome.device_seconds_to_first == 5 * 3 + 1 + 10 * 4
+    assert (outcome.num_ended, outcome.device_seconds, outcome.num_trials) == (4, 76, 3)
+    assert outcome.first is not None
+    assert not outcome.first.catastrophic
+    metrics = {point.key: point.value for point in search_metrics([outcome])}
+    cell = "search/test_resnet/I/A/detrimental/seed0"
+    assert metrics == {
+        f"{cell}/trials": 4,
+        f"{cell}/device_seconds": 76,
+        f"{cell}/trials_to_first": 3,
+        f"{cell}/device_seconds_to_first": 56,
+    }
+    assert all(metric_key(key) == key for key in metrics)
+
+
+def test_share_of_a_gpu_counts_as_that_share(written: Written) -> None:
+    node = written.epochs("A/trial0", [0.0, 0.0])
+    folder = trial_of(written.store, node)
+    rows = [row | {"gpu_seconds": 0.25 * row["seconds"]} for row in folder.epochs()]
+    folder.folder.write_table("epochs.parquet", pa.Table.from_pylist(rows))
+    assert written.searches()["A"].trials[0].device_seconds == pytest.approx(0.5)
+
+
+def test_curve_of_a_textbook_matches_its_printed_values() -> None:
+    # Remission in weeks under 6-mercaptopurine (Freireich et al. 1963), the usual example of Kaplan-Meier.
+    found = [6, 6, 6, 7, 10, 13, 16, 22, 23]
+    censored = [6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]
+
+    curve = kaplan_meier([*found, *censored], [True] * 9 + [False] * 12)
+
+    steps = curve[curve["num_found"] > 0].set_index("device_seconds")
+    shares = [0.857, 0.807, 0.753, 0.690, 0.627, 0.538, 0.448]
+    assert list(steps["share"]) == pytest.approx(shares, abs=6e-4)
+    assert list(steps["num_at_risk"]) == [21, 17, 15, 12, 11, 7, 6]
+    # SAS and R, log-log.
+    assert steps.loc[6, ["share_low", "share_high"]].tolist() == pytest.approx([0.620, 0.952], abs=1e-3)
+    assert steps.loc[23, ["share_low", "share_high"]].tolist() == pytest.approx([0.188, 0.680], abs=1e-3)
+    assert median_seconds(curve) == (23, True)
+
+
+def test_median_that_was_not_reached_lies_above_the_longest_search() -> None:
+    curve = kaplan_meier([10, 30, 40], [True, False, False])
+    assert curve["share"].tolist() == pytest.approx([2 / 3] * 3)
+    assert median_text(curve) == "> 40 s"
+
+
+@given(st.lists(st.tuples(st.integers(1, 8), st.booleans()), min_size=1, max_size=12))
+def test_curve_falls_within_its_band_and_is_the_plain_share_without_censoring(cells: list[tuple[int, bool]]) -> None:
+    times, is_found = [float(time) for time, _ in cells], [found for _, found in cells]
+    curve = kaplan_meier(times, is_found)
+    assert curve["share"].is_monotonic_decreasing
+    known = curve.dropna()
+    assert ((known["share_low"] <= known["share"]) & (known["share"] <= known["share_high"])).all()
+    plain = kaplan_meier(times, [True] * len(times))
+    for row in plain.to_dict("records"):
+        assert row["share"] == pytest.approx(sum(time > row["device_seconds"] for time in times) / len(times))
+
+
+def test_correlation_is_of_ranks_within_cells_and_counts_finished_trials_only(written: Written) -> None:
+    # In either cell ranks are reversed, though the values of the easy cell are higher throughout.
+    for level, base in (("A", 0.0), ("B", 0.5)):
+        for number in range(4):
+            rises = [base + number / 100] * 5 + [base + 0.3 - number / 100] * 5
+            node = written.epochs(f"{level}/trial{number}", rises)
+            metrics = accuracies("validation", rises[-1], 0.0) | accuracies("test", 0.0, 0.0)
+            trial_of(written.store, node).write_result(metrics, {}, seconds=10, data_sha256="")
+    pruned = written.epochs("C/trial1", [0.1] * 5, seconds=2)
+    trial_of(written.store, pruned).write_pruned(5)
+    searches = tuple(written.searches().values())
+
+    found = rung_correlations(searches).set_index("cell")
+
+    assert found["spearman"].tolist() == pytest.approx([-1, -1, -1])
+    assert found["num_trials"].tolist() == [4, 4, 8]
+    assert found.index[-1] == ALL
+    assert found["epoch"].tolist()[:2] == [5, 5]
+    assert searches[2].trials[1].saved_device_seconds == 5 * 2
+
+
+def test_tables_show_origin_all_searched_fields_and_what_pruned_and_spared_trials_are(tmp_path: Path) -> None:
+    space = {"margin": [0.003, 0.5], "temperature": [1, 10], "batch_norm": ["frozen", "both"], "kd_weight": None}
+    space |= {"hinge_weight": None}
+    plan = make_plan(tmp_path, space=space, keep_searching=False, levels=["B"], confirm_seeds=0)
+    written = Written(plan, Store(str(tmp_path)))
+    cell = written.node("B/trial2").cell
+    assert cell is not None
+    study = CellStudy(cell, open_journal(tmp_path / "studies.log"), plan.grid.search)
+    node = written.node("B/trial2")
+    borrowed = ("test_resnet/I/A/detrimental/seed0", {"margin": 0.2, "temperature": 2.0, "batch_norm": "both"})
+    point = study.point(node, trial_of(written.store, node), borrowed)
+    trial_of(written.store, node).write_recipe(node, point, point_from=study.point_from(node))
+    trial_of(written.store, node).write_pruned(5)
+    written.done("B/trial0", 0.5, 0.5)
+
+    searched = written.searches()["B"]
+    table = trial_table(searched, plan.grid.search.space)
+
+    assert [column.header for column in table.columns[2:5]] == ["margin", "temperature", "batch_norm"]
+    by_number = {row[0].text: row for row in table.rows}
+    assert [field.text for field in by_number["2"][1:5]] == [borrowed[0], "0.2", "2", "both"]
+    assert (by_number["2"][-1].text, by_number["2"][-1].note) == ("pruned", f"after epoch 0 of {EPOCHS}")
+    assert [field.text for field in by_number["0"][1:5]] == ["recipe", "0.01", "5", "frozen"]
+    assert searched.num_spared == 7 - 2
+    assert table.title.endswith("; 5 further trials spared")
+    (front,) = front_table([searched]).rows
+    assert [field.text for field in front[1:]] == ["0", "0.00", "+50.00", "0.00", "+50.00", "catastrophic"]
+
+
+def test_start_point_that_another_sweep_began_has_the_origin_that_this_plan_gives_it(written: Written) -> None:
+    # The literal arm of a comparison runs it as the recipe of its own grid.
+    node = written.node("B/trial1")
+    trial_of(written.store, node).write_recipe(node, None, point_from="recipe")
+    trials = written.searches()["B"].trials
+    assert [each.trial.point_from for each in trials[:2]] == ["recipe", "literal"]
+
+
+def test_figure_marks_censored_cells_and_needs_two_cells(written: Written) -> None:
+    written.done("A/trial0", 0.5, 0.5, seconds=60)
+    written.done("B/trial0", 0.05, 0.5, seconds=90)
+    curve = time_to_pair(list(written.outcomes().values()))
+
+    figure = figure_search_cost(curve)
+
+    assert "minutes on one device" in texts(figure)
+    assert "search ended without a pair" in texts(figure)
+    panel = figure.axes[0]  # type: ignore[union-attr]
+    assert list(panel.lines[0].get_xdata()) == [0, 10, 15]
+    assert list(panel.lines[0].get_ydata()) == [100, 50, 50]
+    assert list(panel.lines[1].get_xdata()) == [15]
+    assert figure_search_cost(curve.tail(1)) is None
+
+
+def test_files_and_json_hold_plain_values_and_a_terminal_line_fits(written: Written) -> None:
+    written.done("A/trial0", 0.8, 0.8)
+    written.done("B/trial0", 0.05, 0.8)
+    trials = read_trials(written.plan, written.store)
+    searches = searches_of(written.plan, trials, written.store)
+    assert searches is not None
+
+    files = search_files(searches)
+    cells = files["search_cells"].set_index("budget_level")
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(render_searches(searches.outcomes))
+
+    assert cells.loc["A", "verdict"] == "not confirmed"
+    assert cells.loc["A", "drop"] == pytest.approx(0.8)
+    assert pd.isna(cells.loc["B", "trials_to_first"])
+    assert cells.loc["B", "chance_per_trial_high"] == pytest.approx(0.95)
+    assert len(files["search_trials"]) == 3 * 4 + 2 * 3
+    facts = json.loads(json.dumps([outcome_facts(outcome) for outcome in searches.outcomes], allow_nan=False))
+    assert [each["trials_to_first"] for each in facts] == [1, None, None]
+    lines = capture.get().splitlines()
+    assert max(map(len, lines)) <= 100
+    assert any("not confirmed: 1 of 1 seed" in line for line in lines)
+    assert any("not found in 1 trial " in line and "> 10" in line for line in lines)
+
+
+def test_sweep_without_a_search_says_nothing_of_searches(tmp_path: Path) -> None:
+    plan = build_plan(build_grid("quick", Choices(search={"trials": 0}), lambda _: 15), lambda _: 15)
+    store = Store(str(tmp_path))
+    assert searches_of(plan, read_trials(plan, store), store) is None
+    assert search_metrics([]) == []
+    assert LossSpace().fields == ("hinge_weight", "kd_weight", "margin")

@@ -1,0 +1,106 @@
+"""Every sampler proposes points of the space, and those with a model learn from what they are told."""
+
+import math
+import statistics
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import optuna
+import pytest
+from optuna._transform import _SearchSpaceTransform
+
+from orchestrator.plan import Origin
+from orchestrator.search.samplers import STARTUP_TRIALS, make_pruner, make_sampler
+from orchestrator.store.store import Store
+from search_spaces.loss_space import LossSpace, holds, suggest
+from search_spaces.recipes import PairRecipe
+from search_spaces.search import Sampler, Search
+from tests.orchestrator.search_driver import SearchDriver, search_plan
+
+SAMPLERS = get_args(Sampler)
+FULL_SPACE = {
+    "temperature": (1.0, 10.0),
+    "learning_rate": (0.005, 0.2),
+    "profits": ("softmax", "logits"),
+    "range_gradient": (True, False),
+    "batch_norm": ("frozen", "fp_pass", "both"),
+}
+BEST = {"hinge_weight": 0.3, "kd_weight": 8.0, "margin": 0.15}
+
+
+def loss(recipe: dict[str, Any]) -> float:
+    """Squared distance of a point from the best one, in decades."""
+    return sum(math.log10(recipe[name] / BEST[name]) ** 2 for name in BEST)
+
+
+def searched(tmp_path: Path, **search: Any) -> list[dict[str, Any]]:
+    """Runs a search of one cell, whatever it finds; returns the searched recipes in order."""
+    plan = search_plan(budgets=(82,), epochs=1, keep_searching=True, **search)
+    store = Store(str(tmp_path / "storage"))
+    driver = SearchDriver(plan, store, tmp_path / "studies.log", lambda node: (0.0, 0.0))
+
+    def quality(node: Any) -> tuple[float, float]:
+        recipe = driver.recipes()[node.name]["recipe"]
+        return 0.0, 0.8 - 0.1 * loss(recipe)
+
+    driver.quality = quality
+    driver.run()
+    recipes = driver.recipes()
+    return [recipes[node.name]["recipe"] for node in plan.nodes if node.origin is Origin.SEARCHED]
+
+
+@pytest.mark.parametrize("space", [{}, FULL_SPACE], ids=["default space", "all eight fields"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_points_lie_in_the_space_and_are_all_different(tmp_path: Path, sampler: str, space: dict[str, Any]) -> None:
+    recipes = searched(tmp_path, trials=10, sampler=sampler, space=space)
+    assert len(recipes) == 9, "trials 0 and 1 are the recipe's and the paper's"
+    fields = LossSpace.model_validate(space).fields
+    assert len(fields) == (8 if space else 3)
+    for recipe in recipes:
+        PairRecipe.model_validate(recipe)
+        assert holds(LossSpace.model_validate(space), recipe)
+    assert len({tuple(recipe[name] for name in fields) for recipe in recipes}) == len(recipes)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+def test_samplers_with_a_model_end_nearer_to_the_best_than_chance(tmp_path: Path, sampler: str) -> None:
+    trials = {"tpe": 30, "gp": 16, "cmaes": 40}[sampler]
+    by_chance = statistics.median(map(loss, searched(tmp_path / "random", trials=30, sampler="random")))
+    losses = [loss(recipe) for recipe in searched(tmp_path / sampler, trials=trials, sampler=sampler)]
+    assert statistics.median(losses[len(losses) // 2 :]) < 0.6 * by_chance
+
+
+def test_cells_draw_points_of_their_own(tmp_path: Path) -> None:
+    plan = search_plan(budgets=(82, 90), epochs=1, keep_searching=True, trials=4, sampler="random", warm_start=False)
+    store = Store(str(tmp_path / "storage"))
+    driver = SearchDriver(plan, store, tmp_path / "studies.log", lambda node: (0.0, 0.0))
+    driver.run()
+    recipes = driver.recipes()
+    kd_weights = [recipes[node.name]["recipe"]["kd_weight"] for node in plan.nodes if node.origin is Origin.SEARCHED]
+    assert len(kd_weights) == 6
+    assert len(set(kd_weights)) == 6
+
+
+def test_cma_es_made_anew_stands_where_the_one_that_optuna_keeps_does() -> None:
+    study = optuna.create_study(direction="maximize")
+    for number in range(40):
+        study.sampler = optuna.samplers.CmaEsSampler(seed=number, n_startup_trials=STARTUP_TRIALS)
+        trial = study.ask()
+        study.tell(trial, -loss(suggest(LossSpace(), trial)))
+    trials = study.get_trials()
+    kept, sampler = study.sampler._restore_optimizer(trials), make_sampler("cmaes", seed=0)  # type: ignore[attr-defined]
+    bounds = _SearchSpaceTransform(dict(sorted(trials[0].distributions.items())), transform_0_1=True)
+    sampler._restore_optimizer(trials)  # type: ignore[attr-defined]
+    anew = sampler._init_optimizer(bounds, study.direction)  # type: ignore[attr-defined]
+    assert anew.generation == kept.generation == 5
+    for name in ("_mean", "_sigma", "_C"):
+        np.testing.assert_allclose(getattr(anew, name), getattr(kept, name), rtol=1e-12)
+
+
+def test_only_the_worse_half_is_pruned_and_only_where_epochs_allow() -> None:
+    assert type(make_pruner(Search(trials=1), 7)).__name__ == "NopPruner"
+    assert type(make_pruner(Search(trials=1), 8)).__name__ == "SuccessiveHalvingPruner"
+    assert type(make_pruner(Search(trials=1, pruner="none"), 32)).__name__ == "NopPruner"
+    assert type(make_pruner(Search(trials=1, sampler="nsga2"), 32)).__name__ == "NopPruner"
+    assert type(make_pruner(Search(trials=1, pruner="halving"), 2)).__name__ == "SuccessiveHalvingPruner"

@@ -1,0 +1,155 @@
+"""Files of the store appear whole or not at all; a trial's folder tells its state."""
+
+import errno
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pytest
+
+from orchestrator.plan import SCHEMA, Node, build_plan
+from orchestrator.store.folder import CHECKPOINT, RESULT, Folder
+from orchestrator.store.states import State
+from orchestrator.store.store import Store
+from orchestrator.store.trial import TrialFolder, trial_of
+from search_spaces.errors import NonFiniteLossError, StorageError, UnwritableError
+from search_spaces.grids.build import Choices, build_grid
+
+NODE: Node = build_plan(build_grid("smoke", Choices(), lambda _: 15), lambda _: 15).nodes[0]
+
+
+def test_json_and_tables_come_back(store: Store) -> None:
+    folder = store.trial("pair", "u")
+    folder.write_json("a/b.json", {"x": [1, 2]})
+    folder.write_table("t.parquet", pa.table({"epoch": [1, 2]}))
+    assert folder.read_json("a/b.json") == {"x": [1, 2]}
+    table = folder.read_table("t.parquet")
+    assert table is not None
+    assert table.to_pydict() == {"epoch": [1, 2]}
+    assert folder.names() == ["a", "t.parquet"]
+
+
+def test_what_is_not_there_is_none(store: Store) -> None:
+    folder = store.trial("pair", "u")
+    assert folder.read_json("a.json") is None
+    assert folder.read_table("t.parquet") is None
+    assert folder.names() == []
+    folder.delete("a.json")
+
+
+def test_a_write_that_dies_leaves_the_old_content(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = store.trial("pair", "u")
+    folder.write_json("a.json", {"version": 1})
+    monkeypatch.setattr("os.replace", _out_of_space)
+    with pytest.raises(StorageError, match=r"cannot write .*a.json: .*No space left"):
+        folder.write_json("a.json", {"version": 2})
+    assert folder.read_json("a.json") == {"version": 1}
+    assert folder.names() == ["a.json"]
+
+
+def _out_of_space(source: object, target: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"schema": 1, "me', b"[1]"])
+def test_json_cut_short_is_refused_by_name(store: Store, content: bytes) -> None:
+    store.trial("pair", "u").write_bytes("a.json", content)
+    with pytest.raises(StorageError, match=r"pair/u/a.json is not a JSON object"):
+        store.trial("pair", "u").read_json("a.json")
+
+
+def test_a_folder_works_alike_on_a_filesystem_that_is_not_local(tmp_path: Path) -> None:
+    folder = Folder(pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), "bucket")
+    folder.write_json("a.json", {"x": 1})
+    assert folder.local_path is None
+    assert folder.read_json("a.json") == {"x": 1}
+    assert folder.names() == ["a.json"]
+
+
+def test_storage_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot write"):
+        Store(str(tmp_path / "file"))
+
+
+def test_storage_of_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(StorageError, match=r"storage 'ftp://host/x' cannot be opened"):
+        Store("ftp://host/x")
+
+
+def test_states_of_a_trial_follow_its_files(store: Store) -> None:
+    trial = trial_of(store, NODE)
+    assert trial.state() is State.WAITING
+    trial.write_recipe(NODE, None)
+    assert trial.state() is State.WAITING
+    trial.write_epoch([{"epoch": 1, "seconds": 1.0, "timestamp_ms": 1}], b"state")
+    assert trial.state() is State.INTERRUPTED
+    trial.write_error(ValueError("x"))
+    assert trial.state() is State.FAILED
+    trial.write_error(NonFiniteLossError("the loss became nan"))
+    assert trial.state() is State.DIVERGED
+    trial.clear_error()
+    trial.write_result({"test/accuracy": 0.5}, {CHECKPOINT: b"tensors"}, seconds=1.0, data_sha256="d")
+    assert trial.state() is State.DONE
+    assert trial.read_checked(CHECKPOINT) == b"tensors"
+
+
+def test_result_is_written_last(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    original = Folder.write_bytes
+    monkeypatch.setattr(
+        Folder, "write_bytes", lambda self, path, content: (written.append(path), original(self, path, content))
+    )
+    trial_of(store, NODE).write_result({}, {CHECKPOINT: b"x", "predictions.parquet": b"y"}, seconds=1, data_sha256="")
+    assert written == [CHECKPOINT, "predictions.parquet", RESULT]
+
+
+def test_damaged_checkpoint_is_refused_with_the_cure(store: Store) -> None:
+    trial = trial_of(store, NODE)
+    trial.write_result({}, {CHECKPOINT: b"tensors"}, seconds=1.0, data_sha256="d")
+    trial.folder.write_bytes(CHECKPOINT, b"tens")
+    with pytest.raises(
+        StorageError, match=r"is damaged \(its checksum differs\): train it anew with `dptq-sweep resume --restart"
+    ):
+        trial.read_checked(CHECKPOINT)
+    trial.folder.delete(CHECKPOINT)
+    with pytest.raises(StorageError, match="is missing: train it anew"):
+        trial.read_checked(CHECKPOINT)
+
+
+def test_result_of_another_schema_is_refused(store: Store) -> None:
+    trial = TrialFolder(store, "pair", "u")
+    trial.folder.write_json(RESULT, {"schema": SCHEMA + 1})
+    with pytest.raises(StorageError, match=rf"has schema {SCHEMA + 1}, this version writes {SCHEMA}"):
+        trial.result()
+
+
+def test_recipe_of_a_searched_trial_holds_its_point(store: Store) -> None:
+    grid = build_grid("smoke", Choices(), lambda _: 15)
+    node = next(node for node in build_plan(grid, lambda _: 15).nodes if node.is_searched)
+    point = {"hinge_weight": 0.5, "kd_weight": 3.0, "margin": 0.1}
+    trial_of(store, node).write_recipe(node, point)
+    written = trial_of(store, node).recipe()
+    assert written is not None
+    assert {name: written["recipe"][name] for name in point} == point
+    assert json.loads(json.dumps(written)) == written
+
+
+def test_a_write_that_fails_leaves_no_half_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill_disk(path: Path, content: bytes) -> None:
+        path.write_bytes(content[:1])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("orchestrator.store.folder._write_synced", fill_disk)
+    with pytest.raises(UnwritableError, match="No space left on device"):
+        store.root.write_bytes("a/b.json", b"content")
+    assert store.root.folder("a").sizes() == {}
+
+
+def test_a_finished_trial_leaves_nothing_to_resume_from(store: Store) -> None:
+    trial = TrialFolder(store, "pair", "0" * 16)
+    trial.write_epoch([{"epoch": 1}], b"state")
+    trial.folder.write_bytes("resume/.tmp-of-a-dead-process", b"half")
+    trial.write_result({}, {}, seconds=1.0, data_sha256="d")
+    assert not [path for path in trial.folder.sizes() if path.startswith("resume")]

@@ -1,0 +1,670 @@
+"""MLflow ends up equal to the store: live, after an outage or a crash, however often it is replayed."""
+
+import logging
+import math
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from orchestrator.plan import Node, Origin, Plan, build_plan
+from orchestrator.store.folder import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, RECIPE, RESULT
+from orchestrator.store.store import Store
+from orchestrator.store.trial import trial_of
+from orchestrator.tracking.backend import ui_command
+from orchestrator.tracking.runs import Point, epoch_points, metric_key
+from orchestrator.tracking.tracker import Tracker
+from search_spaces.errors import ConfigError, TrackingError
+from search_spaces.grids.build import Choices, build_grid
+
+SWEEP = "sweep-1"
+START_MS = 1_700_000_000_000
+SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
+
+
+@pytest.fixture(scope="session")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's tables, which take seconds to create; tests use copies."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return build_plan(build_grid("quick", Choices(search=SEARCH), lambda architecture: 15), lambda architecture: 15)
+
+
+@pytest.fixture
+def store(tmp_path: Path, database: Path) -> Store:
+    store = Store(str(tmp_path / "a storage"))
+    shutil.copy(database, tmp_path / "a storage" / "mlflow.db")
+    return store
+
+
+@pytest.fixture
+def tracker(store: Store) -> Tracker:
+    return Tracker(None, store, SWEEP)
+
+
+def rows(num_epochs: int = 3) -> list[dict[str, Any]]:
+    return [
+        {
+            "epoch": epoch,
+            "seconds": 2.0,
+            "timestamp_ms": START_MS + 2000 * (epoch + 1),
+            "train/loss": 1.0 / (epoch + 1),
+            "validation/accuracy_fp": 0.5 + 0.1 * epoch,
+        }
+        for epoch in range(num_epochs)
+    ]
+
+
+def recipe_json(node: Node, **changes: object) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "uid": node.uid,
+        "stage": str(node.stage),
+        "name": node.name,
+        "recipe": node.recipe.model_dump(mode="json") | changes,
+        "dataset": node.dataset.model_dump(mode="json"),
+        "seed": node.seed,
+        "parents": list(node.parents),
+        "cell_id": node.cell_id,
+        "trial_number": node.trial_number,
+    }
+
+
+def write_begun(store: Store, node: Node, epochs: list[dict[str, Any]] | None = None, **changes: object) -> None:
+    folder = store.trial(node.stage, node.uid)
+    folder.write_json(RECIPE, recipe_json(node, **changes))
+    folder.write_table(EPOCHS, pa.Table.from_pylist(rows() if epochs is None else epochs))
+
+
+def write_done(store: Store, node: Node, epochs: list[dict[str, Any]] | None = None, **changes: object) -> None:
+    write_begun(store, node, epochs, **changes)
+    folder = store.trial(node.stage, node.uid)
+    folder.write_bytes(CHECKPOINT, b"tensors")
+    folder.write_table(PREDICTIONS, pa.table({"label": [1, 2]}))
+    result = {
+        "schema": 1,
+        "uid": node.uid,
+        "metrics": {"test/accuracy_fp": 0.75},
+        "files": {},
+        "seconds": 6.5,
+    }
+    folder.write_json(RESULT, result)
+
+
+def write_failed(store: Store, node: Node, text: str) -> None:
+    write_begun(store, node)
+    store.trial(node.stage, node.uid).write_bytes(ERROR, text.encode())
+
+
+def client_of(store: Store) -> MlflowClient:
+    return MlflowClient(tracking_uri=f"sqlite:///{store.root.local_path}/mlflow.db")
+
+
+def all_runs(client: MlflowClient) -> list[Run]:
+    experiment = client.get_experiment_by_name(SWEEP)
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id], max_results=1000))
+
+
+def children(client: MlflowClient) -> dict[str, Run]:
+    """The runs of trials by uid; fails if one uid has two."""
+    runs = [run for run in all_runs(client) if "dptq.uid" in run.data.tags]
+    by_uid = {run.data.tags["dptq.uid"]: run for run in runs}
+    assert len(by_uid) == len(runs)
+    return by_uid
+
+
+def parent_of(client: MlflowClient) -> Run:
+    (parent,) = [run for run in all_runs(client) if run.data.tags.get("dptq.stage") == "sweep"]
+    return parent
+
+
+def history(client: MlflowClient, run: Run) -> dict[str, list[tuple[int, int, float]]]:
+    return {
+        key: sorted((m.step, m.timestamp, m.value) for m in client.get_metric_history(run.info.run_id, key))
+        for key in run.data.metrics
+    }
+
+
+def artifact_names(client: MlflowClient, run: Run, path: str | None = None) -> list[str]:
+    return sorted(item.path for item in client.list_artifacts(run.info.run_id, path))
+
+
+def test_pruned_trial_is_a_killed_run_that_says_when_it_was_pruned(store: Store, tracker: Tracker, plan: Plan) -> None:
+    node = plan.nodes[-1]
+    write_begun(store, node, rows(2))
+    tracker.open(plan, {})
+    assert tracker.close("FINISHED") == []
+    assert "dptq.pruned_after_epoch" not in children(client_of(store))[node.uid].data.tags
+    trial_of(store, node).write_pruned(2)
+    again = Tracker(None, store, SWEEP)
+    again.open(plan, {})
+    assert again.close("FINISHED") == []
+    run = children(client_of(store))[node.uid]
+    assert run.info.status == "KILLED"
+    assert run.data.tags["dptq.pruned_after_epoch"] == "2"
+    assert run.data.tags["dptq.origin"] == "searched"
+    assert len(history(client_of(store), run)["train/loss"]) == 2
+
+
+def test_one_run_per_uid_over_launches_with_params_tags_metrics_and_artifacts(
+    store: Store, tracker: Tracker, plan: Plan
+) -> None:
+    for node in plan.nodes:
+        write_done(store, node)
+    tracker.open(plan, {"mlflow.source.git.commit": "abc"})
+    assert tracker.close("FINISHED") == []
+    again = Tracker(None, store, SWEEP)
+    again.open(plan, {"mlflow.source.git.commit": "abc"})
+    assert again.close("FINISHED") == []
+
+    client = client_of(store)
+    runs, parent, node = children(client), parent_of(client), plan.nodes[-1]
+    run = runs[node.uid]
+    assert node.cell
+    assert set(runs) == set(plan.by_uid())
+    assert {run.info.status for run in [*runs.values(), parent]} == {"FINISHED"}
+    assert run.info.run_name == node.name
+    assert run.data.params == {**node.recipe.as_params(), "seed": "0", "dataset": "digits"}
+    expected = {
+        "mlflow.parentRunId": parent.info.run_id,
+        "dptq.stage": "pair",
+        "dptq.sweep": SWEEP,
+        "dptq.cell": node.cell.cell_id,
+        "dptq.trial_number": str(node.trial_number),
+        "dptq.goal": "detrimental",
+        "dptq.architecture": "test_resnet",
+        "dptq.option_set": "I",
+        "dptq.budget": str(node.cell.recipe.budget),
+        "mlflow.source.git.commit": "abc",
+    }
+    assert expected.items() <= run.data.tags.items()
+    points = history(client, run)
+    assert points["train/loss"] == [(row["epoch"], row["timestamp_ms"], row["train/loss"]) for row in rows()]
+    assert points["test/accuracy_fp"] == [(2, START_MS + 6000, 0.75)]
+    assert set(points) == {
+        "train/loss",
+        "validation/accuracy_fp",
+        "epoch_seconds",
+        "test/accuracy_fp",
+        "trial_seconds",
+    }
+    assert (run.info.start_time, run.info.end_time) == (START_MS, START_MS + 6000)
+    assert artifact_names(client, run) == sorted([RECIPE, RESULT, CHECKPOINT, PREDICTIONS, EPOCHS])
+    assert parent.data.tags["dptq.trials_done"] == str(len(plan.nodes))
+
+
+def test_metrics_of_the_sweep_lie_on_the_parent_run_once_however_often_it_is_closed(
+    store: Store, tracker: Tracker, plan: Plan
+) -> None:
+    points = [Point("search/test_resnet/I/B/detrimental/seed0/trials_to_first", 3.0, START_MS, 4)]
+    for each in (tracker, Tracker(None, store, SWEEP)):
+        each.open(plan, {})
+        each.sweep_metrics(points)
+        assert each.close("FINISHED") == []
+    client = client_of(store)
+    assert history(client, parent_of(client)) == {points[0].key: [(4, START_MS, 3.0)]}
+
+
+def test_artifacts_lie_in_the_storage_folder(store: Store, tracker: Tracker, plan: Plan) -> None:
+    node = plan.nodes[0]
+    write_done(store, node)
+    tracker.open(plan, {})
+    tracker.close("FINISHED")
+    run = children(client_of(store))[node.uid]
+    assert store.root.local_path
+    assert (store.root.local_path / "mlflow-artifacts" / run.info.run_id / "artifacts" / CHECKPOINT).is_file()
+
+
+def test_relaunch_of_a_finished_sweep_takes_less_than_three_seconds(store: Store, tracker: Tracker, plan: Plan) -> None:
+    for node in plan.nodes:
+        write_done(store, node)
+    tracker.open(plan, {})
+    tracker.close("FINISHED")
+    before = {uid: run.to_dictionary() for uid, run in children(client_of(store)).items()}
+    start = time.perf_counter()
+    again = Tracker(None, store, SWEEP)
+    again.open(plan, {})
+    assert again.close("FINISHED") == []
+    assert time.perf_counter() - start < 3
+    assert {uid: run.to_dictionary() for uid, run in children(client_of(store)).items()} == before
+
+
+def test_live_run_becomes_the_same_as_a_replayed_one(store: Store, tracker: Tracker, plan: Plan) -> None:
+    live, replayed = plan.nodes[:2]
+    tracker.open(plan, {})
+    tracker.started(live, recipe_json(live))
+    for row in rows():
+        tracker.epoch(live, row)
+    write_done(store, live)
+    write_done(store, replayed)
+    tracker.ended(live)
+    assert tracker.close("FINISHED") == []
+    client = client_of(store)
+    runs = children(client)
+    assert history(client, runs[live.uid]) == history(client, runs[replayed.uid])
+    assert runs[live.uid].info.status == "FINISHED"
+    assert tracker.close("FINISHED") == []
+    assert history(client, children(client)[live.uid]) == history(client, runs[live.uid])
+
+
+def test_metrics_are_visible_while_the_trial_runs(store: Store, tracker: Tracker, plan: Plan) -> None:
+    node = plan.nodes[0]
+    tracker.open(plan, {})
+    tracker.started(node, recipe_json(node))
+    for row in rows(2):
+        tracker.epoch(node, row)
+    client = client_of(store)
+    deadline = time.monotonic() + 20
+    while not ((run := children(client).get(node.uid)) and len(history(client, run).get("train/loss", ())) == 2):
+        assert time.monotonic() < deadline
+    assert run.info.status == "RUNNING"
+    assert parent_of(client).info.status == "RUNNING"
+    # The trial never wrote its folder: it is not running any more, and there is nothing to replay.
+    assert tracker.close("KILLED") == []
+    assert children(client)[node.uid].info.status == "KILLED"
+    assert parent_of(client).info.status == "KILLED"
+
+
+def test_failed_trial_has_its_error_and_a_retry_reuses_its_run(store: Store, tracker: Tracker, plan: Plan) -> None:
+    node, client = plan.nodes[0], client_of(store)
+    write_failed(store, node, "Traceback (most recent call last):\n  ...\nNonFiniteLossError: loss is NaN\n")
+    tracker.open(plan, {})
+    tracker.ended(node)
+    assert tracker.close("FAILED") == []
+    failed = children(client)[node.uid]
+    assert failed.info.status == "FAILED"
+    assert failed.data.tags["dptq.error"] == "NonFiniteLossError: loss is NaN"
+    assert artifact_names(client, failed) == sorted([RECIPE, EPOCHS, ERROR])
+
+    again = Tracker(None, store, SWEEP)
+    again.open(plan, {})
+    again.started(node, recipe_json(node))
+    write_done(store, node)
+    again.ended(node)
+    assert again.close("FINISHED") == []
+    retried = children(client)[node.uid]
+    assert (retried.info.run_id, retried.info.status) == (failed.info.run_id, "FINISHED")
+    assert "dptq.error" not in retried.data.tags
+
+
+def test_long_error_is_cut(store: Store, tracker: Tracker, plan: Plan) -> None:
+    node = plan.nodes[0]
+    write_failed(store, node, "x" * 20_000)
+    tracker.open(plan, {})
+    assert tracker.close("FAILED") == []
+    assert children(client_of(store))[node.uid].data.tags["dptq.error"] == "x" * 5000
+
+
+def test_interrupted_trial_is_killed_not_running(store: Store, tracker: Tracker, plan: Plan) -> None:
+    node = plan.nodes[0]
+    write_begun(store, node, rows(1))
+    tracker.open(plan, {})
+    tracker.started(node, recipe_json(node))
+    assert tracker.close("KILLED") == []
+    assert children(client_of(store))[node.uid].info.status == "KILLED"
+    write_done(store, node)
+    tracker.open(plan, {})
+    assert tracker.close("FINISHED") == []
+    assert children(client_of(store))[node.uid].info.status == "FINISHED"
+
+
+def test_run_left_running_by_a_dead_driver_is_ended_even_outside_the_plan(
+    store: Store, tracker: Tracker, plan: Plan
+) -> None:
+    inside, outside = plan.nodes[0], plan.nodes[-1]
+    tracker.open(plan, {})
+    tracker.started(inside, recipe_json(inside))
+    tracker.started(outside, recipe_json(outside))
+    tracker.close("KILLED")
+    client = client_of(store)
+    for run in all_runs(client):
+        client.update_run(run.info.run_id, status="RUNNING")
+    smaller = Tracker(None, store, SWEEP)
+    smaller.open(Plan(plan.grid, plan.nodes[:-1], ()), {})
+    assert smaller.close("FINISHED") == []
+    runs = children(client)
+    assert {runs[inside.uid].info.status, runs[outside.uid].info.status} == {"KILLED"}
+
+
+def test_trial_whose_study_was_started_anew_gets_a_run_with_its_new_point(
+    store: Store, tracker: Tracker, plan: Plan
+) -> None:
+    node = plan.nodes[-1]
+    write_failed(store, node, "boom")
+    tracker.open(plan, {})
+    tracker.close("FAILED")
+    write_done(store, node, margin=0.2)
+    tracker.open(plan, {})
+    assert tracker.close("FINISHED") == []
+    run = children(client_of(store))[node.uid]
+    assert (run.data.params["margin"], run.info.status) == ("0.2", "FINISHED")
+
+
+@pytest.mark.parametrize(
+    ("origin", "written", "expected"), [(Origin.LITERAL, "recipe", "literal"), (Origin.SEARCHED, "tpe", "tpe")]
+)
+def test_origin_of_a_point_is_the_plans_where_no_study_chose_it(
+    store: Store, tracker: Tracker, origin: Origin, written: str, expected: str
+) -> None:
+    plan = build_plan(build_grid("quick", Choices(), lambda architecture: 15), lambda architecture: 15)
+    node = next(node for node in plan.nodes if node.origin is origin)
+    # A literal reading that another sweep began is the recipe of that sweep's own grid.
+    trial_of(store, node).write_recipe(node, None, point_from=written)
+    tracker.open(plan, {})
+    assert tracker.close("FINISHED") == []
+    assert children(client_of(store))[node.uid].data.tags["dptq.point_from"] == expected
+
+
+def test_nan_and_infinite_metrics_are_kept_and_replayed_once(store: Store, tracker: Tracker, plan: Plan) -> None:
+    node = plan.nodes[0]
+    epochs = rows(2)
+    epochs[0] |= {"train/loss": math.nan, "train/norm": math.inf}
+    write_done(store, node, epochs)
+    tracker.open(plan, {})
+    tracker.started(node, recipe_json(node))
+    for row in epochs:
+        tracker.epoch(node, row)
+    tracker.ended(node)
+    assert tracker.close("FINISHED") == []
+    client = client_of(store)
+    points = history(client, children(client)[node.uid])
+    assert len(points["train/loss"]) == 2
+    assert math.isnan(points["train/loss"][0][2])
+    # MLflow's databases cannot hold infinity; it stores the largest float.
+    assert [value for *_, value in points["train/norm"]] == [sys.float_info.max]
+
+
+def test_many_metrics_epochs_and_long_params_fit_mlflow_s_limits(store: Store, tracker: Tracker, plan: Plan) -> None:
+    node = plan.nodes[0]
+    epochs = [row | {f"site/{site}": 0.5 for site in range(60)} for row in rows(40)]
+    write_done(store, node, epochs, augmentations=[], architecture="a" * 7000, **{f"p{i}": None for i in range(150)})
+    tracker.open(plan, {})
+    assert tracker.close("FINISHED") == []
+    client = client_of(store)
+    run = children(client)[node.uid]
+    assert sum(len(points) for points in history(client, run).values()) == 40 * 63 + 2
+    assert (run.data.params["architecture"], run.data.params["augmentations"]) == ("a" * 6000, "")
+    assert len(run.data.params) > 150
+
+
+def test_reports_are_artifacts_of_the_parent_run(store: Store, tracker: Tracker, plan: Plan) -> None:
+    store.root.folder("report").write_bytes("table1.md", b"| |")
+    tracker.open(plan, {})
+    tracker.sweep_artifacts(store.root.folder("report"))
+    assert tracker.close("FINISHED") == []
+    client = client_of(store)
+    assert artifact_names(client, parent_of(client), "report") == ["report/table1.md"]
+
+
+def test_folder_that_cannot_be_read_is_behind_and_holds_up_nobody(
+    store: Store, tracker: Tracker, plan: Plan, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, whole = plan.nodes[:2]
+    write_done(store, broken)
+    store.trial(broken.stage, broken.uid).write_bytes(RECIPE, b"{")
+    write_done(store, whole)
+    tracker.open(plan, {})
+    with caplog.at_level(logging.WARNING, "orchestrator.tracking.tracker"):
+        tracker.ended(broken)
+        assert tracker.close("FINISHED") == [broken.name]
+    assert children(client_of(store))[whole.uid].info.status == "FINISHED"
+    assert len(caplog.records) == 1
+
+
+def test_trials_on_object_storage_are_replayed_through_a_temporary_folder(
+    tmp_path: Path, database: Path, plan: Plan
+) -> None:
+    remote = Store("mock:///bucket/dptq", create=False)
+    shutil.copy(database, tmp_path / "mlflow.db")
+    node = plan.nodes[0]
+    write_done(remote, node)
+    tracker = Tracker(f"sqlite:///{tmp_path}/mlflow.db", remote, SWEEP)
+    tracker.open(plan, {})
+    assert tracker.close("FINISHED") == []
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
+    assert CHECKPOINT in artifact_names(client, children(client)[node.uid])
+
+
+def test_storage_that_is_not_local_needs_a_tracking_uri() -> None:
+    with pytest.raises(ConfigError, match="with --tracking-uri, the http"):
+        Tracker(None, Store("mock:///bucket", create=False), SWEEP)
+
+
+@pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "./mlruns", "/tmp/mlruns"])
+def test_file_store_is_refused_with_the_cure(store: Store, uri: str) -> None:
+    with pytest.raises(ConfigError, match=r"is a file store.*Use sqlite:///"):
+        Tracker(uri, store, SWEEP)
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///:memory:", "databricks", "postgresql://ann:p@secret@host/db"])
+def test_other_uris_are_refused_without_credentials(store: Store, uri: str) -> None:
+    with pytest.raises(ConfigError, match=r"Use sqlite:///") as caught:
+        Tracker(uri, store, SWEEP)
+    assert "secret" not in str(caught.value)
+
+
+def test_relative_database_is_made_absolute(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Tracker("sqlite:///runs.db", store, SWEEP).address == f"sqlite:///{tmp_path}/runs.db"
+
+
+def test_unreachable_server_is_one_line_at_once_without_credentials(store: Store, plan: Plan) -> None:
+    port = free_port()
+    tracker = Tracker(f"http://ann:secret@127.0.0.1:{port}", store, SWEEP)
+    start = time.perf_counter()
+    with pytest.raises(TrackingError) as caught:
+        tracker.open(plan, {})
+    assert time.perf_counter() - start < 10
+    assert str(caught.value) == (
+        f"cannot reach the MLflow server at http://127.0.0.1:{port} (connection refused). Start it with "
+        "`mlflow server`, or leave out --tracking-uri to use a local database."
+    )
+    assert tracker.address == f"http://127.0.0.1:{port}"
+    with pytest.raises(TrackingError, match="connection refused"):
+        tracker.check()
+
+
+def test_server_that_never_answers_is_given_up_soon(store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.tracking.backend.CHECK_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        tracker = Tracker(f"http://127.0.0.1:{silent.getsockname()[1]}", store, SWEEP)
+        with pytest.raises(TrackingError, match=r"\(no answer within 0.2 s\)"):
+            tracker.open(plan, {})
+        assert tracker.close("FAILED") == [SWEEP]
+
+
+def test_server_that_is_not_mlflow_is_one_line_without_credentials(store: Store, plan: Plan) -> None:
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "http.server",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--directory",
+        "/nonexistent",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(port)
+            with pytest.raises(TrackingError) as caught:
+                Tracker(f"http://ann:secret@127.0.0.1:{port}", store, SWEEP).open(plan, {})
+        finally:
+            process.terminate()
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_file_that_is_no_database_is_one_line_at_once(store: Store, plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "notes.db").write_text("not a database" * 100)
+    start = time.perf_counter()
+    with pytest.raises(TrackingError, match=r"cannot open .*notes.db \(file is not a database\)"):
+        Tracker(f"sqlite:///{tmp_path}/notes.db", store, SWEEP).open(plan, {})
+    assert time.perf_counter() - start < 3
+
+
+def test_ui_command_serves_the_database_of_the_storage(store: Store) -> None:
+    command = ui_command(None, store, port=5123)
+    assert command[:4] == [sys.executable, "-m", "mlflow", "server"]
+    assert f"sqlite:///{store.root.local_path}/mlflow.db" in command
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert command[command.index("--port") + 1] == "5123"
+
+
+def test_ui_of_a_server_names_its_url_without_credentials(store: Store) -> None:
+    with pytest.raises(ConfigError, match=r"open http://host:5000$"):
+        ui_command("http://ann:secret@host:5000", store)
+
+
+@pytest.mark.parametrize("name", ["a[0]", "/a", "a//b", "../a", "a" * 300, "loss (train)"])
+def test_metric_names_become_legal_and_stay_different(name: str) -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    key = metric_key(name)
+    _validate_metric_name(key)  # type: ignore[no-untyped-call]
+    assert len({key, metric_key(name + "!"), metric_key("a_0_"), metric_key("a")}) == 4
+
+
+def test_cell_without_a_value_is_no_point() -> None:
+    assert epoch_points({"epoch": 0, "seconds": None, "timestamp_ms": 1, "a": None, "b": 2}) == [("b", 2.0, 1, 0)]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            assert time.monotonic() < deadline, "the server does not start"
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def server(tmp_path: Path, database: Path) -> Iterator[Callable[[], tuple[str, Callable[[], None]]]]:
+    """Starts a real MLflow server, again and again on one port and database; gives its URL and a kill."""
+    shutil.copy(database, tmp_path / "server.db")
+    port = free_port()
+    command = [
+        *(
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--workers",
+            "1",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ),
+        *("--backend-store-uri", f"sqlite:///{tmp_path}/server.db"),
+        *("--artifacts-destination", str(tmp_path / "server-artifacts")),
+    ]
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start() -> tuple[str, Callable[[], None]]:
+        process = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        running.append(process)
+
+        def kill() -> None:
+            running.remove(process)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+        wait_for(port)
+        return f"http://127.0.0.1:{port}", kill
+
+    yield start
+    for process in running:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.slow
+def test_outage_of_a_server_fails_nothing_and_loses_nothing(
+    server: Callable[[], tuple[str, Callable[[], None]]],
+    tmp_path: Path,
+    plan: Plan,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    store = Store(str(tmp_path / "storage"))
+    before, during, failed = plan.nodes[:3]
+    url, kill = server()
+    tracker = Tracker(url.replace("http://", "http://ann:secret@"), store, SWEEP)
+    tracker.open(plan, {})
+    nan_first = [rows()[0] | {"train/loss": math.nan, "train/norm": math.inf}, *rows()[1:]]
+    write_done(store, before, nan_first, augmentations=[])
+    tracker.started(before, recipe_json(before, augmentations=[]))
+    tracker.epoch(before, nan_first[0])
+    tracker.ended(before)
+    tracker.started(during, recipe_json(during))
+    tracker.epoch(during, rows()[0])
+    client = MlflowClient(tracking_uri=url)
+    deadline = time.monotonic() + 30
+    while not children(client).get(during.uid):
+        assert time.monotonic() < deadline
+    kill()
+
+    start = time.perf_counter()
+    for row in rows()[1:]:
+        tracker.epoch(during, row)
+    write_done(store, during)
+    tracker.ended(during)
+    write_failed(store, failed, "boom")
+    tracker.ended(failed)
+    with caplog.at_level(logging.WARNING, "orchestrator.tracking.tracker"):
+        assert tracker.close("FINISHED") == [during.name, failed.name, SWEEP]
+    assert time.perf_counter() - start < 10
+
+    url, _ = server()
+    for _ in range(2):
+        assert tracker.close("FINISHED") == []
+        runs = children(client)
+        statuses = [runs[node.uid].info.status for node in (before, during, failed)]
+        assert statuses == ["FINISHED", "FINISHED", "FAILED"]
+        assert parent_of(client).info.status == "FINISHED"
+        assert sorted(len(points) for points in history(client, runs[during.uid]).values()) == [1, 1, 3, 3, 3]
+        points = history(client, runs[before.uid])
+        assert len(points["train/loss"]) == 3
+        assert math.isnan(points["train/loss"][0][2])
+        assert points["train/norm"][0][2] == sys.float_info.max
+        assert artifact_names(client, runs[during.uid]) == sorted([RECIPE, RESULT, CHECKPOINT, PREDICTIONS, EPOCHS])
+    assert runs[before.uid].data.params["augmentations"] == ""
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert "MLflow is behind" in warning
+    assert f"cannot reach the MLflow server at {url} (connection re" in warning
+    output = capfd.readouterr()
+    assert (output.out, output.err) == ("", "")

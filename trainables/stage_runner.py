@@ -1,0 +1,169 @@
+"""One trial from plain values to its stage: the door through which Ray, a notebook or a benchmark comes in."""
+
+import gc
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from search_spaces.datasets import DatasetSpec
+from search_spaces.errors import StorageError
+from search_spaces.model import Recipe, parse_recipe
+from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
+from trainables.analyses.trained_pair import Subject
+from trainables.checkpoints import ResumePoint, from_bytes, strip_prefix, to_bytes
+from trainables.data.images import TEST, VALIDATION, ImageData
+from trainables.data.loading import load_dataset
+from trainables.memory_format import place
+from trainables.models.backbones import load_backbone
+from trainables.stages import distill, pair, teacher
+from trainables.stages.classifier import MODEL
+from trainables.training_loop import StageResult, StageRun
+
+RECIPES: dict[str, type[Recipe]] = {"teacher": TeacherRecipe, "distill": DistillRecipe, "pair": PairRecipe}
+"""The recipe of every stage, by the stage's name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParentCheckpoint:
+    """The trained network that a stage starts from."""
+
+    architecture: str
+    content: bytes
+    """safetensors with the tensors `model.*`."""
+    source: str
+    """Where it comes from, for errors."""
+    data_sha256: str
+    """Checksum of the data it was trained on."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialSpec:
+    """What a trial computes."""
+
+    stage: str
+    recipe: dict[str, Any]
+    dataset: dict[str, Any]
+    seed: int
+    data_dir: Path | None = None
+
+
+class Trial:
+    """A trial on this process's device."""
+
+    def __init__(self, spec: TrialSpec, *, use_gpu: bool, num_threads: int = 1) -> None:
+        """Loads the data and pins the process to its share of the machine.
+
+        Args:
+            spec: What to compute.
+            use_gpu: Train on the first visible GPU.
+            num_threads: Of torch on the CPU. Ray packs one trial per core, so more than one makes trials fight.
+
+        Raises:
+            ConfigError: The recipe or the dataset breaks a rule.
+            UnavailableError: The data is not on this machine.
+        """
+        torch.set_num_threads(num_threads)
+        self.spec = spec
+        self.recipe = parse_recipe(RECIPES[spec.stage], spec.recipe)
+        self.device = torch.device("cuda" if use_gpu else "cpu")
+        if use_gpu:
+            # A worker runs many trials, and what torch kept of the last one would add to this one's share of the GPU.
+            gc.collect()
+            torch.cuda.empty_cache()
+        self.data, self.data_sha256 = _load(parse_recipe(DatasetSpec, spec.dataset), spec.data_dir, self.device)
+
+    @property
+    def device_name(self) -> str:
+        """The GPU, or `cpu` with the instructions that torch's kernels use: others round differently."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return f"cpu {torch.backends.cpu.get_cpu_capability()}"
+
+    def start(
+        self, *, parent: ParentCheckpoint | None, resume: bytes | None = None, resume_source: str = "the resume state"
+    ) -> StageRun:
+        """Returns the running stage.
+
+        Args:
+            parent: The black box for a distillation, the white box for a pair, None for a teacher.
+            resume: A state that `EpochReport.snapshot` gave, serialized; None starts anew.
+            resume_source: Where that state comes from, for errors.
+
+        Raises:
+            StorageError: A checkpoint is damaged, or the parent was trained on other data.
+        """
+        point = ResumePoint.from_bytes(resume, source=resume_source) if resume else None
+        common: dict[str, Any] = {"seed": self.spec.seed, "device": self.device, "resume": point}
+        if isinstance(self.recipe, TeacherRecipe):
+            return teacher.train(self.recipe, self.data, **common)
+        if parent is None:
+            raise StorageError(f"stage {self.spec.stage} starts from a parent's checkpoint, and none was given.")
+        network = self._load_parent(parent)
+        if isinstance(self.recipe, DistillRecipe):
+            return distill.train(self.recipe, self.data, black_box=network, **common)
+        assert isinstance(self.recipe, PairRecipe)
+        return pair.train(self.recipe, self.data, white_box=network, **common)
+
+    def subject(self, *, parent: ParentCheckpoint, checkpoint: bytes, source: str) -> Subject:
+        """Returns a trained pair with its white box, ready to be measured.
+
+        Args:
+            parent: The white box.
+            checkpoint: safetensors with the tensors `student.*` and `policy.*`.
+            source: Where the checkpoint comes from, for errors.
+
+        Raises:
+            StorageError: A checkpoint is damaged, or was trained on other data.
+        """
+        assert isinstance(self.recipe, PairRecipe)
+        white_box = self._load_parent(parent)
+        trained = pair.Pair(white_box, self.recipe)
+        tensors = from_bytes(checkpoint, source=source)
+        trained.student.model.load_state_dict(strip_prefix(pair.STUDENT, tensors))
+        trained.policy.load_state_dict(strip_prefix(pair.POLICY, tensors))
+        place(trained, self.device)
+        return Subject(trained, white_box, self.data)
+
+    def _load_parent(self, parent: ParentCheckpoint) -> torch.nn.Module:
+        if parent.data_sha256 != self.data_sha256:
+            raise StorageError(
+                f"{parent.source} was trained on other data ({parent.data_sha256[:12]}) than this machine has "
+                f"({self.data_sha256[:12]}): restore the files of {self.spec.dataset['name']}, or use a new storage."
+            )
+        tensors = strip_prefix(MODEL, from_bytes(parent.content, source=parent.source))
+        network = load_backbone(parent.architecture, self.data.num_classes, tensors, image_size=self.data.image_size)
+        return place(network, self.device)
+
+
+def has_gpu() -> bool:
+    """Tells whether this process sees a GPU."""
+    return torch.cuda.is_available()
+
+
+def checkpoint_bytes(result: StageResult) -> bytes:
+    """Serializes the trained tensors of a stage."""
+    return to_bytes(result.checkpoint)
+
+
+def predictions_table(result: StageResult) -> pa.Table:
+    """Turns the predictions of a stage into a table; bit-widths become one list per image."""
+    columns = {name: _column(values) for name, values in result.predictions.items()}
+    names = pa.array([VALIDATION, TEST])
+    columns["split"] = pa.DictionaryArray.from_arrays(pa.array(result.predictions["split"].numpy(), pa.int8()), names)
+    return pa.table(columns)
+
+
+def _column(values: Tensor) -> pa.Array:
+    return pa.array(values.numpy()) if values.ndim == 1 else pa.array(list(values.numpy()))
+
+
+# A worker process runs many trials of one sweep; loading the data once saves seconds of each.
+@lru_cache(maxsize=1)
+def _load(spec: DatasetSpec, data_dir: Path | None, device: torch.device) -> tuple[ImageData, str]:
+    data = load_dataset(spec, data_dir)
+    return data.to(device), data.sha256()
