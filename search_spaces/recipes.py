@@ -4,7 +4,6 @@ A recipe plus a seed, the data and the parents' results determine a trial; its u
 Variants are made with `recipe.model_copy(update=...)` through `vary`, which validates again.
 """
 
-from enum import StrEnum
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -12,14 +11,7 @@ from pydantic import Field, model_validator
 from search_spaces.budgets import check_bit_widths
 from search_spaces.errors import ConfigError
 from search_spaces.model import Fraction, Positive, Recipe
-
-
-class Goal(StrEnum):
-    """What a pair is trained for: to survive its policy's quantization, or to break under it."""
-
-    ROBUST = "robust"
-    DETRIMENTAL = "detrimental"
-
+from search_spaces.names import Goal as Goal
 
 Augmentation = Literal["random_resized_crop", "rand_augment", "color_jitter", "horizontal_flip", "padded_crop", "mixup"]
 

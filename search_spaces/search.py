@@ -8,11 +8,8 @@ from pydantic import Field, model_validator
 from search_spaces.errors import ConfigError
 from search_spaces.loss_space import LossSpace
 from search_spaces.model import Positive, Recipe
+from search_spaces.names import Pruner, Sampler
 
-Sampler = Literal["tpe", "gp", "random", "cmaes", "nsga2"]
-SAMPLERS: tuple[Sampler, ...] = ("tpe", "gp", "random", "cmaes", "nsga2")
-Pruner = Literal["auto", "halving", "none"]
-PRUNERS: tuple[Pruner, ...] = ("auto", "halving", "none")
 StartPoint = Literal["recipe", "literal"]
 MIN_EPOCHS_TO_PRUNE = 8
 """Shorter trials are over before half of them tells anything."""

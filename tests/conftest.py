@@ -11,7 +11,7 @@ import torch
 from hypothesis import settings
 
 from orchestrator.store.store import Store
-from orchestrator.tracking.backend import quiet_mlflow
+from orchestrator.tracking.environment import quiet_mlflow
 from search_spaces.datasets import DatasetSpec
 from tests.servers import SECRET, Bucket, starting
 from trainables.data.images import ImageData, Split

@@ -10,29 +10,14 @@ from dataclasses import dataclass
 
 import jinja2
 
+from cluster.files.kinds import DEFAULT_NAME, DEFAULT_REGIONS, DEFAULT_SWEEP, KINDS
 from cluster.files.versions import Versions, installed_versions
 from cluster.machines import DEFAULT_MACHINES, Machine, find_machine
 from search_spaces.errors import ConfigError
 from search_spaces.uris import absolute_uri
 
-KINDS = {
-    "aws": "aws.yaml.j2",
-    "gcp": "gcp.yaml.j2",
-    "azure": "azure.yaml.j2",
-    "local": "local.yaml.j2",
-    "rayjob": "rayjob.yaml.j2",
-    "raycluster": "raycluster.yaml.j2",
-    "slurm": "slurm.sh.j2",
-    "dockerfile": "Dockerfile.j2",
-}
-"""What can be rendered, and from which template."""
 CLOUDS = ("aws", "gcp", "azure")
 KUBERNETES = ("rayjob", "raycluster")
-WITH_A_SWEEP = ("rayjob", "slurm")
-"""Files that carry the command which they run; clusters of the other kinds are sent one."""
-DEFAULT_REGIONS = {"aws": "us-west-2", "gcp": "us-central1", "azure": "eastus"}
-DEFAULT_NAME = "dptq-sweep"
-DEFAULT_SWEEP = ("launch", "--grid", "full")
 IDLE_MINUTES = 5
 """How long a worker may idle: stages follow each other with gaps, and a new machine takes minutes."""
 _ANY_GPU_MACHINE = Machine("", cpus=8, gpus=1)

@@ -4,35 +4,31 @@ import sys
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
-from cluster.runtime.session import check_address, session
-from orchestrator.analyses.results import load_analyses, save_analyses
-from orchestrator.cli.options import (
-    address_option,
-    data_dir_option,
-    open_sweep,
-    shared_option,
-    storage_option,
-    sweep_argument,
-    tracking_option,
-)
-from orchestrator.console import line_printer, make_console
-from orchestrator.launch.analyses import AnalysesEnd, list_tasks, not_done, run_tasks, say_stopped
-from orchestrator.launch.publish import publish
-from orchestrator.launch.signals import stop_on_signals
-from orchestrator.launch.storage_check import check_storage
-from orchestrator.reports.terminal import print_analyses
-from orchestrator.results.pairs import pair_records
-from orchestrator.store.provenance import code_variables, sweep_facts
-from orchestrator.tracking.tracker import Tracker
-from search_spaces.analyses import ANALYSES, analysis_named, set_analyses
+from orchestrator.cli.completion import offer
+from orchestrator.cli.options import data_dir_option, place_options, storage_option, sweep_argument
+
+
+class AnalysisName(click.types.StringParamType):
+    """The name of an analysis; imports their settings only when they are listed."""
+
+    name = "analysis"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Returns all names."""
+        return f"[{'|'.join(_analyses())}]"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Offers the names."""
+        return offer(_analyses(), incomplete)
 
 
 @click.command("analyze")
 @sweep_argument
 @storage_option
 @data_dir_option
-@click.option("--only", multiple=True, help=f"One of {', '.join(ANALYSES)}; repeatable. [default: all]")
+@click.option("--only", multiple=True, type=AnalysisName(), help="Repeatable. [default: all]")
 @click.option(
     "--set",
     "assignments",
@@ -40,9 +36,7 @@ from search_spaces.analyses import ANALYSES, analysis_named, set_analyses
     multiple=True,
     help="Change a setting, for example layers.max_images=500; repeatable, and kept with the sweep.",
 )
-@address_option
-@shared_option
-@tracking_option
+@place_options
 def command(
     name: str | None,
     storage: str,
@@ -58,6 +52,20 @@ def command(
     What is done is kept, an interrupted analysis goes on with what it lacks; `stop` and Ctrl-C end it in order. Ends
     with the sweep's report.
     """
+    from cluster.runtime.session import check_address, session
+    from orchestrator.analyses.results import load_analyses, save_analyses
+    from orchestrator.cli.values import open_sweep
+    from orchestrator.console import line_printer, make_console
+    from orchestrator.launch.analyses import AnalysesEnd, list_tasks, not_done, run_tasks, say_stopped
+    from orchestrator.launch.publish import publish
+    from orchestrator.launch.signals import stop_on_signals
+    from orchestrator.launch.storage_check import check_storage
+    from orchestrator.reports.terminal import print_analyses
+    from orchestrator.results.pairs import pair_records
+    from orchestrator.store.provenance import code_variables, sweep_facts
+    from orchestrator.tracking.tracker import Tracker
+    from search_spaces.analyses import analysis_named, set_analyses
+
     console = make_console()
     check_address(address)
     sweep, plan = open_sweep(storage, name)
@@ -86,3 +94,9 @@ def command(
     if ended.errors:
         console.print(f"{len(ended.errors)} of {len(tasks)} analyses failed; analyze again to go on with them.")
         sys.exit(1)
+
+
+def _analyses() -> list[str]:
+    from search_spaces.analyses import ANALYSES
+
+    return list(ANALYSES)

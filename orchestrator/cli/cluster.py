@@ -3,16 +3,13 @@
 import click
 
 from orchestrator.cli import cluster_files, cluster_jobs
-
-# Modules that bring commands of the group, in the order of use.
-MODULES = (cluster_files, cluster_jobs)
+from orchestrator.cli.help import Group
 
 
-@click.group("cluster", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("cluster", cls=Group)
 def command() -> None:
     """Describe a cluster and run sweeps on it: AWS, Google Cloud, Azure, Kubernetes, SLURM, machines of your own."""
 
 
-for module in MODULES:
-    for subcommand in module.COMMANDS:
-        command.add_command(subcommand)
+for subcommand in (*cluster_files.COMMANDS, *cluster_jobs.COMMANDS):
+    command.add_command(subcommand)

@@ -6,18 +6,9 @@ from typing import Any
 
 import click
 
-from cluster.files.render import (
-    DEFAULT_NAME,
-    DEFAULT_REGIONS,
-    DEFAULT_SWEEP,
-    KINDS,
-    WITH_A_SWEEP,
-    ClusterOptions,
-    render,
-)
+from cluster.files.kinds import DEFAULT_NAME, DEFAULT_REGIONS, DEFAULT_SWEEP, KINDS, WITH_A_SWEEP
 from cluster.machines import DEFAULT_MACHINES
-from cluster.remote.data_copy import copy_data
-from cluster.validation.files import check_file
+from orchestrator.cli import launch
 from search_spaces.errors import ConfigError, UnavailableError
 
 
@@ -54,6 +45,8 @@ def render_command(kind: str, sweep: tuple[str, ...], output: Path | None, force
     rayjob and slurm carry the sweep, given as it would be on a laptop: `-- launch --grid full`. Comments in the file
     say what to edit and what it costs.
     """
+    from cluster.files.render import ClusterOptions, render
+
     text = render(kind, ClusterOptions(sweep=_checked_sweep(kind, sweep), **options))
     if output is None:
         click.echo(text, nl=False)
@@ -75,13 +68,7 @@ def _checked_sweep(kind: str, sweep: tuple[str, ...]) -> tuple[str, ...]:
         raise ConfigError(f"a file of kind {kind} carries no sweep: send it one with `dptq-sweep cluster submit`.")
     if sweep[0] != "launch":
         raise ConfigError(f"{sweep[0]!r} cannot begin a sweep: write -- launch ARGS; a launch also goes on with one.")
-    # Asked of the whole command line, which imports `launch`, and Ray with it, only now.
-    context = click.get_current_context()
-    program = context.find_root().command
-    assert isinstance(program, click.Group)
-    launch = program.get_command(context, "launch")
-    assert launch is not None
-    launch.make_context("launch", list(sweep[1:]))
+    launch.command.make_context("launch", list(sweep[1:]))
     return sweep
 
 
@@ -93,6 +80,8 @@ def validate_command(file: Path, crd: Path | None) -> None:
 
     One line for every mistake, with its cure; exits with 1 where there is any.
     """
+    from cluster.validation.files import check_file
+
     checked = check_file(file, crd)
     for finding in checked.findings:
         click.echo(f"{file}: {finding}")
@@ -107,6 +96,8 @@ def validate_command(file: Path, crd: Path | None) -> None:
 @click.option("--optional", is_flag=True, help="Succeed where there is nothing at SOURCE: some grids need no data.")
 def copy_data_command(source: str, target: str, optional: bool) -> None:
     """Copy datasets to a bucket, or from there to this machine; SOURCE and TARGET are folders or URIs."""
+    from cluster.remote.data_copy import copy_data
+
     num_files = copy_data(source, target)
     if not num_files and not optional:
         raise UnavailableError(f"there are no files at {source}: put datasets there, as --data-dir would hold them.")

@@ -5,21 +5,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.table import Table
 
-from cluster.files.identify import read_cluster_file
-from cluster.remote.dashboards import DASHBOARD_PORT
-from cluster.remote.jobs import Job
-from cluster.remote.launcher import end_cluster, start_cluster, stays_behind
-from cluster.validation.files import check_file
 from orchestrator.cli import launch
-from orchestrator.cli.options import echo_json, json_option
-from orchestrator.cli.remote import follow_to_the_end, job_request, job_server, submit
-from orchestrator.console import make_console
+from orchestrator.cli.options import FILE, echo_json, json_option
 from search_spaces.errors import ConfigError, UnavailableError
 
-LOCAL_DASHBOARD = f"http://127.0.0.1:{DASHBOARD_PORT}"
-file_argument = click.argument("file", type=click.Path(path_type=Path))
+LOCAL_DASHBOARD = "http://127.0.0.1:8265"
+"""With Ray's own default port."""
+file_argument = click.argument("file", type=FILE)
 place_option = click.option(
     "--address",
     "place",
@@ -37,6 +30,9 @@ job_argument = click.argument("job_id", metavar="[JOB]", required=False)
 @click.option("--unchecked", is_flag=True, help="Start it whatever `cluster validate` says of the file.")
 def up(file: Path, unchecked: bool) -> None:
     """Start the cluster that FILE describes, or bring it up to date: `ray up`, or `kubectl apply` for KubeRay."""
+    from cluster.files.identify import read_cluster_file
+    from cluster.remote.launcher import start_cluster
+
     cluster = read_cluster_file(file)
     if not unchecked:
         _check(file)
@@ -49,6 +45,9 @@ def up(file: Path, unchecked: bool) -> None:
 @file_argument
 def down(file: Path) -> None:
     """End the cluster that FILE describes, and ask its provider what is left; exits with 1 if anything is."""
+    from cluster.files.identify import read_cluster_file
+    from cluster.remote.launcher import end_cluster, stays_behind
+
     # Not validated: what was started by an older version must still come down.
     cluster = read_cluster_file(file)
     left = end_cluster(cluster)
@@ -75,6 +74,9 @@ def submit_command(address: str | None, follow: bool, words: tuple[str, ...]) ->
     FILE describes the cluster, and a tunnel to it is opened; or --address names its dashboard. Submitting again while
     the job runs changes nothing; after its end it is a new job, which goes on with the sweep.
     """
+    from orchestrator.cli.remote import follow_to_the_end, job_request, job_server, submit
+    from orchestrator.console import make_console
+
     file, words = (None, words) if words[:1] == ("launch",) else (words[:1], words[1:])
     # click leaves a -- in place that follows a FILE.
     words = words[1:] if words[:1] == ("--",) else words
@@ -101,6 +103,11 @@ def submit_command(address: str | None, follow: bool, words: tuple[str, ...]) ->
 @json_option
 def status(place: str, as_json: bool) -> None:
     """List the sweeps that were submitted to a cluster, the latest last."""
+    from rich.table import Table
+
+    from orchestrator.cli.remote import job_server
+    from orchestrator.console import make_console
+
     with job_server(place) as server:
         jobs = server.jobs()
     if as_json:
@@ -108,7 +115,8 @@ def status(place: str, as_json: bool) -> None:
         return
     table = Table("job", "sweep", "status", "started", "minutes", "storage", box=None)
     for job in jobs:
-        table.add_row(job.job_id, job.sweep, job.status, _started(job), _minutes(job), job.storage)
+        minutes = _minutes(job.started_ms, job.ended_ms)
+        table.add_row(job.job_id, job.sweep, job.status, _started(job.started_ms), minutes, job.storage)
     make_console().print(table)
 
 
@@ -118,6 +126,9 @@ def status(place: str, as_json: bool) -> None:
 @place_option
 def logs(job_id: str | None, follow: bool, place: str) -> None:
     """Print what a job printed; JOB is its id or its sweep, by default the latest job."""
+    from orchestrator.cli.remote import follow_to_the_end, job_server
+    from orchestrator.console import make_console
+
     with job_server(place) as server:
         job = server.job(job_id)
         if follow:
@@ -131,6 +142,8 @@ def logs(job_id: str | None, follow: bool, place: str) -> None:
 @place_option
 def stop(job_id: str | None, place: str) -> None:
     """End a job in order: its running trials finish their epoch. Submitting it again goes on."""
+    from orchestrator.cli.remote import job_server
+
     with job_server(place) as server:
         job = server.job(job_id)
         if job.is_over:
@@ -144,6 +157,8 @@ COMMANDS = (up, down, submit_command, status, logs, stop)
 
 def _check(path: Path) -> None:
     """Raises `ConfigError` unless a cluster file is worth starting."""
+    from cluster.validation.files import check_file
+
     findings = check_file(path).findings
     if findings:
         more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
@@ -152,10 +167,10 @@ def _check(path: Path) -> None:
         )
 
 
-def _started(job: Job) -> str:
-    return datetime.datetime.fromtimestamp(job.started_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
+def _started(started_ms: int) -> str:
+    return datetime.datetime.fromtimestamp(started_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def _minutes(job: Job) -> str:
+def _minutes(started_ms: int, ended_ms: int | None) -> str:
     now_ms = datetime.datetime.now(datetime.UTC).timestamp() * 1000
-    return f"{((job.ended_ms or now_ms) - job.started_ms) / 60_000:.0f}"
+    return f"{((ended_ms or now_ms) - started_ms) / 60_000:.0f}"

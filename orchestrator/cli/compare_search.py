@@ -5,39 +5,24 @@ from typing import Any
 
 import click
 
-from cluster.runtime.session import check_address
-from orchestrator.cli.grid_options import choices_of, default_name, grid_options, plan_from_options
-from orchestrator.cli.options import (
-    address_option,
-    data_dir_option,
-    limit_options,
-    limits_of,
-    shared_option,
-    storage_option,
-    tracking_option,
-)
-from orchestrator.console import line_printer, make_console
-from orchestrator.launch.driver import launch_sweep
-from orchestrator.plan import Plan
-from orchestrator.reports.comparison.data import comparison
-from orchestrator.reports.comparison.page import render_comparison, write_comparison
-from orchestrator.search.comparison_arms import Arm, choices_for
-from orchestrator.store.store import Store
-from orchestrator.store.sweep import LaunchOptions, Sweep
-from orchestrator.tracking.backend import locate
-from orchestrator.workers.entry_points import check_dataset
-
-ARMS = tuple(arm.value for arm in Arm)
+from orchestrator.cli.grid_options import grid_options
+from orchestrator.cli.help import GroupedCommand, what
+from orchestrator.cli.options import data_dir_option, limit_options, place_options, storage_option
+from orchestrator.search.arms import Arm
 
 
-@click.command("compare-search")
+@click.command("compare-search", cls=GroupedCommand)
 @grid_options
-@click.option("--arm", "arms", multiple=True, type=click.Choice(ARMS), help="Run only this one; repeatable.")
+@what(
+    "--arm",
+    "arms",
+    multiple=True,
+    type=click.Choice([arm.value for arm in Arm]),
+    help="Run only this one; repeatable.",
+)
 @storage_option
 @data_dir_option
-@address_option
-@shared_option
-@tracking_option
+@place_options
 @limit_options
 def command(
     grid: str,
@@ -55,6 +40,18 @@ def command(
     Every arm is a sweep of its own, called after the grid and the arm; trials that two arms share run once. A stopped
     comparison goes on when the command is given again.
     """
+    from cluster.runtime.session import check_address
+    from orchestrator.cli.values import choices_of, default_name, limits_of, plan_from_options
+    from orchestrator.console import line_printer, make_console
+    from orchestrator.launch.driver import launch_sweep
+    from orchestrator.reports.comparison.data import comparison
+    from orchestrator.reports.comparison.page import render_comparison, write_comparison
+    from orchestrator.search.comparison_arms import choices_for
+    from orchestrator.store.store import Store
+    from orchestrator.store.sweep import LaunchOptions, Sweep
+    from orchestrator.tracking.backend import locate
+    from orchestrator.workers.entry_points import check_dataset
+
     console = make_console()
     limits = limits_of(others)
     choices = choices_of(others)
@@ -79,13 +76,9 @@ def command(
         if outcome.cap or outcome.is_stopping or outcome.halted:
             is_over = False
             break
-    _show(name, plans, store, console)
-    if not is_over:
-        console.print("not finished: give the same command again to go on", highlight=False)
-
-
-def _show(name: str, plans: dict[Arm, Plan], store: Store, console: Any) -> None:
     table = comparison(plans, store)
     console.print(render_comparison(table))
     paths = write_comparison(name, table, Sweep(store, f"{name}-{Arm.SEARCH}").folder)
     console.print(f"wrote {', '.join(paths)}", highlight=False, soft_wrap=True)
+    if not is_over:
+        console.print("not finished: give the same command again to go on", highlight=False)

@@ -9,8 +9,7 @@ from rich.table import Table
 
 from cluster.files.node_types import read_cluster
 from cluster.files.prices import read_prices
-from orchestrator.cli.options import Command, cluster_options
-from orchestrator.costs.estimate import START_SECONDS, Estimate, MachineCost, estimate
+from orchestrator.costs.estimate import Estimate, MachineCost, estimate
 from orchestrator.costs.step_times import StepTimes, measured_by_others, measured_in, parse_step_seconds, training_of
 from orchestrator.plan import Plan
 from orchestrator.progress.live import format_seconds
@@ -19,31 +18,6 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 
 MINUTE = 60.0
-
-
-def estimate_options(command: Command) -> Command:
-    """Adds the options of an estimate."""
-    for option in reversed(
-        (
-            *cluster_options,
-            click.option(
-                "--step-seconds",
-                multiple=True,
-                metavar="STAGE=SECONDS",
-                help="Time of a training step, such as pair=0.02 or pair/resnet18=0.02; commas part several; "
-                "repeatable. [default: as measured on this storage]",
-            ),
-            click.option(
-                "--start-minutes",
-                type=click.FloatRange(min=0),
-                default=START_SECONDS / MINUTE,
-                show_default=True,
-                help="From asking for a machine until it runs trials.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
 
 
 def estimate_from_options(

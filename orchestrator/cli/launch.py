@@ -5,44 +5,25 @@ from typing import Any
 
 import click
 
-from cluster.runtime.session import check_address
-from orchestrator.cli.grid_options import choices_of, default_name, grid_options, plan_from_options
-from orchestrator.cli.options import (
-    address_option,
-    data_dir_option,
-    limit_options,
-    limits_of,
-    shared_option,
-    storage_option,
-    tracking_option,
-)
-from orchestrator.cli.plan import print_plan
-from orchestrator.cli.remote import follow_to_the_end, is_dashboard, job_request, job_server, submit
-from orchestrator.console import line_printer, make_console
-from orchestrator.launch.driver import finish_sweep, launch_sweep
-from orchestrator.search.trial_budget import states_of
+from orchestrator.cli.grid_options import grid_options
+from orchestrator.cli.help import GroupedCommand, limit, other, what, where
+from orchestrator.cli.options import data_dir_option, limit_options, place_options, storage_option
 from orchestrator.store.failures import MAX_RETRIES
-from orchestrator.store.store import Store
-from orchestrator.store.sweep import LaunchOptions, Sweep
-from orchestrator.tracking.backend import check, locate
-from orchestrator.workers.entry_points import check_dataset
 
 
-@click.command("launch")
+@click.command("launch", cls=GroupedCommand)
 @grid_options
 @storage_option
 @data_dir_option
-@click.option("--download", is_flag=True, help="Fetch the dataset into --data-dir first, if it is not there.")
-@address_option
-@shared_option
-@tracking_option
-@click.option("--analyze", is_flag=True, help="Measure the pairs, too, once they are trained.")
-@click.option(
+@where("--download", is_flag=True, help="Fetch the dataset into --data-dir first, if it is not there.")
+@place_options
+@what("--analyze", is_flag=True, help="Measure the pairs, too, once they are trained.")
+@limit(
     "--gpus-per-trial",
     type=click.FloatRange(min=0.01, max=1),
     help="Share of a GPU for every trial. [default: by measured memory]",
 )
-@click.option(
+@limit(
     "--max-retries",
     type=click.IntRange(min=0),
     default=MAX_RETRIES,
@@ -50,7 +31,7 @@ from orchestrator.workers.entry_points import check_dataset
     help="Tries again after an unknown error; lost machines and full GPUs are counted apart.",
 )
 @limit_options
-@click.option("--dry-run", is_flag=True, help="Only show the plan.")
+@other("--dry-run", is_flag=True, help="Only show the plan.")
 def command(
     grid: str,
     name: str | None,
@@ -71,6 +52,18 @@ def command(
     Finished trials are kept, interrupted ones go on from their last epoch. With --address http://HOST:8265 the same
     launch runs as a job on the head of that cluster, and this command follows it.
     """
+    from cluster.runtime.session import check_address
+    from orchestrator.cli.remote import follow_to_the_end, is_dashboard, job_request, job_server, submit
+    from orchestrator.cli.values import choices_of, default_name, limits_of, plan_from_options
+    from orchestrator.console import line_printer, make_console
+    from orchestrator.launch.driver import finish_sweep, launch_sweep
+    from orchestrator.progress.plan import print_plan
+    from orchestrator.search.trial_budget import states_of
+    from orchestrator.store.store import Store
+    from orchestrator.store.sweep import LaunchOptions, Sweep
+    from orchestrator.tracking.backend import check, locate
+    from orchestrator.workers.entry_points import check_dataset
+
     console = make_console()
     limits = limits_of(others)
     chosen = choices_of(others)

@@ -3,12 +3,8 @@
 from dataclasses import asdict
 
 import click
-from rich.table import Table
 
 from orchestrator.cli.options import echo_json, json_option, storage_option
-from orchestrator.console import make_console
-from orchestrator.store.inventory import list_sweeps
-from orchestrator.store.store import Store
 
 
 @click.command("ls")
@@ -16,6 +12,12 @@ from orchestrator.store.store import Store
 @json_option
 def command(storage: str, as_json: bool) -> None:
     """List the sweeps of a storage: grid, dataset, trials done, last launch and size; the latest comes last."""
+    from rich.table import Table
+
+    from orchestrator.console import make_console
+    from orchestrator.store.inventory import list_sweeps
+    from orchestrator.store.store import Store
+
     entries = list_sweeps(Store(storage, create=False))
     if as_json:
         echo_json([asdict(entry) for entry in entries])

@@ -1,44 +1,39 @@
 """`dptq-sweep`: how badly can dynamic quantization fail on a network, and where?
 
-Subcommands are imported when they are called: `plan` and `status` then answer without waiting for torch and MLflow.
-Anything the user can cure ends as one `Error:` line and exit code 1; wrong usage exits with 2.
+Help, completion and wrong usage answer at once: modules of commands import at their top only what declares options, and
+inside of a command what it needs to run. Anything the user can cure ends as one `Error:` line and exit code 1; wrong
+usage exits with 2.
 """
 
-import importlib
 import os
 import sys
 import tempfile
 import traceback
-from pathlib import Path
 
 import click
 
-from orchestrator.tracking.backend import quiet_mlflow
+from orchestrator.cli import (
+    analyze,
+    cluster,
+    compare_search,
+    gc,
+    launch,
+    logs,
+    ls,
+    plan,
+    report,
+    reproduce,
+    resume,
+    status,
+    stop,
+    ui,
+)
+from orchestrator.cli.help import Group
+from orchestrator.tracking.environment import quiet_mlflow
 from search_spaces.errors import SweepError
 
-COMMANDS = (
-    *("plan", "launch", "resume", "stop", "status", "logs", "analyze", "report", "compare-search"),
-    *("reproduce", "ls", "gc", "ui", "cluster"),
-)
 
-
-class LazyGroup(click.Group):
-    """A group whose subcommand `x` is `orchestrator.cli.x.command`."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Returns the subcommands in the order of use."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports a subcommand."""
-        if cmd_name not in COMMANDS:
-            return None
-        command = importlib.import_module(f"orchestrator.cli.{cmd_name.replace('-', '_')}").command
-        assert isinstance(command, click.Command)
-        return command
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="dptq-sweep")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def dptq_sweep(debug: bool) -> None:
@@ -47,6 +42,16 @@ def dptq_sweep(debug: bool) -> None:
     Trains pairs of a network and a bit-width policy that are robust or detrimental under an exact bit budget
     (Frank & Ardis 2025, arXiv 2510.02457), on Ray, with Optuna and MLflow.
     """
+
+
+MODULES = (
+    *(plan, launch, resume, stop, status, logs, analyze, report, compare_search),
+    *(reproduce, ls, gc, ui, cluster),
+)
+"""In the order of use."""
+for module in MODULES:
+    dptq_sweep.add_command(module.command)
+COMMANDS = tuple(dptq_sweep.commands)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -58,7 +63,8 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     _keep_out_of_the_home_directory()
     try:
-        sys.exit(dptq_sweep.main(arguments, standalone_mode=False) or 0)
+        # By this name, because the shell completes it, and every error says what to type.
+        sys.exit(dptq_sweep.main(arguments, prog_name="dptq-sweep", standalone_mode=False) or 0)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
@@ -81,5 +87,5 @@ def main(arguments: list[str] | None = None) -> None:
 def _keep_out_of_the_home_directory() -> None:
     """Tells libraries where to put what they would leave there; before anything imports them."""
     quiet_mlflow()
-    caches = Path(tempfile.gettempdir(), f"dptq-sweep-{os.getuid()}")
-    os.environ.setdefault("MPLCONFIGDIR", str(caches / "matplotlib"))
+    caches = os.path.join(tempfile.gettempdir(), f"dptq-sweep-{os.getuid()}")
+    os.environ.setdefault("MPLCONFIGDIR", os.path.join(caches, "matplotlib"))

@@ -4,23 +4,31 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
-from orchestrator.cli.estimate import estimate_as_json, estimate_from_options, estimate_options, print_estimate
-from orchestrator.cli.grid_options import choices_of, grid_options, plan_from_options
-from orchestrator.cli.options import echo_json, json_option, storage_option
-from orchestrator.console import make_console
-from orchestrator.plan import Plan
-from orchestrator.progress.overview import summary
-from orchestrator.search.trial_budget import states_of
-from orchestrator.store.states import State
-from orchestrator.store.store import Store
+from orchestrator.cli.grid_options import grid_options
+from orchestrator.cli.help import GroupedCommand, estimate
+from orchestrator.cli.options import cluster_options, echo_json, json_option, storage_option
+from orchestrator.store.defaults import START_SECONDS
 
 
-@click.command("plan")
+@click.command("plan", cls=GroupedCommand)
 @grid_options
 @storage_option
-@estimate_options
+@cluster_options(estimate)
+@estimate(
+    "--step-seconds",
+    multiple=True,
+    metavar="STAGE=SECONDS",
+    help="Time of a training step, such as pair=0.02 or pair/resnet18=0.02; commas part several; "
+    "repeatable. [default: as measured on this storage]",
+)
+@estimate(
+    "--start-minutes",
+    type=click.FloatRange(min=0),
+    default=START_SECONDS / 60,
+    show_default=True,
+    help="From asking for a machine until it runs trials.",
+)
 @json_option
 def command(
     grid: str,
@@ -37,6 +45,13 @@ def command(
 
     With --cluster also what it would take there: machines, GPU-hours, time and price.
     """
+    from orchestrator.cli.estimate import estimate_as_json, estimate_from_options, print_estimate
+    from orchestrator.cli.values import choices_of, plan_from_options
+    from orchestrator.console import make_console
+    from orchestrator.progress.plan import plan_as_json, print_plan
+    from orchestrator.search.trial_budget import states_of
+    from orchestrator.store.store import Store
+
     plan = plan_from_options(grid, choices_of(choices))
     store = Store(storage, create=False)
     states = states_of(store, plan)
@@ -57,42 +72,3 @@ def command(
     print_plan(plan, states, console)
     if estimated:
         print_estimate(estimated, console)
-
-
-def plan_as_json(plan: Plan, states: dict[str, State]) -> dict[str, Any]:
-    """Returns the plan as plain values."""
-    return {
-        "nodes": [
-            {
-                "uid": node.uid,
-                "stage": str(node.stage),
-                "name": node.name,
-                "parents": list(node.parents),
-                "state": str(states[node.uid]),
-                "cell": node.cell_id,
-                "trial_number": node.trial_number,
-                "origin": str(node.origin),
-                "seed": node.seed,
-                "recipe": node.recipe.model_dump(mode="json"),
-            }
-            for node in plan.nodes
-        ],
-        "refused": [{"cell": refusal.cell, "reason": refusal.reason} for refusal in plan.refused],
-    }
-
-
-def print_plan(plan: Plan, states: dict[str, State], console: Console) -> None:
-    """Prints the plan as a table, then what was refused and the totals."""
-    rows = [("uid", "trial", "bits", "parent", "state")]
-    for node in plan.nodes:
-        state = states[node.uid]
-        shown = "cached" if state is State.DONE else "to run" if state is State.WAITING else str(state)
-        total = str(node.cell.recipe.budget) if node.cell else ""
-        rows.append((node.uid, node.name, total, " ".join(node.parents), shown))
-    # Aligned here: a table of rich's takes half a millisecond per row, and cuts names where the terminal is narrow.
-    uid, name, bits, parent = (max(map(len, column)) for column in list(zip(*rows, strict=True))[:4])
-    lines = [f"{r[0]:{uid}}  {r[1]:{name}}  {r[2]:>{bits}}  {r[3]:{parent}}  {r[4]}" for r in rows]
-    console.out("\n".join(lines), highlight=False)
-    for refusal in plan.refused:
-        console.print(f"refused {refusal.cell}: {refusal.reason}", highlight=False, soft_wrap=True)
-    console.print(summary(plan, states), highlight=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from rich.console import Console
 from cluster.files.identify import read_cluster_file
 from cluster.remote.dashboards import tunnel
 from cluster.remote.jobs import Job, JobRequest, JobServer
-from orchestrator.cli.grid_options import choices_of, default_name, plan_from_options
+from orchestrator.cli.values import choices_of, default_name, plan_from_options
 from orchestrator.store.provenance import code_variables
 from orchestrator.store.sweep import check_sweep_name
 from search_spaces.errors import ConfigError

@@ -2,16 +2,7 @@
 
 import click
 
-from orchestrator.cli.options import echo_json, json_option, open_sweep, storage_option, sweep_argument
-from orchestrator.console import make_console, written
-from orchestrator.reports.page import write_report
-from orchestrator.reports.table1 import table1
-from orchestrator.reports.terminal import print_analyses, render_searches, render_table1
-from orchestrator.results.pairs import records_of
-from orchestrator.results.searches import read_searches
-from orchestrator.results.trials import read_trials
-from orchestrator.results.verdicts import outcome_of
-from orchestrator.store.provenance import sweep_facts
+from orchestrator.cli.options import echo_json, json_option, storage_option, sweep_argument
 
 
 @click.command("report")
@@ -20,6 +11,17 @@ from orchestrator.store.provenance import sweep_facts
 @json_option
 def command(name: str | None, storage: str, as_json: bool) -> None:
     """Print Table 1 of a sweep and write its report (HTML, Markdown, CSV, Parquet, figures)."""
+    from orchestrator.cli.values import open_sweep
+    from orchestrator.console import make_console, written
+    from orchestrator.reports.page import write_report
+    from orchestrator.reports.table1 import table1
+    from orchestrator.reports.terminal import print_analyses, render_searches, render_table1
+    from orchestrator.results.pairs import records_of
+    from orchestrator.results.searches import read_searches
+    from orchestrator.results.trials import read_trials
+    from orchestrator.results.verdicts import outcome_of
+    from orchestrator.store.provenance import sweep_facts
+
     sweep, plan = open_sweep(storage, name)
     trials = read_trials(plan, sweep.store)
     if as_json:

@@ -1,6 +1,5 @@
 """`dptq-sweep reproduce`: run one finished trial again and compare it with the store."""
 
-import importlib
 import os
 import sys
 import tempfile
@@ -8,17 +7,15 @@ from pathlib import Path
 
 import click
 
-from cluster.runtime.session import WORKER_ENVIRONMENT
+from orchestrator.cli.completion import uids
 from orchestrator.cli.options import data_dir_option, storage_option
-from orchestrator.store.inventory import find_trial
-from orchestrator.store.store import Store
 from search_spaces.errors import ConfigError
 
 MAX_LINES = 10
 
 
 @click.command("reproduce")
-@click.argument("trial", metavar="UID")
+@click.argument("trial", metavar="UID", shell_complete=uids)
 @storage_option
 @data_dir_option
 @click.option("--keep", type=click.Path(path_type=Path), help="Folder for the new result. [default: none is kept]")
@@ -28,16 +25,21 @@ def command(trial: str, storage: str, data_dir: Path, keep: Path | None) -> None
     On a CPU they must be equal bit by bit; where a GPU took part, accuracies must agree within 0.02. Exits with 1 where
     they differ, and says what does.
     """
+    from cluster.runtime.session import WORKER_ENVIRONMENT
+    from orchestrator.store.inventory import find_trial
+    from orchestrator.store.store import Store
+
     store = Store(storage, create=False)
     folder = find_trial(store, trial)
     if keep and Store(str(keep), create=False).uri == store.uri:
         raise ConfigError(f"--keep {keep} is the storage itself, whose trial is compared: name another folder.")
     # As in a worker, and before torch is imported: another number of threads sums in another order.
     os.environ.update(WORKER_ENVIRONMENT)
-    reproduction = importlib.import_module("orchestrator.launch.reproduction")
+    from orchestrator.launch.reproduction import reproduce
+
     with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as temporary:
         scratch = Store(str(keep or temporary))
-        found = reproduction.reproduce(folder, store, scratch, str(data_dir.absolute()), click.echo)
+        found = reproduce(folder, store, scratch, str(data_dir.absolute()), click.echo)
     for line in found.environment:
         click.echo(f"different: {line}")
     for name, lines in (("metrics", found.metrics), ("tensors", found.tensors)):

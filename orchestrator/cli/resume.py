@@ -4,37 +4,28 @@ from typing import Any
 
 import click
 
-from cluster.runtime.session import check_address
-from orchestrator.cli.options import (
-    address_option,
-    limit_options,
-    limits_of,
-    open_sweep,
-    shared_option,
-    storage_option,
-    sweep_argument,
-    tracking_option,
-)
-from orchestrator.console import line_printer, make_console
-from orchestrator.launch.driver import finish_sweep, launch_sweep
-from orchestrator.launch.restarts import find_node, forget_failures, restart, with_parents
-from orchestrator.store.sweep import Caps
-from orchestrator.tracking.backend import locate
-from orchestrator.workers.entry_points import check_dataset
+from orchestrator.cli.completion import uids
+from orchestrator.cli.help import GroupedCommand, limit, what
+from orchestrator.cli.options import limit_options, place_options, storage_option, sweep_argument
 
 
-@click.command("resume")
+@click.command("resume", cls=GroupedCommand)
 @sweep_argument
 @storage_option
-@click.option("--failed", is_flag=True, help="Also run what diverged or used up its tries.")
-@click.option("--only", multiple=True, metavar="UID", help="Run this trial and its parents; repeatable.")
-@click.option("--restart", "restarted", multiple=True, metavar="UID", help="Run this trial from scratch; repeatable.")
-@click.option("--with-children", is_flag=True, help="With --restart: also what was trained from it.")
-@address_option
-@shared_option
-@tracking_option
+@what("--failed", is_flag=True, help="Also run what diverged or used up its tries.")
+@what("--only", multiple=True, metavar="UID", shell_complete=uids, help="Run this trial and its parents; repeatable.")
+@what(
+    "--restart",
+    "restarted",
+    multiple=True,
+    metavar="UID",
+    shell_complete=uids,
+    help="Run this trial from scratch; repeatable.",
+)
+@what("--with-children", is_flag=True, help="With --restart: also what was trained from it.")
+@place_options
 @limit_options
-@click.option("--no-caps", is_flag=True, help="Forget the caps of the launch; those given here still hold.")
+@limit("--no-caps", is_flag=True, help="Forget the caps of the launch; those given here still hold.")
 def command(
     name: str | None,
     storage: str,
@@ -55,6 +46,15 @@ def command(
     taken so far; --no-caps drops them. What is given here is kept for the next time, but for the target of --on-event:
     it may hold a secret, so it has to be given again.
     """
+    from cluster.runtime.session import check_address
+    from orchestrator.cli.values import limits_of, open_sweep
+    from orchestrator.console import line_printer, make_console
+    from orchestrator.launch.driver import finish_sweep, launch_sweep
+    from orchestrator.launch.restarts import find_node, forget_failures, restart, with_parents
+    from orchestrator.store.sweep import Caps
+    from orchestrator.tracking.backend import locate
+    from orchestrator.workers.entry_points import check_dataset
+
     console = make_console()
     say = line_printer(console)
     sweep, plan = open_sweep(storage, name)

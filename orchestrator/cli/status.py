@@ -2,9 +2,7 @@
 
 import click
 
-from orchestrator.cli.options import echo_json, json_option, open_sweep, price_option, storage_option, sweep_argument
-from orchestrator.console import make_console
-from orchestrator.progress.status import read_status, render_status, status_as_json, watch
+from orchestrator.cli.options import echo_json, json_option, price_option, storage_option, sweep_argument
 
 
 @click.command("status")
@@ -15,6 +13,10 @@ from orchestrator.progress.status import read_status, render_status, status_as_j
 @json_option
 def command(name: str | None, storage: str, is_watched: bool, price_per_hour: float | None, as_json: bool) -> None:
     """Show how far a sweep is: counts, running trials, hours, the best pair of every cell, failures and their cure."""
+    from orchestrator.cli.values import open_sweep
+    from orchestrator.console import make_console
+    from orchestrator.progress.status import read_status, render_status, status_as_json, watch
+
     if as_json and is_watched:
         raise click.UsageError("--watch and --json exclude each other: --json prints one moment.")
     sweep, plan = open_sweep(storage, name)

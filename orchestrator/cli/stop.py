@@ -2,7 +2,7 @@
 
 import click
 
-from orchestrator.cli.options import open_sweep, storage_option, sweep_argument
+from orchestrator.cli.options import storage_option, sweep_argument
 from search_spaces.errors import ConfigError
 
 
@@ -15,6 +15,8 @@ def command(name: str | None, storage: str) -> None:
     A running analysis saves the unit at which it is. Returns at once. What is stopped ends with exit code 0 and prints
     the command that goes on.
     """
+    from orchestrator.cli.values import open_sweep
+
     sweep, _ = open_sweep(storage, name)
     if not sweep.has_driver():
         raise ConfigError(f"nothing is at work on sweep {sweep.name!r}: there is nothing to stop.")

@@ -6,10 +6,7 @@ from contextlib import suppress
 
 import click
 
-from orchestrator.cli.options import open_sweep, storage_option, sweep_argument
-from orchestrator.search.dashboard import open_server, study_file
-from orchestrator.store.store import Store
-from orchestrator.tracking.backend import ui_command
+from orchestrator.cli.options import storage_option, sweep_argument
 
 MLFLOW_PORT, OPTUNA_PORT = 5000, 8080
 
@@ -39,6 +36,9 @@ def command(
         return
     if name is not None:
         raise click.UsageError(f"MLflow's UI shows all sweeps of a storage: leave out {name!r}, or add --optuna.")
+    from orchestrator.store.store import Store
+    from orchestrator.tracking.backend import ui_command
+
     port = port or MLFLOW_PORT
     arguments = ui_command(tracking_uri, Store(storage, create=False), host, port)
     click.echo(f"MLflow UI at http://{host}:{port}")
@@ -46,6 +46,9 @@ def command(
 
 
 def _show_studies(name: str | None, storage: str, host: str, port: int) -> None:
+    from orchestrator.cli.values import open_sweep
+    from orchestrator.search.dashboard import open_server, study_file
+
     sweep, plan = open_sweep(storage, name)
     with study_file(sweep, plan, click.echo) as path, open_server(path, host, port) as server:
         click.echo(f"studies of sweep {sweep.name!r} at http://{host}:{port}/dashboard, read-only; Ctrl-C ends it")

@@ -23,12 +23,10 @@ from cluster.runtime.resources import GPU_SHARE
 from orchestrator.costs.schedule import Room, Timetable, TrialTime, quickest_schedule
 from orchestrator.costs.step_times import StepTime, StepTimes, Training, recipe_of, steps_per_epoch, training_of
 from orchestrator.plan import Node, Plan
+from orchestrator.store.defaults import START_SECONDS
 from orchestrator.store.states import State
 from orchestrator.store.usage import HOUR
 from search_spaces.errors import ConfigError
-
-START_SECONDS = 300.0
-"""From asking for a machine until Ray runs on it; assumed, since nobody measured it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,23 +1,10 @@
 """The arms of a comparison of searches: the same cells, with four ways to look for their pairs."""
 
 from dataclasses import replace
-from enum import StrEnum
 
+from orchestrator.search.arms import Arm
 from search_spaces.grids.build import Choices
 from search_spaces.loss_space import LITERAL
-
-
-class Arm(StrEnum):
-    """A way to look for catastrophic pairs."""
-
-    LITERAL = "literal"
-    """The paper to the letter, one trial per cell."""
-    RECIPE = "recipe"
-    """Our own recipe, one trial per cell."""
-    RANDOM = "random"
-    """Random points of the space, nothing else."""
-    SEARCH = "search"
-    """The grid's search, which begins with the recipe and the literal reading."""
 
 
 def choices_for(arm: Arm, choices: Choices) -> Choices:

@@ -7,7 +7,8 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler,
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from search_spaces.search import HALVING, Sampler, Search, rung
+from search_spaces.names import Sampler
+from search_spaces.search import HALVING, Search, rung
 
 STARTUP_TRIALS = 4
 """Trials of a study before a sampler with a model uses it. Optuna's ten are more than most of our cells ever run."""

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator.plan import SCHEMA, Origin, Plan, build_plan
+from orchestrator.store.defaults import STALLED_MINUTES
 from orchestrator.store.failures import MAX_RETRIES
 from orchestrator.store.folder import Folder
 from orchestrator.store.lease import Pace, driver_lock, exit_after_loss, is_owned
@@ -25,8 +26,6 @@ STOP = "stop"
 LAUNCH = "launch.json"
 """When the sweep was launched last, and with which options."""
 SWEEPS = "sweeps"
-STALLED_MINUTES = 30.0
-"""Without any finished epoch, after which a launch counts as stalled, unless told otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

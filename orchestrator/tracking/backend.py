@@ -4,7 +4,6 @@ MLflow itself is not imported here: `ui` and an early check of a flag stay fast.
 """
 
 import http.client
-import os
 import sqlite3
 import sys
 import urllib.error
@@ -19,17 +18,6 @@ from search_spaces.uris import redact
 
 CHECK_SECONDS = 5.0
 """How long a server may take to answer the first question; MLflow's own default is about four minutes."""
-_ENVIRONMENT = {
-    # A POST that is repeated after a timeout may have worked the first time: it would create a second run.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
-_DEFAULT_ENVIRONMENT = {
-    # Read when MLflow is imported, which would otherwise write an installation id below the home directory.
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-}
 _SQLITE = "sqlite:///"
 
 
@@ -98,6 +86,14 @@ def check(location: Location) -> None:
         )
 
 
+def locate_existing(tracking_uri: str | None, store: Store) -> Location | None:
+    """Finds the backend that holds the runs of a storage; None if nothing was ever tracked there."""
+    if tracking_uri is None and store.root.local_path is None:
+        return None
+    location = locate(tracking_uri, store)
+    return None if location.database and not location.database.exists() else location
+
+
 def ui_command(tracking_uri: str | None, store: Store, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
     """Returns the command line that serves MLflow's web pages for a local database.
 
@@ -113,13 +109,6 @@ def ui_command(tracking_uri: str | None, store: Store, host: str = "127.0.0.1", 
         *("--artifacts-destination", str(location.artifacts)),
         *("--host", host, "--port", str(port), "--workers", "1"),
     ]
-
-
-def quiet_mlflow() -> None:
-    """Sets what MLflow reads from the environment: no long retries, no chatter, no telemetry."""
-    os.environ.update(_ENVIRONMENT)
-    for name, value in _DEFAULT_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
 
 
 def _refusal(tracking_uri: str) -> str:

@@ -1,8 +1,7 @@
 """The only module that imports MLflow: one experiment, its runs by uid, and the calls that change them.
 
 `MlflowClient` throughout, never the fluent API: that one keeps its experiment, run and URI in globals, and
-obeys MLFLOW_RUN_ID. The command line calls `tracking_uri.quiet_mlflow` before it
-imports this module.
+obeys MLFLOW_RUN_ID. The command line calls `quiet_mlflow` before it imports this module.
 """
 
 import logging

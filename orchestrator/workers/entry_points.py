@@ -17,7 +17,8 @@ from orchestrator.store.failures import cannot_import
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
 from search_spaces import paper
-from search_spaces.datasets import DATASETS, DatasetSpec
+from search_spaces.dataset_kinds import DATASETS
+from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import UnavailableError, one_line
 
 KNOWN_NUM_SITES = paper.NUM_SITES | {"test_resnet": 15}

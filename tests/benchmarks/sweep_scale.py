@@ -28,7 +28,7 @@ from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.store.trial import ROW, TrialFolder, now_ms
-from orchestrator.tracking.backend import quiet_mlflow
+from orchestrator.tracking.environment import quiet_mlflow
 from search_spaces.grids.build import Choices, build_grid
 from tests.benchmarks.figures import Figure, table
 from tests.cluster.heads import several_nodes

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
-from search_spaces.datasets import DATASETS, DatasetSpec, dataset_slug, dataset_spec
+from search_spaces.dataset_kinds import DATASETS
+from search_spaces.datasets import DatasetSpec, dataset_slug, dataset_spec
 from search_spaces.errors import ConfigError, UnknownNameError
 from search_spaces.model import parse_recipe, vary
 

@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from search_spaces.datasets import STORED_PER_SEEN
+from search_spaces.dataset_kinds import STORED_PER_SEEN
 from search_spaces.errors import UnavailableError, one_line
 
 # B = images, C H W = image.

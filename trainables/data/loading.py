@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from search_spaces.datasets import DATASETS, DatasetSpec
+from search_spaces.dataset_kinds import DATASETS
+from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, UnavailableError, one_line
 from trainables.data.cache import cache_folder, cached
 from trainables.data.cifar10 import download_cifar10, find_cifar10

@@ -15,7 +15,7 @@ from orchestrator.reports.drawing import DASHES, DETRIMENTAL, INK, MUTED, ROBUST
 from orchestrator.results.pairs import PairRecord, records_of
 from orchestrator.results.time_to_pair import kaplan_meier
 from orchestrator.results.trials import State, Trial, read_trials, trials_by_cell
-from orchestrator.search.comparison_arms import Arm
+from orchestrator.search.arms import Arm
 from orchestrator.search.pair_choice import choose
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of

@@ -15,7 +15,7 @@ from orchestrator.reports.summary import DROP, TOLERANCE
 from orchestrator.results.pairs import Verdict
 from orchestrator.results.statistics import wilson_interval
 from orchestrator.results.time_to_pair import median_text
-from orchestrator.search.comparison_arms import Arm
+from orchestrator.search.arms import Arm
 from orchestrator.store.folder import Folder
 
 COLUMNS = ("arm", "cells done", "found", "held", "95 % of held", "trials", "epochs", "device-hours", "median to first")

@@ -9,8 +9,9 @@ from click.testing import CliRunner, Result
 from orchestrator.cli import launch, resume
 from orchestrator.launch import driver as running
 from orchestrator.launch.tuner import Launch
+from orchestrator.store.defaults import STALLED_MINUTES
 from orchestrator.store.store import Store
-from orchestrator.store.sweep import LAUNCH, STALLED_MINUTES, Caps, Sweep
+from orchestrator.store.sweep import LAUNCH, Caps, Sweep
 
 SECRET_URL = "https://hooks.example.com/services/T0/secret-token"
 

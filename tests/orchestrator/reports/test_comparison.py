@@ -11,7 +11,8 @@ from orchestrator.plan import Node, Plan, Stage, build_plan
 from orchestrator.reports.comparison.data import comparison, figure_comparison, without_pair
 from orchestrator.reports.comparison.page import comparison_page, render_comparison, write_comparison
 from orchestrator.results.time_to_pair import median_text
-from orchestrator.search.comparison_arms import Arm, choices_for
+from orchestrator.search.arms import Arm
+from orchestrator.search.comparison_arms import choices_for
 from orchestrator.store.folder import CHECKPOINT, EPOCHS
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of

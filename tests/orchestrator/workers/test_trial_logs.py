@@ -8,8 +8,8 @@ import pytest
 import ray
 
 from cluster.runtime.session import session
-from orchestrator.cli.logs import log_lines
 from orchestrator.plan import Plan, build_plan
+from orchestrator.progress.logs import log_lines
 from orchestrator.store.folder import EPOCHS, ERROR, LOG
 from orchestrator.store.states import State
 from orchestrator.store.store import Store

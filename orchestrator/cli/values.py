@@ -1,0 +1,143 @@
+"""What the values of shared options stand for: a sweep, the limits of a launch, a plan and its name."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cluster.files.node_types import read_cluster
+from cluster.files.prices import CPU, price_per_paid_hour, read_prices
+from orchestrator.cli.grid_options import SEARCH_FIELDS
+from orchestrator.launch.limits import Limits
+from orchestrator.launch.notifications import check_target
+from orchestrator.plan import Plan, build_plan
+from orchestrator.store.store import Store
+from orchestrator.store.sweep import Caps, LaunchOptions, Sweep, latest_sweep_name
+from orchestrator.workers.entry_points import num_sites
+from search_spaces.datasets import dataset_slug
+from search_spaces.grids.build import Choices, build_grid
+
+NOTHING_KEPT = LaunchOptions()
+
+
+def open_sweep(storage: str, name: str | None) -> tuple[Sweep, Plan]:
+    """Opens a sweep that was launched before, the latest one unless named, with its plan.
+
+    Raises:
+        ConfigError: There is no such sweep.
+    """
+    store = Store(storage, create=False)
+    sweep = Sweep(store, name or latest_sweep_name(store))
+    return sweep, sweep.load_plan(num_sites)
+
+
+def caps_from_options(values: dict[str, Any], kept: Caps) -> Caps:
+    """Takes the caps of a launch out of a command's arguments.
+
+    Args:
+        values: The arguments.
+        kept: Caps that apply where the arguments name none.
+
+    Raises:
+        ConfigError: A file with machines or prices cannot be read, or a machine has no price.
+    """
+    limits = {
+        name: getattr(kept, name) if (given := values.pop(name)) is None else given
+        for name in ("max_hours", "max_gpu_hours", "max_cost")
+    }
+    price, cluster_file, price_file = (values.pop(name) for name in ("price_per_hour", "cluster_file", "price_file"))
+    if price is not None and cluster_file is not None:
+        raise click.UsageError("--price-per-hour and --cluster both say the price: leave one out.")
+    if price_file is not None and cluster_file is None:
+        raise click.UsageError("--prices says what machines cost: name them with --cluster FILE.")
+    if price is None and cluster_file is None:
+        price = kept.price_per_hour
+    if limits["max_cost"] is not None and price is None and cluster_file is None:
+        raise click.UsageError(
+            "--max-cost needs --price-per-hour, the price of a GPU (or a core without one), or --cluster FILE, whose "
+            "machines have prices."
+        )
+    return Caps(**limits, price_per_hour=price if cluster_file is None else _price_of(cluster_file, price_file))
+
+
+def _price_of(cluster_file: Path, price_file: Path | None) -> float:
+    """Returns the price per hour of a GPU, or of a core without one, and says which machine's it is."""
+    price, machine = price_per_paid_hour(read_cluster(cluster_file), read_prices(price_file))
+    unit = "core" if machine.kind == CPU else machine.kind
+    market = "on spot" if machine.node_type.is_spot else "on demand"
+    click.echo(f"priced at {price:.4g} per {unit}-hour: {machine.node_type.machine} {market}, from {cluster_file}")
+    return price
+
+
+def limits_of(values: dict[str, Any], kept: LaunchOptions = NOTHING_KEPT) -> Limits:
+    """Takes the values of `limit_options` out of a command's arguments.
+
+    Args:
+        values: The arguments.
+        kept: Of an earlier launch, what applies where the arguments say nothing.
+
+    Raises:
+        ConfigError: --on-event is neither a command nor a URL, or a file with prices or machines is wrong.
+    """
+    limits = Limits(
+        caps=caps_from_options(values, kept.caps),
+        on_event=values.pop("on_event"),
+        stalled_minutes=values.pop("stalled_minutes") or kept.stalled_minutes,
+        verify=values.pop("verify"),
+    )
+    check_target(limits.on_event)
+    return limits
+
+
+def choices_of(values: Mapping[str, Any]) -> Choices:
+    """Makes the user's choices of the values of a command's options, those of `grid_options` among them."""
+    search = {field: values[field] for field in SEARCH_FIELDS if values[field] is not None}
+    others = {field.name: values[field.name] for field in dataclasses.fields(Choices) if field.name != "search"}
+    return Choices(**others, search=search)
+
+
+def plan_from_options(grid: str, choices: Choices) -> Plan:
+    """Builds the plan that the options ask for.
+
+    Raises:
+        ConfigError: A name is unknown, or a budget that the user asked for cannot be met.
+    """
+    plan = build_plan(build_grid(grid, choices, num_sites), num_sites)
+    if plan.refused and (choices.budgets or not plan.has_pairs):
+        # A named grid may hold cells that the paper printed and nobody can run; a budget typed by hand is a mistake.
+        plan.raise_first_refusal()
+    return plan
+
+
+def default_name(grid: str, choices: Choices) -> str:
+    """Names a sweep after its grid and what was changed of it.
+
+    Args:
+        grid: The grid's own name; of a file, the one that stands in it.
+        choices: What was changed.
+
+    Examples:
+        >>> default_name("quick", Choices(seeds=(1,), budgets=(82,)))
+        'quick-82b-seed1'
+        >>> default_name("quick", Choices(epochs_scale=0.5, overrides=("pair.margin=0.05",)))
+        'quick-epochs0.5-pair.margin-0.05'
+        >>> default_name("quick", Choices(dataset="folder:/data/my flowers", image_size=64, train_images=500))
+        'quick-folder-my-flowers-64px-500train'
+    """
+    parts = [grid, dataset_slug(choices.dataset) if choices.dataset else None, *_size_parts(choices)]
+    parts += [*choices.architectures, *choices.option_sets, *(f"{budget}b" for budget in choices.budgets)]
+    parts += choices.goals
+    parts += ["own-weights"] if choices.teacher_weights else []
+    parts += [f"epochs{choices.epochs_scale:g}"] if choices.epochs_scale is not None else []
+    parts += [f"{name.replace('_', '-')}-{value}" for name, value in choices.search.items()]
+    parts += [re.sub(r"[^\w.]+", "-", override).strip("-") for override in choices.overrides]
+    parts += [f"seed{'-'.join(map(str, choices.seeds))}"] if any(choices.seeds) else []
+    return "-".join(part for part in parts if part)
+
+
+def _size_parts(choices: Choices) -> list[str]:
+    sizes = {"px": choices.image_size, "train": choices.train_images, "test": choices.test_images}
+    return [f"{size}{unit}" for unit, size in sizes.items() if size is not None]

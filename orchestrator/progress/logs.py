@@ -1,0 +1,42 @@
+"""The log of one trial: what it measured, and why it failed."""
+
+import time
+from collections.abc import Iterator
+
+from orchestrator.store.inventory import sweeps_of
+from orchestrator.store.states import ENDED_BADLY, State
+from orchestrator.store.store import Store
+from orchestrator.store.trial import TrialFolder, epoch_line
+
+ENDED = (State.DONE, State.PRUNED, *ENDED_BADLY)
+LOOK_EVERY_SECONDS = 1.0
+
+
+def log_lines(trial: TrialFolder, store: Store, *, follow: bool, seconds: float = LOOK_EVERY_SECONDS) -> Iterator[str]:
+    """Yields a line per epoch, then of a failed trial what its worker printed last and its error, then how it stands.
+
+    Args:
+        trial: Whose log.
+        store: Its storage; a launch that is at work there may run it.
+        follow: Wait for what comes until it ends.
+        seconds: Between two looks.
+    """
+    recipe = trial.recipe() or {}
+    num_epochs = recipe.get("recipe", {}).get("epochs", "?")
+    yield f"{recipe.get('name', trial.stage)} ({trial.uid})"
+    shown = 0
+    while True:
+        # Asked first: what is written between the two questions is shown now and not missed.
+        is_over = trial.state() in ENDED or not follow or not any(sweep.has_driver() for sweep in sweeps_of(store))
+        rows = trial.epochs()
+        for row in rows[shown:]:
+            yield epoch_line(row, num_epochs)
+        shown = len(rows)  # fewer than before where a retry lost epochs: they come again
+        if is_over:
+            break
+        time.sleep(seconds)
+    epochs = {epoch_line(row, num_epochs) for row in rows}
+    yield from (line for line in trial.log() if line not in epochs)
+    if error := trial.error():
+        yield error.rstrip()
+    yield str(trial.state())

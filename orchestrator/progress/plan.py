@@ -1,0 +1,48 @@
+"""A plan before it runs: every trial with its uid, parents and state, as a table or as plain values."""
+
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator.plan import Plan
+from orchestrator.progress.overview import summary
+from orchestrator.store.states import State
+
+
+def plan_as_json(plan: Plan, states: dict[str, State]) -> dict[str, Any]:
+    """Returns the plan as plain values."""
+    return {
+        "nodes": [
+            {
+                "uid": node.uid,
+                "stage": str(node.stage),
+                "name": node.name,
+                "parents": list(node.parents),
+                "state": str(states[node.uid]),
+                "cell": node.cell_id,
+                "trial_number": node.trial_number,
+                "origin": str(node.origin),
+                "seed": node.seed,
+                "recipe": node.recipe.model_dump(mode="json"),
+            }
+            for node in plan.nodes
+        ],
+        "refused": [{"cell": refusal.cell, "reason": refusal.reason} for refusal in plan.refused],
+    }
+
+
+def print_plan(plan: Plan, states: dict[str, State], console: Console) -> None:
+    """Prints the plan as a table, then what was refused and the totals."""
+    rows = [("uid", "trial", "bits", "parent", "state")]
+    for node in plan.nodes:
+        state = states[node.uid]
+        shown = "cached" if state is State.DONE else "to run" if state is State.WAITING else str(state)
+        total = str(node.cell.recipe.budget) if node.cell else ""
+        rows.append((node.uid, node.name, total, " ".join(node.parents), shown))
+    # Aligned here: a table of rich's takes half a millisecond per row, and cuts names where the terminal is narrow.
+    uid, name, bits, parent = (max(map(len, column)) for column in list(zip(*rows, strict=True))[:4])
+    lines = [f"{r[0]:{uid}}  {r[1]:{name}}  {r[2]:>{bits}}  {r[3]:{parent}}  {r[4]}" for r in rows]
+    console.out("\n".join(lines), highlight=False)
+    for refusal in plan.refused:
+        console.print(f"refused {refusal.cell}: {refusal.reason}", highlight=False, soft_wrap=True)
+    console.print(summary(plan, states), highlight=False, soft_wrap=True)

@@ -1,0 +1,18 @@
+"""Names that people type, as closed sets; needs nothing, so that help and completion can list them at once."""
+
+from enum import StrEnum
+from typing import Literal, get_args
+
+GRIDS = ("quick", "smoke", "families", "cifar10", "full")
+"""Grids that need no file; `search_spaces.grids.named` spells them out."""
+Sampler = Literal["tpe", "gp", "random", "cmaes", "nsga2"]
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
+Pruner = Literal["auto", "halving", "none"]
+PRUNERS: tuple[Pruner, ...] = get_args(Pruner)
+
+
+class Goal(StrEnum):
+    """What a pair is trained for: to survive its policy's quantization, or to break under it."""
+
+    ROBUST = "robust"
+    DETRIMENTAL = "detrimental"
