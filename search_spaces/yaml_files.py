@@ -62,3 +62,21 @@ def parse_documents(text: str, *, what: str) -> list[Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{what} is no YAML: {str(error).splitlines()[0]}.") from None
     return [document for document in documents if document is not None]
+
+
+def yaml_value(assignment: str, text: str) -> Any:
+    """Reads the value of an assignment.
+
+    Args:
+        assignment: The whole, for the error.
+        text: What stands behind its equals sign.
+
+    Raises:
+        ConfigError: It is no YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(
+            f"--set {assignment!r} has no readable value: write a number, a word or a list such as [a, b]."
+        ) from None

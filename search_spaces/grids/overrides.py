@@ -8,12 +8,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import Field
 
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.model import Recipe, parse_recipe
 from search_spaces.recipes import Goal, TrainingRecipe
+from search_spaces.yaml_files import yaml_value
 
 Values = dict[str, Any]
 """Fields by name as the user wrote them; those of `pair` may hold further ones under the name of a goal."""
@@ -122,21 +122,3 @@ def scale_epochs(recipe: TrainingT, scale: float) -> TrainingT:
     if not (scale > 0 and math.isfinite(scale * recipe.epochs)):
         raise ConfigError(f"--epochs-scale {scale} scales no epochs: give a positive number, for example 0.5.")
     return parse_recipe(type(recipe), recipe.model_dump() | {"epochs": max(1, round(recipe.epochs * scale))})
-
-
-def yaml_value(assignment: str, text: str) -> Any:
-    """Reads the value of an assignment.
-
-    Args:
-        assignment: The whole, for the error.
-        text: What stands behind its equals sign.
-
-    Raises:
-        ConfigError: It is no YAML.
-    """
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(
-            f"--set {assignment!r} has no readable value: write a number, a word or a list such as [a, b]."
-        ) from None

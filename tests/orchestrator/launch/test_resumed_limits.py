@@ -26,8 +26,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
 
     monkeypatch.delenv("DPTQ_ON_EVENT", raising=False)
     monkeypatch.setattr(running, "run_sweep", remember)
-    for command in (launch, resume):
-        monkeypatch.setattr(command, "finish_sweep", lambda *_: None)
+    monkeypatch.setattr(running, "finish_sweep", lambda *_: None)
     return launches
 
 

@@ -14,8 +14,9 @@ from orchestrator.plan import Origin
 from orchestrator.search.samplers import STARTUP_TRIALS, make_pruner, make_sampler
 from orchestrator.store.store import Store
 from search_spaces.loss_space import LossSpace, holds, suggest
+from search_spaces.names import Sampler
 from search_spaces.recipes import PairRecipe
-from search_spaces.search import Sampler, Search
+from search_spaces.search import Search
 from tests.orchestrator.search_driver import SearchDriver, search_plan
 
 SAMPLERS = get_args(Sampler)

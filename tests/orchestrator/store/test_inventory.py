@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from orchestrator.cli import gc, logs, ls
 from orchestrator.plan import Node, Plan, build_plan
+from orchestrator.progress.logs import log_lines
 from orchestrator.store.folder import CHECKPOINT, RESUME
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import PLAN, LaunchOptions, Sweep
@@ -189,7 +190,7 @@ def test_logs_follow_until_the_trial_ends(two_sweeps: Store) -> None:
     worker = threading.Thread(target=go_on)
     with Sweep(two_sweeps, "a").driver():
         worker.start()
-        lines = list(logs.log_lines(folder, two_sweeps, follow=True, seconds=0.01))
+        lines = list(log_lines(folder, two_sweeps, follow=True, seconds=0.01))
         worker.join()
     assert [line.split()[0] for line in lines[1:]] == ["epoch", "epoch", "done"]
 
@@ -197,4 +198,4 @@ def test_logs_follow_until_the_trial_ends(two_sweeps: Store) -> None:
 def test_following_a_trial_that_nobody_runs_ends(two_sweeps: Store) -> None:
     folder = trial_of(two_sweeps, PAIRS[0])
     folder.write_recipe(PAIRS[0], None)
-    assert list(logs.log_lines(folder, two_sweeps, follow=True))[-1] == "waiting"
+    assert list(log_lines(folder, two_sweeps, follow=True))[-1] == "waiting"
