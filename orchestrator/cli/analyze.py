@@ -4,24 +4,18 @@ import sys
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem
 
-from orchestrator.cli.completion import offer
 from orchestrator.cli.options import data_dir_option, place_options, storage_option, sweep_argument
 
 
 class AnalysisName(click.types.StringParamType):
-    """The name of an analysis; imports their settings only when they are listed."""
-
-    name = "analysis"
+    """Lists the analyses in the help; imports them no sooner, for it takes a moment."""
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
         """Returns all names."""
-        return f"[{'|'.join(_analyses())}]"
+        from search_spaces.analyses import ANALYSES
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """Offers the names."""
-        return offer(_analyses(), incomplete)
+        return f"[{'|'.join(ANALYSES)}]"
 
 
 @click.command("analyze")
@@ -94,9 +88,3 @@ def command(
     if ended.errors:
         console.print(f"{len(ended.errors)} of {len(tasks)} analyses failed; analyze again to go on with them.")
         sys.exit(1)
-
-
-def _analyses() -> list[str]:
-    from search_spaces.analyses import ANALYSES
-
-    return list(ANALYSES)

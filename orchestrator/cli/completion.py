@@ -21,7 +21,7 @@ _UID = re.compile("[0-9a-f]{16}")
 
 def sweeps(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
     """Offers the sweeps of the storage that the command line or the environment names."""
-    return offer(_folders(context, "sweeps"), begun)
+    return _offer(_folders(context, "sweeps"), begun)
 
 
 def uids(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
@@ -34,16 +34,15 @@ def uids(context: click.Context, _: click.Parameter, begun: str) -> list[Complet
 def grids(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
     """Offers the named grids and grid files."""
     files = (path for ending in ("yaml", "yml") for path in glob.glob(f"{glob.escape(begun)}*.{ending}"))
-    return offer([*GRIDS, *sorted(files)], begun) or _files(begun)
+    return _offer([*GRIDS, *sorted(files)], begun) or _files(begun)
 
 
 def datasets(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
     """Offers the kinds of datasets, and behind a kind the shell's own files."""
-    return offer((f"{kind}:" if info.place else kind for kind, info in DATASETS.items()), begun) or _files(begun)
+    return _offer((f"{kind}:" if info.place else kind for kind, info in DATASETS.items()), begun) or _files(begun)
 
 
-def offer(names: Iterable[str], begun: str) -> list[CompletionItem]:
-    """Returns the names that begin so."""
+def _offer(names: Iterable[str], begun: str) -> list[CompletionItem]:
     return [CompletionItem(name) for name in names if name.startswith(begun)]
 
 

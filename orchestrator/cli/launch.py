@@ -1,6 +1,5 @@
 """`dptq-sweep launch`: run a grid, or finish what an earlier launch began."""
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -32,21 +31,7 @@ from orchestrator.store.failures import MAX_RETRIES
 )
 @limit_options
 @other("--dry-run", is_flag=True, help="Only show the plan.")
-def command(
-    grid: str,
-    name: str | None,
-    storage: str,
-    data_dir: Path,
-    download: bool,
-    address: str | None,
-    shared_storage: bool,
-    tracking_uri: str | None,
-    analyze: bool,
-    gpus_per_trial: float | None,
-    max_retries: int,
-    dry_run: bool,
-    **others: Any,
-) -> None:
+def command(grid: str, name: str | None, storage: str, download: bool, dry_run: bool, **others: Any) -> None:
     """Run a grid of trials on Ray, or finish what an earlier launch of it began.
 
     Finished trials are kept, interrupted ones go on from their last epoch. With --address http://HOST:8265 the same
@@ -54,44 +39,34 @@ def command(
     """
     from cluster.runtime.session import check_address
     from orchestrator.cli.remote import follow_to_the_end, is_dashboard, job_request, job_server, submit
-    from orchestrator.cli.values import choices_of, default_name, limits_of, plan_from_options
+    from orchestrator.cli.values import choices_of, default_name, launch_options_of, limits_of, plan_from_options
     from orchestrator.console import line_printer, make_console
     from orchestrator.launch.driver import finish_sweep, launch_sweep
     from orchestrator.progress.plan import print_plan
     from orchestrator.search.trial_budget import states_of
     from orchestrator.store.store import Store
-    from orchestrator.store.sweep import LaunchOptions, Sweep
+    from orchestrator.store.sweep import Sweep
     from orchestrator.tracking.backend import check, locate
     from orchestrator.workers.entry_points import check_dataset
 
     console = make_console()
-    limits = limits_of(others)
-    chosen = choices_of(others)
+    limits, options, chosen = limits_of(others), launch_options_of(others), choices_of(others)
     plan = plan_from_options(grid, chosen)
     if dry_run:
         print_plan(plan, states_of(Store(storage, create=False), plan), console)
         return
-    if address is not None and is_dashboard(address):
+    if options.address and is_dashboard(options.address):
         request = job_request(click.get_current_context())
-        with job_server(address) as server:
-            follow_to_the_end(submit(request, server, console), server, address, console)
+        with job_server(options.address) as server:
+            follow_to_the_end(submit(request, server, console), server, options.address, console)
         return
-    check_address(address)
-    location = locate(tracking_uri, Store(storage, create=False))
-    if tracking_uri is not None:
+    check_address(options.address)
+    location = locate(options.tracking_uri, Store(storage, create=False))
+    if options.tracking_uri is not None:
         check(location)
-    check_dataset(plan.grid.dataset, data_dir, download=download)
+    check_dataset(plan.grid.dataset, others["data_dir"], download=download)
     store = Store(storage)
     sweep = Sweep(store, name or default_name(plan.grid.name, chosen))
-    options = LaunchOptions(
-        data_dir=data_dir.absolute(),
-        address=address,
-        tracking_uri=tracking_uri,
-        analyze=analyze,
-        gpus_per_trial=gpus_per_trial,
-        max_retries=max_retries,
-        shared_storage=shared_storage,
-    )
     with sweep.driver(line_printer(console)):
         if num_new := sweep.save_plan(plan):
             console.print(f"sweep {sweep.name} grows by {num_new} trials", highlight=False)

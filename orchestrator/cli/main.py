@@ -44,12 +44,8 @@ def dptq_sweep(debug: bool) -> None:
     """
 
 
-MODULES = (
-    *(plan, launch, resume, stop, status, logs, analyze, report, compare_search),
-    *(reproduce, ls, gc, ui, cluster),
-)
-"""In the order of use."""
-for module in MODULES:
+IN_ORDER = (plan, launch, resume, stop, status, logs, analyze, report, compare_search, reproduce, ls, gc, ui, cluster)
+for module in IN_ORDER:
     dptq_sweep.add_command(module.command)
 COMMANDS = tuple(dptq_sweep.commands)
 

@@ -21,6 +21,8 @@ from search_spaces.datasets import dataset_slug
 from search_spaces.grids.build import Choices, build_grid
 
 NOTHING_KEPT = LaunchOptions()
+# Of `LaunchOptions`, what options set under the same name: never --on-event, whose target may hold a secret.
+_KEPT = ("address", "tracking_uri", "analyze", "gpus_per_trial", "max_retries", "shared_storage")
 
 
 def open_sweep(storage: str, name: str | None) -> tuple[Sweep, Plan]:
@@ -90,6 +92,12 @@ def limits_of(values: dict[str, Any], kept: LaunchOptions = NOTHING_KEPT) -> Lim
     )
     check_target(limits.on_event)
     return limits
+
+
+def launch_options_of(values: Mapping[str, Any]) -> LaunchOptions:
+    """Makes what a sweep keeps of its launch, but for the limits, of the values of a command's options."""
+    given = {name: values[name] for name in _KEPT if name in values}
+    return LaunchOptions(data_dir=values["data_dir"].absolute(), **given)
 
 
 def choices_of(values: Mapping[str, Any]) -> Choices:

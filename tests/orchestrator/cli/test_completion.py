@@ -70,7 +70,6 @@ UIDS = sorted(node.uid for node in BEGUN)
         "plan --grid grids/": ["file"],
         "launch --dataset ": [f"{kind}:" if info.place else kind for kind, info in DATASETS.items()],
         "launch --dataset folder:/da": ["file"],
-        "analyze --only cr": ["cross_policy"],
         **{f"{command} ": ["mine", "others"] for command in ("status", "report", "resume", "stop", "analyze", "ui")},
         "status m": ["mine"],
         "status --storage dptq-sweeps o": ["others"],
