@@ -20,19 +20,21 @@ import pyarrow as pa
 from ray.tune.search import Searcher
 from safetensors.numpy import save
 
-from orchestrator.analyses.settings import load_analyses, save_analyses
-from orchestrator.analyses.tasks import AnalysisFolder, AnalysisTask, tasks_of
-from orchestrator.deferred import num_sites
-from orchestrator.frontier import Frontier
+from orchestrator.analyses.results import load_analyses, save_analyses
+from orchestrator.analyses.tasks import AnalysisTask, tasks_of
+from orchestrator.launch.frontier import Frontier
 from orchestrator.plan import Node, Plan, Stage, build_plan
-from orchestrator.reports.pairs import pair_records
-from orchestrator.store import CHECKPOINT, PREDICTIONS, RESULT, Store, parquet_bytes
-from orchestrator.studies import CellStudy, sweep_journal
-from orchestrator.sweeps import LAUNCH, LaunchOptions, Sweep
-from orchestrator.trials import TrialFolder, trial_of
+from orchestrator.results.pairs import pair_records
+from orchestrator.search.study import CellStudy, sweep_journal
+from orchestrator.store.analysis import AnalysisFolder
+from orchestrator.store.folder import CHECKPOINT, PREDICTIONS, RESULT, parquet_bytes
+from orchestrator.store.store import Store
+from orchestrator.store.sweep import LAUNCH, LaunchOptions, Sweep
+from orchestrator.store.trial import TrialFolder, trial_of
+from orchestrator.workers.entry_points import num_sites
 from search_spaces.analyses import set_analyses
 from search_spaces.errors import NonFiniteLossError
-from search_spaces.grids import Choices, build_grid
+from search_spaces.grids.build import Choices, build_grid
 from search_spaces.recipes import TrainingRecipe
 from tests.golden.fake_tables import rows_of
 from tests.golden.fake_trials import epoch_row, jitter, metrics_of, short_name
