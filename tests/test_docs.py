@@ -214,7 +214,7 @@ def test_no_file_names_a_host_of_a_registry() -> None:
     inside = [path for folder in folders for path in (ROOT / folder).rglob("*") if "__pycache__" not in path.parts]
     paths = [path for path in (*inside, *ROOT.iterdir()) if path.is_file() and path.suffix != ".png"]
     assert len(paths) > 200
-    assert [path for path in paths if any(host in path.read_text() for host in registries)] == []
+    assert [path for path in paths if any(host.encode() in path.read_bytes() for host in registries)] == []
 
 
 def test_every_dependency_says_why_it_is_there() -> None:
