@@ -10,7 +10,8 @@ from types import MappingProxyType
 import ray
 
 from cluster.runtime.capacity import Capacity, cluster_capacity
-from cluster.runtime.code import code_for_workers, is_in_job
+from cluster.runtime.code import code_for_workers
+from cluster.runtime.ray_internals import is_in_job
 from search_spaces.errors import ConfigError, UnavailableError
 from search_spaces.uris import redact
 

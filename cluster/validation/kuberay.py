@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from cluster.files.render import CLOUDS, IDLE_MINUTES
+from cluster.files.node_types import GPU, INSTANCE_TYPE
+from cluster.files.render import IDLE_MINUTES
 from cluster.files.versions import Versions
-from cluster.machines import has_gpu
+from cluster.providers.registry import PROVIDERS, spot_label
 from cluster.validation.findings import Finding, joined, schema_findings, strict
 from cluster.validation.kuberay_schema import SCHEMAS
 from cluster.validation.software import check_image, check_storage
@@ -18,15 +19,6 @@ from search_spaces.yaml_files import parse_documents
 Manifest = Mapping[str, Any]
 KINDS = tuple(SCHEMAS)
 IDLE_SECONDS = IDLE_MINUTES * 60
-SPOT_LABELS = {
-    "cloud.google.com/gke-spot": "true",
-    "cloud.google.com/gke-preemptible": "true",
-    "karpenter.sh/capacity-type": "spot",
-    "eks.amazonaws.com/capacityType": "SPOT",
-    "kubernetes.azure.com/scalesetpriority": "spot",
-}
-_GPU = "nvidia.com/gpu"
-_INSTANCE = "node.kubernetes.io/instance-type"
 _MAX_NAME = 47
 """Of a RayJob; the operator appends to it."""
 
@@ -184,7 +176,7 @@ def _check_head(head: Manifest, place: str) -> Iterator[Finding]:
             joined(place, "rayStartParams", "num-cpus"),
             f'{cpus!r}: the head would run trials beside the launch: write num-cpus: "0".',
         )
-    if label := _spot_label(head["template"]["spec"]):
+    if label := spot_label(head["template"]["spec"].get("nodeSelector", {})):
         yield Finding(
             joined(place, "template", "spec", "nodeSelector"),
             f"{label} puts the head on a spot node, and the launch dies when the cloud takes it back: leave it out.",
@@ -201,11 +193,11 @@ def _check_worker_group(group: Manifest, names: set[str], place: str) -> Iterato
         yield Finding(joined(place, "minReplicas"), f"{least} is more than maxReplicas, {most}.")
     pod = group["template"]["spec"]
     limits = pod["containers"][0].get("resources", {}).get("limits", {})
-    instance = pod.get("nodeSelector", {}).get(_INSTANCE, "")
-    if any(has_gpu(instance, provider) for provider in CLOUDS) and _GPU not in limits:
+    instance = pod.get("nodeSelector", {}).get(INSTANCE_TYPE, "")
+    if any(provider.has_gpu(instance) for provider in PROVIDERS.values()) and GPU not in limits:
         yield Finding(
             joined(place, "template", "spec", "containers", 0, "resources", "limits"),
-            f"{instance} has a GPU that no trial would ever get, since {_GPU} is not among the limits: write it there.",
+            f"{instance} has a GPU that no trial would ever get, since {GPU} is not among the limits: write it there.",
         )
 
 
@@ -227,11 +219,6 @@ def _check_pod_storage(pod: Manifest, entrypoint: str, place: str) -> Iterator[F
         is_declared="--shared-storage" in words or "DPTQ_SHARED_STORAGE" in environment,
         place=joined(place, "template", "spec", "containers", 0, "env"),
     )
-
-
-def _spot_label(pod: Manifest) -> str | None:
-    selector = pod.get("nodeSelector", {})
-    return next((f"{label}: {value}" for label, value in SPOT_LABELS.items() if selector.get(label) == value), None)
 
 
 def _check_mlflow(deployment: Manifest) -> Iterator[Finding]:

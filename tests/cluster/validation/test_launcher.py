@@ -1,11 +1,12 @@
 """Every way to spoil a launcher file that we know gives exactly one line, which names value, rule and cure."""
 
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from cluster.validation import launcher
 from search_spaces.errors import UnavailableError
 
 HEAD = "available_node_types/head"
@@ -128,6 +129,6 @@ def test_a_ray_that_moved_its_checks_is_one_clear_line(
     if moved == "find_spec":
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     else:
-        monkeypatch.setattr("importlib.import_module", lambda name: launcher)
+        monkeypatch.setitem(sys.modules, moved, ModuleType(moved))
     with pytest.raises(UnavailableError, match=r"keeps the checks of `ray up` elsewhere"):
         findings(config)

@@ -1,0 +1,34 @@
+"""Amazon Web Services: machines of EC2."""
+
+import re
+
+from cluster.files.typed_mapping import Section
+from cluster.providers.base import Provider
+
+
+def _is_spot(machine: Section) -> bool:
+    return machine.section("InstanceMarketOptions").text("MarketType") == "spot"
+
+
+PROVIDER = Provider(
+    title="AWS",
+    default_region="us-west-2",
+    default_machine="g6.2xlarge",
+    gpu_name=re.compile(r"(p|g|gr)\d\w*\."),
+    fields={"region", "availability_zone", "security_group", "aws_credentials", "cloudwatch", "key_pair"},
+    stops_by_default=True,
+    # Arguments of EC2's RunInstances, and `SubnetIds`, from which Ray chooses one.
+    machine_fields={
+        "BlockDeviceMappings", "CapacityReservationSpecification", "CpuOptions", "CreditSpecification",
+        "DisableApiTermination", "EbsOptimized", "EnclaveOptions", "HibernationOptions", "IamInstanceProfile",
+        "ImageId", "InstanceInitiatedShutdownBehavior", "InstanceMarketOptions", "InstanceType", "KeyName",
+        "LaunchTemplate", "LicenseSpecifications", "MaintenanceOptions", "MetadataOptions", "Monitoring",
+        "NetworkInterfaces", "Placement", "PrivateDnsNameOptions", "RamdiskId", "SecurityGroupIds", "SecurityGroups",
+        "SubnetId", "SubnetIds", "TagSpecifications", "UserData",
+    },
+    machine_field="InstanceType",
+    template_field="LaunchTemplate",
+    is_spot=_is_spot,
+    tells_resources=True,
+    spot_labels={"eks.amazonaws.com/capacityType": "spot"},
+)  # fmt: skip
