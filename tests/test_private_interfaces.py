@@ -24,7 +24,9 @@ def private_uses(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import | ast.ImportFrom):
             module = f"{getattr(node, 'module', '')}."
-            yield from (f"{module}{each.name}" for each in node.names if re.search(r"\._[a-z]", f".{module}{each.name}"))
+            yield from (
+                f"{module}{each.name}" for each in node.names if re.search(r"\._[a-z]", f".{module}{each.name}")
+            )
         elif isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr):
             if ast.unparse(node.value) not in OURS and ast.unparse(node) not in PYTHONS_OWN:
                 yield ast.unparse(node)

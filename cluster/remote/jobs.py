@@ -27,11 +27,7 @@ from search_spaces.errors import ConfigError, UnavailableError, one_line, unknow
 from search_spaces.uris import redact
 
 SWEEP, STORAGE = "dptq.sweep", "dptq.storage"
-CHATTY = (
-    "ray.dashboard.modules.job.sdk",
-    "ray.dashboard.modules.dashboard_sdk",
-    UPLOAD_LOGGER,
-)
+CHATTY = ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk", UPLOAD_LOGGER)
 """Loggers of Ray's that tell of every upload and closed connection."""
 LONGEST_NAME = 100
 """Letters of a sweep's name in a job's id, which becomes a file name."""

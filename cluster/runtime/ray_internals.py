@@ -79,7 +79,6 @@ def launcher_machines(settings: Settings) -> list[str]:
     from ray.autoscaler._private.commands import _bootstrap_config, _get_node_provider
     from ray.autoscaler.tags import TAG_RAY_NODE_KIND
 
-    logging.getLogger("ray.autoscaler").setLevel(logging.ERROR)
     with _silent():
         # With the cache that `ray down` left: filling in a cloud's defaults again would create roles and keys there.
         config = _bootstrap_config(copy.deepcopy(dict(settings)))
@@ -110,7 +109,8 @@ def kuberay_settings(name: str, namespace: str) -> Settings:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Hides what Ray prints of its doings; what goes wrong is told by our own errors."""
+    """Hides what Ray prints and logs of its doings; what goes wrong is told by our own errors."""
+    logging.getLogger("ray.autoscaler").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield
 

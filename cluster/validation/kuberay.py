@@ -86,8 +86,7 @@ def _check_job(spec: Manifest) -> Iterator[Finding]:
     for field in ("rayClusterSpec", "backoffLimit", "suspend"):
         if selector and spec.get(field):
             yield Finding(
-                joined("spec", field),
-                "does not go together with clusterSelector: that cluster has a life of its own.",
+                joined("spec", field), "does not go together with clusterSelector: that cluster has a life of its own."
             )
     for field in ("activeDeadlineSeconds", "preRunningDeadlineSeconds"):
         if spec.get(field, 1) <= 0:
