@@ -102,7 +102,9 @@ def _launcher_cluster(document: Section, source: str) -> Cluster:
         _launcher_node_type(node_types.section(name), str(name), provider, most=most, is_head=name == head)
         for name in node_types.values
     )
-    return Cluster(source=source, node_types=read, max_workers=_checked_total(read, most, source))
+    if (always := sum(node_type.min_workers for node_type in read)) > most:
+        raise ConfigError(f"{source}: max_workers={most}: it should be at least the sum of all min_workers, {always}.")
+    return Cluster(source=source, node_types=read, max_workers=most)
 
 
 def _launcher_node_type(values: Section, name: str, provider: Provider, *, most: int, is_head: bool) -> NodeType:
@@ -111,8 +113,7 @@ def _launcher_node_type(values: Section, name: str, provider: Provider, *, most:
     if not rental.machine:
         raise ConfigError(f"{config.place} names no machine: {provider.machine_field} says which.")
     resources = values.section("resources")
-    amounts = {key: resources.quantity(key) for key in ("CPU", "GPU")}
-    known = {key: amount for key, amount in amounts.items() if amount is not None}
+    known = {key: amount for key in ("CPU", "GPU") if (amount := resources.quantity(key)) is not None}
     fewest = values.count("min_workers", 0)
     return NodeType(
         name=name,
@@ -183,11 +184,4 @@ def _checked_most(values: Section, key: str, *, default: int, fewest: int) -> in
     most = values.count(key, max(default, fewest))
     if most < fewest:
         raise values.wrong(key, f"at least the smallest number, {fewest}")
-    return most
-
-
-def _checked_total(node_types: tuple[NodeType, ...], most: int, source: str) -> int:
-    always = sum(node_type.min_workers for node_type in node_types)
-    if always > most:
-        raise ConfigError(f"{source}: max_workers={most}: it should be at least the sum of all min_workers, {always}.")
     return most

@@ -135,10 +135,8 @@ def read_prices(path: Path | None = None) -> PriceTable:
         ConfigError: The file cannot be read, or a line in it breaks a rule.
     """
     shipped = _read(PRICES)
-    if path is None:
-        return PriceTable(prices=shipped.prices, checked=shipped.checked, source=str(PRICES))
-    own = _read(path)
-    return PriceTable(prices=shipped.prices | own.prices, checked=own.checked, source=str(path))
+    own = _read(path) if path else shipped
+    return PriceTable(prices=shipped.prices | own.prices, checked=own.checked, source=str(path or PRICES))
 
 
 def find_machine(name: str, *providers: Provider) -> Machine:

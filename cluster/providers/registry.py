@@ -8,15 +8,10 @@ from typing import Any
 from cluster import providers
 from cluster.providers.base import Provider
 
-_SERVE_ALL = ("base", "registry")
-
-
-def _modules() -> list[str]:
-    return [module.name for module in pkgutil.iter_modules(providers.__path__) if module.name not in _SERVE_ALL]
-
-
 PROVIDERS: Mapping[str, Provider] = {
-    name: importlib.import_module(f"{providers.__name__}.{name}").PROVIDER for name in _modules()
+    module.name: importlib.import_module(f"{providers.__name__}.{module.name}").PROVIDER
+    for module in pkgutil.iter_modules(providers.__path__)
+    if module.name not in ("base", "registry")
 }
 SPOT_LABELS = {"karpenter.sh/capacity-type": "spot"} | {
     label: value for provider in PROVIDERS.values() for label, value in provider.spot_labels.items()

@@ -9,7 +9,7 @@ import time
 
 from cluster.files.identify import ClusterFile, KubeRayFile, LauncherFile
 from cluster.providers.registry import provider_of
-from cluster.remote.shell import KUBECTL, RAY, output_of, run
+from cluster.remote.shell import KUBECTL, RAY, kubectl_names, run
 from cluster.runtime.ray_internals import launcher_machines
 from search_spaces.errors import UnavailableError, one_line
 from search_spaces.uris import redact
@@ -60,7 +60,16 @@ def remaining(file: ClusterFile) -> list[str]:
     Raises:
         UnavailableError: Nobody can be asked; says what to look for by hand.
     """
-    return _remaining_objects(file) if isinstance(file, KubeRayFile) else _remaining_machines(file)
+    if isinstance(file, KubeRayFile):
+        return kubectl_names(KUBERNETES_KINDS, file.selector, file.namespace)
+    try:
+        return launcher_machines(file.content)
+    # A provider's library may raise anything; whatever it is, nobody knows now what is left.
+    except Exception as error:
+        raise UnavailableError(
+            f"cannot ask provider {file.provider.get('type')!r} what is left of cluster {file.name!r} "
+            f"({redact(one_line(error))}): look in its console for machines with the tag ray-cluster-name={file.name}."
+        ) from error
 
 
 def stays_behind(file: ClusterFile) -> str | None:
@@ -77,23 +86,6 @@ def stays_behind(file: ClusterFile) -> str | None:
         f"{file.path} has no `cache_stopped_nodes: False` under `provider`: machines were stopped and not deleted, and "
         "their disks still cost money. Delete them in the console, and add the line."
     )
-
-
-def _remaining_objects(file: KubeRayFile) -> list[str]:
-    namespace = ["--namespace", file.namespace] if file.namespace else []
-    asked = [*KUBECTL, "get", KUBERNETES_KINDS, *namespace, "--selector", file.selector]
-    return output_of([*asked, "--output", "name", "--ignore-not-found"]).split()
-
-
-def _remaining_machines(file: LauncherFile) -> list[str]:
-    try:
-        return launcher_machines(file.content)
-    # A provider's library may raise anything; whatever it is, nobody knows now what is left.
-    except Exception as error:
-        raise UnavailableError(
-            f"cannot ask provider {file.provider.get('type')!r} what is left of cluster {file.name!r} "
-            f"({redact(one_line(error))}): look in its console for machines with the tag ray-cluster-name={file.name}."
-        ) from error
 
 
 def _environment() -> dict[str, str]:

@@ -8,15 +8,8 @@ from typing import Any
 
 import jsonschema
 
-_KINDS = {
-    "object": "a mapping",
-    "array": "a list",
-    "string": "text",
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "null": "nothing",
-}
+_KINDS = {"object": "a mapping", "array": "a list", "string": "text", "integer": "a whole number",
+          "number": "a number", "boolean": "true or false", "null": "nothing"}  # fmt: skip
 _PYTHON_KINDS = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object", list: "array"}
 
 
@@ -139,4 +132,4 @@ def _wrong_kind(value: object, expected: str | list[str]) -> str:
         cure = f' Write "{str(value).lower()}", with quotes.'
     else:
         cure = ""
-    return f"{value!r} is {_KINDS[given] if value is not None else 'nothing'}, where {wanted} belongs.{cure}"
+    return f"{value!r} is {_KINDS[given]}, where {wanted} belongs.{cure}"

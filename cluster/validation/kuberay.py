@@ -17,36 +17,35 @@ from search_spaces.errors import ConfigError
 from search_spaces.yaml_files import parse_documents
 
 Manifest = Mapping[str, Any]
+Schemas = Mapping[str, Mapping[str, Any]]
 KINDS = tuple(SCHEMAS)
 IDLE_SECONDS = IDLE_MINUTES * 60
 _MAX_NAME = 47
 """Of a RayJob; the operator appends to it."""
 
 
-def check_manifests(documents: Sequence[Any], versions: Versions, crd: Manifest | None = None) -> list[Finding]:
+def check_manifests(documents: Sequence[Any], versions: Versions, own: Schemas) -> list[Finding]:
     """Returns what is wrong with the manifests of a file.
 
     Args:
         documents: Everything in the file; what is neither RayJob nor RayCluster is Kubernetes' business, save MLflow.
         versions: What is installed here.
-        crd: The operator's own definition of one of the kinds.
+        own: Schemas of the operator itself, by kind, which win over ours.
     """
     findings: list[Finding] = []
     for manifest in documents:
         kind = manifest.get("kind") if isinstance(manifest, dict) else None
         if kind in KINDS:
-            findings += _check_ray_manifest(manifest, versions, crd)
+            findings += _check_ray_manifest(manifest, versions, own)
         elif kind == "Deployment":
             findings += _check_mlflow(manifest)
     return findings
 
 
-def _check_ray_manifest(manifest: Manifest, versions: Versions, crd: Manifest | None) -> list[Finding]:
+def _check_ray_manifest(manifest: Manifest, versions: Versions, own: Schemas) -> list[Finding]:
     kind = manifest["kind"]
-    own = crd is not None and crd["spec"]["names"]["kind"] == kind
-    schema = crd_schema(crd) if own and crd else SCHEMAS[kind]
-    reader = "the operator's definition" if own else f"KubeRay's {kind}"
-    findings = list(schema_findings(manifest, schema, reader=reader))
+    reader = "the operator's definition" if kind in own else f"KubeRay's {kind}"
+    findings = list(schema_findings(manifest, own.get(kind, SCHEMAS[kind]), reader=reader))
     if findings:
         return findings  # what follows relies on the kinds of values
     findings = list(_check_name(manifest["metadata"]["name"]))
