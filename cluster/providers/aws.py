@@ -1,7 +1,5 @@
 """Amazon Web Services: machines of EC2."""
 
-import re
-
 from cluster.files.typed_mapping import Section
 from cluster.providers.base import Provider
 
@@ -14,7 +12,7 @@ PROVIDER = Provider(
     title="AWS",
     default_region="us-west-2",
     default_machine="g6.2xlarge",
-    gpu_name=re.compile(r"(p|g|gr)\d\w*\."),
+    gpu_name=r"(p|g|gr)\d\w*\.",
     fields={"region", "availability_zone", "security_group", "aws_credentials", "cloudwatch", "key_pair"},
     stops_by_default=True,
     # Arguments of EC2's RunInstances, and `SubnetIds`, from which Ray chooses one.

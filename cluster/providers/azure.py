@@ -1,7 +1,5 @@
 """Azure: virtual machines of a resource group."""
 
-import re
-
 from cluster.files.typed_mapping import Section
 from cluster.providers.base import Provider
 
@@ -15,7 +13,7 @@ PROVIDER = Provider(
     title="Azure",
     default_region="eastus",
     default_machine="Standard_NC8as_T4_v3",
-    gpu_name=re.compile(r"Standard_N[CDGV]", re.IGNORECASE),
+    gpu_name=r"(?i)Standard_N[CDGV]",
     fields={
         "location", "resource_group", "subscription_id", "tags", "availability_zone", "unique_id", "subnet_mask",
         "msi_name", "msi_resource_group", "use_external_head_ip",

@@ -50,8 +50,8 @@ class Provider:
     default_region: str
     default_machine: str
     """For workers; has a GPU, and 8 cores for it: a trial takes one, and at most eight share a GPU."""
-    gpu_name: re.Pattern[str]
-    """How the names of machines with GPUs begin, those included that have no price yet."""
+    gpu_name: str
+    """How the names of machines with GPUs begin, those included that have no price yet; a regular expression."""
     fields: Set[str]
     """Read in `provider`, besides `COMMON_FIELDS`."""
     project_field: str = ""
@@ -77,7 +77,7 @@ class Provider:
 
     def has_gpu(self, machine: str) -> bool:
         """Tells by the name of a machine whether it has a GPU, known or not."""
-        return bool(self.gpu_name.match(machine))
+        return bool(re.match(self.gpu_name, machine))
 
     def rental(self, node_config: Section) -> Rental:
         """Reads what is asked for.

@@ -1,7 +1,5 @@
 """Google Cloud: machines of Compute Engine, to some of which GPUs are attached."""
 
-import re
-
 from cluster.files.typed_mapping import Section
 from cluster.providers.base import Provider
 from search_spaces.errors import ConfigError
@@ -28,7 +26,7 @@ PROVIDER = Provider(
     title="Google Cloud",
     default_region="us-central1",
     default_machine="g2-standard-8",
-    gpu_name=re.compile(r"(a\d|g\d)-"),
+    gpu_name=r"[ag]\d-",
     fields={"region", "availability_zone", "project_id", "gcp_credentials"},
     project_field="project_id",
     stops_by_default=False,

@@ -14,8 +14,6 @@ STEPS = "teacher=0.1,distill=0.1,pair=0.1"
 MODULE = '''\
 """Nimbus: a cloud that is made up."""
 
-import re
-
 from cluster.providers.base import Provider
 
 PROVIDER = Provider(
@@ -23,20 +21,16 @@ PROVIDER = Provider(
     module="nimbus_ray.NodeProvider",
     default_region="north-1",
     default_machine="gpu-l4-8",
-    gpu_name=re.compile("gpu-"),
+    gpu_name="gpu-",
     fields={"region"},
     stops_by_default=False,
-    machine_fields={"size", "image", "market"},
+    machine_fields={"size", "market"},
     machine_field="size",
     is_spot=lambda machine: machine.text("market") == "spot",
 )
 '''
 TEMPLATE = """\
 {% extends "launcher.yaml.j2" %}
-{% macro machine_config(size) %}
-      size: {{ size }}
-      image: ubuntu-nvidia
-{%- endmacro %}
 {% block title %}Nimbus{% endblock %}
 {% block provider %}
   type: external
@@ -49,10 +43,10 @@ cluster_synced_files: []
 file_mounts_sync_continuously: false
 {% endblock %}
 {% block head_config %}
-{{ machine_config("cpu-4") }}
+      size: cpu-4
 {% endblock %}
 {% block worker_config %}
-{{ machine_config(machine.name) }}
+      size: {{ machine.name }}
 {% endblock %}
 {% block spot_config %}
       market: spot
@@ -62,7 +56,6 @@ file_mounts_sync_continuously: false
 {% endblock %}
 """
 PRICES = """\
-  # Nimbus
   gpu-l4-8: {on_demand: 0.80, spot: 0.30, cpus: 8, gpus: 1, gpu: L4}
   cpu-4: {on_demand: 0.10, spot: 0.05, cpus: 4}
 """
@@ -109,7 +102,7 @@ def test_one_module_a_template_and_prices_are_all_that_another_provider_takes(tm
     place = "available_node_types.spot.node_config.markt"
     assert finding == f"typo.yaml: {place}: Nimbus knows no such field. Did you mean 'market'?"
     spot = yaml.safe_load((tmp_path / "nimbus.yaml").read_text())["available_node_types"]["spot"]
-    assert spot["node_config"] == {"size": "gpu-l4-8", "image": "ubuntu-nvidia", "market": "spot"}
+    assert spot["node_config"] == {"size": "gpu-l4-8", "market": "spot"}
     assert spot["resources"] == {"CPU": 8, "GPU": 1}
 
     plan = ("plan", "--grid", "quick", "--cluster", "nimbus.yaml", "--step-seconds", STEPS)
