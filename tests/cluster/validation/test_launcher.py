@@ -41,6 +41,8 @@ STORE = "echo 'export DPTQ_STORAGE={}' >> ~/.bashrc"
         ("azure", f"{SPOT}/node_config/azure_arm_parameters/vmsize", "x", ["vmsize: Azure knows", "'vmSize'"]),
         ("azure", f"{SPOT}/node_config/vmSize", "x", ["node_config.vmSize: Ray's launcher knows no such field"]),
         ("aws", f"{SPOT}/node_config/InstanceType", ..., ["node_config: names no machine", "InstanceType: g6"]),
+        ("aws", f"{SPOT}/node_config/InstanceType", 5, ["spot.node_config: InstanceType=5: it should be a name"]),
+        ("azure", f"{SPOT}/node_config/azure_arm_parameters", 5, ["azure_arm_parameters=5: it should be a mapping"]),
         ("aws", f"{SPOT}/resources/GPU", ..., ["spot.resources: g6.2xlarge has a GPU that no trial would ever get"]),
         ("gcp", f"{SPOT}/resources/GPU", 0, ["spot.resources: g2-standard-8 has a GPU"]),
         ("azure", f"{SPOT}/resources", {}, ["spot.resources: Standard_NC8as_T4_v3 has a GPU"]),
