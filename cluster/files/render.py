@@ -53,7 +53,7 @@ class ClusterOptions:
     image: str = ""
     """Container image that holds this package."""
     project: str = ""
-    """That pays, with a provider that wants to know."""
+    """Project that pays for the machines, with providers that ask for one."""
     sweep: tuple[str, ...] = DEFAULT_SWEEP
     """Arguments of `dptq-sweep` that the file runs."""
 
