@@ -1,12 +1,6 @@
 """Amazon Web Services: machines of EC2."""
 
-from cluster.files.typed_mapping import Section
 from cluster.providers.base import Provider
-
-
-def _is_spot(machine: Section) -> bool:
-    return machine.section("InstanceMarketOptions").text("MarketType") == "spot"
-
 
 PROVIDER = Provider(
     title="AWS",
@@ -26,7 +20,7 @@ PROVIDER = Provider(
     },
     machine_field="InstanceType",
     template_field="LaunchTemplate",
-    is_spot=_is_spot,
+    is_spot=lambda machine: machine.section("InstanceMarketOptions").text("MarketType") == "spot",
     tells_resources=True,
     spot_labels={"eks.amazonaws.com/capacityType": "spot"},
 )  # fmt: skip

@@ -1,13 +1,6 @@
 """Azure: virtual machines of a resource group."""
 
-from cluster.files.typed_mapping import Section
 from cluster.providers.base import Provider
-
-
-def _is_spot(machine: Section) -> bool:
-    # `Low` is what Azure called it before.
-    return (machine.text("priority") or "").lower() in ("spot", "low")
-
 
 PROVIDER = Provider(
     title="Azure",
@@ -27,6 +20,7 @@ PROVIDER = Provider(
         "vmSize",
     },
     machine_field="vmSize",
-    is_spot=_is_spot,
+    # `Low` is what Azure called it before.
+    is_spot=lambda machine: (machine.text("priority") or "").lower() in ("spot", "low"),
     spot_labels={"kubernetes.azure.com/scalesetpriority": "spot"},
 )  # fmt: skip

@@ -54,10 +54,7 @@ def launcher_schema() -> dict[str, Any]:
 
 
 def launcher_objection(settings: Settings) -> str | None:
-    """Runs a launcher file through what `ray up` does with it before it calls a cloud.
-
-    Returns:
-        The error at which Ray stops, in one line; None for a file that it takes.
+    """Returns the error at which `ray up` stops before it calls a cloud, in one line; None for a file that it takes.
 
     Raises:
         UnavailableError: The installed Ray keeps this elsewhere.
@@ -88,10 +85,7 @@ def launcher_machines(settings: Settings) -> list[str]:
 
 
 def kuberay_settings(name: str, namespace: str) -> Settings:
-    """Reads a RayCluster as KubeRay's autoscaler does, with the rights that its operator gave to the head.
-
-    Returns:
-        What its autoscaler is set to; nothing if it has none.
+    """Reads what a RayCluster's autoscaler is set to, as that does, with the head's rights; nothing if it has none.
 
     Raises:
         OSError: Kubernetes does not answer, or refuses.
