@@ -1,4 +1,4 @@
-"""What the machines of a cluster cost per hour, from a table that its user can edit: cluster/prices.yaml."""
+"""What machines cost per hour, and what is in them, from a table that its user can edit: cluster/files/prices.yaml."""
 
 import datetime
 import difflib
@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from cluster.files.node_types import INSTANCE_TYPE, Cluster, NodeType
-from search_spaces.errors import ConfigError
+from cluster.providers.base import Machine, Provider
+from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.model import Positive, Recipe, parse_recipe
 from search_spaces.yaml_files import parse_documents, read_text
 
@@ -134,10 +135,29 @@ def read_prices(path: Path | None = None) -> PriceTable:
         ConfigError: The file cannot be read, or a line in it breaks a rule.
     """
     shipped = _read(PRICES)
-    if path is None:
-        return PriceTable(prices=shipped.prices, checked=shipped.checked, source=str(PRICES))
-    own = _read(path)
-    return PriceTable(prices=shipped.prices | own.prices, checked=own.checked, source=str(path))
+    own = _read(path) if path else shipped
+    return PriceTable(prices=shipped.prices | own.prices, checked=own.checked, source=str(path or PRICES))
+
+
+def find_machine(name: str, *providers: Provider) -> Machine:
+    """Looks up a machine with GPUs in the table that comes with this program.
+
+    Args:
+        name: The provider's own name of it.
+        providers: Whose it may be.
+
+    Raises:
+        UnknownNameError: The table has no such machine; names the nearest ones.
+
+    Examples:
+        >>> from cluster.providers.aws import PROVIDER
+        >>> find_machine("g5.12xlarge", PROVIDER)
+        Machine(name='g5.12xlarge', cpus=48, gpus=4)
+    """
+    known = {each: price for each, price in _read(PRICES).prices.items() if any(p.has_gpu(each) for p in providers)}
+    if name not in known:
+        raise unknown_name("instance", name, known)
+    return Machine(name=name, cpus=known[name].cpus or 0, gpus=known[name].gpus)
 
 
 def price_per_paid_hour(cluster: Cluster, table: PriceTable) -> tuple[float, PricedMachine]:
