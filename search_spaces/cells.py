@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from search_spaces.model import Recipe
+from search_spaces.model import Frozen
 from search_spaces.recipes import Goal, PairRecipe
 
 
-class Cell(Recipe):
+class Cell(Frozen):
     """Architecture x option set x budget x goal x seed, with the recipe that trains it."""
 
     option_set: str

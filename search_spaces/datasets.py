@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.model import Recipe, parse_recipe
+from search_spaces.model import Frozen, parse
 from search_spaces.uris import absolute_uri
 
 
@@ -41,7 +41,7 @@ DATASETS: dict[str, DatasetInfo] = {
 DATASET_FORMS = tuple(f"{kind}:{info.place}" if info.place else kind for kind, info in DATASETS.items())
 
 
-class DatasetSpec(Recipe):
+class DatasetSpec(Frozen):
     """One dataset, its size in pixels and its splits."""
 
     # An error shows the value otherwise, and a URI may hold credentials.
@@ -158,7 +158,7 @@ def dataset_spec(
     """
     kind = _absolute_name(name).partition(":")[0]
     values = {"name": name, "image_size": image_size or DATASETS[kind].image_size}
-    return parse_recipe(DatasetSpec, values | {"train_images": train_images, "test_images": test_images})
+    return parse(DatasetSpec, values | {"train_images": train_images, "test_images": test_images})
 
 
 def dataset_slug(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import AfterValidator, Field
 
 from search_spaces.errors import ConfigError
-from search_spaces.model import Recipe, vary
+from search_spaces.model import Frozen, vary
 from search_spaces.recipes import PairRecipe
 
 Point = dict[str, Any]
@@ -32,7 +32,7 @@ def _check_choices(choices: tuple[Any, ...]) -> tuple[Any, ...]:
 Range = Annotated[tuple[float, float], AfterValidator(_check_range)]
 
 
-class LossSpace(Recipe):
+class LossSpace(Frozen):
     """Ranges, all log-uniform, and choices of the searched fields of `PairRecipe`; null leaves a field as it is."""
 
     hinge_weight: Range | None = (0.1, 10.0)

@@ -1,7 +1,7 @@
 """Recipes: everything that decides one training, frozen and validated, with the paper's value beside each field.
 
 A recipe plus a seed, the data and the parents' results determine a trial; its uid is the hash of exactly these.
-Variants are made with `recipe.model_copy(update=...)` through `vary`, which validates again.
+`search_spaces.model.vary` makes variants, validated again.
 """
 
 from enum import StrEnum
@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from search_spaces.budgets import check_bit_widths
 from search_spaces.errors import ConfigError
-from search_spaces.model import Fraction, Positive, Recipe
+from search_spaces.model import Fraction, Frozen, Positive
 
 
 class Goal(StrEnum):
@@ -24,7 +24,7 @@ class Goal(StrEnum):
 Augmentation = Literal["random_resized_crop", "rand_augment", "color_jitter", "horizontal_flip", "padded_crop", "mixup"]
 
 
-class TrainingRecipe(Recipe):
+class TrainingRecipe(Frozen):
     """What the three training stages share."""
 
     epochs: int = Field(ge=1)
@@ -43,13 +43,13 @@ class TrainingRecipe(Recipe):
     """Decoupled for AdamW, added to the gradient for SGD."""
     augmentations: tuple[Augmentation, ...] = ()
     """Applied in this order to every training image; mixup last, on the batch."""
+    architecture: str
+    """timm name of the trained network; a pair's is that of its white box."""
 
 
 class TeacherRecipe(TrainingRecipe):
     """Stage 1: fine-tune the black box on the labels (paper section 4, Training Details)."""
 
-    architecture: str
-    """Any timm model name."""
     weights: str = Field(default="imagenet", min_length=1)
     """`imagenet` (timm's pretrained weights), `scratch`, or the path of a .safetensors file."""
     label_smoothing: Fraction = 0.1
@@ -59,8 +59,6 @@ class TeacherRecipe(TrainingRecipe):
 class DistillRecipe(TrainingRecipe):
     """Stage 2: distil the black box into a white box of known weights (paper section 3.1)."""
 
-    architecture: str
-    """Any timm model name; starts from random weights."""
     temperature: Positive = 5.0
     """Divides the logits of teacher and student before the softmax; paper: 5."""
     kd_scaled: bool = True
@@ -70,8 +68,6 @@ class DistillRecipe(TrainingRecipe):
 class PairRecipe(TrainingRecipe):
     """Stage 3: train a student and its bit-width policy together (paper sections 3.2 to 3.4)."""
 
-    architecture: str
-    """The white box's architecture, which the student copies."""
     goal: Goal = Goal.ROBUST
     """Which hinge loss the quantized student sees: Eq. 7 (robust) or Eq. 8 (detrimental)."""
     bit_widths: tuple[int, ...] = tuple(range(3, 11))

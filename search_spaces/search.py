@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from search_spaces.errors import ConfigError
 from search_spaces.loss_space import LossSpace
-from search_spaces.model import Positive, Recipe
+from search_spaces.model import Frozen, Positive
 
 Sampler = Literal["tpe", "gp", "random", "cmaes", "nsga2"]
 SAMPLERS: tuple[Sampler, ...] = ("tpe", "gp", "random", "cmaes", "nsga2")
@@ -25,7 +25,7 @@ def rung(epochs: int) -> int:
     return math.ceil(epochs / HALVING)
 
 
-class Search(Recipe):
+class Search(Frozen):
     """One study per searched cell; the trials that one cell does not need go to the others."""
 
     trials: int = Field(default=0, ge=0)

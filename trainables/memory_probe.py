@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-from search_spaces.model import parse_recipe, vary
+from search_spaces.model import parse, vary
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe, TrainingRecipe
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData, Split
 from trainables.evaluation import EVALUATION_BATCH
@@ -94,7 +94,7 @@ def measure(
 
 
 def _run_one_epoch(workload: Mapping[str, Any], device: torch.device, num_classes: int) -> None:
-    recipe = parse_recipe(RECIPES[workload["stage"]], workload["recipe"])
+    recipe = parse(RECIPES[workload["stage"]], workload["recipe"])
     assert isinstance(recipe, TrainingRecipe)
     recipe = vary(recipe, epochs=1, learning_rate=LEARNING_RATE, final_learning_rate=0.0)
     sizes = {TRAIN: NUM_STEPS * recipe.batch_size, VALIDATION: EVALUATION_BATCH, TEST: EVALUATION_BATCH}

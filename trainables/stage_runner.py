@@ -12,8 +12,8 @@ from torch import Tensor
 
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import StorageError
-from search_spaces.model import Recipe, parse_recipe
-from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
+from search_spaces.model import parse
+from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe, TrainingRecipe
 from trainables.analyses.trained_pair import Subject
 from trainables.checkpoints import ResumePoint, from_bytes, strip_prefix, to_bytes
 from trainables.data.images import TEST, VALIDATION, ImageData
@@ -24,7 +24,7 @@ from trainables.stages import distill, pair, teacher
 from trainables.stages.classifier import MODEL
 from trainables.training_loop import StageResult, StageRun
 
-RECIPES: dict[str, type[Recipe]] = {"teacher": TeacherRecipe, "distill": DistillRecipe, "pair": PairRecipe}
+RECIPES: dict[str, type[TrainingRecipe]] = {"teacher": TeacherRecipe, "distill": DistillRecipe, "pair": PairRecipe}
 """The recipe of every stage, by the stage's name."""
 
 
@@ -69,13 +69,13 @@ class Trial:
         """
         torch.set_num_threads(num_threads)
         self.spec = spec
-        self.recipe = parse_recipe(RECIPES[spec.stage], spec.recipe)
+        self.recipe = parse(RECIPES[spec.stage], spec.recipe)
         self.device = torch.device("cuda" if use_gpu else "cpu")
         if use_gpu:
             # A worker runs many trials, and what torch kept of the last one would add to this one's share of the GPU.
             gc.collect()
             torch.cuda.empty_cache()
-        self.data, self.data_sha256 = _load(parse_recipe(DatasetSpec, spec.dataset), spec.data_dir, self.device)
+        self.data, self.data_sha256 = _load(parse(DatasetSpec, spec.dataset), spec.data_dir, self.device)
 
     @property
     def device_name(self) -> str:

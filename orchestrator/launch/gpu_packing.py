@@ -109,7 +109,7 @@ def workload_of(node: Node, plan: Plan) -> Workload:
     return {
         "stage": str(node.stage),
         "recipe": node.recipe.model_dump(mode="json"),
-        "parent": parents[0].model_dump()["architecture"] if parents else None,
+        "parent": parents[0].architecture if parents else None,
         "image_size": node.dataset.image_size,
         "stored_size": node.dataset.stored_size,
         "dataset_bytes": node.dataset.num_bytes,

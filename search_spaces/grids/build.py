@@ -11,7 +11,7 @@ from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.grids.layers import TemplateStack, read_stack
 from search_spaces.grids.overrides import Settings, parse_assignments
 from search_spaces.grids.template import Budget
-from search_spaces.model import Recipe
+from search_spaces.model import Frozen
 from search_spaces.recipes import DistillRecipe, Goal, PairRecipe, TeacherRecipe
 from search_spaces.search import Search
 
@@ -19,7 +19,7 @@ NumSites = Callable[[str], int]
 """Number of quantizable sites of a timm architecture. trainables.quant.sites finds it by tracing the network."""
 
 
-class Grid(Recipe):
+class Grid(Frozen):
     """Everything a sweep could run. The plan is a pure function of this value."""
 
     name: str

@@ -10,7 +10,7 @@ from search_spaces.errors import join_place, unknown_name
 from search_spaces.grids.named import NAMED_TEMPLATES
 from search_spaces.grids.overrides import Settings, Values, changes_for, override, scale_epochs
 from search_spaces.grids.template import Budget, Template, is_file_name, read_template
-from search_spaces.model import parse_recipe
+from search_spaces.model import parse
 from search_spaces.recipes import Goal, TrainingRecipe
 from search_spaces.search import Search
 
@@ -48,7 +48,7 @@ class TemplateStack:
             ConfigError: A value breaks its field's rule, or does not go with the others.
         """
         search: Search = self.axis("search")
-        return parse_recipe(Search, search.model_dump() | dict(changes), place="search")
+        return parse(Search, search.model_dump() | dict(changes), place="search")
 
     def is_searched(self, budget: Budget) -> bool:
         """Tells whether cells at a budget are searched; a search tells apart only the budgets of its own layer."""
@@ -90,7 +90,7 @@ class TemplateStack:
             ConfigError: A value breaks its field's rule, or is for cells to set.
         """
         (_, complete), *changes = self._changes(stage, str(of_cell.get("architecture")), goal)
-        recipe = parse_recipe(kind, complete | of_cell | ({"goal": goal} if goal else {}))
+        recipe = parse(kind, complete | of_cell | ({"goal": goal} if goal else {}))
         for place, values in changes:
             recipe = override(recipe, stage, values, place)
         if self.epochs_scale is not None:

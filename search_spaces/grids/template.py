@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from search_spaces.budgets import OPTION_SETS, budget_from_average, check_bit_widths, option_set_bit_widths
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.grids.overrides import Settings, Values
-from search_spaces.model import Positive, Recipe, parse_recipe
+from search_spaces.model import Frozen, Positive, parse
 from search_spaces.paper import AVERAGE_BITS, average_bits
 from search_spaces.recipes import Goal
 from search_spaces.search import Search
@@ -24,7 +24,7 @@ Some = Annotated[tuple[Item, ...], Field(min_length=1)]
 """At least one of something."""
 
 
-class Budget(Recipe):
+class Budget(Frozen):
     """One budget per option set: a total, an average over the sites of each network, or a level of the paper."""
 
     level: str = ""
@@ -74,7 +74,7 @@ class Budget(Recipe):
         return budget_from_average(average, num_sites)
 
 
-class ArchitectureSettings(Recipe):
+class ArchitectureSettings(Frozen):
     """Values that one white box needs different from the others."""
 
     distill: Values = Field(default_factory=dict)
@@ -164,4 +164,4 @@ def read_template(path: Path) -> Template:
     content = documents[0] if len(documents) == 1 else None
     if not isinstance(content, dict):
         raise ConfigError(f"grid file {path} holds no mapping: begin with `name:` and what the sweep changes.")
-    return parse_recipe(Template, content, place=f"{path}: ")
+    return parse(Template, content, place=f"{path}: ")

@@ -8,7 +8,7 @@ import pytest
 from search_spaces import paper
 from search_spaces.errors import ConfigError, UnknownNameError
 from search_spaces.loss_space import LossSpace, apply_point, point_of, suggest
-from search_spaces.model import parse_recipe, vary
+from search_spaces.model import parse, vary
 from search_spaces.recipes import PairRecipe
 
 PAIR = paper.pair_recipe("resnet18")
@@ -40,7 +40,7 @@ def test_a_pair_trains_at_least_one_part_and_none_twice(train: tuple[str, ...]) 
 
 
 def test_recipes_survive_json() -> None:
-    assert parse_recipe(PairRecipe, PAIR.model_dump(mode="json")) == PAIR
+    assert parse(PairRecipe, PAIR.model_dump(mode="json")) == PAIR
 
 
 def test_recipes_cannot_be_changed_in_place() -> None:
