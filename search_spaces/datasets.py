@@ -2,12 +2,11 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
-from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import ConfigDict, Field, field_validator
 
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.model import Frozen, parse
+from search_spaces.model import Frozen, later_field, parse
 from search_spaces.uris import absolute_uri
 
 
@@ -57,20 +56,15 @@ class DatasetSpec(Frozen):
     """Share of all images, per class, for datasets without an official test split."""
     split_seed: int = 0
     """Seed of the splits; the same for every trial, so that accuracies can be compared."""
-    train_images: int | None = Field(default=None, ge=1)
+    train_images: int | None = later_field(ge=1)
     """Keep so many of the training images, validation included, every class with its share; None keeps all."""
-    test_images: int | None = Field(default=None, ge=1)
+    test_images: int | None = later_field(ge=1)
     """Keep so many of the test images, every class with its share; None keeps all."""
 
     @field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:
         return _absolute_name(name)
-
-    @model_serializer(mode="wrap")
-    def _leave_out_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Uids hash what this returns: fields that came later and are not used must not change those of done trials.
-        return {name: value for name, value in handler(self).items() if value is not None}
 
     @property
     def kind(self) -> str:

@@ -1,7 +1,7 @@
 """The frozen base of everything that is written down, and one-line errors for what is not understood."""
 
 from collections.abc import Mapping
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -11,6 +11,11 @@ from search_spaces.errors import ConfigError, UnknownNameError, join_place, unkn
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 _UNKNOWN_FIELD = "unknown_field"
+
+
+def later_field(**rules: Any) -> Any:
+    """Declares a field that came after results were stored; None is left out of what is written, so uids stay."""
+    return Field(default=None, exclude_if=lambda value: value is None, **rules)
 
 
 class Frozen(BaseModel):

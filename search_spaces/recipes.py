@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from search_spaces.budgets import check_bit_widths
 from search_spaces.errors import ConfigError
-from search_spaces.model import Fraction, Frozen, Positive
+from search_spaces.model import Fraction, Frozen, Positive, later_field
 
 
 class Goal(StrEnum):
@@ -22,6 +22,9 @@ class Goal(StrEnum):
 
 
 Augmentation = Literal["random_resized_crop", "rand_augment", "color_jitter", "horizontal_flip", "padded_crop", "mixup"]
+
+PairLossName = Literal["hinge_robust", "hinge_detrimental"]
+"""The losses of a quantized student; `trainables.losses.PAIR_LOSSES` holds them by these names."""
 
 
 class TrainingRecipe(Frozen):
@@ -69,15 +72,17 @@ class PairRecipe(TrainingRecipe):
     """Stage 3: train a student and its bit-width policy together (paper sections 3.2 to 3.4)."""
 
     goal: Goal = Goal.ROBUST
-    """Which hinge loss the quantized student sees: Eq. 7 (robust) or Eq. 8 (detrimental)."""
+    """What quantization is to do to the student: nothing (robust), or break it (detrimental)."""
+    loss: PairLossName | None = later_field()
+    """Loss of the quantized student; null: the goal's hinge, Eq. 7 (robust) or Eq. 8 (detrimental)."""
     bit_widths: tuple[int, ...] = tuple(range(3, 11))
     """The options of the policy at every site, ascending."""
     budget: int = Field(ge=1)
     """Exact sum of the bit-widths over all sites of one image."""
     hinge_weight: Positive = 1.0
-    """alpha of Eq. 9 and 10; paper: 1."""
+    """Weight of the quantized student's loss, alpha of Eq. 9 and 10; paper: 1."""
     kd_weight: Positive = 1.0
-    """beta of Eq. 9 and 10; paper: 1."""
+    """Weight of the full-precision student's KL term, beta of Eq. 9 and 10; paper: 1."""
     margin: float = Field(default=0.01, ge=0, lt=1)
     """delta of Eq. 7 and 8, in probability; paper: 0.01."""
     temperature: Positive = 5.0
@@ -98,6 +103,11 @@ class PairRecipe(TrainingRecipe):
     """Largest norm of the gradient of all trained parameters together."""
     train: tuple[Literal["student", "policy"], ...] = ("student", "policy")
     """The parts that learn; the rest stays as it is."""
+
+    @property
+    def loss_name(self) -> str:
+        """The loss of the quantized student by name, the goal's own where the recipe names none."""
+        return self.loss or f"hinge_{self.goal}"
 
     @model_validator(mode="after")
     def _check_parts(self) -> "PairRecipe":
