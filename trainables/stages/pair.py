@@ -1,13 +1,13 @@
 """Stage 3: train a student and its bit-width policy together (paper sections 3.2 to 3.4, Eq. 9 and 10).
 
 The frozen white box is the teacher and the student's starting point. Every batch passes through the student twice: at
-full precision, where a KL term holds it to the white box, and quantized as the policy chose, where a hinge rewards it for
-keeping (robust) or losing (detrimental) the white box's class. The policy gets the gradient of the hinge alone, since
-only the quantized pass depends on it.
+full precision, where a KL term holds it to the white box, and quantized as the policy chose, where a hinge rewards it
+for keeping (robust) or losing (detrimental) the white box's class. The policy gets the gradient of the hinge alone,
+since only the quantized pass depends on it.
 
-The paper leaves three choices open that decide whether a pair is found. Each is explained where it is made, with numbers
-for `quick`'s detrimental pair at 5.5 bits: full-precision accuracy and its change when quantized, in percent. The recipe
-as it is reaches 98 and -98.
+The paper leaves three choices open that decide whether a pair is found. Comments explain them where they are made, with
+the accuracy at full precision and its change when quantized (percent; `quick`'s detrimental pair at 5.5 bits, seed 0).
+With all three as they are it is 98 and -98.
 """
 
 import copy
@@ -47,9 +47,10 @@ class Pair(nn.Module):
         """
         super().__init__()
         self.recipe = recipe
-        # The range gradient: the scale of an activation is a function of its extremes, so they get a gradient too, and the
-        # student can widen a range until its other values fall on few levels. With the scale detached the same pair came
-        # later: -58 in place of -86 after 15 epochs at half the learning rate; with the recipe as it is now, -97 and -98.
+        # range_gradient: the scale of an activation is a function of its extremes, so they get a gradient too, and the
+        # student learns to widen a range until all other values fall on few levels. With the scale detached the pair
+        # came later: -58 in place of -86 after 15 epochs of a slower recipe; this recipe is long enough for both, 98
+        # and -97.
         self.student = QuantizedStudent(
             copy.deepcopy(white_box),
             weight_bit_width=recipe.weight_bit_width,
@@ -85,9 +86,9 @@ class Pair(nn.Module):
     def set_batch_norm(self, *, updates_statistics: bool) -> None:
         """Puts the student into training mode, with or without moving batch-norm statistics.
 
-        By default no pass moves them. The two passes see activations of different distributions, so statistics that both
-        move fit neither, and evaluation uses them at full precision: 85 and -55. Statistics that only the full-precision
-        pass moves leave the quantized pass of training and of evaluation with different ones: 84 and -27. The affine
+        By default no pass moves them, so that both passes, training and evaluation all normalize alike. Statistics that
+        both passes move mix two distributions and fit neither: 85 and -55. With those of the full-precision pass alone
+        that pass trains with the statistics of batches and is measured with running ones: 84 and -27. The affine
         parameters train in any case.
         """
         self.student.train()
@@ -171,8 +172,9 @@ def pair_losses(pair: Pair, images_BCHW: Tensor, white_box_logits_BK: Tensor) ->
     pair.policy.train()
     pair.set_batch_norm(updates_statistics=recipe.batch_norm != "frozen")
     full_logits_BK = pair.student(images_BCHW)
-    # Softening by a temperature T shrinks the gradient of the KL term by T^2, here 25, so it is scaled back (Hinton et al.
-    # 2015). Unscaled, the hinge outweighs it and nothing holds the full-precision student to the white box: 7 and -1.
+    # kd_scaled: softening by a temperature T divides the gradient of the KL term by about T^2, here 25, so the term is
+    # multiplied by it (Hinton et al. 2015). Without it the hinge outweighs the term, and nothing holds the student to
+    # the white box at full precision: 7 and -1.
     kd = kd_loss(full_logits_BK, white_box_logits_BK, temperature=recipe.temperature, scaled=recipe.kd_scaled)
     pair.set_batch_norm(updates_statistics=recipe.batch_norm == "both")
     probs_BK = pair.forward_quantized(images_BCHW).softmax(dim=-1)
