@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.extend.copies import copy_packages, dptq_sweep, edit, run_python
 
 MODULE = '''"""`stripes`: 400 made images of four directions, gray stripes under noise."""
@@ -70,6 +72,7 @@ print(finish(run).metrics["test/accuracy"])
 """
 
 
+@pytest.mark.slow
 def test_a_dataset_added_in_three_places_is_planned_loaded_and_trained_on(tmp_path: Path) -> None:
     root = copy_packages(tmp_path)
     datasets, loading = root / "search_spaces/datasets.py", root / "trainables/data/loading.py"
