@@ -35,7 +35,8 @@ from torch import Tensor
 
 from search_spaces.budgets import MAX_BIT_WIDTH, check_bit_widths
 from search_spaces.errors import ConfigError
-from trainables.quant import affine_numba, affine_torch, affine_triton
+from trainables.quant import affine_numba, affine_torch
+from trainables.quant.triton import affine as affine_triton
 
 QUANTIZER_VARIABLE = "DPTQ_QUANTIZER"
 KERNELS = {"numba": affine_numba, "triton": affine_triton}

@@ -12,7 +12,7 @@ forward then picks, at each site, the first option that reaches the best value, 
 Examples lie side by side in the innermost dimension, where the compiler vectorizes over them. Measured on
 one thread of an AMD EPYC, batch of 64, options 3..10: 0.07 ms for L = 20, C = 110 and 1.0 ms for L = 77,
 C = 540 (the best vectorized torch program: 1.4 and 7.5 ms). That is numba, on the CPU.
-`DPTQ_KNAPSACK=triton` keeps profits of a CUDA device there, with the same selections: `knapsack_triton`, which agrees
+`DPTQ_KNAPSACK=triton` keeps profits of a CUDA device there, with the same selections: `triton.knapsack`, which agrees
 with numba in Triton's interpreter but has not run on a GPU, and so is never the default yet.
 
 Shape letters: B = examples, L = sites, O = options, P = examples side by side, R = rests of the budget.
@@ -30,8 +30,8 @@ from torch import Tensor
 
 from search_spaces.budgets import check_budget
 from search_spaces.errors import ConfigError
-from trainables.quant import knapsack_triton
-from trainables.quant.triton_support import find_obstacle
+from trainables.quant.triton import knapsack as knapsack_triton
+from trainables.quant.triton.support import find_obstacle
 
 KNAPSACK_VARIABLE = "DPTQ_KNAPSACK"
 PACK = 64
