@@ -1,1 +1,1 @@
-"""Triton kernels for CUDA devices, which have not run on one yet: forced by environment variables, never the default."""
+"""Triton kernels for CUDA devices. None has run on one yet, so environment variables choose them, never a default."""
