@@ -1,7 +1,7 @@
 """How the detrimental cells of a grid are searched: where, how long, by which sampler, and when it is enough."""
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -10,9 +10,9 @@ from search_spaces.loss_space import LossSpace
 from search_spaces.model import Frozen, Positive
 
 Sampler = Literal["tpe", "gp", "random", "cmaes", "nsga2"]
-SAMPLERS: tuple[Sampler, ...] = ("tpe", "gp", "random", "cmaes", "nsga2")
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 Pruner = Literal["auto", "halving", "none"]
-PRUNERS: tuple[Pruner, ...] = ("auto", "halving", "none")
+PRUNERS: tuple[Pruner, ...] = get_args(Pruner)
 StartPoint = Literal["recipe", "literal"]
 MIN_EPOCHS_TO_PRUNE = 8
 """Shorter trials are over before half of them tells anything."""

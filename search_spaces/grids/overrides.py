@@ -12,7 +12,7 @@ import yaml
 from pydantic import Field
 
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.model import Frozen, FrozenT, parse
+from search_spaces.model import Frozen, FrozenT, parse, vary
 from search_spaces.recipes import Goal, TrainingRecipe
 
 Values = dict[str, Any]
@@ -120,7 +120,7 @@ def scale_epochs(recipe: TrainingT, scale: float) -> TrainingT:
     """
     if not (scale > 0 and math.isfinite(scale * recipe.epochs)):
         raise ConfigError(f"--epochs-scale {scale} scales no epochs: give a positive number, for example 0.5.")
-    return parse(type(recipe), recipe.model_dump() | {"epochs": max(1, round(recipe.epochs * scale))})
+    return vary(recipe, epochs=max(1, round(recipe.epochs * scale)))
 
 
 def yaml_value(assignment: str, text: str) -> Any:

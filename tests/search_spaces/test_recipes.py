@@ -7,7 +7,7 @@ import pytest
 
 from search_spaces import paper
 from search_spaces.errors import ConfigError, UnknownNameError
-from search_spaces.loss_space import LossSpace, apply_point, point_of, suggest
+from search_spaces.loss_space import LossSpace, point_of, suggest
 from search_spaces.model import parse, vary
 from search_spaces.recipes import Goal, PairRecipe
 
@@ -74,7 +74,7 @@ class _Middle:
 
 def test_points_of_the_space_move_only_the_searched_fields() -> None:
     point = suggest(LossSpace(), _Middle())
-    moved = apply_point(PAIR, point)
+    moved = vary(PAIR, **point)
     assert point_of(moved, LossSpace()) == point
     assert moved.model_dump(exclude=set(point)) == PAIR.model_dump(exclude=set(point))
 

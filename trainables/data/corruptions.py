@@ -192,14 +192,7 @@ def skew(images_BCHW: Tensor, strength: float, draws: Draws) -> Tensor:
 
 
 _ON_LEVELS: dict[str, Callable[[Tensor, float, Draws], Tensor]] = {
-    "jpeg": jpeg,
-    "blur": blur,
-    "brightness": brightness,
-    "contrast": contrast,
-    "erasing": erasing,
-    "noise": noise,
-    "rotation": rotation,
-    "skew": skew,
+    operation.__name__: operation for operation in (jpeg, blur, brightness, contrast, erasing, noise, rotation, skew)
 }
 
 

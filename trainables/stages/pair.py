@@ -106,15 +106,7 @@ def train(
     device: torch.device,
     resume: ResumePoint | None = None,
 ) -> StageRun:
-    """Trains a pair.
-
-    Args:
-        recipe: What to train and how.
-        data: Dataset on `device`.
-        white_box: The distilled network on `device`, in evaluation mode and frozen; stays as it is.
-        seed: Of the policy's initial weights and of everything random in training.
-        device: Where to train.
-        resume: Where to go on.
+    """Trains a pair; see `registry.start_stage`. The white box stays as it is.
 
     Yields:
         A report per epoch with accuracy_fp, accuracy_q and parity_gap on the validation split.
