@@ -19,13 +19,13 @@ class DatasetInfo:
     is_bundled: bool = False
     """Whether an installation brings the images along."""
     place: str = ""
-    """What stands behind `kind:` in its name; nothing for a single, known dataset."""
+    """Word for what stands behind `kind:` in a dataset's name; empty for a single, known dataset."""
     num_images: int | None = None
-    """Of all splits together, a sample on disk may hold fewer; None where only the files tell."""
+    """Number of images of all splits; a sample on disk may hold fewer. None where only the files tell."""
     num_training: int | None = None
-    """Of the official training part; None where there is none, or only the files tell."""
+    """Number of images of the official training part; None where there is none, or only the files tell."""
     stored_per_seen: float = 1.0
-    """Height and width kept in memory in units of what networks see."""
+    """Ratio of the height and width kept in memory to those that networks see."""
 
 
 # Training crops need a margin around what evaluation sees: 256 stored pixels for 224, as is usual.
@@ -47,7 +47,7 @@ class DatasetSpec(Frozen):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     name: str
-    """One of `DATASET_FORMS`, its path made absolute."""
+    """Dataset in one of `DATASET_FORMS`, its path made absolute."""
     image_size: int = Field(ge=8)
     """Height and width after loading, in pixels."""
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
@@ -57,9 +57,9 @@ class DatasetSpec(Frozen):
     split_seed: int = 0
     """Seed of the splits; the same for every trial, so that accuracies can be compared."""
     train_images: int | None = later_field(ge=1)
-    """Keep so many of the training images, validation included, every class with its share; None keeps all."""
+    """Number of training images to keep, validation included, every class with its share; None keeps all."""
     test_images: int | None = later_field(ge=1)
-    """Keep so many of the test images, every class with its share; None keeps all."""
+    """Number of test images to keep, every class with its share; None keeps all."""
 
     @field_validator("name")
     @classmethod

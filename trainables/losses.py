@@ -88,4 +88,4 @@ def _gather(probs_BK: Tensor, class_B: Tensor) -> Tensor:
 
 
 PAIR_LOSSES: dict[str, PairLoss] = {"hinge_robust": hinge_robust, "hinge_detrimental": hinge_detrimental}
-"""By the names of `search_spaces.recipes.PairLossName`."""
+"""Losses of a quantized student, by the names of `search_spaces.recipes.PairLossName`."""

@@ -19,7 +19,7 @@ from trainables.models.backbones import create_backbone
 from trainables.stages.registry import STAGES, start_stage
 
 NUM_STEPS = 2
-"""Optimizers allocate their state in the first step, so the second one is the peak."""
+"""Training steps to measure: optimizers allocate their state in the first, so the second one is the peak."""
 # Random images teach nothing; a tiny rate keeps two steps from diverging and takes the same memory as any other.
 LEARNING_RATE = 1e-6
 

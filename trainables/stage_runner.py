@@ -32,9 +32,9 @@ class ParentCheckpoint:
 
     architecture: str
     content: bytes
-    """safetensors with the tensors `model.*`."""
+    """Tensors `model.*` as safetensors."""
     source: str
-    """Where it comes from, for errors."""
+    """Origin of the checkpoint, for errors."""
     data_sha256: str
     """Checksum of the data it was trained on."""
 

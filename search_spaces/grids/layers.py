@@ -26,12 +26,13 @@ class TemplateStack:
 
     template: Template
     base: Template | None = None
-    """Complete; None where the template itself is."""
+    """Complete template below `template`; None where that one is complete."""
     source: str = ""
-    """Introduces places in the template to a reader of errors."""
+    """Text that introduces places of the template in errors."""
     epochs_scale: float | None = None
+    """Factor on the epochs of every stage."""
     options: tuple[tuple[str, Settings], ...] = ()
-    """Values from the command line, each with the option they come from; applied after the scaling of epochs."""
+    """Values from the command line, each with its option; applied after the scaling of epochs."""
 
     def axis(self, name: str) -> Any:
         """Returns what the template, or else its base, says of one axis."""

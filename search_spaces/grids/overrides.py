@@ -16,7 +16,7 @@ from search_spaces.model import Frozen, FrozenT, parse, vary
 from search_spaces.recipes import Goal, TrainingRecipe
 
 Values = dict[str, Any]
-"""Fields by name as the user wrote them; those of `pair` may hold further ones under the name of a goal."""
+"""Values of fields by name, as the user wrote them; those of `pair` may hold further ones under the name of a goal."""
 TrainingT = TypeVar("TrainingT", bound=TrainingRecipe)
 # A cell stands for these in every report, so nothing else may set them.
 SET_BY_CELLS: dict[str, dict[str, str]] = {

@@ -21,18 +21,18 @@ from search_spaces.yaml_files import parse_documents, read_text
 
 Item = TypeVar("Item")
 Some = Annotated[tuple[Item, ...], Field(min_length=1)]
-"""At least one of something."""
+"""Tuple of at least one item."""
 
 
 class Budget(Frozen):
     """One budget per option set: a total, an average over the sites of each network, or a level of the paper."""
 
     level: str = ""
-    """Its name in cells; A, B and C are the paper's. Without one, the total or the average is the name."""
+    """Name in cells, of which A, B and C are the paper's; without one, the total or the average is the name."""
     bits: int | None = Field(default=None, ge=1)
     """Sum of the bit-widths over all sites of one image."""
     average_bits: Positive | None = None
-    """Bits per site; every network gets the nearest whole total."""
+    """Mean bits per site; every network gets the nearest whole total."""
 
     @model_validator(mode="before")
     @classmethod
@@ -85,21 +85,21 @@ class Template(Settings):
     """A sweep before it is spelled out. The product of its axes makes the cells; None is the base's."""
 
     name: str
-    """Of the sweep, unless the command line names it."""
+    """Name of the sweep, unless the command line gives one."""
     base: str | None = None
     """Named template that fills what is left out; only the named ones have none. A stage may name another."""
     per_architecture: dict[str, ArchitectureSettings] = Field(default_factory=dict)
-    """Applied after the values of all."""
+    """Values of single white boxes, applied after those of all."""
     architectures: Some[str] | None = None
-    """White boxes, any timm names."""
+    """timm names of the white boxes."""
     option_sets: Annotated[dict[str, tuple[int, ...]], Field(min_length=1)] | None = None
-    """Bit-widths by name. A list may name the paper's: `[I, {coarse: [2, 4, 8]}]`."""
+    """Bit-widths of every option set by its name. A list may name the paper's: `[I, {coarse: [2, 4, 8]}]`."""
     budgets: Some[Budget] | None = None
     printed_totals: bool | None = None
-    """Give the paper's networks on the paper's option sets the totals of section 4.1 for levels A, B and C."""
+    """Whether the paper's networks on the paper's option sets get the totals of section 4.1 for levels A, B and C."""
     goals: Some[Goal] | None = None
     seeds: Some[Annotated[int, Field(ge=0)]] | None = None
-    """Pairs are trained with each; teacher and white boxes, which they share, with the first."""
+    """Seeds of the pairs; the first one is also that of the teacher and the white boxes, which all pairs share."""
     search: Search | None = None
 
     @field_validator("name")

@@ -18,11 +18,11 @@ class Split:
     """Some of the images of a dataset."""
 
     images_BCHW: Tensor
-    """uint8, stored size (at least the size that networks see)."""
+    """Images, uint8, in the stored size: at least the size that networks see."""
     labels_B: Tensor
-    """int64 in [0, K)."""
+    """Classes, int64 in [0, K)."""
     image_ids_B: Tensor
-    """int64; positions in the dataset's own order, so that one image has one id in every trial."""
+    """Positions in the dataset's own order, int64: one image has one id in every trial."""
 
     def __len__(self) -> int:
         return len(self.labels_B)

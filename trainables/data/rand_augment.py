@@ -18,7 +18,7 @@ from trainables.data.groups import change, grouped
 # B = images, C H W = image, K = kinds of geometric operations; 2 signs.
 
 NUM_BINS = 31
-"""Magnitude 0 is the first bin, 30 the last."""
+"""Number of magnitudes: 0 is the first, 30 the last."""
 GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 SIGNED_COLOR: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Brightness": color.brightness,
@@ -28,7 +28,7 @@ SIGNED_COLOR: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 """Operations with a factor of 1 + magnitude or 1 - magnitude."""
 OPERATIONS = (*GEOMETRIC, *SIGNED_COLOR, "Posterize", "Solarize", "AutoContrast", "Equalize", "Identity")
-"""Every image draws each with the same probability."""
+"""All operations; every image draws each with the same probability."""
 
 
 def rand_augment(images_BCHW: Tensor, *, num_operations: int = 2, magnitude: int = 14) -> Tensor:

@@ -40,7 +40,7 @@ from trainables.quant.triton import affine as affine_triton
 
 QUANTIZER_VARIABLE = "DPTQ_QUANTIZER"
 KERNELS = {"numba": affine_numba, "triton": affine_triton}
-"""The backends that know neither quantiles nor every dtype; torch serves what they do not."""
+"""Backends without quantiles and for some dtypes only; torch serves the rest."""
 
 
 def fake_quantize(

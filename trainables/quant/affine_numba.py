@@ -20,7 +20,7 @@ from numba import njit
 from torch import Tensor
 
 LANES = 64
-"""Independent minima and maxima of the range search. A multiple of every vector width."""
+"""Number of independent minima and maxima of the range search; a multiple of every vector width."""
 TILE = 512
 """Values per tile: two tiles (x and its gradient) stay in the first-level cache over all options."""
 

@@ -35,9 +35,9 @@ from trainables.quant.triton.support import find_obstacle
 
 KNAPSACK_VARIABLE = "DPTQ_KNAPSACK"
 PACK = 64
-"""Examples solved side by side; 8 take 3 times as long per batch, since short inner loops vectorize badly."""
+"""Number of examples solved side by side; 8 take 3 times as long per batch, since short inner loops vectorize badly."""
 FRACTION_BITS = 24
-"""Binary digits of a profit that count; float32 has as many."""
+"""Number of binary digits of a profit that count; float32 has as many."""
 UNREACHABLE = -(2**62)
 """Value of a rest that the remaining sites cannot sum to; real totals stay above half of it."""
 

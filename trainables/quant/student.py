@@ -27,7 +27,7 @@ from trainables.quant.sites import LAYER_KINDS, Site, report_unreached, sites_of
 from trainables.quant.weights import fake_quantize_weights
 
 Quantize = Callable[[Tensor, int], Tensor]
-"""Quantizes the activation of the site with this index."""
+"""Function that quantizes an activation, given the index of its site."""
 
 
 class QuantizedStudent(nn.Module):

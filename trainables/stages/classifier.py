@@ -15,7 +15,7 @@ from trainables.training_loop import LOSS, StageResult, StageRun, run_epochs
 MODEL = "model."
 """Prefix of the network's tensors in the checkpoint."""
 ClassifierLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Maps images_BCHW, the network's logits_BK and labels_B to a 0-d loss."""
+"""Function from images_BCHW, the network's logits_BK and labels_B to a 0-d loss."""
 
 
 def train_classifier(

@@ -20,7 +20,7 @@ class StageInfo:
 
     recipe: type[TrainingRecipe]
     train: Callable[..., StageRun]
-    """Takes the recipe, the data and, by name, `seed`, `device`, `resume` and the parent network."""
+    """Function of the recipe, the data and, by name, `seed`, `device`, `resume` and the parent network."""
     parent: str | None = None
     """Argument of `train` for the trained network that the stage starts from; None for a stage without one."""
 
