@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
-from search_spaces.budgets import OPTION_SETS, budget_from_average, check_bit_widths, option_set_bit_widths
+from search_spaces.budgets import OPTION_SETS, budget_from_average, check_bit_widths
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.grids.overrides import Settings, Values
 from search_spaces.model import Frozen, Positive, parse
@@ -120,7 +120,9 @@ class Template(Settings):
             return value
         named: dict[str, Any] = {}
         for item in value:
-            named |= item if isinstance(item, dict) else {str(item): option_set_bit_widths(str(item))}
+            if not isinstance(item, dict) and str(item) not in OPTION_SETS:
+                raise unknown_name("option set", str(item), OPTION_SETS)
+            named |= item if isinstance(item, dict) else {str(item): OPTION_SETS[str(item)]}
         return named
 
     @field_validator("option_sets")

@@ -181,11 +181,7 @@ def _stamp_path(path: Path) -> Path:
 
 def _write(path: Path, data: ImageData) -> None:
     """Writes a file that appears under its name only when it is complete."""
-    about = {
-        "class_names": data.class_names,
-        "image_size": data.image_size,
-        "sha256": data.computed_sha256(),
-    }
+    about = {"class_names": data.class_names, "image_size": data.image_size, "sha256": data.computed_sha256()}
     batches = [_to_batch(data.splits[name]) for name in SPLITS]
     schema = batches[0].schema.with_metadata({"dataset": json.dumps(about)})
     # One writer at a time by the lock; a killed writer's file is overwritten.

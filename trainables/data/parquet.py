@@ -132,11 +132,7 @@ def list_table(
         class_names=tuple(names[label] if names else str(label) for label in present_K),
         num_training=num_training,
         load=lambda kept_B: decode_images(
-            lambda: _read_images(table, kept_B),
-            len(kept_B),
-            spec.image_size,
-            has_margin=has_margin,
-            cure=CURE,
+            lambda: _read_images(table, kept_B), len(kept_B), spec.image_size, has_margin=has_margin, cure=CURE
         ),
     )
 

@@ -229,19 +229,11 @@ class _FakeQuantize(torch.autograd.Function):
         return grad_x, grad_selection, None, None, None, None
 
 
-def _apply(
-    x: Tensor,
-    selection_BO: Tensor | None,
-    bit_width_SO: Tensor,
-    selected_B: Tensor,
-    range_gradient: bool,
-    scale_quantile: float,
-) -> Tensor:
+def _apply(x: Tensor, *others: Any) -> Tensor:
     if not affine_numba.is_dense(x):
         # Differentiable, so the gradient arrives in the caller's layout.
         x = x.contiguous()
-    arguments = (x, selection_BO, bit_width_SO, selected_B, range_gradient, scale_quantile)
-    result: Tensor = _FakeQuantize.apply(*arguments)
+    result: Tensor = _FakeQuantize.apply(x, *others)
     return result
 
 

@@ -150,11 +150,7 @@ class QuantizedStudent(nn.Module):
 
         def quantize(x: Tensor, index: int) -> Tensor:
             return fake_quantize_options(
-                x,
-                columns[index],
-                bit_widths,
-                range_gradient=self.range_gradient,
-                scale_quantile=self.scale_quantile,
+                x, columns[index], bit_widths, range_gradient=self.range_gradient, scale_quantile=self.scale_quantile
             )
 
         with self._quantized_weights():

@@ -64,13 +64,7 @@ def quantize(x: Tensor, bit_width_SO: Tensor, selected_B: Tensor) -> tuple[Tenso
 
 
 def gradients(
-    x: Tensor,
-    grad: Tensor,
-    range_B2: Tensor,
-    bit_width_SO: Tensor,
-    selected_B: Tensor,
-    *,
-    range_gradient: bool,
+    x: Tensor, grad: Tensor, range_B2: Tensor, bit_width_SO: Tensor, selected_B: Tensor, *, range_gradient: bool
 ) -> tuple[Tensor, Tensor]:
     """Does what `affine_torch.gradients` does, in one pass over `x` and `grad`.
 
