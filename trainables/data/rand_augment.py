@@ -74,7 +74,7 @@ def apply_operations(images_BCHW: Tensor, kinds_B: Tensor, is_negative_B: Tensor
 
 
 def _unsigned(share: float) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Returns the operations without a sign at a share of the largest magnitude. torchvision's own take whole batches."""
+    """Returns the operations without a sign, at a share of the largest magnitude."""
     return {
         "Posterize": partial(color.posterize, bits=round(8 - 4 * share)),
         "Solarize": partial(color.solarize, threshold=255 * (1 - share)),
