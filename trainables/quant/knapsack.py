@@ -76,7 +76,9 @@ def select(profits_BLO: Tensor, bit_widths: Sequence[int], budget: int) -> Tenso
             profits, widths, rest, limit=limit, profit_unit=unit, tie_unit=tie_unit
         )
     else:
-        option_index_BL = _select_on_cpu(profits, shift_O, np.array(widths, np.int64) ** 2, rest, evenness_bits, limit)
+        squares_O, index_BL = np.array(widths, np.int64) ** 2, np.empty(profits.shape[:2], np.int64)
+        arguments = (profits.cpu().numpy(), shift_O, squares_O, rest, evenness_bits, limit, index_BL)
+        option_index_BL = torch.from_numpy(index_BL) if _select_batch(*arguments) else None
     if option_index_BL is None:
         raise ConfigError(
             f"profits of largest magnitude {float(profits.abs().max())} cannot be compared exactly: with "
@@ -182,14 +184,6 @@ def _prepare(num_sites: int, bit_widths: tuple[int, ...], budget: int) -> tuple[
     shift_O = np.array(bit_widths, np.int64) - bit_widths[0]
     evenness_bits = (num_sites * bit_widths[-1] ** 2).bit_length()
     return shift_O, budget - num_sites * bit_widths[0], evenness_bits
-
-
-def _select_on_cpu(
-    profits_BLO: Tensor, shift_O: np.ndarray, squares_O: np.ndarray, rest: int, evenness_bits: int, limit: float
-) -> Tensor | None:
-    option_index_BL = np.empty(profits_BLO.shape[:2], np.int64)
-    arguments = (profits_BLO.cpu().numpy(), shift_O, squares_O, rest, evenness_bits, limit, option_index_BL)
-    return torch.from_numpy(option_index_BL) if _select_batch(*arguments) else None
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

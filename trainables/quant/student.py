@@ -98,9 +98,7 @@ class QuantizedStudent(nn.Module):
         if bit_width_BL is None:
             logits: Tensor = self.model(images)
             return logits
-        quantize = self._quantize_at(images, bit_width_BL)
-        with self._quantized_weights():
-            return self._run(images, quantize)
+        return self.observe(images, bit_width_BL, lambda index, x: None)
 
     def observe(self, images: Tensor, bit_width_BL: Tensor | None, show: Callable[[int, Tensor], None]) -> Tensor:
         """Runs as `student(images, bit_width_BL)` does and shows the activation of every site on the way.
