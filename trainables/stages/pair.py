@@ -48,7 +48,7 @@ class Pair(nn.Module):
         super().__init__()
         self.recipe = recipe
         # range_gradient: the scale of an activation is a function of its extremes, so they get a gradient too, and the
-        # student learns to widen a range until all other values fall on few levels. With the scale detached the pair
+        # student can widen a range until all other values fall on few levels. With the scale detached the pair
         # came later: -58 in place of -86 after 15 epochs of a slower recipe; this recipe is long enough for both, 98
         # and -97.
         self.student = QuantizedStudent(
