@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from cluster.files.node_types import INSTANCE_TYPE, Cluster, NodeType
 from cluster.providers.base import Machine, Provider
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.model import Positive, Recipe, parse_recipe
+from search_spaces.model import Frozen, Positive, parse
 from search_spaces.yaml_files import parse_documents, read_text
 
 PRICES = Path(__file__).with_name("prices.yaml")
@@ -19,7 +19,7 @@ CPU = "cpu"
 """Kind of device of a machine without a GPU."""
 
 
-class Price(Recipe):
+class Price(Frozen):
     """A line of the table: what is paid for an hour, and for what."""
 
     on_demand: Positive
@@ -43,7 +43,7 @@ class Price(Recipe):
         return self
 
 
-class _PriceFile(Recipe):
+class _PriceFile(Frozen):
     """A price table as it is written."""
 
     checked: datetime.date
@@ -196,4 +196,4 @@ def _read(path: Path) -> _PriceFile:
     content: Any = documents[0] if len(documents) == 1 else None
     if not isinstance(content, dict):
         raise ConfigError(f"price file {path} holds no mapping: it has the form of {PRICES}.")
-    return parse_recipe(_PriceFile, content, place=f"{path}: ")
+    return parse(_PriceFile, content, place=f"{path}: ")
