@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
-from cluster.files.typed_mapping import Section, as_section
 from cluster.providers.base import Provider
 from cluster.providers.registry import PROVIDERS, provider_of, spot_label
+from cluster.typed_mapping import Section, as_section
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.yaml_files import parse_documents, read_text
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 
-from cluster.files.typed_mapping import Section
+from cluster.typed_mapping import Section
 
 COMMON_FIELDS = {
     "type", "module", "use_internal_ips", "cache_stopped_nodes", "disable_node_updaters",

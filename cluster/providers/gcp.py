@@ -1,7 +1,7 @@
 """Google Cloud: machines of Compute Engine, to some of which GPUs are attached."""
 
-from cluster.files.typed_mapping import Section
 from cluster.providers.base import Provider
+from cluster.typed_mapping import Section
 from search_spaces.errors import ConfigError
 
 

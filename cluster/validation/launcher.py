@@ -9,11 +9,11 @@ from typing import Any
 
 from cluster.files.prices import find_machine
 from cluster.files.render import IDLE_MINUTES
-from cluster.files.typed_mapping import as_section
 from cluster.files.versions import Versions
 from cluster.providers.base import COMMON_FIELDS, OWN_MACHINES_FIELDS, Provider, Rental
 from cluster.providers.registry import PROVIDERS, provider_of
 from cluster.runtime.ray_internals import launcher_objection, launcher_schema
+from cluster.typed_mapping import as_section
 from cluster.validation.findings import Finding, did_you_mean, joined, schema_findings, unknown_keys
 from cluster.validation.software import check_auth_mode, check_command, check_image, check_storage, exported
 from search_spaces.errors import ConfigError, UnknownNameError

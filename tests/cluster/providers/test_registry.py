@@ -4,8 +4,8 @@ import pytest
 
 from cluster.files.prices import find_machine, read_prices
 from cluster.files.render import KINDS
-from cluster.files.typed_mapping import Section
 from cluster.providers.registry import PROVIDERS, provider_of, spot_label
+from cluster.typed_mapping import Section
 
 NAMES = sorted(PROVIDERS)
 
