@@ -12,13 +12,13 @@ class DatasetInfo:
     is_bundled: bool = False
     """Whether an installation brings the images along."""
     place: str = ""
-    """What stands behind `kind:` in its name; nothing for a single, known dataset."""
+    """Word for what stands behind `kind:` in a dataset's name; empty for a single, known dataset."""
     num_images: int | None = None
-    """Of all splits together, a sample on disk may hold fewer; None where only the files tell."""
+    """Number of images of all splits; a sample on disk may hold fewer. None where only the files tell."""
     num_training: int | None = None
-    """Of the official training part; None where there is none, or only the files tell."""
+    """Number of images of the official training part; None where there is none, or only the files tell."""
     stored_per_seen: float = 1.0
-    """Height and width kept in memory in units of what networks see."""
+    """Ratio of the height and width kept in memory to those that networks see."""
 
 
 # Training crops need a margin around what evaluation sees: 256 stored pixels for 224, as is usual.

@@ -29,47 +29,82 @@ OWNED_BY = {
     "jsonschema": {"cluster"},
     "jinja2": {"orchestrator", "cluster"},
 }
-# Within a package every module may import from groups below its own only.
+# Within a package every room may import from the rooms below its own only; rooms side by side do not import each other.
 ORDER = {
-    "trainables": [
-        {"trial", "memory_probe"},
-        {"stages", "analyses"},
-        {"training_loop", "evaluation"},
-        {"checkpoints", "optim", "losses", "models", "data"},
-        {"quant", "layout"},
-    ],
     "orchestrator": [
         {"__main__"},
         {"cli"},
-        {"commands"},
-        {"watch", "inventory", "reproduction", "estimates"},
-        {"prescaling"},
-        {"launch", "events", "progress", "facts", "reports", "analyses", "analysis_worker", "agreement"}
-        | {"tracking", "tracking_analyses", "tracking_client", "tracking_replay", "tracking_uri"},
-        {"dashboard", "frontier", "overview", "packing", "trial_worker", "stopping"},
-        {"shared_storage"},
-        {"arms", "neighbours", "studies", "sweeps", "integrity", "restarts", "caps"},
-        {"allocation", "choice", "step_times"},
-        {"usage", "samplers", "deferred", "trial_logs"},
-        {"trials", "driver_lock"},
-        {"store", "plan", "schedule", "failures", "provenance", "worker_output"},
-        {"object_stores"},
+        {"launch"},
+        {"reports", "tracking", "progress"},
+        {"analyses"},
+        {"results"},
+        {"search", "workers", "costs"},
+        {"store"},
+        {"plan", "console"},
     ],
+    "trainables": [
+        {"memory_probe"},
+        {"stage_runner"},
+        {"analyses"},
+        {"stages"},
+        {"training_loop", "evaluation"},
+        {"checkpoints", "optim", "losses", "models", "data"},
+        {"quant", "memory_format"},
+    ],
+    "cluster": [
+        {"validation"},
+        {"remote"},
+        {"runtime", "files"},
+        {"providers"},
+        {"typed_mapping"},
+    ],
+    "search_spaces": [
+        {"analyses"},
+        {"grids"},
+        {"cells", "search"},
+        {"loss_space", "paper", "objective"},
+        {"recipes", "datasets"},
+        {"budgets", "model", "yaml_files", "uris"},
+        {"errors"},
+    ],
+}
+# The only modules of ours that may import by name what a reader of imports would not see.
+IMPORTS_BY_NAME = {"orchestrator/workers/entry_points.py", "orchestrator/cli/main.py"}
+PACKAGES = {
+    ".".join(path.parent.relative_to(ROOT).parts)
+    for package in MAY_IMPORT
+    for path in (ROOT / package).rglob("__init__.py")
 }
 MODULES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
 
 def imported_names(path: Path) -> set[str]:
-    """Dotted names imported anywhere in the file, inside functions and TYPE_CHECKING blocks too."""
+    """Dotted names imported anywhere in the file: in functions and TYPE_CHECKING blocks, and by name, too."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: use absolute imports"
-            names.add(node.module or "")
+            module = node.module or ""
+            # `from package import module` is an import of the module.
+            names |= {f"{module}.{alias.name}" for alias in node.names if module in PACKAGES} or {module}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in (
+            "import_module",
+            "__import__",
+        ):
+            names.add(name_in(node, path))
     return names
+
+
+def name_in(call: ast.Call, path: Path) -> str:
+    """The module that a call imports by name; of a name that is put together, what stands before the first brace."""
+    (text,) = call.args[:1]
+    if isinstance(text, ast.Constant):
+        return str(text.value)
+    assert isinstance(text, ast.JoinedStr), f"{relative_name(path)}:{call.lineno} hides what it imports"
+    return str(text.values[0].value).rstrip(".") if isinstance(text.values[0], ast.Constant) else ""
 
 
 def relative_name(path: Path) -> str:
@@ -85,15 +120,15 @@ def test_packages_import_only_what_lies_below_them(path: Path) -> None:
         assert package in OWNED_BY[name], f"only {sorted(OWNED_BY[name])} may import {name}"
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if p.relative_to(ROOT).parts[0] in ORDER], ids=relative_name)
-def test_modules_import_no_module_of_a_higher_group(path: Path) -> None:
+@pytest.mark.parametrize("path", MODULES, ids=relative_name)
+def test_modules_import_only_from_rooms_below_their_own(path: Path) -> None:
     package, *inner = path.relative_to(ROOT).with_suffix("").parts
     if inner == ["__init__"]:
         return
-    rank = rank_of(package, inner[0])
     for name in imported_names(path):
-        if name.startswith(f"{package}."):
-            assert rank_of(package, name.split(".")[1]) >= rank, f"{path.name} must not import {name}"
+        room = name.split(".")[1] if name.startswith(f"{package}.") else inner[0]
+        if room != inner[0]:
+            assert rank_of(package, room) > rank_of(package, inner[0]), f"{relative_name(path)} must not import {name}"
 
 
 def rank_of(package: str, module: str) -> int:
@@ -102,12 +137,33 @@ def rank_of(package: str, module: str) -> int:
     return ranks[0]
 
 
+def test_every_place_in_the_order_of_layers_is_a_room_or_a_module() -> None:
+    there = {
+        package: {path.relative_to(ROOT / package).parts[0] for path in MODULES if path.is_relative_to(ROOT / package)}
+        for package in ORDER
+    }
+    for package, groups in ORDER.items():
+        assert {name.removesuffix(".py") for name in there[package]} - {"__init__"} == set().union(*groups)
+
+
 @pytest.mark.parametrize("path", MODULES, ids=relative_name)
 def test_imports_of_ours_stand_at_the_top(path: Path) -> None:
     tree = ast.parse(path.read_text())
     inner = {node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)} - set(tree.body)
     hidden = {node.module for node in inner if (node.module or "").split(".")[0] in MAY_IMPORT}
-    assert not hidden, f"{path.name} hides imports of {hidden} in a function or a condition"
+    # A command imports what it runs when it runs: so `--help` waits for no library.
+    is_command = path.is_relative_to(ROOT / "orchestrator" / "cli")
+    assert not hidden or is_command, f"{path.name} hides imports of {hidden} in a function or a condition"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative_name)
+def test_modules_of_ours_are_imported_by_name_in_two_places_only(path: Path) -> None:
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    by_name = [
+        name_in(call, path) for call in calls if ast.unparse(call.func).endswith(("import_module", "__import__"))
+    ]
+    if any(name.split(".")[0] in MAY_IMPORT for name in by_name):
+        assert relative_name(path) in IMPORTS_BY_NAME
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if p.name == "__init__.py"], ids=relative_name)
@@ -120,6 +176,17 @@ def test_package_files_hold_a_docstring_and_nothing_else(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=relative_name)
 def test_files_stay_within_three_hundred_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
+
+
+def test_no_room_shows_more_entries_than_a_reader_takes_in_at_a_glance() -> None:
+    rooms = {path.parent for path in MODULES}
+    entries = {
+        relative_name(room): len([e for e in room.iterdir() if e.name not in ("__init__.py", "__pycache__")])
+        for room in rooms
+    }
+    # One file per command.
+    limits = {"orchestrator": 16, "orchestrator/cli": 26}
+    assert {room: count for room, count in entries.items() if count > limits.get(room, 18)} == {}
 
 
 def test_every_session_of_ray_says_which_cluster_it_wants() -> None:

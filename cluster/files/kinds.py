@@ -1,9 +1,8 @@
 """Kinds of cluster files, and what is rendered where nothing else is asked for; imports nothing heavy."""
 
-KINDS = {
-    "aws": "aws.yaml.j2",
-    "gcp": "gcp.yaml.j2",
-    "azure": "azure.yaml.j2",
+from cluster.providers.registry import PROVIDERS
+
+KINDS = {name: f"{name}.yaml.j2" for name in PROVIDERS} | {
     "local": "local.yaml.j2",
     "rayjob": "rayjob.yaml.j2",
     "raycluster": "raycluster.yaml.j2",
@@ -13,6 +12,5 @@ KINDS = {
 """What can be rendered, and from which template."""
 WITH_A_SWEEP = ("rayjob", "slurm")
 """Files that carry the command which they run; clusters of the other kinds are sent one."""
-DEFAULT_REGIONS = {"aws": "us-west-2", "gcp": "us-central1", "azure": "eastus"}
 DEFAULT_NAME = "dptq-sweep"
 DEFAULT_SWEEP = ("launch", "--grid", "full")

@@ -71,7 +71,7 @@ def cluster_options(declare: Callable[..., Decorator]) -> Decorator:
             type=FILE,
             help="Cluster file to take machines and prices from: of `ray up`, or a RayCluster or RayJob of KubeRay.",
         ),
-        declare("--prices", "price_file", type=FILE, help="Prices that win over those in cluster/prices.yaml."),
+        declare("--prices", "price_file", type=FILE, help="Prices that win over those in cluster/files/prices.yaml."),
     )
 
 
