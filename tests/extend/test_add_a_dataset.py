@@ -75,7 +75,7 @@ print(finish(run).metrics["test/accuracy"])
 @pytest.mark.slow
 def test_a_dataset_added_in_three_places_is_planned_loaded_and_trained_on(tmp_path: Path) -> None:
     root = copy_packages(tmp_path)
-    datasets, loading = root / "search_spaces/datasets.py", root / "trainables/data/loading.py"
+    datasets, loading = root / "search_spaces/dataset_kinds.py", root / "trainables/data/loading.py"
     (root / "trainables/data/stripes.py").write_text(MODULE)
     edit(datasets, *ENTRY)
     for each in REGISTRATION:
