@@ -20,7 +20,8 @@ from orchestrator.console import line_printer, make_console
 from orchestrator.launch.driver import launch_sweep
 from orchestrator.plan import Plan
 from orchestrator.reports.comparison.data import comparison
-from orchestrator.reports.comparison.page import render_comparison, write_comparison
+from orchestrator.reports.comparison.page import arms_table, write_comparison
+from orchestrator.reports.terminal import render
 from orchestrator.search.comparison_arms import Arm, choices_for
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import LaunchOptions, Sweep
@@ -86,6 +87,6 @@ def command(
 
 def _show(name: str, plans: dict[Arm, Plan], store: Store, console: Any) -> None:
     table = comparison(plans, store)
-    console.print(render_comparison(table))
+    console.print(render(arms_table(table)))
     paths = write_comparison(name, table, Sweep(store, f"{name}-{Arm.SEARCH}").folder)
     console.print(f"wrote {', '.join(paths)}", highlight=False, soft_wrap=True)

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from orchestrator.reports.document import pp
 from orchestrator.reports.drawing import (
     COLORS,
     DASHES,
@@ -28,6 +27,7 @@ from orchestrator.reports.drawing import (
     style,
 )
 from orchestrator.reports.grouping import Row, is_missing
+from orchestrator.reports.layout import pp
 from orchestrator.results.trials import Curve
 from search_spaces.recipes import Goal
 

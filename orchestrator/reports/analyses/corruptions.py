@@ -1,69 +1,64 @@
-"""The sections of Figure 4, of the cures and of the indicators."""
+"""Accuracy on corrupted images: tables, section and figure of the analysis `corruptions`."""
 
 from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from orchestrator.reports.document import (
-    Column,
-    Field,
-    Picture,
-    Section,
-    TextTable,
-    cell_columns,
-    cell_fields,
-    has_seeds,
-    pct,
-    pictures,
-    pp,
-    spread_field,
-)
-from orchestrator.reports.drawing import (
-    COLORS,
-    MARKERS,
-    band,
-    file_name,
-    goal_handles,
-    legend,
-    line_handles,
-    panels,
-    style,
-)
-from orchestrator.reports.grouping import CELL, CONTRAST, Row, cell_title, first_row, of_cell, over_seeds
+from orchestrator.reports.analyses.registry import AnalysisReport, Findings, Tables
+from orchestrator.reports.document import Section, cell_pictures
+from orchestrator.reports.drawing import COLORS, MARKERS, band, goal_handles, legend, line_handles, panels, style
+from orchestrator.reports.grouping import CELL, CONTRAST, Row, cell_title, first_row, of_cell, of_cells, over_seeds
+from orchestrator.reports.layout import CellLine, Column, TextTable, cell_table, name_column, pct, pp, spread_field
 from search_spaces.recipes import Goal
 
-_ACCURACIES = tuple(f"{goal}_{name}" for goal in Goal for name in ("accuracy_fp", "accuracy_q"))
+MEASURED = ("accuracy_fp", "accuracy_q")
+_ACCURACIES = tuple(f"{goal}_{name}" for goal in Goal for name in MEASURED)
 
 
-def corruption_section(summary: pd.DataFrame, curves: pd.DataFrame, cells: Sequence[Row]) -> Section:
-    """Returns the section of Figure 4.
+def derive(findings: Findings) -> dict[str, pd.DataFrame]:
+    """Averages over the degrees of every corruption, and over seeds."""
+    corruptions = findings.tables["corruptions"]
+    return {
+        "corruption_summary": corruption_summary(corruptions),
+        "corruption_curves": corruption_curves(corruptions),
+    }
+
+
+def corruption_summary(corruptions: pd.DataFrame) -> pd.DataFrame:
+    """Averages over the degrees of every corruption and compares the two goals.
 
     Args:
-        summary: From `corruption_summary`.
-        curves: From `corruption_curves`.
-        cells: The cells that figures and the table by corruption show.
+        corruptions: The table of the analysis; rows of degree 0 are the clean images.
+
+    Returns:
+        A row per contrast and corruption (`clean` first): accuracy_fp and accuracy_q of the robust and of the
+        detrimental network as `robust_accuracy_fp` and so on, and accuracy_fp_difference, robust minus detrimental;
+        missing where only one of them was measured.
     """
-    drawn: list[Picture] = []
-    for cell in cells:
-        name = file_name("corruptions", str(cell["architecture"]))
-        alt = f"Test accuracy of both pairs of {cell_title(cell)} on corrupted images, by degree."
-        drawn += pictures((name, alt, figure_corruptions(of_cell(curves, cell))))
-    shown = [of_cell(summary, cell) for cell in cells]
-    return Section(
-        title="Figure 4: corrupted images",
-        statement=corruption_statement(summary, cells),
-        caption="The policy sees the corrupted image too.",
-        pictures=tuple(drawn),
-        tables=tuple(
-            table
-            for table in (
-                _corruption_text(pd.concat(shown), "Mean over the degrees of every corruption") if shown else None,
-                _corruption_text(overall(summary), "Mean over all corruptions and degrees, every cell"),
-            )
-            if table and table.rows
-        ),
-    )
+    named = corruptions.assign(corruption=corruptions["corruption"].mask(corruptions["degree"] == 0, "clean"))
+    named = pd.concat([named[named["degree"] == 0], named[named["degree"] > 0]])
+    keys = [*CONTRAST, "corruption"]
+    means = named.groupby([*keys, "goal"], sort=False)[list(MEASURED)].mean().reset_index()
+    summary = means[keys].drop_duplicates().reset_index(drop=True)
+    for goal in ("robust", "detrimental"):
+        of_goal = means[means["goal"] == goal].rename(columns={name: f"{goal}_{name}" for name in MEASURED})
+        summary = summary.merge(of_goal.drop(columns="goal"), how="left", on=keys)
+    order = summary.groupby(list(CONTRAST), sort=False).ngroup()
+    summary = summary.loc[order.sort_values(kind="stable").index].reset_index(drop=True)
+    difference = summary["robust_accuracy_fp"] - summary["detrimental_accuracy_fp"]
+    return summary.assign(accuracy_fp_difference=difference)
+
+
+def corruption_curves(corruptions: pd.DataFrame) -> pd.DataFrame:
+    """Returns accuracy by degree, mean over seeds, with the clean images as degree 0 of every corruption."""
+    clean = corruptions[corruptions["degree"] == 0]
+    others = corruptions[corruptions["degree"] > 0]
+    kinds = list(dict.fromkeys(others["corruption"]))
+    shared = [clean.assign(corruption=kind) for kind in kinds]
+    every = pd.concat([*shared, others]) if shared else others
+    curves = over_seeds(every, [*CELL, "goal", "corruption", "degree"], MEASURED)
+    return curves.sort_values("degree", kind="stable").reset_index(drop=True)
 
 
 def overall(summary: pd.DataFrame) -> pd.DataFrame:
@@ -72,6 +67,27 @@ def overall(summary: pd.DataFrame) -> pd.DataFrame:
     keys = [*CELL, "seed", "corruption"]
     means = summary.assign(corruption=kind).groupby(keys, sort=False)
     return means[[*_ACCURACIES, "accuracy_fp_difference"]].mean().reset_index()
+
+
+def section(tables: Tables, cells: Sequence[Row]) -> Section:
+    """Returns the section of Figure 4, with figures and a table by corruption of the given cells."""
+    summary, curves = tables["corruption_summary"], tables["corruption_curves"]
+    listed = (
+        _corruption_text(of_cells(summary, cells), "Mean over the degrees of every corruption"),
+        _corruption_text(overall(summary), "Mean over all corruptions and degrees, every cell"),
+    )
+    return Section(
+        title="Figure 4: corrupted images",
+        statement=corruption_statement(summary, cells),
+        caption="The policy sees the corrupted image too.",
+        pictures=cell_pictures(
+            "corruptions",
+            "Test accuracy of both pairs of {cell} on corrupted images, by degree.",
+            cells,
+            lambda cell: figure_corruptions(of_cell(curves, cell)),
+        ),
+        tables=tuple(table for table in listed if table.rows),
+    )
 
 
 def corruption_statement(summary: pd.DataFrame, cells: Sequence[Row]) -> str:
@@ -91,23 +107,23 @@ def corruption_statement(summary: pd.DataFrame, cells: Sequence[Row]) -> str:
 
 def _corruption_text(summary: pd.DataFrame, title: str) -> TextTable:
     means = over_seeds(summary, [*CELL, "corruption"], (*_ACCURACIES, "accuracy_fp_difference"))
-    with_seeds = has_seeds(means)
-    rows = tuple(
-        (
-            *cell_fields(row, with_seeds=with_seeds),
-            Field(str(row["corruption"]).replace("_", " ")),
-            *(spread_field(row, name, pct) for name in _ACCURACIES),
-            spread_field(row, "accuracy_fp_difference", pp),
-        )
-        for row in means.to_dict("records")
-    )
     columns = (
-        *cell_columns(means),
-        Column("images", is_number=False),
+        name_column("images"),
         *(Column(name, goal.capitalize()) for goal in Goal for name in ("FP", "quantized")),
         Column("R - D at FP (pp)"),
     )
-    return TextTable(title, columns, rows)
+    rows: list[CellLine] = [
+        (
+            row,
+            (
+                str(row["corruption"]).replace("_", " "),
+                *(spread_field(row, name, pct) for name in _ACCURACIES),
+                spread_field(row, "accuracy_fp_difference", pp),
+            ),
+        )
+        for row in means.to_dict("records")
+    ]
+    return cell_table(title, columns, rows)
 
 
 def figure_corruptions(curves: pd.DataFrame) -> Figure | None:
@@ -148,40 +164,4 @@ def figure_corruptions(curves: pd.DataFrame) -> Figure | None:
     return figure
 
 
-MEASURED = ("accuracy_fp", "accuracy_q")
-
-
-def corruption_summary(corruptions: pd.DataFrame) -> pd.DataFrame:
-    """Averages over the degrees of every corruption and compares the two goals.
-
-    Args:
-        corruptions: The table of the analysis; rows of degree 0 are the clean images.
-
-    Returns:
-        A row per contrast and corruption (`clean` first): accuracy_fp and accuracy_q of the robust and of the
-        detrimental network as `robust_accuracy_fp` and so on, and accuracy_fp_difference, robust minus detrimental;
-        missing where only one of them was measured.
-    """
-    named = corruptions.assign(corruption=corruptions["corruption"].mask(corruptions["degree"] == 0, "clean"))
-    named = pd.concat([named[named["degree"] == 0], named[named["degree"] > 0]])
-    keys = [*CONTRAST, "corruption"]
-    means = named.groupby([*keys, "goal"], sort=False)[list(MEASURED)].mean().reset_index()
-    summary = means[keys].drop_duplicates().reset_index(drop=True)
-    for goal in ("robust", "detrimental"):
-        of_goal = means[means["goal"] == goal].rename(columns={name: f"{goal}_{name}" for name in MEASURED})
-        summary = summary.merge(of_goal.drop(columns="goal"), how="left", on=keys)
-    order = summary.groupby(list(CONTRAST), sort=False).ngroup()
-    summary = summary.loc[order.sort_values(kind="stable").index].reset_index(drop=True)
-    difference = summary["robust_accuracy_fp"] - summary["detrimental_accuracy_fp"]
-    return summary.assign(accuracy_fp_difference=difference)
-
-
-def corruption_curves(corruptions: pd.DataFrame) -> pd.DataFrame:
-    """Returns accuracy by degree, mean over seeds, with the clean images as degree 0 of every corruption."""
-    clean = corruptions[corruptions["degree"] == 0]
-    others = corruptions[corruptions["degree"] > 0]
-    kinds = list(dict.fromkeys(others["corruption"]))
-    shared = [clean.assign(corruption=kind) for kind in kinds]
-    every = pd.concat([*shared, others]) if shared else others
-    curves = over_seeds(every, [*CELL, "goal", "corruption", "degree"], MEASURED)
-    return curves.sort_values("degree", kind="stable").reset_index(drop=True)
+REPORT = AnalysisReport(derive=derive, section=section)
