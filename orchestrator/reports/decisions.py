@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrator.plan import Origin, Plan
-from orchestrator.reports.layout import TextTable, name_column, text_column, text_table
+from orchestrator.reports.layout import Column, TextTable, text_table
 from search_spaces.model import Recipe, as_text
 from search_spaces.recipes import DistillRecipe, PairRecipe
 
@@ -36,7 +36,7 @@ def decisions_table(plan: Plan) -> TextTable:
         ("sum of an image's bit-widths", "budget", "= C, exactly", "Eq. 12: at most C"),
         ("validation split", "validation_fraction", fraction, "none mentioned"),
     ]
-    columns = (name_column("decision"), name_column("field"), text_column("this sweep"), text_column("the paper"))
+    columns = (Column.name("decision"), Column.name("field"), Column.text("this sweep"), Column.text("the paper"))
     return text_table("", columns, rows)
 
 

@@ -39,12 +39,9 @@ def over_seeds(table: pd.DataFrame, by: Sequence[str], values: Sequence[str]) ->
     return both[[*keys, "num_seeds", *columns]]
 
 
-def of_cell(table: pd.DataFrame, cell: Row) -> pd.DataFrame:
-    """Returns the rows of one cell, all its seeds."""
-    same = pd.Series(True, index=table.index)
-    for name in CELL:
-        same &= table[name] == cell[name]
-    return table[same]
+def of_cell(table: pd.DataFrame, cell: Row, *others: str) -> pd.DataFrame:
+    """Returns the rows of one cell, all its seeds; those that are like it in some other columns too."""
+    return table[(table[[*CELL, *others]] == [cell[name] for name in (*CELL, *others)]).all(axis=1)]
 
 
 def first_row(table: pd.DataFrame) -> Row:

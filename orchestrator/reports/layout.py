@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+import pandas as pd
+
 from orchestrator.reports.grouping import Row, is_missing
 
 LONG_TABLE = 30
@@ -31,8 +33,18 @@ class Column:
     max_width: int | None = None
     """Characters of a line in a terminal."""
 
+    @classmethod
+    def name(cls, header: str, group: str = "", **settings: bool) -> "Column":
+        """Returns a column of names, which stay in one line."""
+        return cls(header, group, is_number=False, **settings)
+
+    @classmethod
+    def text(cls, header: str, group: str = "", **settings: bool) -> "Column":
+        """Returns a column of texts, which may need several lines."""
+        return cls(header, group, is_number=False, wraps=True, **settings)
+
     @property
-    def name(self) -> str:
+    def label(self) -> str:
         """The header behind its group, in one line, e.g. `D delta`."""
         return f"{_SHORT_GROUPS.get(self.group, self.group)} {self.header}".strip()
 
@@ -73,19 +85,10 @@ class TextTable:
         return len(self.rows) > LONG_TABLE
 
 
+Writer = Callable[[object], str]
+"""Writes a value; nothing for none."""
 Fields = Iterable[Field | str]
-CellLine = tuple[Row, Fields]
-"""A row of a table from `over_seeds`, which tells the cell, and what stands behind the cell."""
-
-
-def name_column(header: str, group: str = "", **settings: bool) -> Column:
-    """Returns a column of names, which stay in one line."""
-    return Column(header, group, is_number=False, **settings)
-
-
-def text_column(header: str, group: str = "", **settings: bool) -> Column:
-    """Returns a column of texts, which may need several lines."""
-    return Column(header, group, is_number=False, wraps=True, **settings)
+"""A row; texts are fields without a note."""
 
 
 def text_table(
@@ -108,10 +111,12 @@ def text_table(
 
 
 NETWORK = Column("Network", is_number=False, max_width=13)
-_CELL_COLUMNS = (NETWORK, name_column("Cell"), Column("Bits"), Column("seeds", is_optional=True, is_detail=True))
+_CELL_COLUMNS = (NETWORK, Column.name("Cell"), Column("Bits"), Column("seeds", is_optional=True, is_detail=True))
 
 
-def cell_table(title: str, columns: Iterable[Column], rows: Iterable[CellLine], *, heading: str = "") -> TextTable:
+def cell_table(
+    title: str, columns: Iterable[Column], rows: pd.DataFrame, fields: Callable[[Row], Fields], *, heading: str = ""
+) -> TextTable:
     """Lays out a table whose rows are about cells of Table 1: network, cell and bits come first.
 
     The number of seeds follows only where a cell has several, and stands in the caption then.
@@ -119,20 +124,20 @@ def cell_table(title: str, columns: Iterable[Column], rows: Iterable[CellLine], 
     Args:
         title: See `TextTable`.
         columns: The others.
-        rows: What stands below them, with its cell.
+        rows: Rows of a table from `over_seeds`.
+        fields: Returns what stands below the other columns in one of them.
         heading: See `TextTable`.
     """
-    given = list(rows)
-    num_seeds = max((int(cell["num_seeds"]) for cell, _ in given), default=1)
+    num_seeds = int(rows["num_seeds"].max()) if len(rows) else 1
     lines = [
         (
-            str(cell["architecture"]),
-            cell_name(cell),
-            str(cell["budget"]),
-            str(cell["num_seeds"]) if num_seeds > 1 else "",
-            *fields,
+            str(row["architecture"]),
+            cell_name(row),
+            str(row["budget"]),
+            str(row["num_seeds"]) if num_seeds > 1 else "",
+            *fields(row),
         )
-        for cell, fields in given
+        for row in rows.to_dict("records")
     ]
     caption = f"means of {num_seeds} seeds" if num_seeds > 1 else ""
     return text_table(title, (*_CELL_COLUMNS, *columns), lines, heading=heading, caption=caption)
@@ -143,11 +148,18 @@ def cell_name(cell: Row) -> str:
     return f"{cell['option_set']}-{cell['budget_level']}"
 
 
-def spread_field(row: Row, name: str, write: Callable[[object], str], *, note: str = "") -> Field:
-    """Writes a mean over seeds with its standard deviation; with one seed, a note of its own."""
+def spread_field(row: Row, name: str, write: Writer, *, note: str = "", write_spread: Writer | None = None) -> Field:
+    """Writes a mean over seeds with its standard deviation; with one seed, a note of its own.
+
+    Args:
+        row: Of a table from `over_seeds`.
+        name: The column of the mean.
+        write: Writes the mean.
+        note: With one seed.
+        write_spread: Writes the deviation; None for percent.
+    """
     sd = row[f"{name}_sd"]
-    is_one = is_missing(sd)
-    return Field(write(row[name]), note=note if is_one else f"\N{PLUS-MINUS SIGN} {pct(sd)}")
+    return Field(write(row[name]), note if is_missing(sd) else f"\N{PLUS-MINUS SIGN} {(write_spread or pct)(sd)}")
 
 
 def with_note(field: Field, note: str) -> Field:
@@ -177,7 +189,7 @@ def p_text(p_value: object) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
-def number(digits: int) -> Callable[[object], str]:
+def number(digits: int) -> Writer:
     """Returns a function that writes a number with so many digits; nothing where there is none."""
 
     def write(value: object) -> str:

@@ -63,7 +63,7 @@ def _md(text: str) -> str:
 
 
 def _md_table(table: TextTable) -> str:
-    lines = [[_md(column.name) for column in table.columns]]
+    lines = [[_md(column.label) for column in table.columns]]
     lines += [["---:" if column.is_number else ":---" for column in table.columns]]
     lines += [[_md_field(field) for field in row] for row in table.rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

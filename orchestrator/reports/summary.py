@@ -1,7 +1,7 @@
 """What a report says, before it becomes Markdown or HTML: sentences, tables of text, definitions."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -10,17 +10,15 @@ from orchestrator.plan import Plan
 from orchestrator.reports.grouping import Row, is_missing
 from orchestrator.reports.layout import (
     NETWORK,
-    CellLine,
     Column,
     Field,
     TextTable,
+    Writer,
     cell_name,
     cell_table,
-    name_column,
     pct,
     pp,
     spread_field,
-    text_column,
     text_table,
     with_note,
 )
@@ -114,11 +112,11 @@ def table1_text(table: pd.DataFrame, *, is_short: bool = False) -> TextTable:
     is_searched, has_seeds = bool((table["num_trials"] > 1).any()), table["seed"].nunique() > 1
     columns = (
         *([] if one_network else [NETWORK]),
-        *([name_column("cell"), Column("bits")] if is_short else [name_column("Options"), Column("Budget")]),
+        *([Column.name("cell"), Column("bits")] if is_short else [Column.name("Options"), Column("Budget")]),
         *([Column("Seed")] if has_seeds else []),
         Column("White box"),
-        *(Column(_HEADERS[name], goal.capitalize()) for goal, names in MEASURED.items() for name in names),
-        text_column("verdict", "Detrimental"),
+        *_goal_columns(),
+        Column.text("verdict", "Detrimental"),
         *([Column("trial", "Detrimental")] if is_searched else []),
     )
     paper = "; in parentheses the paper's numbers" if (table["paper_verdict"] != "").any() else ""
@@ -143,28 +141,25 @@ def table1_text(table: pd.DataFrame, *, is_short: bool = False) -> TextTable:
 
 def table1_summary_text(summary: pd.DataFrame) -> TextTable:
     """Lays out the means over seeds of Table 1."""
-    columns = (
-        Column("White box"),
-        *(Column(_HEADERS[name], goal.capitalize()) for goal, names in MEASURED.items() for name in names),
-        Column("catastrophic", "Detrimental"),
+    return cell_table(
+        "Means over seeds \N{PLUS-MINUS SIGN} standard deviation",
+        (Column("White box"), *_goal_columns(), Column("catastrophic", "Detrimental")),
+        summary,
+        lambda row: (
+            *(spread_field(row, name, _writer(name)) for name in SUMMARIZED),
+            f"{row['num_catastrophic']} of {row['num_detrimental']}",
+        ),
     )
-    rows: list[CellLine] = [
-        (
-            row,
-            (
-                *(spread_field(row, name, _writer(name)) for name in SUMMARIZED),
-                f"{row['num_catastrophic']} of {row['num_detrimental']}",
-            ),
-        )
-        for row in summary.to_dict("records")
-    ]
-    return cell_table("Means over seeds \N{PLUS-MINUS SIGN} standard deviation", columns, rows)
+
+
+def _goal_columns() -> list[Column]:
+    return [Column(_HEADERS[name], goal.capitalize()) for goal, names in MEASURED.items() for name in names]
 
 
 _HEADERS = {"accuracy_fp": "FP", "accuracy_delta": "delta", "parity_gap": "gap"}
 
 
-def _writer(name: str) -> Callable[[object], str]:
+def _writer(name: str) -> Writer:
     return pp if name.endswith(("delta", "gap")) else pct
 
 
@@ -222,7 +217,7 @@ def trouble_table(plan: Plan, trials: Sequence[Trial], missing: Sequence[Missing
     rows += [(refusal.cell, "refused", refusal.reason) for refusal in plan.refused]
     rows += [(each.name, "not analyzed", each.reason) for each in missing]
     what = "trial, cell or analysis" if missing else "trial or cell"
-    return text_table("", (name_column(what), name_column("state"), text_column("reason")), rows)
+    return text_table("", (Column.name(what), Column.name("state"), Column.text("reason")), rows)
 
 
 def _points(fraction: float) -> str:

@@ -53,12 +53,12 @@ def render(table: TextTable) -> Table:
 
 def _add_column(rendered: Table, column: Column, fields: Sequence[Field]) -> None:
     if not column.is_number:
-        rendered.add_column(column.name, max_width=column.max_width, overflow="fold")
+        rendered.add_column(column.label, max_width=column.max_width, overflow="fold")
         return
     lines = [line for field in fields for line in (field.text, *field.note.splitlines())]
     # As wide as what stands below: a header in several lines leaves room for other columns.
-    width = max(map(len, [*lines, *column.name.replace("-", "- ").split()]), default=1)
-    header = "\n".join(textwrap.wrap(column.name, width))
+    width = max(map(len, [*lines, *column.label.replace("-", "- ").split()]), default=1)
+    header = "\n".join(textwrap.wrap(column.label, width))
     rendered.add_column(header, justify="right", no_wrap=True)
 
 

@@ -9,7 +9,7 @@ from orchestrator.reports.analyses.registry import AnalysisReport, Findings, Tab
 from orchestrator.reports.document import Section, cell_pictures
 from orchestrator.reports.drawing import COLORS, MARKERS, band, goal_handles, legend, line_handles, panels, style
 from orchestrator.reports.grouping import CELL, CONTRAST, Row, cell_title, first_row, of_cell, of_cells, over_seeds
-from orchestrator.reports.layout import CellLine, Column, TextTable, cell_table, name_column, pct, pp, spread_field
+from orchestrator.reports.layout import Column, TextTable, cell_table, pct, pp, spread_field
 from search_spaces.recipes import Goal
 
 MEASURED = ("accuracy_fp", "accuracy_q")
@@ -107,23 +107,20 @@ def corruption_statement(summary: pd.DataFrame, cells: Sequence[Row]) -> str:
 
 def _corruption_text(summary: pd.DataFrame, title: str) -> TextTable:
     means = over_seeds(summary, [*CELL, "corruption"], (*_ACCURACIES, "accuracy_fp_difference"))
-    columns = (
-        name_column("images"),
-        *(Column(name, goal.capitalize()) for goal in Goal for name in ("FP", "quantized")),
-        Column("R - D at FP (pp)"),
-    )
-    rows: list[CellLine] = [
+    return cell_table(
+        title,
         (
-            row,
-            (
-                str(row["corruption"]).replace("_", " "),
-                *(spread_field(row, name, pct) for name in _ACCURACIES),
-                spread_field(row, "accuracy_fp_difference", pp),
-            ),
-        )
-        for row in means.to_dict("records")
-    ]
-    return cell_table(title, columns, rows)
+            Column.name("images"),
+            *(Column(name, goal.capitalize()) for goal in Goal for name in ("FP", "quantized")),
+            Column("R - D at FP (pp)"),
+        ),
+        means,
+        lambda row: (
+            str(row["corruption"]).replace("_", " "),
+            *(spread_field(row, name, pct) for name in _ACCURACIES),
+            spread_field(row, "accuracy_fp_difference", pp),
+        ),
+    )
 
 
 def figure_corruptions(curves: pd.DataFrame) -> Figure | None:

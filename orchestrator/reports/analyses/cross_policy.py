@@ -1,7 +1,7 @@
 """Network, policy or match: Table 3, its section and its figure."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -18,19 +18,16 @@ from orchestrator.reports.grouping import (
     Row,
     cell_title,
     first_row,
-    is_missing,
     of_cell,
     of_cells,
     over_seeds,
 )
 from orchestrator.reports.layout import (
-    CellLine,
     Column,
     Field,
     TextTable,
     cell_table,
     interval_text,
-    name_column,
     p_text,
     pct,
     pp,
@@ -133,32 +130,36 @@ def table3_text(table3: pd.DataFrame) -> TextTable:
     """Lays out Table 3: a row per cell and network, a group of columns per policy."""
     values = ("accuracy_fp", "accuracy_q", "accuracy_delta", "accuracy_q_low", "accuracy_q_high", "p_value")
     means = over_seeds(table3, [*CELL, "network", "policy"], (*values, "paper_accuracy_q"))
-    rows: list[CellLine] = []
-    for _, of_network in means.groupby([*CELL, "network"], sort=False):
-        by_policy = {str(row["policy"]): row for row in of_network.to_dict("records")}
-        first = next(iter(by_policy.values()))
-        of_policies = [field for policy in POLICIES for field in _policy_fields(by_policy.get(policy))]
-        rows.append((first, (NETWORKS[str(first["network"])], spread_field(first, "accuracy_fp", pct), *of_policies)))
-    of_policy = (Column("quantized", is_detail=True), Column("delta"))
-    columns = (
-        name_column("role"),
-        Column("FP"),
-        *(replace(each, group=f"{policy.capitalize()} bits") for policy in POLICIES for each in of_policy),
-    )
     paper = "" if means["paper_accuracy_q"].isna().all() else "; beside it the paper's quantized accuracy"
-    title = f"Test accuracy in percent, delta in percentage points{paper}"
+    of_policy = (Column("quantized", is_detail=True), Column("delta"))
     return cell_table(
-        title, columns, rows, heading="Table 3: test accuracy in percent, delta in pp under each policy's bits"
+        f"Test accuracy in percent, delta in percentage points{paper}",
+        (
+            Column.name("role"),
+            Column("FP"),
+            *(replace(each, group=f"{policy.capitalize()} bits") for policy in POLICIES for each in of_policy),
+        ),
+        means.groupby([*CELL, "network"], sort=False).head(1),
+        lambda first: (
+            NETWORKS[str(first["network"])],
+            spread_field(first, "accuracy_fp", pct),
+            *_policy_fields(of_cell(means, first, "network")),
+        ),
+        heading="Table 3: test accuracy in percent, delta in pp under each policy's bits",
     )
 
 
-def _policy_fields(row: Row | None) -> tuple[Field | str, Field | str]:
-    if row is None:
-        return "", ""
-    paper = f"paper: {pct(row['paper_accuracy_q'])}" if not is_missing(row["paper_accuracy_q"]) else ""
-    interval = interval_text(row["accuracy_q_low"], row["accuracy_q_high"], digits=2)
-    quantized = spread_field(row, "accuracy_q", pct, note=interval)
-    return with_note(quantized, paper), spread_field(row, "accuracy_delta", pp, note=p_text(row["p_value"]))
+def _policy_fields(of_network: pd.DataFrame) -> Iterator[Field]:
+    by_policy = {str(row["policy"]): row for row in of_network.to_dict("records")}
+    for policy in POLICIES:
+        if policy not in by_policy:
+            yield from (Field(""), Field(""))
+            continue
+        row = by_policy[policy]
+        interval = interval_text(row["accuracy_q_low"], row["accuracy_q_high"], digits=2)
+        paper = pct(row["paper_accuracy_q"])
+        yield with_note(spread_field(row, "accuracy_q", pct, note=interval), paper and f"paper: {paper}")
+        yield spread_field(row, "accuracy_delta", pp, note=p_text(row["p_value"]))
 
 
 def figure_cross_policy(table3: pd.DataFrame, cells: Sequence[Row]) -> Figure | None:

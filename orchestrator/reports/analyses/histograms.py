@@ -21,19 +21,15 @@ from orchestrator.reports.grouping import (
     Row,
     cell_title,
     first_row,
-    is_missing,
     largest,
     of_cell,
     of_cells,
     over_seeds,
 )
 from orchestrator.reports.layout import (
-    CellLine,
     Column,
-    Field,
     TextTable,
     cell_table,
-    name_column,
     number,
     pct,
     pp,
@@ -153,47 +149,41 @@ def histogram_statement(shown: pd.DataFrame, correlations: pd.DataFrame, cells: 
 
 def collapse_text(correlations: pd.DataFrame) -> TextTable:
     """Writes down for every pair how closely the growth of zeros goes along with the drop of the single site."""
-    means = over_seeds(correlations, [*CELL, "goal"], ("spearman", "num_sites"))
-    rows = []
-    for row in means.to_dict("records"):
-        sd = "" if is_missing(row["spearman_sd"]) else f"\N{PLUS-MINUS SIGN} {row['spearman_sd']:.2f}"
-        spearman = Field(number(2)(row["spearman"]), note=sd)
-        rows.append((row, (str(row["goal"]), number(0)(row["num_sites"]), spearman)))
-    columns = (name_column("pair"), Column("sites"), Column("Spearman"))
-    return cell_table("Growth of zeros against the drop of the single site", columns, rows)
+    write = number(2)
+    return cell_table(
+        "Growth of zeros against the drop of the single site",
+        (Column.name("pair"), Column("sites"), Column("Spearman")),
+        over_seeds(correlations, [*CELL, "goal"], ("spearman", "num_sites")),
+        lambda row: (
+            str(row["goal"]),
+            number(0)(row["num_sites"]),
+            spread_field(row, "spearman", write, write_spread=write),
+        ),
+    )
 
 
 def _changed_text(shown: pd.DataFrame) -> TextTable:
     means = over_seeds(shown, [*CELL, "goal", "site", "site_name"], HISTOGRAM_VALUES)
     ranked = means.assign(size=means["zero_change"].abs(), pair=means.groupby([*CELL, "goal"], sort=False).ngroup())
     ranked = ranked.sort_values(["pair", "size"], ascending=[True, False], kind="stable")
-    columns = (
-        name_column("pair"),
-        name_column("site"),
-        *(Column(name, "Zeros (%)") for name in ("FP", "quantized", "change")),
-        *(Column(name, "Kurtosis") for name in ("FP", "quantized")),
-        Column("SQNR"),
-        Column("alone (pp)"),
-    )
-    rows: list[CellLine] = [
-        (
-            row,
-            (
-                str(row["goal"]),
-                site_text(row),
-                *(spread_field(row, name, pct) for name in ("zero_fp", "zero_q")),
-                spread_field(row, "zero_change", pp),
-                *(number(1)(row[name]) for name in ("kurtosis_fp", "kurtosis_q", "sqnr_db")),
-                spread_field(row, "single_drop", pct),
-            ),
-        )
-        for row in ranked.groupby("pair").head(NUM_CHANGED).to_dict("records")
-    ]
     return cell_table(
         f"The {NUM_CHANGED} sites of a network whose share of zeros changes most; SQNR in dB; "
         "alone: the drop with only that site quantized",
-        columns,
-        rows,
+        (
+            *map(Column.name, ("pair", "site")),
+            *(Column(name, "Zeros (%)") for name in ("FP", "quantized", "change")),
+            *(Column(name, "Kurtosis") for name in ("FP", "quantized")),
+            *map(Column, ("SQNR", "alone (pp)")),
+        ),
+        ranked.groupby("pair").head(NUM_CHANGED),
+        lambda row: (
+            str(row["goal"]),
+            site_text(row),
+            *(spread_field(row, name, pct) for name in ("zero_fp", "zero_q")),
+            spread_field(row, "zero_change", pp),
+            *(number(1)(row[name]) for name in ("kurtosis_fp", "kurtosis_q", "sqnr_db")),
+            spread_field(row, "single_drop", pct),
+        ),
     )
 
 

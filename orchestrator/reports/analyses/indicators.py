@@ -11,7 +11,7 @@ from orchestrator.reports.analyses.registry import AnalysisReport, Findings, Tab
 from orchestrator.reports.document import Section, pictures
 from orchestrator.reports.drawing import COLORS, INK, MUTED, file_name, legend, panels, style
 from orchestrator.reports.grouping import Row, first_row
-from orchestrator.reports.layout import Column, TextTable, name_column, number, text_column, text_table
+from orchestrator.reports.layout import Column, TextTable, number, text_table
 from orchestrator.results.pairs import PairRecord
 from orchestrator.results.statistics import correlations
 from search_spaces.recipes import Goal
@@ -85,10 +85,10 @@ def indicator_statement(group: pd.DataFrame) -> str:
 
 def _indicator_text(found: pd.DataFrame) -> TextTable:
     columns = (
-        name_column("pairs"),
-        name_column("signal"),
+        Column.name("pairs"),
+        Column.name("signal"),
         *map(Column, ("Spearman", "low", "high", "trials")),
-        text_column("why none", is_optional=True),
+        Column.text("why none", is_optional=True),
     )
     rows = (
         (

@@ -1,6 +1,6 @@
 """At which site accuracy is lost: tables, section and figure of the analysis `layers`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import pandas as pd
@@ -34,7 +34,7 @@ from orchestrator.reports.grouping import (
     of_cells,
     over_seeds,
 )
-from orchestrator.reports.layout import CellLine, Field, TextTable, cell_table, name_column, pct, site_text, text_column
+from orchestrator.reports.layout import Column, Field, TextTable, cell_table, pct, site_text
 from search_spaces.recipes import Goal
 
 MODES = {"before": "before", "after": "after", "single": "single", "leave_one_out": "leave one out"}
@@ -157,21 +157,21 @@ def inflection_text(effects: pd.DataFrame, *, is_short: bool = False) -> TextTab
     """
     split = "test" if (effects["split"] == "test").any() else str(effects["split"].iloc[0])
     shown = effects[(effects["split"] == split) & (effects["goal"].eq(Goal.DETRIMENTAL) | (not is_short))]
-    rows: list[CellLine] = []
-    for _, of_pair in worst_sites(shown, num_sites=1 if is_short else NUM_WORST).groupby([*CELL, "goal"], sort=False):
-        first = first_row(of_pair)
-        rows.append((first, (str(first["goal"]), *(_mode_field(of_pair[of_pair["mode"] == mode]) for mode in MODES))))
+    ranked = worst_sites(shown, num_sites=1 if is_short else NUM_WORST)
     effect = "" if is_short else "Site with the largest effect (pp), and the next"
-    columns = (name_column("pair", is_detail=True), *(text_column(name, effect) for name in MODES.values()))
-    heading = f"Sites with the largest effect on the detrimental pair, {split} split, pp"
-    return cell_table(f"Inflection sites, {split} split", columns, rows, heading=heading)
+    return cell_table(
+        f"Inflection sites, {split} split",
+        (Column.name("pair", is_detail=True), *(Column.text(name, effect) for name in MODES.values())),
+        ranked.groupby([*CELL, "goal"], sort=False).head(1),
+        lambda first: (str(first["goal"]), *_mode_fields(of_cell(ranked, first, "goal"))),
+        heading=f"Sites with the largest effect on the detrimental pair, {split} split, pp",
+    )
 
 
-def _mode_field(ranked: pd.DataFrame) -> Field:
-    if ranked.empty:
-        return Field("")
-    first, *others = (_effect_text(row) for row in ranked.to_dict("records"))
-    return Field(first, note="\n".join(others))
+def _mode_fields(ranked: pd.DataFrame) -> Iterator[Field]:
+    for mode in MODES:
+        texts = [_effect_text(row) for row in ranked[ranked["mode"] == mode].to_dict("records")]
+        yield Field("".join(texts[:1]), note="\n".join(texts[1:]))
 
 
 def _effect_text(row: Row) -> str:
@@ -180,9 +180,8 @@ def _effect_text(row: Row) -> str:
 
 
 def _effect_of(effects: pd.DataFrame, site: Row, mode: str) -> float | None:
-    same = of_cell(effects, site)
-    same = same[(same["mode"] == mode) & (same["goal"] == site["goal"]) & (same["split"] == site["split"])]
-    same = same[same["site"] == site["site"]]
+    same = of_cell(effects, site, "goal", "split", "site")
+    same = same[same["mode"] == mode]
     return None if same.empty else float(same["effect"].mean())
 
 

@@ -36,14 +36,11 @@ from orchestrator.reports.grouping import (
     over_seeds,
 )
 from orchestrator.reports.layout import (
-    CellLine,
     Column,
     TextTable,
     cell_table,
-    name_column,
     pct,
     spread_field,
-    text_column,
 )
 from search_spaces.recipes import Goal
 
@@ -128,27 +125,23 @@ def mitigation_text(summary: pd.DataFrame) -> TextTable:
     keys = [*CELL, "goal", "kind", "value"]
     sites = summary.groupby(keys, sort=False, dropna=False)["sites"].agg(_common)
     means = over_seeds(summary, keys, (*_ACCURACIES, "recovered")).merge(sites.reset_index(), how="left", on=keys)
-    columns = (
-        name_column("pair"),
-        name_column("cure"),
-        *map(Column, ("value", "FP", "quantized", "given back (%)")),
-        text_column("sites"),
-    )
-    rows: list[CellLine] = [
+    return cell_table(
+        "Test accuracy in percent; the share of the drop that is given back",
         (
-            row,
-            (
-                str(row["goal"]),
-                CURES[str(row["kind"])],
-                f"{row['value']:g}" if not is_missing(row["value"]) else "",
-                *(spread_field(row, name, pct) for name in _ACCURACIES),
-                spread_field(row, "recovered", partial(pct, digits=0)),
-                str(row["sites"]),
-            ),
-        )
-        for row in means.to_dict("records")
-    ]
-    return cell_table("Test accuracy in percent; the share of the drop that is given back", columns, rows)
+            *map(Column.name, ("pair", "cure")),
+            *map(Column, ("value", "FP", "quantized", "given back (%)")),
+            Column.text("sites"),
+        ),
+        means,
+        lambda row: (
+            str(row["goal"]),
+            CURES[str(row["kind"])],
+            f"{row['value']:g}" if not is_missing(row["value"]) else "",
+            *(spread_field(row, name, pct) for name in _ACCURACIES),
+            spread_field(row, "recovered", partial(pct, digits=0)),
+            str(row["sites"]),
+        ),
+    )
 
 
 def figure_mitigation(summary: pd.DataFrame, cells: Sequence[Row]) -> Figure | None:

@@ -1,7 +1,7 @@
 """Which images break: Table 2, its section and the sheet of images."""
 
 import io
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import combinations
 
 import pandas as pd
@@ -25,16 +25,14 @@ from orchestrator.reports.grouping import (
     over_seeds,
 )
 from orchestrator.reports.layout import (
-    CellLine,
     Column,
+    Field,
     TextTable,
     cell_table,
     interval_text,
-    name_column,
     number,
     pct,
     spread_field,
-    text_column,
     text_table,
 )
 from orchestrator.reports.table1 import PAPER_DATASET
@@ -184,26 +182,22 @@ def table2_text(table2: pd.DataFrame) -> TextTable:
     ends = [f"{name}_{end}" for name in _SHARES for end in ("low", "high")]
     table = table2.astype({"paper_share": "float64"})
     means = over_seeds(table, CELL, (*_SHARES, *ends, *_COUNTS, "paper_share"))
-    columns = (
-        *(Column(name, "Images") for name in ("transitory", "both right", "all")),
-        *(Column(name, "Transitory (%)") for name in ("of all", "of both right")),
-        Column("paper", "Transitory (%)", is_optional=True),
-    )
-    rows: list[CellLine] = [
+    return cell_table(
+        "",
         (
-            row,
-            (
-                *(_count_text(row, name) for name in _COUNTS),
-                *(
-                    spread_field(row, name, pct, note=interval_text(row[f"{name}_low"], row[f"{name}_high"]))
-                    for name in _SHARES
-                ),
-                pct(row["paper_share"]),
-            ),
-        )
-        for row in means.to_dict("records")
-    ]
-    return cell_table("", columns, rows, heading="Table 2: transitory points of the test split")
+            *(Column(name, "Images") for name in ("transitory", "both right", "all")),
+            *(Column(name, "Transitory (%)") for name in ("of all", "of both right")),
+            Column("paper", "Transitory (%)", is_optional=True),
+        ),
+        means,
+        lambda row: (*(_count_text(row, name) for name in _COUNTS), *_share_fields(row), pct(row["paper_share"])),
+        heading="Table 2: transitory points of the test split",
+    )
+
+
+def _share_fields(row: Row) -> Iterator[Field]:
+    for name in _SHARES:
+        yield spread_field(row, name, pct, note=interval_text(row[f"{name}_low"], row[f"{name}_high"]))
 
 
 def _count_text(row: Row, name: str) -> str:
@@ -214,11 +208,11 @@ def _count_text(row: Row, name: str) -> str:
 def _worst_text(worst: pd.DataFrame, cells: Sequence[Row]) -> TextTable:
     listed = of_cells(worst, cells).sort_values("margin_q", kind="stable").head(NUM_LISTED)
     columns = (
-        text_column("pair"),
+        Column.text("pair"),
         Column("image"),
-        *map(name_column, ("class", "D quantized sees", "R quantized sees")),
+        *map(Column.name, ("class", "D quantized sees", "R quantized sees")),
         *(Column(name, "Margin") for name in ("D FP", "D quantized", "R quantized")),
-        text_column("chosen bits"),
+        Column.text("chosen bits"),
     )
     rows = (
         (
@@ -236,7 +230,7 @@ def _worst_text(worst: pd.DataFrame, cells: Sequence[Row]) -> TextTable:
 def _overlap_text(overlaps: pd.DataFrame) -> TextTable:
     most = overlaps.sort_values("jaccard", ascending=False, kind="stable").head(NUM_LISTED)
     columns = (
-        *map(text_column, ("pair", "other pair")),
+        *map(Column.text, ("pair", "other pair")),
         *(Column(name, "Transitory") for name in ("pair", "other", "both")),
         Column("Jaccard"),
     )

@@ -8,7 +8,7 @@ import pandas as pd
 from orchestrator.reports.comparison.data import TITLES, figure_comparison, without_pair
 from orchestrator.reports.document import Page, Section, pictures
 from orchestrator.reports.grouping import is_missing
-from orchestrator.reports.layout import Column, Field, TextTable, name_column, pp, text_table
+from orchestrator.reports.layout import Column, Field, TextTable, pp, text_table
 from orchestrator.reports.rendering import page_files, table_files
 from orchestrator.reports.summary import DROP, TOLERANCE
 from orchestrator.results.pairs import Verdict
@@ -126,7 +126,7 @@ def _cells_table(table: pd.DataFrame, arms: Sequence[Arm]) -> TextTable:
     for cell_id, of_cell in table.groupby("cell_id", sort=False):
         by_arm = {row["arm"]: row for row in of_cell.to_dict("records")}
         rows.append([_title(str(cell_id), has_seeds=has_seeds), *(_cell_field(by_arm[arm]) for arm in arms)])
-    return text_table("", map(name_column, ("cell", *(TITLES[arm] for arm in arms))), rows)
+    return text_table("", map(Column.name, ("cell", *(TITLES[arm] for arm in arms))), rows)
 
 
 def _title(cell_id: str, *, has_seeds: bool) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrator.plan import Origin
-from orchestrator.reports.layout import Column, TextTable, name_column, pct, text_column, text_table
+from orchestrator.reports.layout import Column, TextTable, pct, text_table
 from orchestrator.results.pairs import PairRecord
 from search_spaces.loss_space import LossSpace, holds
 from search_spaces.recipes import Goal
@@ -93,10 +93,10 @@ def importance_table(records: Sequence[PairRecord], space: LossSpace) -> TextTab
         shares = [pct(found.get(name), digits=0) for name in space.fields]
         rows.append((title.replace("\n", " "), str(len(trials)), *shares, reason))
     columns = (
-        name_column("cell"),
+        Column.name("cell"),
         Column("trials"),
         *(Column(name, "Importance (%)") for name in space.fields),
-        text_column("why none", is_optional=True),
+        Column.text("why none", is_optional=True),
     )
     title = "Which searched field mattered (PED-ANOVA of optuna, for the best tenth of the objective)"
     return text_table(title, columns, rows) if rows else None

@@ -11,12 +11,10 @@ from orchestrator.reports.layout import (
     Fields,
     TextTable,
     interval_text,
-    name_column,
     number,
     pct,
     point,
     pp,
-    text_column,
     text_table,
 )
 from orchestrator.reports.search.importance import pareto_front
@@ -57,7 +55,7 @@ def overview_table(outcomes: Sequence[Outcome]) -> TextTable:
     )
     return text_table(
         "",
-        (_CELL, text_column("verdict"), *map(Column, ("trials", "first trial", "device-seconds"))),
+        (_CELL, Column.text("verdict"), *map(Column, ("trials", "first trial", "device-seconds"))),
         rows,
         heading="Searched cells: verdict on test, and the cost of the first pair",
         caption="first: until the first pair that is catastrophic on validation; > : without any",
@@ -68,7 +66,7 @@ def verdict_table(outcomes: Sequence[Outcome]) -> TextTable:
     """Lays out what every search found, on the test split."""
     columns = (
         _CELL,
-        text_column("verdict"),
+        Column.text("verdict"),
         Column("trial"),
         *(Column(name, "Test split") for name in ("drop", "gap", "catastrophic seeds (%)")),
         Column("chance per trial (%)"),
@@ -106,7 +104,7 @@ def cost_table(outcomes: Sequence[Outcome]) -> TextTable:
     columns = (
         _CELL,
         *(Column(name, "To the first pair") for name in ("trials", "device-seconds")),
-        name_column("on test", "To the first pair"),
+        Column.name("on test", "To the first pair"),
         *(Column(name, "In all") for name in ("trials", "device-seconds", "spared")),
     )
     rows: Iterable[Fields] = (
@@ -159,11 +157,11 @@ def trial_table(searched: SearchedCell, space: LossSpace) -> TextTable:
     """Lists every trial of a searched cell: its point, where that comes from, and what became of it."""
     columns = (
         Column("trial"),
-        text_column("point from"),
+        Column.text("point from"),
         *(Column(name, "Point", is_number=name in space.ranges) for name in space.fields),
         *(Column(name, "Validation") for name in ("FP", "delta", "gap", "objective")),
         *(Column(name, "Test") for name in ("FP", "delta", "gap")),
-        text_column("verdict", "Test"),
+        Column.text("verdict", "Test"),
     )
     chosen = choose(searched.records)
     trials = (*searched.trials, *searched.confirmations)
@@ -217,7 +215,7 @@ def front_table(searches: Sequence[SearchedCell]) -> TextTable:
         _CELL,
         Column("trial"),
         *(Column(name, split) for split in ("Validation", "Test") for name in ("gap", "drop")),
-        name_column("verdict", "Test"),
+        Column.name("verdict", "Test"),
     )
     rows: Iterable[Fields] = (
         (
@@ -258,7 +256,7 @@ def correlation_table(correlations: pd.DataFrame, searches: Sequence[SearchedCel
     columns = (
         _CELL,
         *map(Column, ("after epoch", "trials", "Spearman")),
-        name_column("why none", is_optional=True),
+        Column.name("why none", is_optional=True),
     )
     write = number(2)
     rows: Iterable[Fields] = (

@@ -33,7 +33,7 @@ def test_mcnemar_by_hand() -> None:
 
 
 @given(num_images=st.integers(min_value=1, max_value=5000), share=st.floats(min_value=0, max_value=1))
-def test_wilson_holds_the_shares_whose_score_test_does_not_refuse_what_was_seen(num_images: int, share: float) -> None:
+def test_wilson_equals_its_formula_and_ends_at_0_and_1(num_images: int, share: float) -> None:
     num_hits = round(share * num_images)
     low, high = wilson_interval(num_hits, num_images)
     z = NormalDist().inv_cdf(0.975)
