@@ -38,11 +38,7 @@ _LABEL_PP = 12.0
 def figure_table1(table: pd.DataFrame) -> Figure | None:
     """Draws Table 1 as dumbbells: both pairs' test accuracy at every budget, full precision to quantized.
 
-    Args:
-        table: From `orchestrator.reports.table1.table1`.
-
-    Returns:
-        One panel per network and option set; None while no pair is done.
+    There is a panel per network and option set.
     """
     done = table.dropna(subset=["robust_accuracy_fp", "detrimental_accuracy_fp"], how="all")
     if done.empty:

@@ -72,10 +72,15 @@ def shown_cells(table: pd.DataFrame) -> list[Row]:
     return list(best.sort_index()[list(CELL)].to_dict("records"))
 
 
-def cell_title(cell: Row, *, num_seeds: int = 1) -> str:
-    """Names a cell for people, e.g. `resnet18 II-B, 130 bits (mean of 3 seeds)`."""
-    seeds = f" (mean of {num_seeds} seeds)" if num_seeds > 1 else ""
-    return f"{cell['architecture']} {cell['option_set']}-{cell['budget_level']}, {cell['budget']} bits{seeds}"
+def cell_title(cell: Row) -> str:
+    """Names a cell for people, e.g. `resnet18 II-B, 130 bits`."""
+    return f"{cell['architecture']} {cell['option_set']}-{cell['budget_level']}, {cell['budget']} bits"
+
+
+def title_of(rows: pd.DataFrame) -> str:
+    """Names the cell that rows are about, and its seeds, e.g. `resnet18 II-B, 130 bits (mean of 3 seeds)`."""
+    num_seeds = rows["num_seeds"].max() if "num_seeds" in rows else rows["seed"].nunique()
+    return cell_title(first_row(rows)) + (f" (mean of {num_seeds} seeds)" if num_seeds > 1 else "")
 
 
 def _keeps_parity(gap: object) -> bool:

@@ -149,14 +149,9 @@ def cell_name(cell: Row) -> str:
 
 
 def spread_field(row: Row, name: str, write: Writer, *, note: str = "", write_spread: Writer | None = None) -> Field:
-    """Writes a mean over seeds with its standard deviation; with one seed, a note of its own.
+    """Writes a mean over seeds with its standard deviation, in percent unless told otherwise.
 
-    Args:
-        row: Of a table from `over_seeds`.
-        name: The column of the mean.
-        write: Writes the mean.
-        note: With one seed.
-        write_spread: Writes the deviation; None for percent.
+    With one seed there is no deviation, but a note of its own.
     """
     sd = row[f"{name}_sd"]
     return Field(write(row[name]), note if is_missing(sd) else f"\N{PLUS-MINUS SIGN} {(write_spread or pct)(sd)}")

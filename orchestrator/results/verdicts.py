@@ -192,9 +192,7 @@ def outcome_facts(outcome: Outcome) -> dict[str, str | int | float | bool | None
         intervals |= {key: interval["value"], f"{key}_low": interval["low"], f"{key}_high": interval["high"]}
     return {
         "cell": cell.cell_id,
-        "architecture": cell.architecture,
-        "option_set": cell.option_set,
-        "budget_level": cell.budget_level,
+        **{name: getattr(cell, name) for name in ("architecture", "option_set", "budget_level")},
         "budget": cell.recipe.budget,
         "seed": cell.seed,
         "verdict": str(outcome.verdict),

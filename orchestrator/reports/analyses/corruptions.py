@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from orchestrator.reports.analyses.registry import AnalysisReport, Findings, Tables
 from orchestrator.reports.document import Section, cell_pictures
 from orchestrator.reports.drawing import COLORS, MARKERS, band, goal_handles, legend, line_handles, panels, style
-from orchestrator.reports.grouping import CELL, CONTRAST, Row, cell_title, first_row, of_cell, of_cells, over_seeds
+from orchestrator.reports.grouping import CELL, CONTRAST, Row, cell_title, of_cell, of_cells, over_seeds, title_of
 from orchestrator.reports.layout import Column, TextTable, cell_table, pct, pp, spread_field
 from search_spaces.recipes import Goal
 
@@ -124,18 +124,11 @@ def _corruption_text(summary: pd.DataFrame, title: str) -> TextTable:
 
 
 def figure_corruptions(curves: pd.DataFrame) -> Figure | None:
-    """Draws a panel per corruption: accuracy by degree, both pairs, at full precision and quantized.
-
-    Args:
-        curves: From `corruption_curves`, the rows of one cell.
-
-    Returns:
-        None without any row.
-    """
+    """Draws a panel per corruption of one cell: accuracy by degree, both pairs, at full precision and quantized."""
     if curves.empty:
         return None
     kinds = list(dict.fromkeys(curves["corruption"]))
-    title = f"Corrupted test images: {cell_title(first_row(curves), num_seeds=int(curves['num_seeds'].max()))}"
+    title = f"Corrupted test images: {title_of(curves)}"
     with style():
         columns = min(3, len(kinds))
         figure, axes = panels(

@@ -9,9 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from orchestrator.reports.analyses.registry import AnalysisReport, Findings, Tables
+from orchestrator.reports.analyses.registry import AnalysisReport, Tables
 from orchestrator.reports.document import Section, pictures
-from orchestrator.reports.drawing import COLORS, MUTED, dumbbell, file_name, legend, panels, precision_handles, style
+from orchestrator.reports.drawing import (
+    COLORS,
+    MARKERS,
+    MUTED,
+    dumbbell,
+    file_name,
+    legend,
+    panels,
+    precision_handles,
+    style,
+)
 from orchestrator.reports.grouping import (
     CELL,
     CONTRAST,
@@ -21,6 +31,7 @@ from orchestrator.reports.grouping import (
     of_cell,
     of_cells,
     over_seeds,
+    title_of,
 )
 from orchestrator.reports.layout import (
     Column,
@@ -37,17 +48,11 @@ from orchestrator.reports.layout import (
 from orchestrator.reports.table1 import PAPER_DATASET
 from orchestrator.results.statistics import mcnemar_p, mean_interval
 from search_spaces.paper import TABLE_3, TABLE_3_CELL
-from search_spaces.recipes import Goal
 
 NETWORKS = {"white_box": "white box", "robust": "robust", "detrimental": "detrimental"}
 POLICIES = ("robust", "detrimental", "random")
-_POLICY_COLORS = {"robust": COLORS[Goal.ROBUST], "detrimental": COLORS[Goal.DETRIMENTAL], "random": MUTED}
-_POLICY_MARKERS = {"robust": "o", "detrimental": "s", "random": "D"}
-
-
-def derive(findings: Findings) -> dict[str, pd.DataFrame]:
-    """Computes Table 3."""
-    return {"table3": table3(findings.tables["cross_policy"], dataset=findings.dataset)}
+_POLICY_COLORS: dict[str, str] = {**COLORS, "random": MUTED}
+_POLICY_MARKERS: dict[str, str] = {**MARKERS, "random": "D"}
 
 
 def table3(cross_policy: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
@@ -163,22 +168,11 @@ def _policy_fields(of_network: pd.DataFrame) -> Iterator[Field]:
 
 
 def figure_cross_policy(table3: pd.DataFrame, cells: Sequence[Row]) -> Figure | None:
-    """Draws Table 3 as dumbbells, a panel per cell: every network from full precision to quantized, by policy.
-
-    Args:
-        table3: From `table3`.
-        cells: The cells to show.
-
-    Returns:
-        None where nothing is known of these cells.
-    """
+    """Draws Table 3 as dumbbells, a panel per cell: every network from full precision to quantized, by policy."""
     shown = [rows for cell in cells if len(rows := of_cell(table3, cell))]
     if not shown:
         return None
-    num_seeds = [rows["seed"].nunique() for rows in shown]
-    titles = [
-        cell_title(first_row(rows), num_seeds=n).replace(" ", "\n", 1) for rows, n in zip(shown, num_seeds, strict=True)
-    ]
+    titles = [title_of(rows).replace(" ", "\n", 1) for rows in shown]
     with style():
         title = "Is it the network, the policy, or the match? Every network under every policy"
         figure, axes = panels(titles, panel_height=2.6, title=title)
@@ -226,4 +220,8 @@ def _interval(row: Row) -> tuple[float, float]:
     return 100 * row["accuracy_q_low"], 100 * row["accuracy_q_high"]
 
 
-REPORT = AnalysisReport(derive=derive, section=section, overview=lambda tables: table3_text(tables["table3"]))
+REPORT = AnalysisReport(
+    derive=lambda findings: {"table3": table3(findings.tables["cross_policy"], dataset=findings.dataset)},
+    section=section,
+    overview=lambda tables: table3_text(tables["table3"]),
+)

@@ -20,11 +20,11 @@ from orchestrator.reports.grouping import (
     SITE,
     Row,
     cell_title,
-    first_row,
     largest,
     of_cell,
     of_cells,
     over_seeds,
+    title_of,
 )
 from orchestrator.reports.layout import (
     Column,
@@ -188,17 +188,10 @@ def _changed_text(shown: pd.DataFrame) -> TextTable:
 
 
 def figure_histograms(histograms: pd.DataFrame, goal: Goal) -> Figure | None:
-    """Draws a panel per site in the order of execution: full precision as an area, quantized as a line.
+    """Draws a panel per site of one cell in the order of execution: full precision as an area, quantized as a line.
 
     As in the paper the bin that holds 0 is left out and the rest is renormalized; its share of the values, the
-    sparsity measure, is printed before and after quantization.
-
-    Args:
-        histograms: The table of the analysis, the rows of one cell; seeds are averaged.
-        goal: Whose network to draw.
-
-    Returns:
-        None without any row of this goal.
+    sparsity measure, is printed before and after quantization. Seeds are averaged.
     """
     rows = histograms[histograms["goal"] == goal]
     if rows.empty:
@@ -207,8 +200,7 @@ def figure_histograms(histograms: pd.DataFrame, goal: Goal) -> Figure | None:
     num_sites = rows["site"].nunique()
     sites = most_changed_sites(rows, num_sites=MAX_SITES)
     which = f"; {len(sites)} of {num_sites} sites, those that change most" if len(sites) < num_sites else ""
-    num_seeds = rows["seed"].nunique()
-    title = f"Activations, {goal}: {cell_title(first_row(rows), num_seeds=num_seeds)}{which}"
+    title = f"Activations, {goal}: {title_of(rows)}{which}"
     with style():
         of_site = [rows[rows["site"] == site] for site in sites]
         titles = [f"{site + 1} {of['site_name'].iloc[0]}" for site, of in zip(sites, of_site, strict=True)]

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from orchestrator.analyses.results import PAIR_COLUMNS
-from orchestrator.reports.analyses.registry import AnalysisReport, Findings, Tables
+from orchestrator.reports.analyses.registry import AnalysisReport, Tables
 from orchestrator.reports.document import Section, pictures
 from orchestrator.reports.drawing import COLORS, INK, MUTED, file_name, legend, panels, style
 from orchestrator.reports.grouping import Row, first_row
@@ -15,11 +15,6 @@ from orchestrator.reports.layout import Column, TextTable, number, text_table
 from orchestrator.results.pairs import PairRecord
 from orchestrator.results.statistics import correlations
 from search_spaces.recipes import Goal
-
-
-def derive(findings: Findings) -> dict[str, pd.DataFrame]:
-    """Correlates the signals with the drops."""
-    return {"indicator_correlations": indicator_correlations(findings.tables["indicators"], findings.records)}
 
 
 def indicator_correlations(indicators: pd.DataFrame, records: Sequence[PairRecord]) -> pd.DataFrame:
@@ -105,14 +100,7 @@ def _indicator_text(found: pd.DataFrame) -> TextTable:
 
 
 def figure_indicators(found: pd.DataFrame) -> Figure | None:
-    """Draws Spearman's correlation of every signal with the drop, with its 95 % interval, strongest first.
-
-    Args:
-        found: From `indicator_correlations`, one group.
-
-    Returns:
-        None where no signal has a correlation.
-    """
+    """Draws the correlation of every signal of a group with the drop, with its 95 % interval, strongest first."""
     known = found.dropna(subset=["spearman"])
     if known.empty:
         return None
@@ -142,4 +130,9 @@ def figure_indicators(found: pd.DataFrame) -> Figure | None:
     return figure
 
 
-REPORT = AnalysisReport(derive=derive, section=section)
+REPORT = AnalysisReport(
+    derive=lambda findings: {
+        "indicator_correlations": indicator_correlations(findings.tables["indicators"], findings.records)
+    },
+    section=section,
+)

@@ -27,12 +27,12 @@ from orchestrator.reports.grouping import (
     SITE,
     Row,
     cell_title,
-    first_row,
     is_missing,
     largest,
     of_cell,
     of_cells,
     over_seeds,
+    title_of,
 )
 from orchestrator.reports.layout import Column, Field, TextTable, cell_table, pct, site_text
 from search_spaces.recipes import Goal
@@ -151,9 +151,7 @@ def layer_statement(effects: pd.DataFrame, cells: Sequence[Row]) -> str:
 def inflection_text(effects: pd.DataFrame, *, is_short: bool = False) -> TextTable:
     """Lists the sites with the largest effect of each mode, on the test split if there is one.
 
-    Args:
-        effects: From `layer_effects`.
-        is_short: Lists the first site of detrimental pairs only, for a terminal; otherwise the first few of all pairs.
+    `is_short`, for a terminal: the first site of detrimental pairs only, otherwise the first few of all pairs.
     """
     split = "test" if (effects["split"] == "test").any() else str(effects["split"].iloc[0])
     shown = effects[(effects["split"] == split) & (effects["goal"].eq(Goal.DETRIMENTAL) | (not is_short))]
@@ -186,14 +184,7 @@ def _effect_of(effects: pd.DataFrame, site: Row, mode: str) -> float | None:
 
 
 def figure_layers(effects: pd.DataFrame) -> Figure | None:
-    """Draws a panel per mode and split, with both pairs' curves and the site where the detrimental one falls most.
-
-    Args:
-        effects: From `layer_effects`, the rows of one cell: both goals and all seeds, or what there is of them.
-
-    Returns:
-        None without any row.
-    """
+    """Draws a panel per mode and split: the curves of one cell and the site where the detrimental one falls most."""
     if effects.empty:
         return None
     by = [*CELL, "goal", "split", "mode", "site", "site_name"]
@@ -202,7 +193,7 @@ def figure_layers(effects: pd.DataFrame) -> Figure | None:
     splits = list(dict.fromkeys(curves["split"]))
     places = list(product([mode for mode in MODES if (curves["mode"] == mode).any()], splits))
     sites = curves.drop_duplicates("site").sort_values("site")
-    title = f"Where accuracy is lost: {cell_title(first_row(sites), num_seeds=int(curves['num_seeds'].max()))}"
+    title = f"Where accuracy is lost: {title_of(curves)}"
     with style():
         titles = [f"{_TITLES[mode]}, {split}" for mode, split in places]
         figure, axes = panels(titles, panel_height=1.75, title=title, columns=len(splits))

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from orchestrator.reports.analyses.registry import AnalysisReport, Findings, Tables
+from orchestrator.reports.analyses.registry import AnalysisReport, Tables
 from orchestrator.reports.document import Section, pictures
 from orchestrator.reports.drawing import (
     COLORS,
@@ -27,13 +27,12 @@ from orchestrator.reports.grouping import (
     CELL,
     PAIR,
     Row,
-    cell_title,
-    first_row,
     is_missing,
     largest,
     of_cell,
     of_cells,
     over_seeds,
+    title_of,
 )
 from orchestrator.reports.layout import (
     Column,
@@ -56,11 +55,6 @@ _PANELS = (
     ("scale from a quantile", ("scale_quantile",), "quantile that ends the range"),
     ("sites at full precision", ("sites_at_full_precision", "random_sites"), "sites left at full precision"),
 )
-
-
-def derive(findings: Findings) -> dict[str, pd.DataFrame]:
-    """Averages over the draws of every cure."""
-    return {"mitigation_summary": mitigation_summary(findings.tables["mitigation"])}
 
 
 def mitigation_summary(mitigation: pd.DataFrame) -> pd.DataFrame:
@@ -145,23 +139,11 @@ def mitigation_text(summary: pd.DataFrame) -> TextTable:
 
 
 def figure_mitigation(summary: pd.DataFrame, cells: Sequence[Row]) -> Figure | None:
-    """Draws what the cures give back: two panels per cell, one for quantile scales, one for sites left alone.
-
-    Args:
-        summary: From `mitigation_summary`.
-        cells: The cells to show.
-
-    Returns:
-        None where nothing is known of these cells.
-    """
+    """Draws what the cures give back: two panels per cell, one for quantile scales, one for sites left alone."""
     shown = [rows for cell in cells if len(rows := of_cell(summary, cell))]
     if not shown:
         return None
-    titles = [
-        f"{cell_title(first_row(rows), num_seeds=rows['seed'].nunique())}\n{name}"
-        for rows in shown
-        for name, _, _ in _PANELS
-    ]
+    titles = [f"{title_of(rows)}\n{name}" for rows in shown for name, _, _ in _PANELS]
     with style():
         figure, axes = panels(titles, panel_height=2.0, title="What the suggested cures give back", columns=2)
         for place, rows in enumerate(shown):
@@ -194,4 +176,6 @@ def _cures(panel: Axes, means: pd.DataFrame, kinds: Sequence[str]) -> None:
     panel.set_ylim(-3, 103)
 
 
-REPORT = AnalysisReport(derive=derive, section=section)
+REPORT = AnalysisReport(
+    derive=lambda findings: {"mitigation_summary": mitigation_summary(findings.tables["mitigation"])}, section=section
+)

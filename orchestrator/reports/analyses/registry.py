@@ -1,4 +1,8 @@
-"""What a report says of an analysis: the module of this folder that has the analysis's name holds it as `REPORT`."""
+"""What a report says of an analysis: the module of this folder that has the analysis's name holds it as `REPORT`.
+
+Functions of these modules take the table of their analysis, or what they derive of it, whole or the rows of one cell;
+figures without anything to show are None.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,16 +45,7 @@ class AnalysisReport:
 
 
 def derived_tables(analyses: Tables, records: Sequence[PairRecord], *, dataset: str) -> dict[str, pd.DataFrame]:
-    """Computes everything that follows from the analyses that are done.
-
-    Args:
-        analyses: From `orchestrator.analyses.results.read_tables`.
-        records: The pairs that are done.
-        dataset: What the sweep trains on.
-
-    Returns:
-        By name, which is also the name of its file.
-    """
+    """Computes everything that follows from the analyses that are done, by name, which is also that of its file."""
     derived: dict[str, pd.DataFrame] = {}
     for report in _reports(analyses):
         derived |= report.derive(Findings(tables={**analyses, **derived}, records=records, dataset=dataset))
@@ -58,13 +53,7 @@ def derived_tables(analyses: Tables, records: Sequence[PairRecord], *, dataset: 
 
 
 def analysis_sections(analyses: Tables, derived: Tables, cells: Sequence[Row]) -> list[Section]:
-    """Writes the sections of the analyses that are done, in the paper's order.
-
-    Args:
-        analyses: From `orchestrator.analyses.results.read_tables`.
-        derived: From `derived_tables`.
-        cells: The cells that figures show, from `shown_cells`.
-    """
+    """Writes the sections of the analyses that are done, in the paper's order, with figures of the given cells."""
     return [report.section({**analyses, **derived}, cells) for report in _reports(analyses)]
 
 

@@ -248,11 +248,7 @@ def _overlap_text(overlaps: pd.DataFrame) -> TextTable:
 def figure_transitory(transitory: pd.DataFrame) -> Figure | None:
     """Draws the worst transitory points of one cell with what they are and what the quantized network sees.
 
-    Args:
-        transitory: The table of the analysis, the rows of one cell; of several seeds the first with images is shown.
-
-    Returns:
-        None where no transitory point comes with its image.
+    Of several seeds the first that comes with images is shown.
     """
     with_image = transitory[transitory["thumbnail"].notna()]
     if with_image.empty:

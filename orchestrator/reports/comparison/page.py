@@ -30,28 +30,22 @@ TERMS = {
 }
 
 
-def arm_rows(table: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Returns the texts of `COLUMNS` for every arm that has begun."""
-    rows: list[tuple[str, ...]] = []
-    for arm in begun_arms(table):
-        cells = table[table["arm"] == arm]
-        held, count, num_done = int(cells["catastrophic"].sum()), len(cells), int(cells["is_done"].sum())
-        low, high = wilson_interval(held, count)
-        rows.append(
-            (
-                TITLES[arm],
-                str(count) if num_done == count else f"{num_done} of {count}",
-                str(int(cells["found"].sum())),
-                str(held),
-                # The cells that are done first are those with a pair: their share says nothing of the others.
-                f"{100 * low:.0f} to {100 * high:.0f} %" if num_done == count else "",
-                str(int(cells["trials"].sum())),
-                f"{int(cells['epochs'].sum()):,}",
-                f"{cells['device_seconds'].sum() / 3600:.2f}",
-                median_text(without_pair(cells[cells["trials"] > 0])),
-            )
-        )
-    return rows
+def arm_row(arm: Arm, cells: pd.DataFrame) -> tuple[str, ...]:
+    """Returns the texts of `COLUMNS` for an arm."""
+    held, count, num_done = int(cells["catastrophic"].sum()), len(cells), int(cells["is_done"].sum())
+    low, high = wilson_interval(held, count)
+    return (
+        TITLES[arm],
+        str(count) if num_done == count else f"{num_done} of {count}",
+        str(int(cells["found"].sum())),
+        str(held),
+        # The cells that are done first are those with a pair: their share says nothing of the others.
+        f"{100 * low:.0f} to {100 * high:.0f} %" if num_done == count else "",
+        str(int(cells["trials"].sum())),
+        f"{int(cells['epochs'].sum()):,}",
+        f"{cells['device_seconds'].sum() / 3600:.2f}",
+        median_text(without_pair(cells[cells["trials"] > 0])),
+    )
 
 
 def begun_arms(table: pd.DataFrame) -> list[Arm]:
@@ -60,15 +54,11 @@ def begun_arms(table: pd.DataFrame) -> list[Arm]:
 
 
 def arms_table(table: pd.DataFrame) -> TextTable:
-    """Lays out the comparison: one row per arm that has begun.
-
-    Args:
-        table: From `orchestrator.reports.comparison.data.comparison`.
-    """
+    """Lays out the comparison: one row per arm that has begun."""
     return text_table(
         "",
         (Column(header, is_number=header != "arm") for header in COLUMNS),
-        arm_rows(table),
+        (arm_row(arm, table[table["arm"] == arm]) for arm in begun_arms(table)),
         heading=f"Catastrophic pairs: {_RULE}",
         caption="found on validation, held on test: one pair per cell;\n"
         "median of Kaplan-Meier: cells without a pair count for as long as they were searched",
@@ -76,26 +66,21 @@ def arms_table(table: pd.DataFrame) -> TextTable:
 
 
 def comparison_page(name: str, table: pd.DataFrame) -> Page:
-    """Makes the page of a comparison.
-
-    Args:
-        name: Of the comparison.
-        table: From `orchestrator.reports.comparison.data.comparison`.
-    """
-    arms, rows = begun_arms(table), arm_rows(table)
+    """Makes the page of a comparison."""
+    of_arms = arms_table(table)
     num_cells = table["cell_id"].nunique()
-    found = [f"{row[0]} {row[2]} and {row[3]}" for row in rows]
+    found = [f"{arm.text} {found.text} and {held.text}" for arm, _, found, held, *_ in of_arms.rows]
     headline = f"Of {num_cells} cells so many have a catastrophic pair on validation and on test: {'; '.join(found)}."
     waiting = [TITLES[arm] for arm in Arm if not table.loc[table["arm"] == arm, "is_done"].all()]
     alt = "Share of cells with a pair over epochs, and share of cells without one over device-seconds, for every arm."
     sections = (
-        Section(title="Arms", tables=(arms_table(table),)),
+        Section(title="Arms", tables=(of_arms,)),
         Section(title="How soon", pictures=pictures(("figure_comparison", alt, figure_comparison(table)))),
         Section(
             title="Cells",
             caption="Of the pair that stands for a cell: delta and gap to the white box on test, in percentage points. "
             "In brackets the trials up to the first pair on validation, or those that found none.",
-            tables=(_cells_table(table, arms),),
+            tables=(_cells_table(table, begun_arms(table)),),
         ),
         Section(title="Terms", terms=TERMS),
     )

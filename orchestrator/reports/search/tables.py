@@ -16,30 +16,34 @@ from orchestrator.reports.layout import (
     point,
     pp,
     text_table,
+    with_note,
 )
 from orchestrator.reports.search.importance import pareto_front
 from orchestrator.reports.search.pruning import pruned_trials
-from orchestrator.results.pairs import PairRecord
 from orchestrator.results.searches import SearchedCell, SearchTrial
 from orchestrator.results.time_to_pair import seconds_text
 from orchestrator.results.trials import State, Trial
 from orchestrator.results.verdicts import Finding, Interval, Outcome, SearchVerdict
 from orchestrator.search.pair_choice import choose
 from search_spaces.loss_space import LossSpace
-from search_spaces.objective import accuracies_of, detrimental_objective
+from search_spaces.objective import ACCURACIES, accuracies_of, detrimental_objective
 
 _CELL = Column("cell", is_number=False, max_width=38)
 _COLORED = {SearchVerdict.CATASTROPHIC: "catastrophic", SearchVerdict.SOMETIMES: "partial drop"}
 """The colours of a pair's verdicts, for those of a search."""
 
 
-def verdict_text(outcome: Outcome) -> str:
-    """Writes a verdict with the numbers it rests on, e.g. `sometimes: 2 of 3 seeds`."""
-    finding = outcome.finding
+def _verdict_field(outcome: Outcome) -> Field:
+    """A verdict with the numbers it rests on, e.g. `sometimes: 2 of 3 seeds`."""
+    finding, color = outcome.finding, _COLORED.get(outcome.verdict, "")
     if finding is None:
-        return f"{outcome.verdict} in {outcome.num_trials} trial{'' if outcome.num_trials == 1 else 's'}"
-    seeds = "seed" if finding.num_seeds == 1 else "seeds"
-    return f"{outcome.verdict}: {finding.num_catastrophic} of {finding.num_seeds} {seeds}"
+        return Field(f"{outcome.verdict} in {_count(outcome.num_trials, 'trial')}", verdict=color)
+    of_seeds = f"{finding.num_catastrophic} of {_count(finding.num_seeds, 'seed')}"
+    return Field(f"{outcome.verdict}: {of_seeds}", verdict=color)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def overview_table(outcomes: Sequence[Outcome]) -> TextTable:
@@ -47,7 +51,7 @@ def overview_table(outcomes: Sequence[Outcome]) -> TextTable:
     rows: Iterable[Fields] = (
         (
             outcome.searched.title,
-            Field(verdict_text(outcome), verdict=_COLORED.get(outcome.verdict, "")),
+            _verdict_field(outcome),
             str(outcome.num_ended),
             *_to_first(outcome),
         )
@@ -74,11 +78,7 @@ def verdict_table(outcomes: Sequence[Outcome]) -> TextTable:
     rows: list[Fields] = []
     for outcome in outcomes:
         to_come = outcome.searched.num_to_come
-        verdict = Field(
-            verdict_text(outcome),
-            note=f"{to_come} trials to come" if to_come else "",
-            verdict=_COLORED.get(outcome.verdict, ""),
-        )
+        verdict = with_note(_verdict_field(outcome), f"{to_come} trials to come" if to_come else "")
         bound = "" if outcome.chance_high is None else f"below {pct(outcome.chance_high, digits=1)}"
         rows.append((outcome.searched.title, verdict, *_found(outcome.finding), bound))
     return text_table("", columns, rows)
@@ -165,7 +165,7 @@ def trial_table(searched: SearchedCell, space: LossSpace) -> TextTable:
     )
     chosen = choose(searched.records)
     trials = (*searched.trials, *searched.confirmations)
-    rows = [
+    rows: list[Fields] = [
         (*_point_fields(each.trial, space, is_chosen=bool(each.record) and each.record is chosen), *_ended(each))
         for each in trials
     ]
@@ -187,26 +187,22 @@ def _value_text(value: object) -> str:
     return point(value) if isinstance(value, float) or value is None else str(value)
 
 
-def _ended(each: SearchTrial) -> tuple[Field, ...]:
+def _ended(each: SearchTrial) -> Fields:
     """What a trial of the search reached; of one that was pruned, what it had reached by then."""
+    if record := each.record:
+        reached = {name: getattr(record, f"validation_{name}") for name in ACCURACIES}
+        test = (pct(record.accuracy_fp), pp(record.accuracy_delta), pp(record.parity_gap))
+        return (*_validation(reached), *test, Field(record.verdict, verdict=record.verdict))
     state = each.trial.state
-    if each.record is None and state is not State.PRUNED:
-        return (*[Field("")] * 7, Field(str(state)))
-    if each.record is None:
-        validation = accuracies_of(each.rows[-1], "validation") if each.rows else None
-        after = f"after epoch {len(each.rows)} of {each.num_epochs}"
-        return (*_validation(validation), *[Field("")] * 3, Field(str(state), note=after))
-    record = each.record
-    names = ("accuracy_white_box", "accuracy_fp", "accuracy_q")
-    return (*_validation({name: getattr(record, f"validation_{name}") for name in names}), *_test_fields(record))
+    if state is not State.PRUNED:
+        return (*[""] * 7, str(state))
+    validation = _validation(accuracies_of(each.rows[-1], "validation")) if each.rows else [""] * 4
+    return (*validation, *[""] * 3, Field(str(state), note=f"after epoch {len(each.rows)} of {each.num_epochs}"))
 
 
-def _validation(accuracies: dict[str, float] | None) -> tuple[Field, ...]:
-    if accuracies is None:
-        return (Field(""),) * 4
-    white_box, fp, q = accuracies["accuracy_white_box"], accuracies["accuracy_fp"], accuracies["accuracy_q"]
-    objective = pct(detrimental_objective(**accuracies))
-    return Field(pct(fp)), Field(pp(q - fp)), Field(pp(white_box - fp)), Field(objective)
+def _validation(accuracies: dict[str, float]) -> tuple[str, ...]:
+    white_box, fp, q = (accuracies[name] for name in ACCURACIES)
+    return pct(fp), pp(q - fp), pp(white_box - fp), pct(detrimental_objective(**accuracies))
 
 
 def front_table(searches: Sequence[SearchedCell]) -> TextTable:
@@ -271,13 +267,4 @@ def correlation_table(correlations: pd.DataFrame, searches: Sequence[SearchedCel
     )
     return text_table(
         "Rank of the objective at half of the epochs against the final one, finished trials", columns, rows
-    )
-
-
-def _test_fields(record: PairRecord) -> tuple[Field, ...]:
-    return (
-        Field(pct(record.accuracy_fp)),
-        Field(pp(record.accuracy_delta)),
-        Field(pp(record.parity_gap)),
-        Field(record.verdict, verdict=record.verdict),
     )
