@@ -18,41 +18,133 @@ from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
 from tests.command_lines import parse_command
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text()
-COMMAND_LINES = sorted(set(re.findall(rf"dptq-sweep (?:{'|'.join(COMMANDS)})[^`\n#|]*", README.replace("\\\n", " "))))
+README = ROOT / "README.md"
+PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
+LINKED = (*PAGES, ROOT / "CHANGELOG.md", ROOT / "tests/benchmarks/RESULTS.md")
+TEXTS = {page: page.read_text() for page in LINKED}
+README_LINES = 200
+SENTENCE_WORDS = 30
+
+
+def name_of(page: Path) -> str:
+    """Returns a page's path below the root, for the names of tests."""
+    return str(page.relative_to(ROOT))
+
+
+def without_code(text: str) -> str:
+    """Leaves out blocks of code."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def command_lines(page: Path) -> list[str]:
+    """Returns the command lines that a page tells people to type."""
+    text = TEXTS[page].replace("\\\n", " ")
+    return sorted(set(re.findall(rf"dptq-sweep (?:{'|'.join(COMMANDS)})\b[^`\n#|]*", text)))
+
+
+def anchors(page: Path) -> set[str]:
+    """Returns what a link to a heading of a page may end in."""
+    found: dict[str, int] = {}
+    names = set()
+    for heading in re.findall(r"^#+ +(.+?) *$", without_code(TEXTS[page]), flags=re.MULTILINE):
+        slug = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+        names.add(f"{slug}-{found[slug]}" if slug in found else slug)
+        found[slug] = found.get(slug, 0) + 1
+    return names
+
+
+def sentences(text: str) -> list[str]:
+    """Splits Markdown into sentences: of paragraphs, list items, headings and cells of tables; code is left out.
+
+    A span of code counts as one word and a link as its text, since neither is read word by word.
+    """
+    text = re.sub(r"`[^`]*`", "CODE", without_code(text))
+    text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
+    text = re.sub(r"\*\*|(?<!\w)\*(?=\w)|(?<=[\w.])\*(?!\w)", "", text)
+    blocks: list[str] = [""]
+    for line in text.splitlines():
+        if line.startswith("|"):
+            blocks += [*line.strip("|").split("|"), ""]
+        elif not line.strip() or line.startswith("#"):
+            blocks += [line, ""]
+        elif re.match(r" *([*-]|\d+\.) ", line):
+            blocks.append(line)
+        else:
+            blocks[-1] += f" {line}"
+    return [each for block in blocks for each in re.split(r"(?<=[.!?])\s+(?=[^a-z\s])", block.strip()) if each]
+
+
+def num_words(sentence: str) -> int:
+    """Counts words; a dash or a bullet is none."""
+    return len([word for word in sentence.split() if re.search(r"\w", word)])
+
+
+def test_a_sentence_ends_at_its_full_stop_its_cell_and_its_item() -> None:
+    text = "# A title\n\nOne `x. y z` two,\nthree 1.5. Four **five**.\n\n| a b | c. D |\n\n* six\n  seven\n* eight\n"
+    found = sentences(f"{text}\n```sh\nnot read\n```\n")
+    prose = ["# A title", "One CODE two, three 1.5.", "Four five."]
+    assert found == [*prose, "a b", "c.", "D", "* six   seven", "* eight"]
+    assert [num_words(sentence) for sentence in found] == [2, 5, 2, 2, 1, 1, 2, 1]
+
+
+def test_readme_fits_on_its_page() -> None:
+    assert len(TEXTS[README].splitlines()) <= README_LINES
+
+
+def test_readme_has_no_long_sentence() -> None:
+    assert [sentence for sentence in sentences(TEXTS[README]) if num_words(sentence) > SENTENCE_WORDS] == []
 
 
 def test_readme_shows_every_command() -> None:
-    assert {shlex.split(line)[1] for line in COMMAND_LINES} == set(COMMANDS)
+    assert {shlex.split(line)[1] for line in command_lines(README)} == set(COMMANDS)
 
 
-@pytest.mark.parametrize("line", COMMAND_LINES)
-def test_commands_in_the_readme_parse(line: str) -> None:
+def test_every_page_is_in_the_index_of_the_documentation() -> None:
+    index = TEXTS[ROOT / "docs/README.md"]
+    assert [
+        page.name for page in PAGES if page != README and page.name != "README.md" and f"]({page.name})" not in index
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "line", [pytest.param(line, id=f"{name_of(page)}: {line}") for page in PAGES for line in command_lines(page)]
+)
+def test_commands_in_the_documentation_parse(line: str) -> None:
     parse_command(line)
 
 
-def test_python_in_the_readme_runs_as_shown() -> None:
-    result = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
+@pytest.mark.parametrize("page", [page for page in PAGES if "```python" in TEXTS[page]], ids=name_of)
+def test_python_in_the_documentation_runs_as_shown(page: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", TEXTS[page], flags=re.DOTALL)
+    assert [block for block in blocks if not block.startswith(">>>")] == []
+    result = doctest.testfile(str(page), module_relative=False)
     assert result.attempted > 5
     assert result.failed == 0
 
 
-def plan_in_readme(name: str, folder: Path) -> Plan:
+def test_python_is_shown_at_all() -> None:
+    assert any("```python" in TEXTS[page] for page in PAGES)
+
+
+def plan_in_documentation(name: str, folder: Path) -> Plan:
     """Builds the plan of the grid file of this name."""
-    (text,) = re.findall(rf"```yaml\n(name: {name}\b.*?)```", README, flags=re.DOTALL)
+    found = [re.findall(rf"```yaml\n(name: {name}\b.*?)```", TEXTS[page], flags=re.DOTALL) for page in PAGES]
+    ((text,),) = [texts for texts in found if texts]
     (folder / "my.yaml").write_text(text)
     return build_plan(build_grid(str(folder / "my.yaml"), Choices(), num_sites), num_sites)
 
 
-def test_the_grid_file_in_the_readme_is_the_sweep_it_says(tmp_path: Path) -> None:
-    plan = plan_in_readme("coarse-bits", tmp_path)
+def test_the_grid_file_in_the_documentation_is_the_sweep_it_says(tmp_path: Path) -> None:
+    plan = plan_in_documentation("coarse-bits", tmp_path)
     assert plan.refused == ()
-    (said,) = re.findall(r"(\d+) trials \((\d+) teacher, (\d+) distill, (\d+) pair\)", README)
+    (said,) = re.findall(
+        r"(\d+) trials \((\d+) teacher, (\d+) distill, (\d+) pair\)", (ROOT / "docs/grids.md").read_text()
+    )
     assert [len(plan.nodes), *plan.stage_counts().values()] == [int(count) for count in said]
 
 
 def test_the_grid_of_the_ten_repetitions_is_one_cell_in_the_default_space(tmp_path: Path) -> None:
-    plan = plan_in_readme("ten", tmp_path)
+    plan = plan_in_documentation("ten", tmp_path)
     cells = plan.grid.cells
     assert len(cells) == len({cell.seed for cell in cells}) == 10
     assert {(cell.architecture, cell.option_set, cell.budget_level) for cell in cells} == {("resnet10t", "III", "B")}
@@ -60,24 +152,41 @@ def test_the_grid_of_the_ten_repetitions_is_one_cell_in_the_default_space(tmp_pa
     assert plan.grid.search.space == LossSpace()
 
 
-def test_make_targets_in_the_readme_exist() -> None:
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_make_targets_in_the_documentation_exist(page: Path) -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
-    assert set(re.findall(r"\bmake ([a-z-]+)\b", README)) <= set(targets)
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", TEXTS[page], flags=re.MULTILINE)) <= set(targets)
 
 
-def test_relative_links_and_paths_in_the_readme_resolve() -> None:
-    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
-    paths = re.findall(r"`((?:tests|orchestrator|trainables|search_spaces|cluster)/[\w/.]*)`", README)
-    assert links
-    assert paths
-    assert [path for path in (*links, *paths) if not (ROOT / path).exists()] == []
+def test_every_make_target_is_documented() -> None:
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert phony
+    shown = re.findall(r"^make ([a-z-]+)", TEXTS[ROOT / "docs/developing.md"], flags=re.MULTILINE)
+    assert set(phony[1].split()) == set(shown)
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_links_resolve(page: Path) -> None:
+    broken = []
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", without_code(TEXTS[page])):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and (target not in TEXTS or anchor not in anchors(target))):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_paths_in_backticks_exist(page: Path) -> None:
+    folders = "tests|docs|orchestrator|trainables|search_spaces|cluster|[.]ci"
+    paths = re.findall(rf"`((?:{folders})/[\w/.-]*)`", without_code(TEXTS[page]))
+    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_recipe_fields_in_the_table_of_decisions_exist() -> None:
     fields = {*TeacherRecipe.model_fields, *DistillRecipe.model_fields, *PairRecipe.model_fields}
-    table = README.partition("## Decisions and deviations")[2].partition("## Results")[0]
-    named = set(re.findall(r"\(`([a-z_]+)[`:]", table))
-    assert named
+    named = set(re.findall(r"\(`([a-z_]+)[`:]", TEXTS[ROOT / "docs/decisions.md"]))
+    assert {"kd_scaled", "batch_norm", "range_gradient", "profits", "weight_bit_width"} <= named
     assert named <= fields
 
 
@@ -101,11 +210,11 @@ def test_every_dependency_is_pinned_and_no_pin_names_a_host() -> None:
 def test_no_file_names_a_host_of_a_registry() -> None:
     registries = [".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("anaconda", "org"))]
     registries += [".".join(parts) for parts in (("docker", "io"), ("ghcr", "io"), ("quay", "io"), ("gcr", "io"))]
-    folders = ("search_spaces", "trainables", "cluster", "orchestrator", "tests", ".ci")
+    folders = ("search_spaces", "trainables", "cluster", "orchestrator", "tests", "docs", ".ci")
     inside = [path for folder in folders for path in (ROOT / folder).rglob("*") if "__pycache__" not in path.parts]
     paths = [path for path in (*inside, *ROOT.iterdir()) if path.is_file() and path.suffix != ".png"]
     assert len(paths) > 200
-    assert [path for path in paths if any(host in path.read_text() for host in registries)] == []
+    assert [path for path in paths if any(host.encode() in path.read_bytes() for host in registries)] == []
 
 
 def test_every_dependency_says_why_it_is_there() -> None:
