@@ -52,14 +52,15 @@ def render(table: TextTable) -> Table:
 
 
 def _add_column(rendered: Table, column: Column, fields: Sequence[Field]) -> None:
+    label = column.label
+    header = label[0].lower() + label[1:] if label[1:2].islower() else label
     if not column.is_number:
-        rendered.add_column(column.label, max_width=column.max_width, overflow="fold")
+        rendered.add_column(header, max_width=column.max_width, overflow="fold")
         return
     lines = [line for field in fields for line in (field.text, *field.note.splitlines())]
     # As wide as what stands below: a header in several lines leaves room for other columns.
-    width = max(map(len, [*lines, *column.label.replace("-", "- ").split()]), default=1)
-    header = "\n".join(textwrap.wrap(column.label, width))
-    rendered.add_column(header, justify="right", no_wrap=True)
+    width = max(5, *map(len, [*lines, *header.replace("-", "- ").split()]))
+    rendered.add_column("\n".join(textwrap.wrap(header, width)), justify="right", no_wrap=True)
 
 
 def _text(field: Field) -> Text:

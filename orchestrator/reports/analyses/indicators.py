@@ -34,7 +34,9 @@ def indicator_correlations(indicators: pd.DataFrame, records: Sequence[PairRecor
     parts = []
     for group, is_in in (("detrimental", table["goal"] == "detrimental"), ("all", pd.Series(True, index=table.index))):
         found = correlations(signals[is_in], by_uid[is_in])
-        strongest = found["spearman"].abs().sort_values(ascending=False, kind="stable", na_position="last").index
+        # Rounded, so that the last bit decides on no order: equal ones stay as they were.
+        size = found["spearman"].abs().round(12)
+        strongest = size.sort_values(ascending=False, kind="stable", na_position="last").index
         parts.append(found.loc[strongest].assign(group=group))
     both = pd.concat(parts, ignore_index=True)
     return both[["group", *(name for name in both.columns if name != "group")]]

@@ -185,7 +185,7 @@ def table2_text(table2: pd.DataFrame) -> TextTable:
     return cell_table(
         "",
         (
-            *(Column(name, "Images") for name in ("transitory", "both right", "all")),
+            *(Column(name, "Images", is_detail=name == "both right") for name in ("transitory", "both right", "all")),
             *(Column(name, "Transitory (%)") for name in ("of all", "of both right")),
             Column("paper", "Transitory (%)", is_optional=True),
         ),
