@@ -138,17 +138,12 @@ def _choice_statement(cells: Sequence[Row], num_cells: int) -> str:
 
 def _trial_sections(plan: Plan, curves: Mapping[str, Mapping[Goal, Curve]]) -> list[Section]:
     """What training and the recipes have to say."""
+    alt = "Validation accuracy by epoch, at full precision and quantized, for every pair of Table 1."
     return [
         Section(
             title="Training",
             statement=training_statement(curves),
-            pictures=pictures(
-                (
-                    "figure_training",
-                    "Validation accuracy by epoch, at full precision and quantized, for every pair of Table 1.",
-                    figure_training(curves),
-                ),
-            ),
+            pictures=pictures(("figure_training", alt, figure_training(curves))),
         ),
         Section(
             title="Decisions in force",
