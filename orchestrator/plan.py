@@ -18,8 +18,7 @@ from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import InfeasibleBudgetError
 from search_spaces.grids.build import Grid
 from search_spaces.loss_space import literal_reading
-from search_spaces.model import Recipe
-from search_spaces.recipes import PairRecipe
+from search_spaces.recipes import PairRecipe, TrainingRecipe
 from search_spaces.search import Search
 
 SCHEMA = 1
@@ -55,7 +54,7 @@ class Node:
     stage: Stage
     name: str
     """Readable and unique within the sweep, e.g. `pair/resnet18/I/B/detrimental/seed0/trial2`."""
-    recipe: Recipe
+    recipe: TrainingRecipe
     """Of a trial whose point is chosen later, the recipe before it is moved there."""
     dataset: DatasetSpec
     seed: int
@@ -178,7 +177,7 @@ def build_plan(grid: Grid, num_sites: Callable[[str], int]) -> Plan:
 def _pair_nodes(cell: Cell, grid: Grid, white_box_uid: str) -> list[Node]:
     """Returns the trials of a cell: the first one, those of its search, and the confirmations of what it finds."""
 
-    def pair(name: str, number: int, origin: Origin, recipe: Recipe, seed: int, **chosen_by: Any) -> Node:
+    def pair(name: str, number: int, origin: Origin, recipe: TrainingRecipe, seed: int, **chosen_by: Any) -> Node:
         return _node(
             Stage.PAIR,
             f"pair/{cell.cell_id}{name}",
@@ -229,7 +228,7 @@ def _deciding(search: Search) -> dict[str, Any]:
 def _node(
     stage: Stage,
     name: str,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     grid: Grid,
     *,
     seed: int,

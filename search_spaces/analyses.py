@@ -11,10 +11,10 @@ from pydantic import Field, PositiveInt, model_validator
 
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.grids.overrides import yaml_value
-from search_spaces.model import Recipe, parse_recipe
+from search_spaces.model import Frozen, parse
 
 
-class Analysis(Recipe):
+class Analysis(Frozen):
     """Base of all analyses."""
 
     name: ClassVar[str]
@@ -173,5 +173,5 @@ def set_analyses(analyses: Mapping[str, Analysis], assignments: Sequence[str]) -
             )
         key = analysis_named(name).name
         values = changed[key].model_dump() | {field: yaml_value(assignment, text)}
-        changed[key] = parse_recipe(type(changed[key]), values, place=f"--set {key}")
+        changed[key] = parse(type(changed[key]), values, place=f"--set {key}")
     return changed

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 
-from search_spaces.errors import ConfigError, InfeasibleBudgetError, unknown_name
+from search_spaces.errors import ConfigError, InfeasibleBudgetError
 
 MIN_BIT_WIDTH, MAX_BIT_WIDTH = 1, 16
 OPTION_SETS: dict[str, tuple[int, ...]] = {
@@ -17,21 +17,6 @@ OPTION_SETS: dict[str, tuple[int, ...]] = {
     "II": tuple(range(4, 11)),
     "III": tuple(range(5, 11)),
 }
-
-
-def option_set_bit_widths(name: str) -> tuple[int, ...]:
-    """Returns the permitted bit-widths of a named option set, ascending.
-
-    Raises:
-        UnknownNameError: No option set has this name.
-
-    Examples:
-        >>> option_set_bit_widths("III")
-        (5, 6, 7, 8, 9, 10)
-    """
-    if name not in OPTION_SETS:
-        raise unknown_name("option set", name, OPTION_SETS)
-    return OPTION_SETS[name]
 
 
 def check_bit_widths(bit_widths: Sequence[int]) -> None:

@@ -2,21 +2,21 @@
 
 from pydantic import Field
 
-from search_spaces.model import Recipe
+from search_spaces.model import Frozen
 from search_spaces.recipes import Goal, PairRecipe
 
 
-class Cell(Recipe):
+class Cell(Frozen):
     """Architecture x option set x budget x goal x seed, with the recipe that trains it."""
 
     option_set: str
-    """I, II, III or the name of a custom set."""
+    """Name of the bit-width options: I, II, III or a custom set's."""
     budget_level: str
-    """A, B, C or the name of a custom budget; unnamed ones are called after their bits, such as `96b`."""
+    """Name of the budget: A, B, C or a custom one's; an unnamed budget is called after its bits, such as `96b`."""
     recipe: PairRecipe
     seed: int = Field(ge=0)
     search_trials: int = Field(default=0, ge=0)
-    """The most trials of the cell's study beyond trial 0; 0 for a cell that is not searched."""
+    """Largest number of trials of the cell's study beyond trial 0; 0 for a cell that is not searched."""
 
     @property
     def architecture(self) -> str:

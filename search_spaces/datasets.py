@@ -2,12 +2,11 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
-from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import ConfigDict, Field, field_validator
 
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.model import Recipe, parse_recipe
+from search_spaces.model import Frozen, later_field, parse
 from search_spaces.uris import absolute_uri
 
 
@@ -20,13 +19,13 @@ class DatasetInfo:
     is_bundled: bool = False
     """Whether an installation brings the images along."""
     place: str = ""
-    """What stands behind `kind:` in its name; nothing for a single, known dataset."""
+    """Word for what stands behind `kind:` in a dataset's name; empty for a single, known dataset."""
     num_images: int | None = None
-    """Of all splits together, a sample on disk may hold fewer; None where only the files tell."""
+    """Number of images of all splits; a sample on disk may hold fewer. None where only the files tell."""
     num_training: int | None = None
-    """Of the official training part; None where there is none, or only the files tell."""
+    """Number of images of the official training part; None where there is none, or only the files tell."""
     stored_per_seen: float = 1.0
-    """Height and width kept in memory in units of what networks see."""
+    """Ratio of the height and width kept in memory to those that networks see."""
 
 
 # Training crops need a margin around what evaluation sees: 256 stored pixels for 224, as is usual.
@@ -41,14 +40,14 @@ DATASETS: dict[str, DatasetInfo] = {
 DATASET_FORMS = tuple(f"{kind}:{info.place}" if info.place else kind for kind, info in DATASETS.items())
 
 
-class DatasetSpec(Recipe):
+class DatasetSpec(Frozen):
     """One dataset, its size in pixels and its splits."""
 
     # An error shows the value otherwise, and a URI may hold credentials.
     model_config = ConfigDict(hide_input_in_errors=True)
 
     name: str
-    """One of `DATASET_FORMS`, its path made absolute."""
+    """Dataset in one of `DATASET_FORMS`, its path made absolute."""
     image_size: int = Field(ge=8)
     """Height and width after loading, in pixels."""
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
@@ -57,20 +56,15 @@ class DatasetSpec(Recipe):
     """Share of all images, per class, for datasets without an official test split."""
     split_seed: int = 0
     """Seed of the splits; the same for every trial, so that accuracies can be compared."""
-    train_images: int | None = Field(default=None, ge=1)
-    """Keep so many of the training images, validation included, every class with its share; None keeps all."""
-    test_images: int | None = Field(default=None, ge=1)
-    """Keep so many of the test images, every class with its share; None keeps all."""
+    train_images: int | None = later_field(ge=1)
+    """Number of training images to keep, validation included, every class with its share; None keeps all."""
+    test_images: int | None = later_field(ge=1)
+    """Number of test images to keep, every class with its share; None keeps all."""
 
     @field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:
         return _absolute_name(name)
-
-    @model_serializer(mode="wrap")
-    def _leave_out_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Uids hash what this returns: fields that came later and are not used must not change those of done trials.
-        return {name: value for name, value in handler(self).items() if value is not None}
 
     @property
     def kind(self) -> str:
@@ -158,7 +152,7 @@ def dataset_spec(
     """
     kind = _absolute_name(name).partition(":")[0]
     values = {"name": name, "image_size": image_size or DATASETS[kind].image_size}
-    return parse_recipe(DatasetSpec, values | {"train_images": train_images, "test_images": test_images})
+    return parse(DatasetSpec, values | {"train_images": train_images, "test_images": test_images})
 
 
 def dataset_slug(name: str) -> str:

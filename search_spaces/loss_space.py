@@ -5,12 +5,12 @@ margins well above the paper's 0.01.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import AfterValidator, Field
 
 from search_spaces.errors import ConfigError
-from search_spaces.model import Recipe, vary
+from search_spaces.model import Frozen, vary
 from search_spaces.recipes import PairRecipe
 
 Point = dict[str, Any]
@@ -30,9 +30,11 @@ def _check_choices(choices: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 Range = Annotated[tuple[float, float], AfterValidator(_check_range)]
+Choice = TypeVar("Choice")
+Choices = Annotated[tuple[Choice, ...], Field(min_length=2), AfterValidator(_check_choices)]
 
 
-class LossSpace(Recipe):
+class LossSpace(Frozen):
     """Ranges, all log-uniform, and choices of the searched fields of `PairRecipe`; null leaves a field as it is."""
 
     hinge_weight: Range | None = (0.1, 10.0)
@@ -40,15 +42,9 @@ class LossSpace(Recipe):
     margin: Range | None = (0.003, 0.9)
     temperature: Range | None = None
     learning_rate: Range | None = None
-    profits: Annotated[tuple[Literal["softmax", "logits"], ...], AfterValidator(_check_choices)] | None = Field(
-        default=None, min_length=2
-    )
-    range_gradient: Annotated[tuple[bool, ...], AfterValidator(_check_choices)] | None = Field(
-        default=None, min_length=2
-    )
-    batch_norm: Annotated[tuple[Literal["frozen", "fp_pass", "both"], ...], AfterValidator(_check_choices)] | None = (
-        Field(default=None, min_length=2)
-    )
+    profits: Choices[Literal["softmax", "logits"]] | None = None
+    range_gradient: Choices[bool] | None = None
+    batch_norm: Choices[Literal["frozen", "fp_pass", "both"]] | None = None
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -120,11 +116,6 @@ def place_of(recipe: PairRecipe, base: PairRecipe, space: LossSpace) -> Point | 
     """
     point = point_of(recipe, space)
     return point if holds(space, point) and recipe == base.model_copy(update=point) else None
-
-
-def apply_point(recipe: PairRecipe, point: Mapping[str, Any]) -> PairRecipe:
-    """Returns the recipe moved to a point."""
-    return vary(recipe, **point)
 
 
 def literal_reading(recipe: PairRecipe) -> PairRecipe:

@@ -1,7 +1,7 @@
-"""The frozen base model of everything that is written down, and one-line errors for what is not understood."""
+"""The frozen base of everything that is written down, and one-line errors for what is not understood."""
 
 from collections.abc import Mapping
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -13,8 +13,13 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 _UNKNOWN_FIELD = "unknown_field"
 
 
-class Recipe(BaseModel):
-    """Base of all recipes: immutable, no unknown fields, compared and hashed by value."""
+def later_field(**rules: Any) -> Any:
+    """Declares a field that came after results were stored; None is left out of what is written, so uids stay."""
+    return Field(default=None, exclude_if=lambda value: value is None, **rules)
+
+
+class Frozen(BaseModel):
+    """Immutable values without unknown fields, compared and hashed by value: recipes, grids, prices, settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -28,37 +33,34 @@ class Recipe(BaseModel):
                 raise PydanticCustomError(_UNKNOWN_FIELD, "unknown field {name}", known)
         return values
 
-    def as_params(self) -> dict[str, str]:
-        """Returns the fields as text, in declaration order, for tables and MLflow parameters."""
-        return {name: as_text(value) for name, value in self.model_dump(mode="json").items()}
+
+FrozenT = TypeVar("FrozenT", bound=Frozen)
 
 
-RecipeT = TypeVar("RecipeT", bound=Recipe)
-
-
-def vary(recipe: RecipeT, **changes: object) -> RecipeT:
-    """Returns a validated copy of a recipe with some fields changed.
+def vary(original: FrozenT, **changes: object) -> FrozenT:
+    """Returns a validated copy with some fields changed.
 
     Raises:
         UnknownNameError: A field does not exist; names the nearest ones.
         ConfigError: A value breaks its field's rule.
 
     Examples:
-        >>> base = PairRecipe(architecture="resnet18", budget=110, epochs=1, batch_size=64,
-        ...                   optimizer="sgd", learning_rate=0.1, weight_decay=1e-4)
-        >>> vary(base, margin=0.05).margin
-        0.05
+        >>> class Point(Frozen):
+        ...     x: float
+        ...     y: float = 0.0
+        >>> vary(Point(x=1.0), y=2.0)
+        Point(x=1.0, y=2.0)
     """
-    return parse_recipe(type(recipe), recipe.model_dump() | changes)
+    return parse(type(original), original.model_dump() | changes)
 
 
-def parse_recipe(kind: type[RecipeT], values: Mapping[str, object], *, place: str | None = None) -> RecipeT:
-    """Builds a recipe from plain values, with one clear line for the first thing that is wrong.
+def parse(kind: type[FrozenT], values: Mapping[str, object], *, place: str | None = None) -> FrozenT:
+    """Builds something frozen from plain values, with one clear line for the first thing that is wrong.
 
     Args:
         kind: What to build.
         values: Its fields by name.
-        place: Where the user wrote the values, such as `pair.robust`; None names the recipe instead.
+        place: Where the user wrote the values, such as `pair.robust`; None names `kind` instead.
 
     Raises:
         UnknownNameError: A field does not exist; names the nearest ones.
@@ -71,14 +73,14 @@ def parse_recipe(kind: type[RecipeT], values: Mapping[str, object], *, place: st
     if first["type"] == _UNKNOWN_FIELD:
         raise _unknown_field(kind, first, place)
     where = join_place(place or f"{kind.__name__} ", *first["loc"])
-    # What a rule of ours says of the whole recipe shows its values itself.
+    # A rule on the whole shows the values in its own text.
     is_shown = first["loc"] and not kind.model_config.get("hide_input_in_errors")
     value = f"={first['input']!r}" if is_shown else ""
     rule = first["msg"].removeprefix("Value error, ").removesuffix(".")
     raise ConfigError(f"{where.rstrip(': ')}{value}: {rule}.")
 
 
-def _unknown_field(kind: type[Recipe], error: ErrorDetails, place: str | None) -> UnknownNameError:
+def _unknown_field(kind: type[Frozen], error: ErrorDetails, place: str | None) -> UnknownNameError:
     where = join_place(place or "", *error["loc"])
     what = "field" if where else f"field of {kind.__name__}"
     return unknown_name(what, error["ctx"]["name"], error["ctx"]["known"], place=where)

@@ -7,13 +7,13 @@ the test split, which no search sees.
 from collections.abc import Mapping
 
 ACCURACIES = ("accuracy_white_box", "accuracy_fp", "accuracy_q")
-"""What objective and verdict take, by the names that a pair's metrics have behind the split."""
+"""Arguments of objective and verdict, by the names that a pair's metrics have behind the split."""
 PARITY_TOLERANCE = 0.01
 """Largest accepted loss of full-precision accuracy against the white box: one percentage point."""
 CATASTROPHIC_DROP = 0.10
 """Smallest fall of accuracy under quantization that counts as catastrophic: ten percentage points."""
 PARITY_PENALTY = 10.0
-"""Drop that one unit of excess parity gap costs in the objective."""
+"""Price of one unit of excess parity gap in the objective, in units of the drop."""
 # Accuracies are ratios of counts, so a gap of exactly one point may come out a rounding error above it.
 _ROUNDING = 1e-9
 

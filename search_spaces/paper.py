@@ -1,6 +1,6 @@
 """Every number of Frank & Ardis 2025 (arXiv 2510.02457), each with its place in the paper."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from search_spaces.budgets import OPTION_SETS
 from search_spaces.recipes import Augmentation, DistillRecipe, PairRecipe, TeacherRecipe
@@ -73,26 +73,27 @@ TEACHER_RECIPE = TeacherRecipe(
 )
 
 
-def distill_recipe(architecture: str) -> DistillRecipe:
-    """Returns stage 2 as printed (section 4, Training Details, second paragraph).
+# Section 4, Training Details, second paragraph, which the third one takes over but for the batch size.
+_SGD: dict[str, Any] = {
+    "epochs": 1000,
+    "optimizer": "sgd",
+    "learning_rate": 0.1,  # falls to 0 along half a cosine
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "temperature": 5.0,
+    "augmentations": DISTILL_AUGMENTATIONS,
+}
 
-    MobileNetV4 trains with batches of 64, the others with 256; the rate falls to 0 along half a cosine.
-    """
+
+def distill_recipe(architecture: str) -> DistillRecipe:
+    """Returns stage 2 as printed: MobileNetV4 trains with batches of 64, the others with 256."""
     return DistillRecipe(
-        architecture=architecture,
-        epochs=1000,
-        batch_size=64 if architecture == "mobilenetv4_conv_medium" else 256,
-        optimizer="sgd",
-        learning_rate=0.1,
-        momentum=0.9,
-        weight_decay=1e-4,
-        temperature=5.0,
-        augmentations=DISTILL_AUGMENTATIONS,
+        architecture=architecture, batch_size=64 if architecture == "mobilenetv4_conv_medium" else 256, **_SGD
     )
 
 
 def pair_recipe(architecture: str) -> PairRecipe:
-    """Returns stage 3 (section 4, Training Details, third paragraph): as stage 2, but for the values marked below.
+    """Returns stage 3: the settings of stage 2, and the values marked below.
 
     The bit-widths are those of option set I and the budget is a placeholder: each cell sets its own.
 
@@ -103,29 +104,19 @@ def pair_recipe(architecture: str) -> PairRecipe:
         architecture=architecture,
         bit_widths=OPTION_SETS["I"],
         budget=1,
-        epochs=1000,
         batch_size=64,  # "for all models"
-        optimizer="sgd",
-        learning_rate=0.1,
-        momentum=0.9,
-        weight_decay=1e-4,
         hinge_weight=1.0,  # alpha, section 3.3
         kd_weight=1.0,  # beta, section 3.3
         margin=0.01,  # delta, section 3.2
-        temperature=5.0,
         weight_bit_width=16,  # section 4, Quantization Settings
         scale_quantile=1.0,  # section 4, Quantization Settings: the extremes; section 4.2 only suggests quantiles
         train=("student", "policy"),  # "jointly"
-        augmentations=DISTILL_AUGMENTATIONS,
+        **_SGD,
     )
 
 
 # Table 1, percent: white-box accuracy, then per option set and level (R FP, R delta, D FP, D delta).
-TABLE_1_WHITE_BOX: dict[str, float] = {
-    "resnet18": 88.03,
-    "mobilenetv4_conv_medium": 88.01,
-    "regnetx_016": 85.53,
-}
+TABLE_1_WHITE_BOX: dict[str, float] = {"resnet18": 88.03, "mobilenetv4_conv_medium": 88.01, "regnetx_016": 85.53}
 TABLE_1: dict[tuple[str, str, str], tuple[float, float, float, float]] = {
     ("resnet18", "I", "A"): (88.47, -1.69, 86.35, -39.36),
     ("resnet18", "I", "B"): (88.28, -0.46, 87.76, -26.11),

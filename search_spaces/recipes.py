@@ -1,7 +1,7 @@
 """Recipes: everything that decides one training, frozen and validated, with the paper's value beside each field.
 
 A recipe plus a seed, the data and the parents' results determine a trial; its uid is the hash of exactly these.
-Variants are made with `recipe.model_copy(update=...)` through `vary`, which validates again.
+`search_spaces.model.vary` makes variants, validated again.
 """
 
 from enum import StrEnum
@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from search_spaces.budgets import check_bit_widths
 from search_spaces.errors import ConfigError
-from search_spaces.model import Fraction, Positive, Recipe
+from search_spaces.model import Fraction, Frozen, Positive, later_field
 
 
 class Goal(StrEnum):
@@ -23,8 +23,11 @@ class Goal(StrEnum):
 
 Augmentation = Literal["random_resized_crop", "rand_augment", "color_jitter", "horizontal_flip", "padded_crop", "mixup"]
 
+PairLossName = Literal["hinge_robust", "hinge_detrimental"]
+"""The losses of a quantized student; `trainables.losses.PAIR_LOSSES` holds them by these names."""
 
-class TrainingRecipe(Recipe):
+
+class TrainingRecipe(Frozen):
     """What the three training stages share."""
 
     epochs: int = Field(ge=1)
@@ -32,26 +35,26 @@ class TrainingRecipe(Recipe):
     batch_size: int = Field(ge=2)
     """Images per step. The last, smaller batch of an epoch is dropped."""
     optimizer: Literal["adamw", "sgd"]
-    """SGD uses momentum; paper: AdamW for the teacher, SGD for the rest."""
+    """Optimizer, SGD with momentum; paper: AdamW for the teacher, SGD for the rest."""
     learning_rate: Positive
     """Initial rate of the half-period cosine schedule, which is stepped per batch."""
     final_learning_rate: float = Field(default=0.0, ge=0)
-    """Rate at the last step of the schedule."""
+    """Learning rate at the last step of the schedule."""
     momentum: Fraction = 0.9
     """Momentum of SGD; AdamW keeps its usual betas (0.9, 0.999)."""
     weight_decay: float = Field(ge=0)
-    """Decoupled for AdamW, added to the gradient for SGD."""
+    """Weight decay, decoupled for AdamW and added to the gradient for SGD."""
     augmentations: tuple[Augmentation, ...] = ()
-    """Applied in this order to every training image; mixup last, on the batch."""
+    """Augmentations of every training image, in the order of their application; mixup last, on the batch."""
+    architecture: str
+    """timm name of the trained network; a pair's is that of its white box."""
 
 
 class TeacherRecipe(TrainingRecipe):
     """Stage 1: fine-tune the black box on the labels (paper section 4, Training Details)."""
 
-    architecture: str
-    """Any timm model name."""
     weights: str = Field(default="imagenet", min_length=1)
-    """`imagenet` (timm's pretrained weights), `scratch`, or the path of a .safetensors file."""
+    """Initial weights: `imagenet` (timm's pretrained ones), `scratch`, or the path of a .safetensors file."""
     label_smoothing: Fraction = 0.1
     """Coefficient of the smoothed cross entropy; paper: 0.1."""
 
@@ -59,49 +62,52 @@ class TeacherRecipe(TrainingRecipe):
 class DistillRecipe(TrainingRecipe):
     """Stage 2: distil the black box into a white box of known weights (paper section 3.1)."""
 
-    architecture: str
-    """Any timm model name; starts from random weights."""
     temperature: Positive = 5.0
-    """Divides the logits of teacher and student before the softmax; paper: 5."""
+    """Divisor of the logits of teacher and student before the softmax; paper: 5."""
     kd_scaled: bool = True
-    """Multiply the KL divergence by temperature^2 (Hinton et al. 2015). The paper's Eq. 3 does not."""
+    """Whether the KL divergence is multiplied by temperature^2 (Hinton et al. 2015). The paper's Eq. 3 does not."""
 
 
 class PairRecipe(TrainingRecipe):
     """Stage 3: train a student and its bit-width policy together (paper sections 3.2 to 3.4)."""
 
-    architecture: str
-    """The white box's architecture, which the student copies."""
     goal: Goal = Goal.ROBUST
-    """Which hinge loss the quantized student sees: Eq. 7 (robust) or Eq. 8 (detrimental)."""
+    """Wanted effect of quantization on the student: none (robust), or failure (detrimental)."""
+    loss: PairLossName | None = later_field()
+    """Loss of the quantized student; null: the goal's hinge, Eq. 7 (robust) or Eq. 8 (detrimental)."""
     bit_widths: tuple[int, ...] = tuple(range(3, 11))
-    """The options of the policy at every site, ascending."""
+    """Options of the policy at every site, in bits, ascending."""
     budget: int = Field(ge=1)
     """Exact sum of the bit-widths over all sites of one image."""
     hinge_weight: Positive = 1.0
-    """alpha of Eq. 9 and 10; paper: 1."""
+    """Weight of the quantized student's loss, alpha of Eq. 9 and 10; paper: 1."""
     kd_weight: Positive = 1.0
-    """beta of Eq. 9 and 10; paper: 1."""
+    """Weight of the full-precision student's KL term, beta of Eq. 9 and 10; paper: 1."""
     margin: float = Field(default=0.01, ge=0, lt=1)
-    """delta of Eq. 7 and 8, in probability; paper: 0.01."""
+    """Lead that the hinge asks for, in probability: delta of Eq. 7 and 8; paper: 0.01."""
     temperature: Positive = 5.0
-    """Of the full-precision student's KL term; paper: 5."""
+    """Divisor of both logits in the full-precision student's KL term; paper: 5."""
     kd_scaled: bool = True
-    """Multiply the KL term by temperature^2; without it the hinge drowns the KL term."""
+    """Whether the KL term is multiplied by temperature^2; otherwise the hinge outweighs it."""
     batch_norm: Literal["frozen", "fp_pass", "both"] = "frozen"
-    """Which passes update the running statistics; the paper does not say. Affine parameters always train."""
+    """Passes that update the running statistics; the paper does not say. Affine parameters always train."""
     profits: Literal["softmax", "logits"] = "softmax"
-    """What the knapsack maximizes; section 3.4 allows either. With logits short recipes did not drop."""
+    """Scores that the knapsack maximizes; section 3.4 allows either. With logits short recipes did not drop."""
     range_gradient: bool = True
-    """Let the gradient reach the extremes that set the scale; with short recipes it makes the drop come sooner."""
+    """Whether the gradient reaches the extremes that set the scale; with it short recipes drop sooner."""
     weight_bit_width: int | None = Field(default=16, ge=2, le=16)
-    """Symmetric bit-width of Conv2d and Linear weights in the quantized pass; paper: 16; null: leave them."""
+    """Symmetric bit-width of Conv2d and Linear weights in the quantized pass; null leaves them. Paper: 16."""
     scale_quantile: float = Field(default=1.0, gt=0.5, le=1)
-    """Clip the range of an activation at this quantile instead of its extremes; paper: 1."""
+    """Quantile at which the range of an activation ends; 1, as in the paper, is its extremes."""
     gradient_clip: Positive = 5.0
     """Largest norm of the gradient of all trained parameters together."""
     train: tuple[Literal["student", "policy"], ...] = ("student", "policy")
-    """The parts that learn; the rest stays as it is."""
+    """Parts of the pair that learn; the rest stays as it is."""
+
+    @property
+    def loss_name(self) -> str:
+        """The loss of the quantized student by name, the goal's own where the recipe names none."""
+        return self.loss or f"hinge_{self.goal}"
 
     @model_validator(mode="after")
     def _check_parts(self) -> "PairRecipe":

@@ -1,21 +1,21 @@
 """How the detrimental cells of a grid are searched: where, how long, by which sampler, and when it is enough."""
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
 from search_spaces.errors import ConfigError
 from search_spaces.loss_space import LossSpace
-from search_spaces.model import Positive, Recipe
+from search_spaces.model import Frozen, Positive
 
 Sampler = Literal["tpe", "gp", "random", "cmaes", "nsga2"]
-SAMPLERS: tuple[Sampler, ...] = ("tpe", "gp", "random", "cmaes", "nsga2")
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 Pruner = Literal["auto", "halving", "none"]
-PRUNERS: tuple[Pruner, ...] = ("auto", "halving", "none")
+PRUNERS: tuple[Pruner, ...] = get_args(Pruner)
 StartPoint = Literal["recipe", "literal"]
 MIN_EPOCHS_TO_PRUNE = 8
-"""Shorter trials are over before half of them tells anything."""
+"""Smallest number of epochs of which the first half tells anything."""
 HALVING = 2
 
 
@@ -25,31 +25,31 @@ def rung(epochs: int) -> int:
     return math.ceil(epochs / HALVING)
 
 
-class Search(Recipe):
+class Search(Frozen):
     """One study per searched cell; the trials that one cell does not need go to the others."""
 
     trials: int = Field(default=0, ge=0)
     """Trials per cell beyond its first one, on average over the searched cells."""
     levels: Literal["all"] | tuple[str, ...] = "all"
-    """Names of the budgets whose cells are searched."""
+    """Names of the budgets of the searched cells."""
     max_trials: int | None = Field(default=None, ge=0)
-    """The most that one cell takes, if others leave it theirs; null is twice `trials`."""
+    """Largest number of trials of one cell, when others need fewer; null is twice `trials`."""
     keep_searching: bool = False
-    """Go on in a cell that has its catastrophic pair; then no cell leaves anything to others."""
+    """Whether the search of a cell goes on after its catastrophic pair; then no cell leaves trials to others."""
     gpu_hours: Positive | None = None
-    """Start no further search trial after so many GPU-hours of them (core-hours where trials have no GPU)."""
+    """GPU-hours of search trials after which no further one starts (core-hours where trials have no GPU)."""
     start_points: tuple[StartPoint, ...] = ("recipe", "literal")
-    """What the first trials of a study run: the recipe's own point, the literal reading of the paper, or neither."""
+    """Points of a study's first trials: the recipe's own, the literal reading of the paper, or neither."""
     warm_start: bool = True
-    """Try the point that made the pair of a neighbour: the same network with another budget or option set."""
+    """Whether a study tries the point that made the pair of the same network with another budget or option set."""
     sampler: Sampler = "tpe"
-    """Chooses all other points. `nsga2` sees two objectives, parity gap and drop, where the others see one."""
+    """Method that chooses all other points. `nsga2` has two objectives, parity gap and drop; the others have one."""
     pruner: Pruner = "auto"
-    """`halving` ends the worse half of the trials at half of their epochs; `auto` does where epochs allow."""
+    """Rule for ending trials early: `halving` ends the worse half at half of the epochs, `auto` where epochs allow."""
     space: LossSpace = LossSpace()
-    """What is searched, and between which ends."""
+    """Searched fields, each with its range or its choices."""
     confirm_seeds: int = Field(default=0, ge=0)
-    """Further seeds on which the pair that a cell found is trained again, before anybody believes it."""
+    """Number of further seeds on which the pair that a cell found is trained again, to confirm it."""
 
     @model_validator(mode="after")
     def _check_parts(self) -> "Search":

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 from search_spaces.errors import ConfigError
 
 _SECRET_OPTIONS = {"access_key", "secret_key", "session_token"}
-"""Which pyarrow takes from nobody, and people try."""
+"""Credentials in a URI's query, which pyarrow does not take."""
 _DEFAULTS = {
     # One request for a small file in place of three.
     "s3://": ("allow_delayed_open", "true"),

@@ -56,6 +56,7 @@ ORDER = {
         {"remote"},
         {"runtime", "files"},
         {"providers"},
+        {"typed_mapping"},
     ],
     "search_spaces": [
         {"analyses"},

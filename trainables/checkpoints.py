@@ -55,7 +55,7 @@ class ResumePoint:
     """The state of a training after some whole epochs."""
 
     epoch: int
-    """Finished epochs."""
+    """Number of finished epochs."""
     tensors: dict[str, Tensor]
 
     def to_bytes(self) -> bytes:

@@ -58,9 +58,7 @@ def classify(network: Callable[[Tensor], Tensor], split: Split, size: int) -> Cl
     parts = split.images_BCHW.split(EVALUATION_BATCH)
     logits = [network(evaluation_batch(images_BCHW, size)) for images_BCHW in parts]
     return Classified(
-        labels_B=split.labels_B.cpu(),
-        image_ids_B=split.image_ids_B,
-        logits_BK=torch.cat(logits).float().cpu(),
+        labels_B=split.labels_B.cpu(), image_ids_B=split.image_ids_B, logits_BK=torch.cat(logits).float().cpu()
     )
 
 

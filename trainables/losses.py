@@ -1,4 +1,6 @@
-"""The losses of the three stages (paper Eq. 3, 7, 8). All are means over the examples, 0-d tensors."""
+"""The losses of the stages (paper Eq. 3, 7, 8). All are means over the examples, 0-d tensors."""
+
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +26,13 @@ def kd_loss(student_logits_BK: Tensor, teacher_logits_BK: Tensor, *, temperature
     teacher_log_probs_BK = F.log_softmax(teacher_logits_BK.detach() / temperature, dim=-1)
     loss = F.kl_div(student_log_probs_BK, teacher_log_probs_BK, reduction="batchmean", log_target=True)
     return loss * temperature**2 if scaled else loss
+
+
+class PairLoss(Protocol):
+    """What the quantized student of a pair is trained with."""
+
+    def __call__(self, student_probs_BK: Tensor, teacher_logits_BK: Tensor, /, *, margin: float) -> Tensor:
+        """Returns the mean over the examples, a 0-d tensor."""
 
 
 def hinge_robust(student_probs_BK: Tensor, teacher_logits_BK: Tensor, *, margin: float) -> Tensor:
@@ -76,3 +85,7 @@ def _hinge(should_trail_B: Tensor, should_lead_B: Tensor, *, margin: float) -> T
 
 def _gather(probs_BK: Tensor, class_B: Tensor) -> Tensor:
     return probs_BK.gather(1, class_B[:, None]).squeeze(1)
+
+
+PAIR_LOSSES: dict[str, PairLoss] = {"hinge_robust": hinge_robust, "hinge_detrimental": hinge_detrimental}
+"""Losses of a quantized student, by the names of `search_spaces.recipes.PairLossName`."""

@@ -10,18 +10,16 @@ from typing import Any, Protocol
 
 import torch
 
-from search_spaces.model import parse_recipe, vary
-from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe, TrainingRecipe
+from search_spaces.model import parse, vary
+from search_spaces.recipes import TeacherRecipe
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData, Split
 from trainables.evaluation import EVALUATION_BATCH
 from trainables.memory_format import place
 from trainables.models.backbones import create_backbone
-from trainables.stage_runner import RECIPES
-from trainables.stages import distill, pair, teacher
-from trainables.training_loop import StageRun
+from trainables.stages.registry import STAGES, start_stage
 
 NUM_STEPS = 2
-"""Optimizers allocate their state in the first step, so the second one is the peak."""
+"""Training steps to measure: optimizers allocate their state in the first, so the second one is the peak."""
 # Random images teach nothing; a tiny rate keeps two steps from diverging and takes the same memory as any other.
 LEARNING_RATE = 1e-6
 
@@ -94,9 +92,11 @@ def measure(
 
 
 def _run_one_epoch(workload: Mapping[str, Any], device: torch.device, num_classes: int) -> None:
-    recipe = parse_recipe(RECIPES[workload["stage"]], workload["recipe"])
-    assert isinstance(recipe, TrainingRecipe)
+    stage, parent = workload["stage"], None
+    recipe = parse(STAGES[stage].recipe, workload["recipe"])
     recipe = vary(recipe, epochs=1, learning_rate=LEARNING_RATE, final_learning_rate=0.0)
+    if isinstance(recipe, TeacherRecipe):
+        recipe = vary(recipe, weights="scratch")
     sizes = {TRAIN: NUM_STEPS * recipe.batch_size, VALIDATION: EVALUATION_BATCH, TEST: EVALUATION_BATCH}
     data = ImageData(
         splits={name: _random_split(size, workload["stored_size"], num_classes) for name, size in sizes.items()},
@@ -106,23 +106,13 @@ def _run_one_epoch(workload: Mapping[str, Any], device: torch.device, num_classe
     num_loaded = sum(split.images_BCHW.numel() for split in data.splits.values())
     # The images that a trial keeps on the device beside those that are used here.
     rest_of_dataset = torch.empty(max(0, workload["dataset_bytes"] - num_loaded), dtype=torch.uint8, device=device)
-    run = _start(recipe, data, workload["parent"], device)
+    if STAGES[stage].parent:
+        parent = place(create_backbone(workload["parent"], num_classes).eval().requires_grad_(False), device)
+    run = start_stage(stage, recipe, data, parent=parent, seed=0, device=device)
     report = next(run)
     report.snapshot()
     run.close()
     del rest_of_dataset
-
-
-def _start(recipe: TrainingRecipe, data: ImageData, parent: str | None, device: torch.device) -> StageRun:
-    common: dict[str, Any] = {"seed": 0, "device": device}
-    if isinstance(recipe, TeacherRecipe):
-        return teacher.train(vary(recipe, weights="scratch"), data, **common)
-    assert parent is not None, "the later stages start from a parent"
-    network = place(create_backbone(parent, data.num_classes).eval().requires_grad_(False), device)
-    if isinstance(recipe, DistillRecipe):
-        return distill.train(recipe, data, black_box=network, **common)
-    assert isinstance(recipe, PairRecipe)
-    return pair.train(recipe, data, white_box=network, **common)
 
 
 def _random_split(num_images: int, stored_size: int, num_classes: int) -> Split:

@@ -12,20 +12,18 @@ from torch import Tensor
 
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import StorageError
-from search_spaces.model import Recipe, parse_recipe
-from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
+from search_spaces.model import parse
+from search_spaces.recipes import PairRecipe
 from trainables.analyses.trained_pair import Subject
 from trainables.checkpoints import ResumePoint, from_bytes, strip_prefix, to_bytes
 from trainables.data.images import TEST, VALIDATION, ImageData
 from trainables.data.loading import load_dataset
 from trainables.memory_format import place
 from trainables.models.backbones import load_backbone
-from trainables.stages import distill, pair, teacher
 from trainables.stages.classifier import MODEL
+from trainables.stages.pair import POLICY, STUDENT, Pair
+from trainables.stages.registry import STAGES, start_stage
 from trainables.training_loop import StageResult, StageRun
-
-RECIPES: dict[str, type[Recipe]] = {"teacher": TeacherRecipe, "distill": DistillRecipe, "pair": PairRecipe}
-"""The recipe of every stage, by the stage's name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,9 +32,9 @@ class ParentCheckpoint:
 
     architecture: str
     content: bytes
-    """safetensors with the tensors `model.*`."""
+    """Tensors `model.*` as safetensors."""
     source: str
-    """Where it comes from, for errors."""
+    """Origin of the checkpoint, for errors."""
     data_sha256: str
     """Checksum of the data it was trained on."""
 
@@ -69,13 +67,13 @@ class Trial:
         """
         torch.set_num_threads(num_threads)
         self.spec = spec
-        self.recipe = parse_recipe(RECIPES[spec.stage], spec.recipe)
+        self.recipe = parse(STAGES[spec.stage].recipe, spec.recipe)
         self.device = torch.device("cuda" if use_gpu else "cpu")
         if use_gpu:
             # A worker runs many trials, and what torch kept of the last one would add to this one's share of the GPU.
             gc.collect()
             torch.cuda.empty_cache()
-        self.data, self.data_sha256 = _load(parse_recipe(DatasetSpec, spec.dataset), spec.data_dir, self.device)
+        self.data, self.data_sha256 = _load(parse(DatasetSpec, spec.dataset), spec.data_dir, self.device)
 
     @property
     def device_name(self) -> str:
@@ -90,7 +88,7 @@ class Trial:
         """Returns the running stage.
 
         Args:
-            parent: The black box for a distillation, the white box for a pair, None for a teacher.
+            parent: The network that the stage starts from; None for a stage without one.
             resume: A state that `EpochReport.snapshot` gave, serialized; None starts anew.
             resume_source: Where that state comes from, for errors.
 
@@ -98,16 +96,14 @@ class Trial:
             StorageError: A checkpoint is damaged, or the parent was trained on other data.
         """
         point = ResumePoint.from_bytes(resume, source=resume_source) if resume else None
-        common: dict[str, Any] = {"seed": self.spec.seed, "device": self.device, "resume": point}
-        if isinstance(self.recipe, TeacherRecipe):
-            return teacher.train(self.recipe, self.data, **common)
-        if parent is None:
-            raise StorageError(f"stage {self.spec.stage} starts from a parent's checkpoint, and none was given.")
-        network = self._load_parent(parent)
-        if isinstance(self.recipe, DistillRecipe):
-            return distill.train(self.recipe, self.data, black_box=network, **common)
-        assert isinstance(self.recipe, PairRecipe)
-        return pair.train(self.recipe, self.data, white_box=network, **common)
+        stage, network = self.spec.stage, None
+        if STAGES[stage].parent:
+            if parent is None:
+                raise StorageError(f"stage {stage} starts from a parent's checkpoint, and none was given.")
+            network = self._load_parent(parent)
+        return start_stage(
+            stage, self.recipe, self.data, parent=network, seed=self.spec.seed, device=self.device, resume=point
+        )
 
     def subject(self, *, parent: ParentCheckpoint, checkpoint: bytes, source: str) -> Subject:
         """Returns a trained pair with its white box, ready to be measured.
@@ -122,10 +118,10 @@ class Trial:
         """
         assert isinstance(self.recipe, PairRecipe)
         white_box = self._load_parent(parent)
-        trained = pair.Pair(white_box, self.recipe)
+        trained = Pair(white_box, self.recipe)
         tensors = from_bytes(checkpoint, source=source)
-        trained.student.model.load_state_dict(strip_prefix(pair.STUDENT, tensors))
-        trained.policy.load_state_dict(strip_prefix(pair.POLICY, tensors))
+        trained.student.model.load_state_dict(strip_prefix(STUDENT, tensors))
+        trained.policy.load_state_dict(strip_prefix(POLICY, tensors))
         place(trained, self.device)
         return Subject(trained, white_box, self.data)
 

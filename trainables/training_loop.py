@@ -19,9 +19,9 @@ from trainables.checkpoints import ResumePoint, capture, restore
 from trainables.optim import build_optimizer, learning_rate_at
 
 LOSS = "loss"
-"""The entry of a step's losses that is minimized; the others are only reported."""
+"""Name of the loss that is minimized; a step's others are only reported."""
 Step = Callable[[Tensor], dict[str, Tensor]]
-"""Computes the losses of one batch, given the positions of its images in the training split."""
+"""Function from the positions of a batch in the training split to its losses."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,14 +29,14 @@ class EpochReport:
     """What is known after an epoch."""
 
     epoch: int
-    """Finished epochs, counting those before a resume."""
+    """Number of finished epochs, counting those before a resume."""
     num_epochs: int
     seconds: float
     """Duration of this epoch, evaluation included."""
     metrics: dict[str, float]
     """Mean training losses as `train/...`, then what the stage measured on the validation split."""
     snapshot: Callable[[], ResumePoint]
-    """Copies the state to resume from; costs nothing unless called."""
+    """Function that copies the state to resume from; costs nothing unless called."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,22 +8,16 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
-from cluster.files.typed_mapping import Section, as_section
+from cluster.providers.base import Provider
+from cluster.providers.registry import PROVIDERS, provider_of, spot_label
+from cluster.typed_mapping import Section, as_section
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.yaml_files import parse_documents, read_text
 
-PROVIDERS = ("aws", "gcp", "azure")
 MAX_WORKERS = 2
 """Of all node types together where a launcher's file does not say; ray/autoscaler/aws/defaults.yaml."""
+GPU = "nvidia.com/gpu"
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
-SPOT_LABELS = {
-    "cloud.google.com/gke-spot": "true",
-    "cloud.google.com/gke-provisioning": "spot",
-    "eks.amazonaws.com/capacityType": "spot",
-    "karpenter.sh/capacity-type": "spot",
-    "kubernetes.azure.com/scalesetpriority": "spot",
-}
-"""Node selectors by which a pod asks for a spot machine, in lower case."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +36,7 @@ class NodeType:
     is_head: bool
     """The head counts once, besides the workers that its type may have."""
     accelerators: tuple[str, ...] = ()
-    """GPUs that GCP attaches to the machine and bills besides it, one name for each."""
+    """GPUs that are attached to the machine and billed besides it, one name for each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,9 +90,10 @@ def read_cluster(path: Path) -> Cluster:
 
 def _launcher_cluster(document: Section, source: str) -> Cluster:
     node_types = document.section("available_node_types")
-    provider = document.section("provider").text("type")
-    if provider not in PROVIDERS:
-        raise unknown_name("provider", str(provider), PROVIDERS, place=f"{source}: provider.type")
+    values = document.section("provider")
+    provider = provider_of(values.values)
+    if provider is None:
+        raise unknown_name("provider", str(values.text("type")), PROVIDERS, place=f"{source}: provider.type")
     head = document.text("head_node_type")
     if head not in node_types.values:
         raise unknown_name("node type", str(head), map(str, node_types.values), place=f"{source}: head_node_type")
@@ -107,59 +102,29 @@ def _launcher_cluster(document: Section, source: str) -> Cluster:
         _launcher_node_type(node_types.section(name), str(name), provider, most=most, is_head=name == head)
         for name in node_types.values
     )
-    return Cluster(source=source, node_types=read, max_workers=_checked_total(read, most, source))
+    if (always := sum(node_type.min_workers for node_type in read)) > most:
+        raise ConfigError(f"{source}: max_workers={most}: it should be at least the sum of all min_workers, {always}.")
+    return Cluster(source=source, node_types=read, max_workers=most)
 
 
-def _launcher_node_type(values: Section, name: str, provider: str, *, most: int, is_head: bool) -> NodeType:
+def _launcher_node_type(values: Section, name: str, provider: Provider, *, most: int, is_head: bool) -> NodeType:
     config = values.section("node_config")
-    machine, is_spot, accelerators = _BILLED[provider](config)
-    if machine is None:
-        raise ConfigError(f"{config.place} names no machine: {_MACHINE_FIELDS[provider]} says which.")
+    rental = provider.rental(config)
+    if not rental.machine:
+        raise ConfigError(f"{config.place} names no machine: {provider.machine_field} says which.")
     resources = values.section("resources")
-    amounts = {key: resources.quantity(key) for key in ("CPU", "GPU")}
-    known = {key: amount for key, amount in amounts.items() if amount is not None}
-    # Ray asks AWS for what the file leaves out; of the others' machines it then knows nothing.
+    known = {key: amount for key in ("CPU", "GPU") if (amount := resources.quantity(key)) is not None}
     fewest = values.count("min_workers", 0)
     return NodeType(
         name=name,
-        machine=machine,
-        resources=known if provider == "aws" else {"CPU": 0.0, "GPU": 0.0} | known,
+        machine=rental.machine,
+        resources=known if provider.tells_resources else {"CPU": 0.0, "GPU": 0.0} | known,
         min_workers=fewest,
         max_workers=_checked_most(values, "max_workers", default=0 if is_head else most, fewest=fewest),
-        is_spot=is_spot,
+        is_spot=rental.is_spot,
         is_head=is_head,
-        accelerators=accelerators,
+        accelerators=rental.accelerators,
     )
-
-
-def _aws(config: Section) -> tuple[str | None, bool, tuple[str, ...]]:
-    market = config.section("InstanceMarketOptions").text("MarketType")
-    return config.text("InstanceType"), market == "spot", ()
-
-
-def _gcp(config: Section) -> tuple[str | None, bool, tuple[str, ...]]:
-    # Ray's own examples write `scheduling` as a list of mappings, Google's API as one mapping.
-    is_list = isinstance(config.values.get("scheduling"), list)
-    schedulings = list(config.sections("scheduling")) if is_list else [config.section("scheduling")]
-    is_spot = any(each.flag("preemptible") or each.text("provisioningModel") == "SPOT" for each in schedulings)
-    accelerators: list[str] = []
-    for each in config.sections("guestAccelerators"):
-        kind = each.text("acceleratorType")
-        if kind is None:
-            raise ConfigError(f"{each.place} names no GPU: acceleratorType says which.")
-        accelerators += [kind.rpartition("/")[2]] * each.count("acceleratorCount", 1)
-    machine = config.text("machineType")
-    return machine and machine.rpartition("/")[2], is_spot, tuple(accelerators)
-
-
-def _azure(config: Section) -> tuple[str | None, bool, tuple[str, ...]]:
-    parameters = config.section("azure_arm_parameters")
-    return parameters.text("vmSize"), (parameters.text("priority") or "").lower() == "spot", ()
-
-
-_BILLED = {"aws": _aws, "gcp": _gcp, "azure": _azure}
-"""How each provider's node_config says machine, spot and attached GPUs."""
-_MACHINE_FIELDS = {"aws": "InstanceType", "gcp": "machineType", "azure": "azure_arm_parameters.vmSize"}
 
 
 def _kuberay_cluster(document: Section, source: str) -> Cluster:
@@ -200,7 +165,7 @@ def _pods(group: Section, name: str, fewest: int, most: int, *, is_head: bool) -
     selector = pod.section("nodeSelector")
     amounts = {
         "CPU": (start.quantity("num-cpus"), limits.quantity("cpu"), requests.quantity("cpu")),
-        "GPU": (start.quantity("num-gpus"), limits.quantity("nvidia.com/gpu")),
+        "GPU": (start.quantity("num-gpus"), limits.quantity(GPU)),
     }
     return NodeType(
         name=name,
@@ -210,7 +175,7 @@ def _pods(group: Section, name: str, fewest: int, most: int, *, is_head: bool) -
         },
         min_workers=fewest,
         max_workers=most,
-        is_spot=any(str(selector.values.get(label, "")).lower() == value for label, value in SPOT_LABELS.items()),
+        is_spot=spot_label(selector.values) is not None,
         is_head=is_head,
     )
 
@@ -219,11 +184,4 @@ def _checked_most(values: Section, key: str, *, default: int, fewest: int) -> in
     most = values.count(key, max(default, fewest))
     if most < fewest:
         raise values.wrong(key, f"at least the smallest number, {fewest}")
-    return most
-
-
-def _checked_total(node_types: tuple[NodeType, ...], most: int, source: str) -> int:
-    always = sum(node_type.min_workers for node_type in node_types)
-    if always > most:
-        raise ConfigError(f"{source}: max_workers={most}: it should be at least the sum of all min_workers, {always}.")
     return most

@@ -1,4 +1,4 @@
-"""What the machines of a cluster cost per hour, from a table that its user can edit: cluster/prices.yaml."""
+"""What machines cost per hour, and what is in them, from a table that its user can edit: cluster/files/prices.yaml."""
 
 import datetime
 import difflib
@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from cluster.files.node_types import INSTANCE_TYPE, Cluster, NodeType
-from search_spaces.errors import ConfigError
-from search_spaces.model import Positive, Recipe, parse_recipe
+from cluster.providers.base import Machine, Provider
+from search_spaces.errors import ConfigError, unknown_name
+from search_spaces.model import Frozen, Positive, parse
 from search_spaces.yaml_files import parse_documents, read_text
 
 PRICES = Path(__file__).with_name("prices.yaml")
@@ -18,7 +19,7 @@ CPU = "cpu"
 """Kind of device of a machine without a GPU."""
 
 
-class Price(Recipe):
+class Price(Frozen):
     """A line of the table: what is paid for an hour, and for what."""
 
     on_demand: Positive
@@ -42,7 +43,7 @@ class Price(Recipe):
         return self
 
 
-class _PriceFile(Recipe):
+class _PriceFile(Frozen):
     """A price table as it is written."""
 
     checked: datetime.date
@@ -134,10 +135,29 @@ def read_prices(path: Path | None = None) -> PriceTable:
         ConfigError: The file cannot be read, or a line in it breaks a rule.
     """
     shipped = _read(PRICES)
-    if path is None:
-        return PriceTable(prices=shipped.prices, checked=shipped.checked, source=str(PRICES))
-    own = _read(path)
-    return PriceTable(prices=shipped.prices | own.prices, checked=own.checked, source=str(path))
+    own = _read(path) if path else shipped
+    return PriceTable(prices=shipped.prices | own.prices, checked=own.checked, source=str(path or PRICES))
+
+
+def find_machine(name: str, *providers: Provider) -> Machine:
+    """Looks up a machine with GPUs in the table that comes with this program.
+
+    Args:
+        name: The provider's own name of it.
+        providers: Whose it may be.
+
+    Raises:
+        UnknownNameError: The table has no such machine; names the nearest ones.
+
+    Examples:
+        >>> from cluster.providers.aws import PROVIDER
+        >>> find_machine("g5.12xlarge", PROVIDER)
+        Machine(name='g5.12xlarge', cpus=48, gpus=4)
+    """
+    known = {each: price for each, price in _read(PRICES).prices.items() if any(p.has_gpu(each) for p in providers)}
+    if name not in known:
+        raise unknown_name("instance", name, known)
+    return Machine(name=name, cpus=known[name].cpus or 0, gpus=known[name].gpus)
 
 
 def price_per_paid_hour(cluster: Cluster, table: PriceTable) -> tuple[float, PricedMachine]:
@@ -176,4 +196,4 @@ def _read(path: Path) -> _PriceFile:
     content: Any = documents[0] if len(documents) == 1 else None
     if not isinstance(content, dict):
         raise ConfigError(f"price file {path} holds no mapping: it has the form of {PRICES}.")
-    return parse_recipe(_PriceFile, content, place=f"{path}: ")
+    return parse(_PriceFile, content, place=f"{path}: ")

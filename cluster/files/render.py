@@ -10,15 +10,14 @@ from dataclasses import dataclass
 
 import jinja2
 
+from cluster.files.prices import find_machine
 from cluster.files.versions import Versions, installed_versions
-from cluster.machines import DEFAULT_MACHINES, Machine, find_machine
+from cluster.providers.base import Machine
+from cluster.providers.registry import PROVIDERS
 from search_spaces.errors import ConfigError
 from search_spaces.uris import absolute_uri
 
-KINDS = {
-    "aws": "aws.yaml.j2",
-    "gcp": "gcp.yaml.j2",
-    "azure": "azure.yaml.j2",
+KINDS = {name: f"{name}.yaml.j2" for name in PROVIDERS} | {
     "local": "local.yaml.j2",
     "rayjob": "rayjob.yaml.j2",
     "raycluster": "raycluster.yaml.j2",
@@ -26,16 +25,14 @@ KINDS = {
     "dockerfile": "Dockerfile.j2",
 }
 """What can be rendered, and from which template."""
-CLOUDS = ("aws", "gcp", "azure")
 KUBERNETES = ("rayjob", "raycluster")
 WITH_A_SWEEP = ("rayjob", "slurm")
 """Files that carry the command which they run; clusters of the other kinds are sent one."""
-DEFAULT_REGIONS = {"aws": "us-west-2", "gcp": "us-central1", "azure": "eastus"}
 DEFAULT_NAME = "dptq-sweep"
 DEFAULT_SWEEP = ("launch", "--grid", "full")
 IDLE_MINUTES = 5
 """How long a worker may idle: stages follow each other with gaps, and a new machine takes minutes."""
-_ANY_GPU_MACHINE = Machine("", cpus=8, gpus=1)
+_ANY_GPU_MACHINE = Machine(name="", cpus=8, gpus=1)
 _MAX_NAME = 40
 
 
@@ -56,7 +53,7 @@ class ClusterOptions:
     image: str = ""
     """Container image that holds this package."""
     project: str = ""
-    """Google Cloud project."""
+    """Project that pays for the machines, with providers that ask for one."""
     sweep: tuple[str, ...] = DEFAULT_SWEEP
     """Arguments of `dptq-sweep` that the file runs."""
 
@@ -89,7 +86,7 @@ def render(kind: str, options: ClusterOptions) -> str:
         options=options,
         versions=versions,
         machine=_machine(kind, options),
-        region=options.region or DEFAULT_REGIONS.get(kind, ""),
+        region=options.region or (PROVIDERS[kind].default_region if kind in PROVIDERS else ""),
         image=options.image or _default_image(kind, versions),
         storage=options.bucket.rstrip("/"),
         entrypoint=shlex.join(("dptq-sweep", *options.sweep)),
@@ -117,8 +114,8 @@ def _check(kind: str, options: ClusterOptions) -> None:
     for what in ("region", "image", "project", "bucket"):
         if not re.fullmatch(r"[\w./:@+-]*", getattr(options, what)):
             raise ConfigError(f"{what} {getattr(options, what)!r} holds more than letters, digits and ./:@+-_")
-    if kind == "gcp" and not options.project:
-        raise ConfigError("a cluster on Google Cloud belongs to a project: name it with --project.")
+    if kind in PROVIDERS and PROVIDERS[kind].project_field and not options.project:
+        raise ConfigError(f"a cluster on {PROVIDERS[kind].title} belongs to a project: name it with --project.")
     if kind != "dockerfile":
         _check_bucket(kind, options.bucket)
 
@@ -129,7 +126,7 @@ def _check_bucket(kind: str, bucket: str) -> None:
             "a cluster needs a place that all its machines can write: give --bucket, such as s3://my-bucket/dptq."
         )
     absolute_uri(bucket, what="storage")  # refuses credentials
-    if "://" not in bucket and (kind in CLOUDS or not bucket.startswith("/")):
+    if "://" not in bucket and (kind in PROVIDERS or not bucket.startswith("/")):
         raise ConfigError(
             f"bucket {bucket!r} is a path, which every machine would have to itself: give s3://..., gs://... or "
             "abfss://..., or with local, slurm, rayjob and raycluster the absolute path of a shared file system."
@@ -137,10 +134,10 @@ def _check_bucket(kind: str, bucket: str) -> None:
 
 
 def _machine(kind: str, options: ClusterOptions) -> Machine:
-    if kind in CLOUDS:
-        return find_machine(options.instance or DEFAULT_MACHINES[kind], kind)
+    if kind in PROVIDERS:
+        return find_machine(options.instance or PROVIDERS[kind].default_machine, PROVIDERS[kind])
     if kind in KUBERNETES and options.instance:
-        return find_machine(options.instance, *CLOUDS)
+        return find_machine(options.instance, *PROVIDERS.values())
     return _ANY_GPU_MACHINE
 
 

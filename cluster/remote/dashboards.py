@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from cluster.files.identify import ClusterFile, KubeRayFile
-from cluster.remote.shell import KUBECTL, RAY, check_program, output_of
+from cluster.remote.shell import KUBECTL, RAY, check_program, in_namespace, kubectl_names
 from search_spaces.errors import ConfigError, UnavailableError, one_line
 from search_spaces.uris import redact
 
@@ -63,38 +63,32 @@ def tunnel(file: ClusterFile) -> Iterator[str]:
             command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True, env=dict(os.environ)
         )
         try:
-            _wait_until_open(process, port)
+            if not _opens(process, port):
+                said.seek(0)
+                last = (said.read().strip().splitlines() or ["it said nothing"])[-1]
+                raise UnavailableError(
+                    f"no tunnel to the dashboard of cluster {file.name!r} ({redact(last)}): is it up? "
+                    f"`dptq-sweep cluster up {file.path}` starts it."
+                )
             yield f"http://127.0.0.1:{port}"
-        except _NoTunnelError:
-            said.seek(0)
-            last = (said.read().strip().splitlines() or ["it said nothing"])[-1]
-            raise UnavailableError(
-                f"no tunnel to the dashboard of cluster {file.name!r} ({redact(last)}): is it up? "
-                f"`dptq-sweep cluster up {file.path}` starts it."
-            ) from None
         finally:
             process.terminate()
             process.wait()
 
 
-class _NoTunnelError(Exception):
-    """The program ended, or the port stayed shut."""
-
-
 def _tunnel_command(file: ClusterFile, port: int) -> Sequence[str]:
     if not isinstance(file, KubeRayFile):
         return [*RAY, "dashboard", str(file.path), "--port", str(port), "--no-config-cache"]
-    namespace = ["--namespace", file.namespace] if file.namespace else []
-    asked = [*KUBECTL, "get", "services", *namespace, "--selector", f"{file.selector},ray.io/node-type=head"]
-    services = output_of([*asked, "--output", "name"]).split()
+    services = kubectl_names("services", f"{file.selector},ray.io/node-type=head", file.namespace)
     if not services:
         raise UnavailableError(
             f"no head of {file.kind} {file.name!r} in Kubernetes: start it with `dptq-sweep cluster up {file.path}`."
         )
-    return [*KUBECTL, "port-forward", *namespace, services[0], f"{port}:{DASHBOARD_PORT}"]
+    return [*KUBECTL, "port-forward", *in_namespace(file.namespace), services[0], f"{port}:{DASHBOARD_PORT}"]
 
 
-def _wait_until_open(process: "subprocess.Popen[bytes]", port: int) -> None:
+def _opens(process: "subprocess.Popen[bytes]", port: int) -> bool:
+    """Waits for a port; returns False if the program ends first, or time is up."""
     deadline = time.monotonic() + TUNNEL_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         try:
@@ -102,8 +96,8 @@ def _wait_until_open(process: "subprocess.Popen[bytes]", port: int) -> None:
         except OSError:
             time.sleep(0.2)
         else:
-            return
-    raise _NoTunnelError
+            return True
+    return False
 
 
 def _free_port() -> int:

@@ -29,10 +29,7 @@ def copy_data(source: str, target: str) -> int:
         if num_files:
             target_filesystem.create_dir(target_root)
             pafs.copy_files(
-                source_root,
-                target_root,
-                source_filesystem=source_filesystem,
-                destination_filesystem=target_filesystem,
+                source_root, target_root, source_filesystem=source_filesystem, destination_filesystem=target_filesystem
             )
     except (OSError, pa.ArrowException) as error:
         raise UnavailableError(f"data cannot be copied from {source} to {target}: {one_line(error)}") from error

@@ -22,15 +22,12 @@ from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from cluster.remote.dashboards import check_dashboard
 from cluster.runtime.code import code_for_workers
+from cluster.runtime.ray_internals import UPLOAD_LOGGER
 from search_spaces.errors import ConfigError, UnavailableError, one_line, unknown_name
 from search_spaces.uris import redact
 
 SWEEP, STORAGE = "dptq.sweep", "dptq.storage"
-CHATTY = (
-    "ray.dashboard.modules.job.sdk",
-    "ray.dashboard.modules.dashboard_sdk",
-    "ray._private.runtime_env.packaging",
-)
+CHATTY = ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk", UPLOAD_LOGGER)
 """Loggers of Ray's that tell of every upload and closed connection."""
 LONGEST_NAME = 100
 """Letters of a sweep's name in a job's id, which becomes a file name."""

@@ -4,15 +4,13 @@ Nothing is taken to be gone because a program said so. After `end_cluster` the p
 carries the cluster's name, since a machine that was forgotten goes on costing money.
 """
 
-import copy
-import io
-import logging
 import os
 import time
-from contextlib import redirect_stdout
 
 from cluster.files.identify import ClusterFile, KubeRayFile, LauncherFile
-from cluster.remote.shell import KUBECTL, RAY, output_of, run
+from cluster.providers.registry import provider_of
+from cluster.remote.shell import KUBECTL, RAY, kubectl_names, run
+from cluster.runtime.ray_internals import launcher_machines
 from search_spaces.errors import UnavailableError, one_line
 from search_spaces.uris import redact
 
@@ -62,7 +60,16 @@ def remaining(file: ClusterFile) -> list[str]:
     Raises:
         UnavailableError: Nobody can be asked; says what to look for by hand.
     """
-    return _remaining_objects(file) if isinstance(file, KubeRayFile) else _remaining_machines(file)
+    if isinstance(file, KubeRayFile):
+        return kubectl_names(KUBERNETES_KINDS, file.selector, file.namespace)
+    try:
+        return launcher_machines(file.content)
+    # A provider's library may raise anything; whatever it is, nobody knows now what is left.
+    except Exception as error:
+        raise UnavailableError(
+            f"cannot ask provider {file.provider.get('type')!r} what is left of cluster {file.name!r} "
+            f"({redact(one_line(error))}): look in its console for machines with the tag ray-cluster-name={file.name}."
+        ) from error
 
 
 def stays_behind(file: ClusterFile) -> str | None:
@@ -71,43 +78,14 @@ def stays_behind(file: ClusterFile) -> str | None:
     Ray's launcher stops machines instead of deleting them unless it is told otherwise, and a stopped machine is no
     longer among those that it can be asked for, while its disk is paid for.
     """
-    clouds = ("aws", "gcp", "azure")
-    if not isinstance(file, LauncherFile) or file.provider.get("type") not in clouds:
+    if not isinstance(file, LauncherFile) or (provider := provider_of(file.provider)) is None:
         return None
-    if file.provider.get("cache_stopped_nodes", True) is False:
+    if not file.provider.get("cache_stopped_nodes", provider.stops_by_default):
         return None
     return (
         f"{file.path} has no `cache_stopped_nodes: False` under `provider`: machines were stopped and not deleted, and "
         "their disks still cost money. Delete them in the console, and add the line."
     )
-
-
-def _remaining_objects(file: KubeRayFile) -> list[str]:
-    namespace = ["--namespace", file.namespace] if file.namespace else []
-    asked = [*KUBECTL, "get", KUBERNETES_KINDS, *namespace, "--selector", file.selector]
-    return output_of([*asked, "--output", "name", "--ignore-not-found"]).split()
-
-
-def _remaining_machines(file: LauncherFile) -> list[str]:
-    # Ray's own path to a provider, which only the launcher uses otherwise; imported here, because it takes a second.
-    from ray.autoscaler._private.commands import _bootstrap_config, _get_node_provider
-    from ray.autoscaler.tags import TAG_RAY_NODE_KIND
-
-    logging.getLogger("ray.autoscaler").setLevel(logging.ERROR)
-    try:
-        # It prints what it is doing; whatever happens is told below.
-        with redirect_stdout(io.StringIO()):
-            # With the cache that `ray down` left: filling in a cloud's defaults anew would create roles and keys there.
-            config = _bootstrap_config(copy.deepcopy(dict(file.content)))
-            provider = _get_node_provider(config["provider"], config["cluster_name"], use_cache=False)
-            nodes: list[str] = provider.non_terminated_nodes({})
-            return [f"{provider.node_tags(node).get(TAG_RAY_NODE_KIND, 'node')} {node}" for node in nodes]
-    # A provider's library may raise anything; whatever it is, nobody knows now what is left.
-    except Exception as error:
-        raise UnavailableError(
-            f"cannot ask provider {file.provider.get('type')!r} what is left of cluster {file.name!r} "
-            f"({redact(one_line(error))}): look in its console for machines with the tag ray-cluster-name={file.name}."
-        ) from error
 
 
 def _environment() -> dict[str, str]:

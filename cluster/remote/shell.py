@@ -53,6 +53,21 @@ def output_of(command: Sequence[str]) -> str:
     return done.stdout
 
 
+def kubectl_names(kinds: str, selector: str, namespace: str | None) -> list[str]:
+    """Asks Kubernetes for the objects with a label, and returns them as `kind/name`.
+
+    Raises:
+        UnavailableError: kubectl is missing or failed.
+    """
+    asked = [*KUBECTL, "get", kinds, *in_namespace(namespace), "--selector", selector]
+    return output_of([*asked, "--output", "name", "--ignore-not-found"]).split()
+
+
+def in_namespace(namespace: str | None) -> list[str]:
+    """Returns the options of kubectl for a namespace; none for the one that it is set to."""
+    return ["--namespace", namespace] if namespace else []
+
+
 def _shown(command: Sequence[str]) -> str:
     """Returns a command line as a person would type it."""
     typed = ["ray", *command[len(RAY) :]] if tuple(command[: len(RAY)]) == RAY else command

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray.autoscaler.sdk import request_resources
 
+from cluster.runtime.ray_internals import kuberay_settings
 from search_spaces.errors import one_line
 from search_spaces.yaml_files import parse_documents, read_text
 
@@ -80,7 +81,11 @@ def read_autoscaler(gcs_address: str) -> Autoscaler:
         text = read_text(path.expanduser(), what="autoscaler file")
         return autoscaler_of(parse_documents(text, what=f"autoscaler file {path}")[0])
     if "RAY_CLUSTER_NAME" in os.environ and SERVICE_ACCOUNT.is_dir():
-        return _ask_kubernetes(os.environ["RAY_CLUSTER_NAME"], (SERVICE_ACCOUNT / "namespace").read_text().strip())
+        name, namespace = os.environ["RAY_CLUSTER_NAME"], (SERVICE_ACCOUNT / "namespace").read_text().strip()
+        try:
+            return autoscaler_of(kuberay_settings(name, namespace))
+        except OSError as error:
+            return Autoscaler(unknown=f"RayCluster {name} cannot be read: {one_line(error)}")
     return Autoscaler()
 
 
@@ -105,7 +110,7 @@ def autoscaler_of(config: Mapping[str, Any]) -> Autoscaler:
         )
         for name, about in config.get("available_node_types", {}).items()
     ]
-    return Autoscaler(node_types=[each for each in node_types if each.max_nodes], max_nodes=max_nodes)
+    return Autoscaler(node_types=tuple(each for each in node_types if each.max_nodes), max_nodes=max_nodes)
 
 
 def request_bundles(bundles: Sequence[Mapping[str, float]]) -> None:
@@ -129,18 +134,3 @@ def _launcher_config(gcs_address: str) -> Path | None:
             if found:
                 return Path(found[0].removeprefix(AUTOSCALING_CONFIG))
     return None
-
-
-def _ask_kubernetes(name: str, namespace: str) -> Autoscaler:
-    """Reads the RayCluster as KubeRay's autoscaler does, with the rights that its operator gave to the head."""
-    # Looks for Kubernetes when it is imported.
-    from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
-    from ray.autoscaler._private.kuberay.node_provider import KubernetesHttpApiClient
-
-    try:
-        cluster = KubernetesHttpApiClient(namespace=namespace).get(f"rayclusters/{name}")
-    except OSError as error:
-        return Autoscaler(unknown=f"RayCluster {name} cannot be read: {one_line(error)}")
-    if not cluster["spec"].get("enableInTreeAutoscaling"):
-        return Autoscaler()
-    return autoscaler_of(_derive_autoscaling_config_from_ray_cr(cluster))

@@ -10,12 +10,9 @@ The libraries (Ray, torch, timm, ...) must be in the image.
 """
 
 import importlib.util
-import os
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
-
-from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
 DISTRIBUTION = "dptq-sweep"
 PACKAGES = ("search_spaces", "trainables", "cluster", "orchestrator")
@@ -26,11 +23,6 @@ NOT_CODE = ["__pycache__", "*.pyc", "*.nbi", "*.nbc", "direct_url.json"]
 def code_for_workers() -> dict[str, Any]:
     """Returns the part of a Ray `runtime_env` that holds the running code and its version."""
     return {"py_modules": [str(folder) for folder in (*_packages(), *_metadata())], "excludes": NOT_CODE}
-
-
-def is_in_job() -> bool:
-    """Tells whether this process was started as a job of a cluster, whose code its workers get anyway."""
-    return RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ
 
 
 def _packages() -> list[Path]:

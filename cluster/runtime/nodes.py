@@ -96,7 +96,6 @@ def _answer(reference: "ray.ObjectRef[str | None]") -> str | None:
     try:
         answer: str | None = ray.get(reference)
         return answer
-    except ray.exceptions.RayTaskError as error:
-        return f"{type(error.cause).__name__}: {error.cause}".splitlines()[0]
     except ray.exceptions.RayError as error:
-        return f"{type(error).__name__}: {error}".splitlines()[0]
+        cause = getattr(error, "cause", error)  # of what the function itself raised
+        return f"{type(cause).__name__}: {cause}".splitlines()[0]

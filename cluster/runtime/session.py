@@ -5,12 +5,12 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import MappingProxyType
 
 import ray
 
 from cluster.runtime.capacity import Capacity, cluster_capacity
-from cluster.runtime.code import code_for_workers, is_in_job
+from cluster.runtime.code import code_for_workers
+from cluster.runtime.ray_internals import is_in_job
 from search_spaces.errors import ConfigError, UnavailableError
 from search_spaces.uris import redact
 
@@ -27,7 +27,6 @@ WORKER_ENVIRONMENT = {
     # Only work that asks for a GPU may see one.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
-NOTHING: Mapping[str, str] = MappingProxyType({})
 AUTH_MODE = "RAY_AUTH_MODE"
 DRIVER_ENVIRONMENT = {
     # Explicit, because Ray otherwise turns tokens on for local clusters and writes one into the home directory.
@@ -42,7 +41,7 @@ DRIVER_ENVIRONMENT = {
 
 
 @contextmanager
-def session(address: str | None = None, *, environment: Mapping[str, str] = NOTHING) -> Iterator[Capacity]:
+def session(address: str | None = None, *, environment: Mapping[str, str] | None = None) -> Iterator[Capacity]:
     """Connects to Ray for the duration of a `with` block.
 
     The workers of a joined cluster get the code of this process (`cluster.runtime.code`).
@@ -64,7 +63,7 @@ def session(address: str | None = None, *, environment: Mapping[str, str] = NOTH
         if address is None or name != AUTH_MODE:
             os.environ.setdefault(name, value)
     # A job's workers have both from their job, and Ray refuses to be told twice.
-    code, more = (code_for_workers(), environment) if address and not is_in_job() else ({}, NOTHING)
+    code, more = (code_for_workers(), environment or {}) if address and not is_in_job() else ({}, {})
     try:
         ray.init(
             # Without an address Ray would join whatever cluster was started last on this machine.

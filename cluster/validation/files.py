@@ -8,7 +8,7 @@ from typing import Any
 from cluster.files.versions import installed_versions
 from cluster.validation.dockerfile import check_dockerfile
 from cluster.validation.findings import Finding
-from cluster.validation.kuberay import KINDS, check_manifests
+from cluster.validation.kuberay import KINDS, Schemas, check_manifests, crd_schema
 from cluster.validation.launcher import check_launcher
 from cluster.validation.slurm import check_script
 from search_spaces.errors import ConfigError
@@ -42,8 +42,8 @@ def check_file(path: Path, crd: Path | None = None) -> Checked:
     documents = parse_documents(text, what=f"cluster file {path}")
     kinds = [document.get("kind") for document in documents if isinstance(document, dict)]
     if found := [kind for kind in kinds if kind in KINDS]:
-        definition = _read_crd(crd, found) if crd else None
-        return Checked(" and ".join(found), tuple(check_manifests(documents, versions, definition)))
+        own = _read_crd(crd, found) if crd else {}
+        return Checked(" and ".join(found), tuple(check_manifests(documents, versions, own)))
     if len(documents) == 1 and isinstance(documents[0], dict) and documents[0].keys() & {"provider", "cluster_name"}:
         return Checked("launcher file", tuple(check_launcher(documents[0], versions)))
     raise ConfigError(
@@ -52,11 +52,11 @@ def check_file(path: Path, crd: Path | None = None) -> Checked:
     )
 
 
-def _read_crd(path: Path, found: list[str]) -> dict[str, Any]:
+def _read_crd(path: Path, found: list[str]) -> Schemas:
     documents = parse_documents(read_text(path, what="definition"), what=f"definition {path}")
     definition: dict[str, Any] = documents[0] if len(documents) == 1 and isinstance(documents[0], dict) else {}
     if definition.get("kind") != "CustomResourceDefinition":
         raise ConfigError(f"{path} holds no CustomResourceDefinition: take KubeRay's, such as ray.io_rayjobs.yaml.")
     if (kind := definition["spec"]["names"]["kind"]) not in found:
         raise ConfigError(f"the definition {path} is of {kind}, and the file holds {' and '.join(found)}.")
-    return definition
+    return {kind: crd_schema(definition)}

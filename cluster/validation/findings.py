@@ -1,6 +1,5 @@
 """Findings: one line for each mistake in a cluster file, with the value, the rule and the cure."""
 
-import copy
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,15 +7,8 @@ from typing import Any
 
 import jsonschema
 
-_KINDS = {
-    "object": "a mapping",
-    "array": "a list",
-    "string": "text",
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "null": "nothing",
-}
+_KINDS = {"object": "a mapping", "array": "a list", "string": "text", "integer": "a whole number",
+          "number": "a number", "boolean": "true or false", "null": "nothing"}  # fmt: skip
 _PYTHON_KINDS = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object", list: "array"}
 
 
@@ -101,27 +93,22 @@ def schema_findings(document: object, schema: Mapping[str, Any], *, place: str =
             yield Finding(here or "top level", f"{reader} refuses it: {' '.join(error.message.split())}.")
 
 
-def strict(schema: Mapping[str, Any]) -> dict[str, Any]:
+def strict(schema: Any) -> Any:
     """Returns a Kubernetes schema in plain JSON schema that refuses unknown fields, as the API server does.
 
     Args:
-        schema: `openAPIV3Schema` of a custom resource definition.
+        schema: `openAPIV3Schema` of a custom resource definition, or a part of it.
     """
-    tightened: dict[str, Any] = _strict(copy.deepcopy(dict(schema)))
-    return tightened
-
-
-def _strict(schema: Any) -> Any:
     if isinstance(schema, list):
-        return [_strict(each) for each in schema]
+        return [strict(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
     if schema.get("x-kubernetes-int-or-string"):
         return {"type": ["integer", "string"]}
     properties = schema.get("properties")
-    tightened = {key: _strict(value) for key, value in schema.items() if key != "properties"}
+    tightened = {key: strict(value) for key, value in schema.items() if key != "properties"}
     if isinstance(properties, dict):
-        tightened["properties"] = {name: _strict(each) for name, each in properties.items()}
+        tightened["properties"] = {name: strict(each) for name, each in properties.items()}
         if not schema.get("x-kubernetes-preserve-unknown-fields"):
             tightened.setdefault("additionalProperties", False)
     return tightened
@@ -139,4 +126,4 @@ def _wrong_kind(value: object, expected: str | list[str]) -> str:
         cure = f' Write "{str(value).lower()}", with quotes.'
     else:
         cure = ""
-    return f"{value!r} is {_KINDS[given] if value is not None else 'nothing'}, where {wanted} belongs.{cure}"
+    return f"{value!r} is {_KINDS[given]}, where {wanted} belongs.{cure}"

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from cluster.files.render import CLOUDS, IDLE_MINUTES
+from cluster.files.node_types import GPU, INSTANCE_TYPE
+from cluster.files.render import IDLE_MINUTES
 from cluster.files.versions import Versions
-from cluster.machines import has_gpu
+from cluster.providers.registry import PROVIDERS, spot_label
 from cluster.validation.findings import Finding, joined, schema_findings, strict
 from cluster.validation.kuberay_schema import SCHEMAS
 from cluster.validation.software import check_image, check_storage
@@ -16,45 +17,35 @@ from search_spaces.errors import ConfigError
 from search_spaces.yaml_files import parse_documents
 
 Manifest = Mapping[str, Any]
+Schemas = Mapping[str, Mapping[str, Any]]
 KINDS = tuple(SCHEMAS)
 IDLE_SECONDS = IDLE_MINUTES * 60
-SPOT_LABELS = {
-    "cloud.google.com/gke-spot": "true",
-    "cloud.google.com/gke-preemptible": "true",
-    "karpenter.sh/capacity-type": "spot",
-    "eks.amazonaws.com/capacityType": "SPOT",
-    "kubernetes.azure.com/scalesetpriority": "spot",
-}
-_GPU = "nvidia.com/gpu"
-_INSTANCE = "node.kubernetes.io/instance-type"
 _MAX_NAME = 47
 """Of a RayJob; the operator appends to it."""
 
 
-def check_manifests(documents: Sequence[Any], versions: Versions, crd: Manifest | None = None) -> list[Finding]:
+def check_manifests(documents: Sequence[Any], versions: Versions, own: Schemas) -> list[Finding]:
     """Returns what is wrong with the manifests of a file.
 
     Args:
         documents: Everything in the file; what is neither RayJob nor RayCluster is Kubernetes' business, save MLflow.
         versions: What is installed here.
-        crd: The operator's own definition of one of the kinds.
+        own: Schemas of the operator itself, by kind, which win over ours.
     """
     findings: list[Finding] = []
     for manifest in documents:
         kind = manifest.get("kind") if isinstance(manifest, dict) else None
         if kind in KINDS:
-            findings += _check_ray_manifest(manifest, versions, crd)
+            findings += _check_ray_manifest(manifest, versions, own)
         elif kind == "Deployment":
             findings += _check_mlflow(manifest)
     return findings
 
 
-def _check_ray_manifest(manifest: Manifest, versions: Versions, crd: Manifest | None) -> list[Finding]:
+def _check_ray_manifest(manifest: Manifest, versions: Versions, own: Schemas) -> list[Finding]:
     kind = manifest["kind"]
-    own = crd is not None and crd["spec"]["names"]["kind"] == kind
-    schema = crd_schema(crd) if own and crd else SCHEMAS[kind]
-    reader = "the operator's definition" if own else f"KubeRay's {kind}"
-    findings = list(schema_findings(manifest, schema, reader=reader))
+    reader = "the operator's definition" if kind in own else f"KubeRay's {kind}"
+    findings = list(schema_findings(manifest, own.get(kind, SCHEMAS[kind]), reader=reader))
     if findings:
         return findings  # what follows relies on the kinds of values
     findings = list(_check_name(manifest["metadata"]["name"]))
@@ -94,8 +85,7 @@ def _check_job(spec: Manifest) -> Iterator[Finding]:
     for field in ("rayClusterSpec", "backoffLimit", "suspend"):
         if selector and spec.get(field):
             yield Finding(
-                joined("spec", field),
-                "does not go together with clusterSelector: that cluster has a life of its own.",
+                joined("spec", field), "does not go together with clusterSelector: that cluster has a life of its own."
             )
     for field in ("activeDeadlineSeconds", "preRunningDeadlineSeconds"):
         if spec.get(field, 1) <= 0:
@@ -184,7 +174,7 @@ def _check_head(head: Manifest, place: str) -> Iterator[Finding]:
             joined(place, "rayStartParams", "num-cpus"),
             f'{cpus!r}: the head would run trials beside the launch: write num-cpus: "0".',
         )
-    if label := _spot_label(head["template"]["spec"]):
+    if label := spot_label(head["template"]["spec"].get("nodeSelector", {})):
         yield Finding(
             joined(place, "template", "spec", "nodeSelector"),
             f"{label} puts the head on a spot node, and the launch dies when the cloud takes it back: leave it out.",
@@ -201,11 +191,11 @@ def _check_worker_group(group: Manifest, names: set[str], place: str) -> Iterato
         yield Finding(joined(place, "minReplicas"), f"{least} is more than maxReplicas, {most}.")
     pod = group["template"]["spec"]
     limits = pod["containers"][0].get("resources", {}).get("limits", {})
-    instance = pod.get("nodeSelector", {}).get(_INSTANCE, "")
-    if any(has_gpu(instance, provider) for provider in CLOUDS) and _GPU not in limits:
+    instance = pod.get("nodeSelector", {}).get(INSTANCE_TYPE, "")
+    if any(provider.has_gpu(instance) for provider in PROVIDERS.values()) and GPU not in limits:
         yield Finding(
             joined(place, "template", "spec", "containers", 0, "resources", "limits"),
-            f"{instance} has a GPU that no trial would ever get, since {_GPU} is not among the limits: write it there.",
+            f"{instance} has a GPU that no trial would ever get, since {GPU} is not among the limits: write it there.",
         )
 
 
@@ -227,11 +217,6 @@ def _check_pod_storage(pod: Manifest, entrypoint: str, place: str) -> Iterator[F
         is_declared="--shared-storage" in words or "DPTQ_SHARED_STORAGE" in environment,
         place=joined(place, "template", "spec", "containers", 0, "env"),
     )
-
-
-def _spot_label(pod: Manifest) -> str | None:
-    selector = pod.get("nodeSelector", {})
-    return next((f"{label}: {value}" for label, value in SPOT_LABELS.items() if selector.get(label) == value), None)
 
 
 def _check_mlflow(deployment: Manifest) -> Iterator[Finding]:

@@ -16,12 +16,7 @@ TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
 
 
 def _fields(required: str = "", /, **properties: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": required.split(),
-        "additionalProperties": False,
-    }
+    return {"type": "object", "properties": properties, "required": required.split(), "additionalProperties": False}
 
 
 def _list_of(item: Schema) -> Schema:
@@ -32,30 +27,28 @@ def _one_of(*options: str) -> Schema:
     return {"enum": list(options)}
 
 
+def _each(schema: Schema, names: str) -> dict[str, Schema]:
+    """Several fields of one kind."""
+    return dict.fromkeys(names.split(), schema)
+
+
 def _any(names: str) -> dict[str, Schema]:
     """Fields whose content is Kubernetes' business."""
-    return dict.fromkeys(names.split(), ANYTHING)
+    return _each(ANYTHING, names)
 
 
-METADATA = _fields("name", name=TEXT, namespace=TEXT, labels=TEXTS, annotations=TEXTS, finalizers=ANYTHING)
-RESOURCES = _fields(
-    requests={"type": "object", "additionalProperties": QUANTITY},
-    limits={"type": "object", "additionalProperties": QUANTITY},
-    claims=ANYTHING,
-)
-ENVIRONMENT = _list_of(_fields("name", name=TEXT, value=TEXT, valueFrom=ANYTHING))
+METADATA = _fields("name", **_each(TEXT, "name namespace"), **_each(TEXTS, "labels annotations"), finalizers=ANYTHING)
+RESOURCES = _fields(**_each({"type": "object", "additionalProperties": QUANTITY}, "requests limits"), claims=ANYTHING)
+ENVIRONMENT = _list_of(_fields("name", **_each(TEXT, "name value"), valueFrom=ANYTHING))
 CONTAINER = _fields(
     "name image",
-    name=TEXT,
-    image=TEXT,
-    command=_list_of(TEXT),
-    args=_list_of(TEXT),
+    **_each(TEXT, "name image workingDir"),
+    **_each(_list_of(TEXT), "command args"),
     env=ENVIRONMENT,
     resources=RESOURCES,
-    volumeMounts=_list_of(_fields("name mountPath", name=TEXT, mountPath=TEXT, readOnly=SWITCH, subPath=TEXT)),
-    ports=_list_of(_fields("containerPort", containerPort=WHOLE, name=TEXT, protocol=TEXT, hostPort=WHOLE)),
+    volumeMounts=_list_of(_fields("name mountPath", **_each(TEXT, "name mountPath subPath"), readOnly=SWITCH)),
+    ports=_list_of(_fields("containerPort", **_each(WHOLE, "containerPort hostPort"), **_each(TEXT, "name protocol"))),
     imagePullPolicy=_one_of("Always", "IfNotPresent", "Never"),
-    workingDir=TEXT,
     **_any("envFrom lifecycle livenessProbe readinessProbe startupProbe restartPolicy securityContext volumeDevices"),
     **_any("stdin tty terminationMessagePath terminationMessagePolicy"),
 )
@@ -64,10 +57,9 @@ POD = _fields(
     containers={**_list_of(CONTAINER), "minItems": 1},
     initContainers=_list_of(CONTAINER),
     nodeSelector=TEXTS,
-    serviceAccountName=TEXT,
+    **_each(TEXT, "serviceAccountName priorityClassName"),
     restartPolicy=_one_of("Always", "OnFailure", "Never"),
     terminationGracePeriodSeconds=WHOLE,
-    priorityClassName=TEXT,
     **_any("affinity tolerations volumes imagePullSecrets securityContext topologySpreadConstraints hostAliases"),
     **_any("runtimeClassName schedulerName dnsConfig dnsPolicy hostNetwork automountServiceAccountToken nodeName"),
     **_any("ephemeralContainers hostIPC hostPID hostname overhead os preemptionPolicy readinessGates resourceClaims"),
@@ -76,10 +68,8 @@ POD = _fields(
 TEMPLATE = _fields("spec", metadata=_fields(name=TEXT, labels=TEXTS, annotations=TEXTS), spec=POD)
 HEAD_GROUP = _fields(
     "template",
-    rayStartParams=TEXTS,
     template=TEMPLATE,
-    resources=TEXTS,
-    labels=TEXTS,
+    **_each(TEXTS, "rayStartParams resources labels"),
     serviceType=_one_of("ClusterIP", "NodePort", "LoadBalancer"),
     enableIngress=SWITCH,
     headService=ANYTHING,
@@ -87,29 +77,21 @@ HEAD_GROUP = _fields(
 WORKER_GROUP = _fields(
     "groupName template",
     groupName=TEXT,
-    replicas=WHOLE,
-    minReplicas=WHOLE,
-    maxReplicas=WHOLE,
-    numOfHosts=WHOLE,
-    idleTimeoutSeconds=WHOLE,
-    priority=WHOLE,
-    rayStartParams=TEXTS,
     template=TEMPLATE,
-    resources=TEXTS,
-    labels=TEXTS,
+    **_each(WHOLE, "replicas minReplicas maxReplicas numOfHosts idleTimeoutSeconds priority"),
+    **_each(TEXTS, "rayStartParams resources labels"),
     scaleStrategy=ANYTHING,
     suspend=SWITCH,
 )
 CLUSTER_SPEC = _fields(
     "headGroupSpec",
-    rayVersion=TEXT,
-    enableInTreeAutoscaling=SWITCH,
+    **_each(TEXT, "rayVersion managedBy"),
+    **_each(SWITCH, "enableInTreeAutoscaling suspend"),
     autoscalerOptions=_fields(
         version=_one_of("v1", "v2"),
         idleTimeoutSeconds=WHOLE,
         upscalingMode=_one_of("Default", "Aggressive", "Conservative"),
-        image=TEXT,
-        imagePullPolicy=TEXT,
+        **_each(TEXT, "image imagePullPolicy"),
         resources=RESOURCES,
         env=ENVIRONMENT,
         **_any("envFrom securityContext volumeMounts command args"),
@@ -117,30 +99,18 @@ CLUSTER_SPEC = _fields(
     authOptions=_fields(mode=_one_of("token", "disabled"), secretName=TEXT, enableK8sTokenAuth=SWITCH),
     headGroupSpec=HEAD_GROUP,
     workerGroupSpecs=_list_of(WORKER_GROUP),
-    suspend=SWITCH,
-    managedBy=TEXT,
     headServiceAnnotations=TEXTS,
     **_any("gcsFaultToleranceOptions networkPolicy tlsOptions upgradeStrategy"),
 )
 JOB_SPEC = _fields(
     "entrypoint",
-    entrypoint=TEXT,
-    runtimeEnvYAML=TEXT,
+    **_each(TEXT, "entrypoint entrypointResources runtimeEnvYAML jobId managedBy"),
+    **_each(NUMBER, "entrypointNumCpus entrypointNumGpus"),
+    **_each(WHOLE, "ttlSecondsAfterFinished activeDeadlineSeconds preRunningDeadlineSeconds backoffLimit"),
+    **_each(SWITCH, "shutdownAfterJobFinishes suspend"),
+    **_each(TEXTS, "clusterSelector metadata"),
     rayClusterSpec=CLUSTER_SPEC,
-    clusterSelector=TEXTS,
     submissionMode=_one_of("K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"),
-    shutdownAfterJobFinishes=SWITCH,
-    ttlSecondsAfterFinished=WHOLE,
-    activeDeadlineSeconds=WHOLE,
-    preRunningDeadlineSeconds=WHOLE,
-    backoffLimit=WHOLE,
-    suspend=SWITCH,
-    jobId=TEXT,
-    metadata=TEXTS,
-    entrypointNumCpus=NUMBER,
-    entrypointNumGpus=NUMBER,
-    entrypointResources=TEXT,
-    managedBy=TEXT,
     **_any("deletionStrategy submitterPodTemplate submitterConfig"),
 )
 SCHEMAS = {

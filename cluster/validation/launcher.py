@@ -4,23 +4,19 @@ Ray's schema looks into neither `provider` nor `node_config`; a typo there is fo
 a machine already paid for, or by nobody.
 """
 
-import contextlib
-import copy
-import importlib
-import importlib.util
-import io
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
+from cluster.files.prices import find_machine
 from cluster.files.render import IDLE_MINUTES
 from cluster.files.versions import Versions
-from cluster.machines import find_machine
+from cluster.providers.base import COMMON_FIELDS, OWN_MACHINES_FIELDS, Provider, Rental
+from cluster.providers.registry import PROVIDERS, provider_of
+from cluster.runtime.ray_internals import launcher_objection, launcher_schema
+from cluster.typed_mapping import as_section
 from cluster.validation.findings import Finding, did_you_mean, joined, schema_findings, unknown_keys
-from cluster.validation.providers import LOCAL_KEYS, PROVIDERS, Provider
 from cluster.validation.software import check_auth_mode, check_command, check_image, check_storage, exported
-from search_spaces.errors import UnavailableError, UnknownNameError, one_line
+from search_spaces.errors import ConfigError, UnknownNameError
 
 Config = Mapping[str, Any]
 COMMANDS = (
@@ -42,34 +38,41 @@ def check_launcher(config: Config, versions: Versions) -> list[Finding]:
         config: The parsed file.
         versions: What is installed here.
     """
-    findings = list(schema_findings(config, _ray_schema(), reader=_READER))
+    findings = list(schema_findings(config, launcher_schema(), reader=_READER))
     if findings:
         return findings  # what follows relies on the kinds of values
     findings = [*_check_provider(config), *_check_machines(config), *_check_software(config, versions)]
     # Last, because Ray stops at its first objection and words it for developers.
-    return findings or list(_ray_objection(config))
+    if not findings and (objection := launcher_objection(config)):
+        findings = [Finding("file", f"`ray up` refuses it {objection}")]
+    return findings
 
 
 def _check_provider(config: Config) -> Iterator[Finding]:
     provider = config["provider"]
     kind = provider["type"]
     if kind == "local":
-        yield from unknown_keys(provider, LOCAL_KEYS, place="provider", reader="Ray's launcher on machines of your own")
+        yield from unknown_keys(
+            provider, OWN_MACHINES_FIELDS, place="provider", reader="Ray's launcher on machines of your own"
+        )
         yield from _check_own_machines(config)
         return
-    if kind not in PROVIDERS:
-        known = ", ".join([*PROVIDERS, "local"])
-        yield Finding("provider.type", f"{kind!r} is none of {known}.{did_you_mean(kind, [*PROVIDERS, 'local'])}")
+    known = provider_of(provider)
+    if known is None:
+        names = [*PROVIDERS, "local"]
+        yield Finding("provider.type", f"{kind!r} is none of {', '.join(names)}.{did_you_mean(kind, names)}")
         return
-    traits = PROVIDERS[kind]
-    yield from unknown_keys(provider, traits.keys, place="provider", reader=f"{_READER} on {traits.title}")
-    if provider.get("cache_stopped_nodes", traits.stops_by_default):
+    fields = COMMON_FIELDS | known.fields
+    yield from unknown_keys(provider, fields, place="provider", reader=f"{_READER} on {known.title}")
+    if provider.get("cache_stopped_nodes", known.stops_by_default):
         yield Finding(
             "provider.cache_stopped_nodes",
             "idle machines would be stopped, and their disks paid for until somebody deletes them: write false.",
         )
-    if "project_id" in provider and not provider["project_id"]:
-        yield Finding("provider.project_id", "is empty, and Google Cloud bills every machine to a project: name it.")
+    if (project := known.project_field) in provider and not provider[project]:
+        yield Finding(
+            joined("provider", project), f"is empty, and {known.title} bills every machine to a project: name it."
+        )
     yield from _check_idle_timeout(config)
 
 
@@ -94,8 +97,8 @@ def _check_idle_timeout(config: Config) -> Iterator[Finding]:
 
 
 def _check_machines(config: Config) -> Iterator[Finding]:
-    traits = PROVIDERS.get(config["provider"]["type"])
-    if traits is None:
+    provider = provider_of(config["provider"])
+    if provider is None:
         return
     types, head_type = config.get("available_node_types", {}), config.get("head_node_type")
     if head_type not in types:
@@ -104,50 +107,49 @@ def _check_machines(config: Config) -> Iterator[Finding]:
         )
     for name, node_type in types.items():
         place = joined("available_node_types", name)
-        yield from _check_machine(node_type, traits, place=place)
-        if name == head_type:
-            yield from _check_head(node_type, traits, place=place)
-        else:
-            yield from _check_gpus(node_type, traits, place=place)
+        try:
+            rental = provider.rental(as_section(node_type["node_config"], ""))
+        except ConfigError as error:
+            yield Finding(joined(place, "node_config"), str(error))
+            continue
+        yield from _check_node_config(node_type["node_config"], rental, provider, place=joined(place, "node_config"))
+        check = _check_head if name == head_type else _check_gpus
+        yield from check(node_type["resources"], rental, provider, place=place)
 
 
-def _check_machine(node_type: Config, traits: Provider, *, place: str) -> Iterator[Finding]:
-    node_config = node_type["node_config"]
-    place = joined(place, "node_config")
-    if traits.machine_place:
-        yield from unknown_keys(node_config, {traits.machine_place, "tags"}, place=place, reader=_READER)
-        place = joined(place, traits.machine_place)
-    machine = _machine(node_type, traits)
-    yield from unknown_keys(machine, traits.machine_keys, place=place, reader=traits.title)
-    if not traits.machine_type(machine) and "LaunchTemplate" not in machine:
-        yield Finding(place, f"names no machine: write, for instance, {traits.example}.")
+def _check_node_config(node_config: Config, rental: Rental, provider: Provider, *, place: str) -> Iterator[Finding]:
+    machine = node_config
+    if provider.machine_place:
+        yield from unknown_keys(node_config, {provider.machine_place, "tags"}, place=place, reader=_READER)
+        machine, place = node_config.get(provider.machine_place) or {}, joined(place, provider.machine_place)
+    yield from unknown_keys(machine, provider.machine_fields, place=place, reader=provider.title)
+    if not rental.machine and provider.template_field not in machine:
+        example = f"{provider.machine_field}: {provider.default_machine}"
+        yield Finding(place, f"names no machine: write, for instance, {example}.")
 
 
-def _check_head(node_type: Config, traits: Provider, *, place: str) -> Iterator[Finding]:
-    if traits.is_spot(_machine(node_type, traits)):
+def _check_head(resources: Config, rental: Rental, provider: Provider, *, place: str) -> Iterator[Finding]:
+    if rental.is_spot:
         yield Finding(
             joined(place, "node_config"),
             "the head is a spot machine, and the launch dies when the cloud takes it back: rent it on demand.",
         )
-    offered = {name: node_type["resources"].get(name) for name in ("CPU", "GPU")}
-    if offered["CPU"] != 0 or offered["GPU"]:
+    if resources.get("CPU") != 0 or resources.get("GPU"):
         yield Finding(
             joined(place, "resources"),
-            f"the head offers {dict(node_type['resources'])} and would run trials beside the launch: write "
-            "{CPU: 0, GPU: 0}.",
+            f"the head offers {dict(resources)} and would run trials beside the launch: write {{CPU: 0, GPU: 0}}.",
         )
 
 
-def _check_gpus(node_type: Config, traits: Provider, *, place: str) -> Iterator[Finding]:
-    machine = _machine(node_type, traits)
-    name, offered = traits.machine_type(machine), node_type["resources"].get("GPU", 0)
-    if traits.has_gpu(machine) and not offered:
+def _check_gpus(resources: Config, rental: Rental, provider: Provider, *, place: str) -> Iterator[Finding]:
+    name, offered = rental.machine, resources.get("GPU", 0)
+    if (rental.accelerators or provider.has_gpu(name)) and not offered:
         yield Finding(
             joined(place, "resources"),
             f"{name} has a GPU that no trial would ever get, since `GPU` is not among the resources: write it there.",
         )
     try:
-        known = find_machine(name, traits.name)
+        known = find_machine(name, provider)
     except UnknownNameError:
         return  # newer than our table; the cloud knows
     if offered > known.gpus:
@@ -155,11 +157,6 @@ def _check_gpus(node_type: Config, traits: Provider, *, place: str) -> Iterator[
             joined(place, "resources"),
             f"GPU: {offered}, but {name} has {known.gpus}: trials would share GPUs that are not there.",
         )
-
-
-def _machine(node_type: Config, traits: Provider) -> Config:
-    node_config: Config = node_type["node_config"]
-    return node_config.get(traits.machine_place, {}) if traits.machine_place else node_config
 
 
 def _check_software(config: Config, versions: Versions) -> Iterator[Finding]:
@@ -206,35 +203,3 @@ def _check_token(config: Config, environment: Mapping[str, str]) -> Iterator[Fin
             "RAY_AUTH_MODE is token, but no machine gets one: mount ~/.ray/auth_token, made by "
             "`ray get-auth-token --generate`.",
         )
-
-
-def _ray_schema() -> dict[str, Any]:
-    # Importing Ray takes a second; where it lies is known without.
-    spec = importlib.util.find_spec("ray")
-    path = Path(spec.origin or "").parent / "autoscaler" / "ray-schema.json" if spec else Path("ray-schema.json")
-    if not path.exists():
-        raise _moved(str(path))
-    schema: dict[str, Any] = json.loads(path.read_text())
-    return schema
-
-
-def _ray_objection(config: Config) -> Iterator[Finding]:
-    """Runs the file through what `ray up` does with it before it calls a cloud."""
-    try:
-        util = importlib.import_module("ray.autoscaler._private.util")
-        prepare_config, validate_config = util.prepare_config, util.validate_config
-    except (ImportError, AttributeError) as error:
-        raise _moved(one_line(error)) from error
-    try:
-        # Ray prints hints about the defaults it fills in.
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            validate_config(prepare_config(copy.deepcopy(dict(config))))
-    except Exception as error:  # Ray objects with AssertionError, ValueError, KeyError, click's and jsonschema's errors
-        yield Finding("file", f"`ray up` refuses it ({type(error).__name__}): {one_line(error)}")
-
-
-def _moved(what: str) -> UnavailableError:
-    return UnavailableError(
-        f"the installed Ray keeps the checks of `ray up` elsewhere than Ray 2.60 did ({what}): install the Ray of "
-        "constraints.txt."
-    )

@@ -8,19 +8,16 @@ from cluster.files.versions import Versions
 from cluster.validation.findings import Finding, did_you_mean
 from cluster.validation.software import check_auth_mode, check_command, check_storage, exported
 
-# Long names and letters of sbatch's options that make sense in a script.
-_WITH_VALUE = {
-    "account": "A", "array": "a", "begin": "b", "chdir": "D", "clusters": "M", "comment": "", "constraint": "C",
-    "cores-per-socket": "", "cpus-per-gpu": "", "cpus-per-task": "c", "deadline": "", "dependency": "d",
-    "distribution": "m", "error": "e", "exclude": "x", "exclusive": "", "export": "", "gpus": "G", "gpu-bind": "",
-    "gpu-freq": "", "gpus-per-node": "", "gpus-per-socket": "", "gpus-per-task": "", "gres": "", "gres-flags": "",
-    "hint": "", "input": "i", "job-name": "J", "licenses": "L", "mail-type": "", "mail-user": "", "mem": "",
-    "mem-per-cpu": "", "mem-per-gpu": "", "mincpus": "", "network": "", "nice": "", "nodefile": "F", "nodelist": "w",
-    "nodes": "N", "ntasks": "n", "ntasks-per-core": "", "ntasks-per-gpu": "", "ntasks-per-node": "",
-    "ntasks-per-socket": "", "open-mode": "", "output": "o", "partition": "p", "prefer": "", "priority": "",
-    "profile": "", "qos": "q", "reservation": "", "signal": "", "sockets-per-node": "", "switches": "",
-    "threads-per-core": "", "time": "t", "time-min": "", "tmp": "", "wckey": "",
-}  # fmt: skip
+# Long names of sbatch's options that make sense in a script, some with the letter that is short for them.
+_OPTIONS = """
+    account:A array:a begin:b chdir:D clusters:M comment constraint:C cores-per-socket cpus-per-gpu cpus-per-task:c
+    deadline dependency:d distribution:m error:e exclude:x exclusive export gpus:G gpu-bind gpu-freq gpus-per-node
+    gpus-per-socket gpus-per-task gres gres-flags hint input:i job-name:J licenses:L mail-type mail-user mem
+    mem-per-cpu mem-per-gpu mincpus network nice nodefile:F nodelist:w nodes:N ntasks:n ntasks-per-core
+    ntasks-per-gpu ntasks-per-node ntasks-per-socket open-mode output:o partition:p prefer priority profile qos:q
+    reservation signal sockets-per-node switches threads-per-core time:t time-min tmp wckey
+"""
+_WITH_VALUE = {name: letter for name, _, letter in (word.partition(":") for word in _OPTIONS.split())}
 _WITHOUT_VALUE = {"contiguous", "exclusive", "hold", "ignore-pbs", "no-requeue", "overcommit", "oversubscribe", "quiet",
                   "reboot", "requeue", "spread-job", "use-min-nodes", "verbose", "wait"}  # fmt: skip
 _LETTERS = {letter: name for name, letter in _WITH_VALUE.items() if letter}

@@ -13,7 +13,7 @@ from orchestrator.store.folder import Folder
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from search_spaces.analyses import ANALYSES, Analysis
-from search_spaces.model import parse_recipe
+from search_spaces.model import parse
 
 PAIR_COLUMNS = ("architecture", "option_set", "budget_level", "budget", "seed", "goal", "trial_number", "pair_uid")
 """What identifies the pair of a row; an analysis that compares two names the detrimental one."""
@@ -93,8 +93,7 @@ def load_analyses(sweep: Folder) -> dict[str, Analysis]:
     stored = sweep.read_json(SETTINGS) or {}
     place = f"{sweep.root}/{SETTINGS}: "
     return {
-        name: parse_recipe(type(default), stored.get(name, {}), place=f"{place}{name}")
-        for name, default in ANALYSES.items()
+        name: parse(type(default), stored.get(name, {}), place=f"{place}{name}") for name, default in ANALYSES.items()
     }
 
 

@@ -8,21 +8,23 @@ import click
 
 from cluster.files.render import (
     DEFAULT_NAME,
-    DEFAULT_REGIONS,
     DEFAULT_SWEEP,
     KINDS,
     WITH_A_SWEEP,
     ClusterOptions,
     render,
 )
-from cluster.machines import DEFAULT_MACHINES
+from cluster.providers.registry import PROVIDERS
 from cluster.remote.data_copy import copy_data
 from cluster.validation.files import check_file
 from search_spaces.errors import ConfigError, UnavailableError
 
 
-def _named(values: dict[str, str]) -> str:
-    return ", ".join(f"{value} on {kind}" for kind, value in values.items())
+def _defaults(field: str) -> str:
+    return ", ".join(f"{getattr(provider, field)} on {name}" for name, provider in PROVIDERS.items())
+
+
+_WITH_PROJECTS = ", ".join(name for name, provider in PROVIDERS.items() if provider.project_field)
 
 
 @click.command("render")
@@ -34,9 +36,9 @@ def _named(values: dict[str, str]) -> str:
 @click.option(
     "--bucket", default="", help="Where all machines keep trials: s3://..., gs://..., abfss://... or a shared path."
 )
-@click.option("--region", default="", help=f"Of the cloud. [default: {_named(DEFAULT_REGIONS)}]")
-@click.option("--project", default="", help="Google Cloud project; gcp needs it.")
-@click.option("--instance", default="", help=f"GPU machine of the workers. [default: {_named(DEFAULT_MACHINES)}]")
+@click.option("--region", default="", help=f"Of the cloud. [default: {_defaults('default_region')}]")
+@click.option("--project", default="", help=f"Project that pays; needed on {_WITH_PROJECTS}.")
+@click.option("--instance", default="", help=f"GPU machine of the workers. [default: {_defaults('default_machine')}]")
 @click.option(
     "--max-workers", type=click.IntRange(min=1), default=8, show_default=True, help="At a time; nodes of a SLURM job."
 )

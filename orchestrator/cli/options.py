@@ -92,7 +92,7 @@ cluster_options = (
         type=FILE,
         help="Cluster file to take machines and prices from: of `ray up`, or a RayCluster or RayJob of KubeRay.",
     ),
-    click.option("--prices", "price_file", type=FILE, help="Prices that win over those in cluster/prices.yaml."),
+    click.option("--prices", "price_file", type=FILE, help="Prices that win over those in cluster/files/prices.yaml."),
 )
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from pydantic import Field
 
@@ -20,7 +19,7 @@ from orchestrator.store.trial import TrialFolder, parent_stage
 from orchestrator.store.usage import GPU_SECONDS
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.model import Positive, Recipe, parse_recipe
+from search_spaces.model import Frozen, Positive, parse
 from search_spaces.recipes import TrainingRecipe
 from search_spaces.yaml_files import parse_documents, read_text
 
@@ -131,10 +130,10 @@ def recipe_of(node: Node) -> TrainingRecipe:
 
 def training_of(node: Node, nodes: Mapping[str, Node]) -> Training:
     """Returns what a node's time per image depends on, given all nodes by uid."""
-    parents = [_architecture(nodes[uid].recipe) for uid in node.parents]
+    parents = [nodes[uid].recipe.architecture for uid in node.parents]
     return Training(
         stage=node.stage,
-        architecture=_architecture(node.recipe),
+        architecture=node.recipe.architecture,
         teacher=parents[0] if parents else None,
         image_size=node.dataset.image_size,
     )
@@ -184,7 +183,7 @@ def measured_by_others(path: Path = STEP_TIMES) -> list[Measurement]:
             gpu_share=line.gpu_share,
             source=path.name,
         )
-        for line in parse_recipe(_Table, content, place=f"{path}: ").step_times
+        for line in parse(_Table, content, place=f"{path}: ").step_times
     ]
 
 
@@ -217,7 +216,7 @@ def parse_step_seconds(texts: Sequence[str]) -> dict[str, float]:
     return by_hand
 
 
-class _Line(Recipe):
+class _Line(Frozen):
     """A line of the table as it is written."""
 
     stage: Stage
@@ -232,7 +231,7 @@ class _Line(Recipe):
     """Who measured it, on what and how."""
 
 
-class _Table(Recipe):
+class _Table(Frozen):
     """The table as it is written."""
 
     step_times: tuple[_Line, ...]
@@ -263,7 +262,7 @@ def _measurement(trial: TrialFolder, training: Training, device: str) -> Measure
     """Returns what a stored trial took, with the official number of images: a sample on disk would be taken for all."""
     rows, planned = trial.epochs(), trial.recipe()
     assert planned is not None, f"{trial.folder.root} lost its recipe while it was read"
-    dataset = parse_recipe(DatasetSpec, planned["dataset"])
+    dataset = parse(DatasetSpec, planned["dataset"])
     if not rows or dataset.num_trained is None:
         return None
     batch_size = int(planned["recipe"]["batch_size"])
@@ -277,8 +276,3 @@ def _measurement(trial: TrialFolder, training: Training, device: str) -> Measure
         gpu_share=median(shares) if shares else None,
         source="measured",
     )
-
-
-def _architecture(recipe: Recipe) -> str:
-    architecture: Any = recipe.model_dump()["architecture"]
-    return str(architecture)

@@ -25,7 +25,7 @@ PROBE_VERSION = 1
 """Raised when a change of the stages changes how much memory they take."""
 # All other fields are taken to matter, also those that do not exist yet.
 FIELDS_OF_EQUAL_MEMORY = frozenset(
-    {"epochs", "learning_rate", "final_learning_rate", "weight_decay", "weights", "label_smoothing", "goal"}
+    {"epochs", "learning_rate", "final_learning_rate", "weight_decay", "weights", "label_smoothing", "goal", "loss"}
     | {"bit_widths", "budget", "hinge_weight", "kd_weight", "margin", "temperature", "kd_scaled", "gradient_clip"}
 )
 Workload = dict[str, Any]
@@ -109,7 +109,7 @@ def workload_of(node: Node, plan: Plan) -> Workload:
     return {
         "stage": str(node.stage),
         "recipe": node.recipe.model_dump(mode="json"),
-        "parent": parents[0].model_dump()["architecture"] if parents else None,
+        "parent": parents[0].architecture if parents else None,
         "image_size": node.dataset.image_size,
         "stored_size": node.dataset.stored_size,
         "dataset_bytes": node.dataset.num_bytes,

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from orchestrator.plan import Origin, Plan
 from orchestrator.reports.layout import Column, TextTable, text_table
-from search_spaces.model import Recipe, as_text
-from search_spaces.recipes import DistillRecipe, PairRecipe
+from search_spaces.model import as_text
+from search_spaces.recipes import DistillRecipe, PairRecipe, TrainingRecipe
 
-_RECIPE_FIELDS: tuple[tuple[str, str, type[Recipe], str], ...] = (
+_RECIPE_FIELDS: tuple[tuple[str, str, type[TrainingRecipe], str], ...] = (
     (
         "KL times temperature\N{SUPERSCRIPT TWO}, distillation",
         "kd_scaled",
@@ -40,6 +40,6 @@ def decisions_table(plan: Plan) -> TextTable:
     return text_table("", columns, rows)
 
 
-def _values(recipes: Sequence[Recipe], name: str) -> str:
+def _values(recipes: Sequence[TrainingRecipe], name: str) -> str:
     used = dict.fromkeys(as_text(recipe.model_dump(mode="json")[name]) for recipe in recipes)
     return ", ".join(used) or "no such trial"

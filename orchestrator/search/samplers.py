@@ -1,12 +1,9 @@
 """Samplers and pruners of the studies, from Optuna."""
 
-from typing import Any
-
 from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
+from orchestrator.search.optuna_internals import ReplayedCmaEs
 from search_spaces.search import HALVING, Sampler, Search, rung
 
 STARTUP_TRIALS = 4
@@ -14,28 +11,6 @@ STARTUP_TRIALS = 4
 TPE_STARTUP_TRIALS = 1
 """The same for TPE, which knows how to begin with one trial: near it. A study's first is a recipe that works elsewhere,
 so that its surroundings deserve a look before the corners of the space."""
-
-
-class ReplayedCmaEs(CmaEsSampler):
-    """CMA-ES whose state is made anew of the trials that are told.
-
-    Optuna's own unpickles it from the journal, and so would run whatever somebody wrote into that file.
-    """
-
-    _told: list[FrozenTrial]
-
-    def _restore_optimizer(self, completed_trials: list[FrozenTrial]) -> None:
-        """Restores nothing, whereupon Optuna asks for a new optimizer."""
-        self._told = completed_trials
-
-    def _init_optimizer(self, trans: Any, direction: StudyDirection) -> Any:
-        """Returns the optimizer after all generations that are complete."""
-        optimizer = super()._init_optimizer(trans, direction)
-        size, sign = optimizer.population_size, -1.0 if direction is StudyDirection.MAXIMIZE else 1.0
-        while len(generation := self._get_solution_trials(self._told, optimizer.generation)) >= size:
-            told = [(trans.transform(trial.params), sign * (trial.value or 0.0)) for trial in generation[:size]]
-            optimizer.tell(told)
-        return optimizer
 
 
 def make_sampler(name: Sampler, *, seed: int) -> BaseSampler:

@@ -12,7 +12,7 @@ import json
 import math
 import tempfile
 import zlib
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.plan import Node
+from orchestrator.search.optuna_internals import SeenBySampler, trial_handle
 from orchestrator.search.samplers import make_pruner, make_sampler
 from orchestrator.store.folder import Folder
 from orchestrator.store.states import State
@@ -85,15 +86,6 @@ def make_journal_whole(path: Path) -> str | None:
     return f"{path} was cut short or edited: it is now {aside.name}, and the studies are filled from the store"
 
 
-class _SeenBySampler(optuna.Study):
-    """A study without the trials that have no point, which samplers would take for proof that nothing is searched."""
-
-    def _get_trials(
-        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
-    ) -> list[FrozenTrial]:
-        return [trial for trial in super()._get_trials(deepcopy, states, use_cache) if trial.params]
-
-
 class CellStudy:
     """The study of one cell."""
 
@@ -118,7 +110,7 @@ class CellStudy:
             pruner=make_pruner(search, cell.recipe.epochs),
             load_if_exists=True,
         )
-        self._seen_by_sampler = _SeenBySampler(self._study.study_name, journal)
+        self._seen_by_sampler = SeenBySampler(self._study.study_name, journal)
 
     def reconcile(self, folders: Sequence[tuple[Node, TrialFolder]]) -> None:
         """Makes the study agree with the store at the start of a launch.
@@ -190,7 +182,7 @@ class CellStudy:
             return False
         if row["epoch"] in known.intermediate_values:
             return False  # told before its worker was lost
-        trial = optuna.trial.Trial(self._study, known._trial_id)
+        trial = trial_handle(self._study, known)
         trial.report(detrimental_objective(**accuracies_of(row, "validation")), step=row["epoch"])
         # At the last epoch there is nothing left to save. Trials that nobody ends are asked for, too: the others have
         # to hold their own against them.
@@ -219,7 +211,7 @@ class CellStudy:
             # Most were told as they came; what a relaunch finds in the store was not.
             self.report(node, row)
         if result:
-            handle = optuna.trial.Trial(self._study, known._trial_id)
+            handle = trial_handle(self._study, known)
             handle.set_constraint(CONSTRAINT, parity_violation(result["metrics"]["validation/parity_gap"]))
         self._study.tell(known.number, values, state=outcome)
 

@@ -10,7 +10,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.cells import Cell
 from search_spaces.loss_space import Point, place_of
-from search_spaces.model import parse_recipe
+from search_spaces.model import parse
 from search_spaces.recipes import PairRecipe
 
 
@@ -77,7 +77,7 @@ class Neighbours:
 
     def _recipe_of_trial(self, node: Node) -> PairRecipe | None:
         planned = trial_of(self._store, node).recipe()
-        return None if planned is None else parse_recipe(PairRecipe, planned["recipe"])
+        return None if planned is None else parse(PairRecipe, planned["recipe"])
 
     def _tried(self, cell: Cell) -> list[Point | None]:
         begun = [node for node in self._trials[cell.cell_id] if node.uid in self._findings.begun]

@@ -18,7 +18,7 @@ from orchestrator.store.lease import Pace, driver_lock, exit_after_loss, is_owne
 from orchestrator.store.store import Store
 from search_spaces.errors import ConfigError, StorageError, unknown_name
 from search_spaces.grids.build import Grid
-from search_spaces.model import parse_recipe
+from search_spaces.model import parse
 
 PLAN = "plan.json"
 STOP = "stop"
@@ -94,7 +94,7 @@ class Sweep:
         content = self._read_plan()
         if content is None:
             raise unknown_name("sweep", self.name, self.store.root.folder(SWEEPS).names())
-        plan = build_plan(parse_recipe(Grid, content["grid"]), num_sites)
+        plan = build_plan(parse(Grid, content["grid"]), num_sites)
         if [node.uid for node in plan.nodes] != content["uids"]:
             raise StorageError(
                 f"{self.folder.root}/{PLAN} names {len(content['uids'])} trials, and its grid gives {len(plan.nodes)} "

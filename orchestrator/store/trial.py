@@ -31,7 +31,8 @@ from orchestrator.store.folder import (
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from search_spaces.errors import StorageError
-from search_spaces.loss_space import Point, apply_point
+from search_spaces.loss_space import Point
+from search_spaces.model import vary
 from search_spaces.recipes import PairRecipe
 from search_spaces.uris import redact
 
@@ -76,7 +77,7 @@ class TrialFolder:
         recipe = node.recipe
         if point is not None:
             assert isinstance(recipe, PairRecipe)
-            recipe = apply_point(recipe, point)
+            recipe = vary(recipe, **point)
         content = {
             "schema": SCHEMA,
             "uid": node.uid,

@@ -13,7 +13,7 @@ from orchestrator.store.trial import TrialFolder, last_lines
 from orchestrator.workers.output import WorkerOutput
 from orchestrator.workers.trial import open_trial
 from search_spaces.analyses import ANALYSES, Analysis
-from search_spaces.model import parse_recipe
+from search_spaces.model import parse
 from trainables.analyses.registry import units_of
 from trainables.analyses.trained_pair import Subject, Unit
 
@@ -89,7 +89,7 @@ def _run(store: Store, folder: AnalysisFolder, data_dir: str | None, stop_file: 
 def _open(store: Store, folder: AnalysisFolder, data_dir: str | None) -> _Opened:
     planned = folder.recipe()
     assert planned is not None, f"{folder.folder.root} was handed out without a recipe"
-    analysis: Analysis = parse_recipe(type(ANALYSES[planned["analysis"]]), planned["settings"])
+    analysis: Analysis = parse(type(ANALYSES[planned["analysis"]]), planned["settings"])
     trials = [TrialFolder(store, Stage.PAIR, uid) for uid in planned["subjects"]]
     subjects, data_sha256 = [], ""
     for trial in trials:

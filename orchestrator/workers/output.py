@@ -4,7 +4,7 @@ import re
 import sys
 from pathlib import Path
 
-from ray._private.worker import global_worker
+from cluster.runtime.ray_internals import output_files
 
 LONGEST_TAIL = 64 * 1024
 """Bytes that are read of a stream: a worker that prints without end must not fill the storage."""
@@ -20,8 +20,7 @@ class WorkerOutput:
 
     def __init__(self) -> None:
         """Marks the ends of both files."""
-        places = (global_worker.get_out_file_path(), global_worker.get_err_file_path())
-        self._starts = {Path(place): Path(place).stat().st_size for place in places if place and Path(place).exists()}
+        self._starts = {path: path.stat().st_size for path in output_files()}
 
     def lines(self) -> list[str]:
         """Returns what was printed since, standard output first, without the marks that Ray writes for itself."""

@@ -11,15 +11,15 @@ from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.grids.layers import TemplateStack, read_stack
 from search_spaces.grids.overrides import Settings, parse_assignments
 from search_spaces.grids.template import Budget
-from search_spaces.model import Recipe
+from search_spaces.model import Frozen
 from search_spaces.recipes import DistillRecipe, Goal, PairRecipe, TeacherRecipe
 from search_spaces.search import Search
 
 NumSites = Callable[[str], int]
-"""Number of quantizable sites of a timm architecture. trainables.quant.sites finds it by tracing the network."""
+"""Function from a timm architecture to its number of quantizable sites; `trainables.quant.sites` traces the network."""
 
 
-class Grid(Recipe):
+class Grid(Frozen):
     """Everything a sweep could run. The plan is a pure function of this value."""
 
     name: str
@@ -28,7 +28,7 @@ class Grid(Recipe):
     white_boxes: tuple[DistillRecipe, ...]
     cells: tuple[Cell, ...]
     search: Search = Search()
-    """How cells with `search_trials` are searched."""
+    """Settings of the search of cells with `search_trials`."""
     seed: int
     """Seed of the teacher and the white boxes, which all cells share."""
 
@@ -43,24 +43,24 @@ class Choices:
     """What the command line may change of a grid; None or nothing keeps the grid's own."""
 
     seeds: Sequence[int] = ()
-    """Pairs are trained with each; teacher and white boxes, which they share, with the first."""
+    """Seeds of the pairs; the first one is also that of the teacher and the white boxes, which all pairs share."""
     dataset: str | None = None
     architectures: Sequence[str] = ()
     option_sets: Sequence[str] = ()
     budgets: Sequence[int] = ()
-    """Totals in bits, in place of the grid's budgets."""
+    """Total bit budgets, in place of the grid's."""
     goals: Sequence[str] = ()
     teacher_weights: str | None = None
-    """Where the teacher starts: `imagenet`, `scratch` or a .safetensors file."""
+    """Initial weights of the teacher: `imagenet`, `scratch` or a .safetensors file."""
     image_size: int | None = None
     train_images: int | None = None
     test_images: int | None = None
     epochs_scale: float | None = None
-    """Multiplies the epochs of all three stages."""
+    """Factor on the epochs of every stage."""
     search: Mapping[str, object] = field(default_factory=dict)
-    """Fields of `Search`."""
+    """Values of fields of `Search`, by name."""
     overrides: Sequence[str] = ()
-    """Single values such as `pair.margin=0.05`; they win over everything else."""
+    """Assignments such as `pair.margin=0.05`, which win over everything else."""
 
 
 def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:

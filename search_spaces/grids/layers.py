@@ -10,7 +10,7 @@ from search_spaces.errors import join_place, unknown_name
 from search_spaces.grids.named import NAMED_TEMPLATES
 from search_spaces.grids.overrides import Settings, Values, changes_for, override, scale_epochs
 from search_spaces.grids.template import Budget, Template, is_file_name, read_template
-from search_spaces.model import parse_recipe
+from search_spaces.model import parse
 from search_spaces.recipes import Goal, TrainingRecipe
 from search_spaces.search import Search
 
@@ -26,12 +26,13 @@ class TemplateStack:
 
     template: Template
     base: Template | None = None
-    """Complete; None where the template itself is."""
+    """Complete template below `template`; None where that one is complete."""
     source: str = ""
-    """Introduces places in the template to a reader of errors."""
+    """Text that introduces places of the template in errors."""
     epochs_scale: float | None = None
+    """Factor on the epochs of every stage."""
     options: tuple[tuple[str, Settings], ...] = ()
-    """Values from the command line, each with the option they come from; applied after the scaling of epochs."""
+    """Values from the command line, each with its option; applied after the scaling of epochs."""
 
     def axis(self, name: str) -> Any:
         """Returns what the template, or else its base, says of one axis."""
@@ -48,7 +49,7 @@ class TemplateStack:
             ConfigError: A value breaks its field's rule, or does not go with the others.
         """
         search: Search = self.axis("search")
-        return parse_recipe(Search, search.model_dump() | dict(changes), place="search")
+        return parse(Search, search.model_dump() | dict(changes), place="search")
 
     def is_searched(self, budget: Budget) -> bool:
         """Tells whether cells at a budget are searched; a search tells apart only the budgets of its own layer."""
@@ -90,7 +91,7 @@ class TemplateStack:
             ConfigError: A value breaks its field's rule, or is for cells to set.
         """
         (_, complete), *changes = self._changes(stage, str(of_cell.get("architecture")), goal)
-        recipe = parse_recipe(kind, complete | of_cell | ({"goal": goal} if goal else {}))
+        recipe = parse(kind, complete | of_cell | ({"goal": goal} if goal else {}))
         for place, values in changes:
             recipe = override(recipe, stage, values, place)
         if self.epochs_scale is not None:

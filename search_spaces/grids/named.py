@@ -9,15 +9,15 @@ from search_spaces.budgets import OPTION_SETS
 from search_spaces.grids.overrides import SET_BY_CELLS, Values
 from search_spaces.grids.template import ArchitectureSettings, Budget, Template
 from search_spaces.loss_space import LossSpace
-from search_spaces.model import Recipe, vary
-from search_spaces.recipes import Goal
+from search_spaces.model import vary
+from search_spaces.recipes import Goal, TrainingRecipe
 from search_spaces.search import Search
 
 BOTH_GOALS = (Goal.ROBUST, Goal.DETRIMENTAL)
 PAPER_LEVELS = tuple(Budget(level=level) for level in paper.BUDGET_LEVELS)
 
 
-def _values(recipe: Recipe, stage: str) -> Values:
+def _values(recipe: TrainingRecipe, stage: str) -> Values:
     """Returns all values of a recipe but those that cells set."""
     return recipe.model_dump(exclude={*SET_BY_CELLS.get(stage, {})})
 

@@ -12,12 +12,11 @@ import yaml
 from pydantic import Field
 
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.model import Recipe, parse_recipe
+from search_spaces.model import Frozen, FrozenT, parse, vary
 from search_spaces.recipes import Goal, TrainingRecipe
 
 Values = dict[str, Any]
-"""Fields by name as the user wrote them; those of `pair` may hold further ones under the name of a goal."""
-RecipeT = TypeVar("RecipeT", bound=Recipe)
+"""Values of fields by name, as the user wrote them; those of `pair` may hold further ones under the name of a goal."""
 TrainingT = TypeVar("TrainingT", bound=TrainingRecipe)
 # A cell stands for these in every report, so nothing else may set them.
 SET_BY_CELLS: dict[str, dict[str, str]] = {
@@ -31,7 +30,7 @@ SET_BY_CELLS: dict[str, dict[str, str]] = {
 }
 
 
-class Settings(Recipe):
+class Settings(Frozen):
     """Values to replace, by stage; what is not named stays as it is."""
 
     dataset: Values = Field(default_factory=dict)
@@ -71,7 +70,7 @@ def parse_assignments(assignments: Sequence[str]) -> Settings:
                 raise unknown_name("goal", goal, [known.value for known in Goal], place=stage)
             values = values.setdefault(goal, {})
         values[field] = yaml_value(assignment, text)
-    return parse_recipe(Settings, stages, place="--set")
+    return parse(Settings, stages, place="--set")
 
 
 def changes_for(values: Values, place: str, goal: Goal | None) -> list[tuple[str, Values]]:
@@ -94,7 +93,7 @@ def changes_for(values: Values, place: str, goal: Goal | None) -> list[tuple[str
     return [(place, shared), (f"{place}.{goal}", own)]
 
 
-def override(recipe: RecipeT, stage: str, values: Mapping[str, object], place: str) -> RecipeT:
+def override(recipe: FrozenT, stage: str, values: Mapping[str, object], place: str) -> FrozenT:
     """Returns a recipe with some of its values replaced.
 
     Args:
@@ -110,7 +109,7 @@ def override(recipe: RecipeT, stage: str, values: Mapping[str, object], place: s
     for name, option in SET_BY_CELLS.get(stage, {}).items():
         if name in values:
             raise ConfigError(f"{place}.{name}={values[name]!r} is for the cells to set: use {option}.")
-    return parse_recipe(type(recipe), recipe.model_dump() | dict(values), place=place)
+    return parse(type(recipe), recipe.model_dump() | dict(values), place=place)
 
 
 def scale_epochs(recipe: TrainingT, scale: float) -> TrainingT:
@@ -121,7 +120,7 @@ def scale_epochs(recipe: TrainingT, scale: float) -> TrainingT:
     """
     if not (scale > 0 and math.isfinite(scale * recipe.epochs)):
         raise ConfigError(f"--epochs-scale {scale} scales no epochs: give a positive number, for example 0.5.")
-    return parse_recipe(type(recipe), recipe.model_dump() | {"epochs": max(1, round(recipe.epochs * scale))})
+    return vary(recipe, epochs=max(1, round(recipe.epochs * scale)))
 
 
 def yaml_value(assignment: str, text: str) -> Any:

@@ -10,10 +10,10 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
-from search_spaces.budgets import OPTION_SETS, budget_from_average, check_bit_widths, option_set_bit_widths
+from search_spaces.budgets import OPTION_SETS, budget_from_average, check_bit_widths
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.grids.overrides import Settings, Values
-from search_spaces.model import Positive, Recipe, parse_recipe
+from search_spaces.model import Frozen, Positive, parse
 from search_spaces.paper import AVERAGE_BITS, average_bits
 from search_spaces.recipes import Goal
 from search_spaces.search import Search
@@ -21,18 +21,18 @@ from search_spaces.yaml_files import parse_documents, read_text
 
 Item = TypeVar("Item")
 Some = Annotated[tuple[Item, ...], Field(min_length=1)]
-"""At least one of something."""
+"""Tuple of at least one item."""
 
 
-class Budget(Recipe):
+class Budget(Frozen):
     """One budget per option set: a total, an average over the sites of each network, or a level of the paper."""
 
     level: str = ""
-    """Its name in cells; A, B and C are the paper's. Without one, the total or the average is the name."""
+    """Name in cells, of which A, B and C are the paper's; without one, the total or the average is the name."""
     bits: int | None = Field(default=None, ge=1)
     """Sum of the bit-widths over all sites of one image."""
     average_bits: Positive | None = None
-    """Bits per site; every network gets the nearest whole total."""
+    """Mean bits per site; every network gets the nearest whole total."""
 
     @model_validator(mode="before")
     @classmethod
@@ -74,7 +74,7 @@ class Budget(Recipe):
         return budget_from_average(average, num_sites)
 
 
-class ArchitectureSettings(Recipe):
+class ArchitectureSettings(Frozen):
     """Values that one white box needs different from the others."""
 
     distill: Values = Field(default_factory=dict)
@@ -85,21 +85,21 @@ class Template(Settings):
     """A sweep before it is spelled out. The product of its axes makes the cells; None is the base's."""
 
     name: str
-    """Of the sweep, unless the command line names it."""
+    """Name of the sweep, unless the command line gives one."""
     base: str | None = None
     """Named template that fills what is left out; only the named ones have none. A stage may name another."""
     per_architecture: dict[str, ArchitectureSettings] = Field(default_factory=dict)
-    """Applied after the values of all."""
+    """Values of single white boxes, applied after those of all."""
     architectures: Some[str] | None = None
-    """White boxes, any timm names."""
+    """timm names of the white boxes."""
     option_sets: Annotated[dict[str, tuple[int, ...]], Field(min_length=1)] | None = None
-    """Bit-widths by name. A list may name the paper's: `[I, {coarse: [2, 4, 8]}]`."""
+    """Bit-widths of every option set by its name. A list may name the paper's: `[I, {coarse: [2, 4, 8]}]`."""
     budgets: Some[Budget] | None = None
     printed_totals: bool | None = None
-    """Give the paper's networks on the paper's option sets the totals of section 4.1 for levels A, B and C."""
+    """Whether the paper's networks on the paper's option sets get the totals of section 4.1 for levels A, B and C."""
     goals: Some[Goal] | None = None
     seeds: Some[Annotated[int, Field(ge=0)]] | None = None
-    """Pairs are trained with each; teacher and white boxes, which they share, with the first."""
+    """Seeds of the pairs; the first one is also that of the teacher and the white boxes, which all pairs share."""
     search: Search | None = None
 
     @field_validator("name")
@@ -120,7 +120,9 @@ class Template(Settings):
             return value
         named: dict[str, Any] = {}
         for item in value:
-            named |= item if isinstance(item, dict) else {str(item): option_set_bit_widths(str(item))}
+            if not isinstance(item, dict) and str(item) not in OPTION_SETS:
+                raise unknown_name("option set", str(item), OPTION_SETS)
+            named |= item if isinstance(item, dict) else {str(item): OPTION_SETS[str(item)]}
         return named
 
     @field_validator("option_sets")
@@ -164,4 +166,4 @@ def read_template(path: Path) -> Template:
     content = documents[0] if len(documents) == 1 else None
     if not isinstance(content, dict):
         raise ConfigError(f"grid file {path} holds no mapping: begin with `name:` and what the sweep changes.")
-    return parse_recipe(Template, content, place=f"{path}: ")
+    return parse(Template, content, place=f"{path}: ")

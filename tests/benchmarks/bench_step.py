@@ -12,12 +12,12 @@ from search_spaces.recipes import PairRecipe
 from tests.benchmarks.timing import IN_CPU_TIME, TIMER
 from trainables.data.augment import training_batch
 from trainables.data.images import TRAIN, ImageData
-from trainables.losses import kd_loss
+from trainables.losses import PAIR_LOSSES, kd_loss
 from trainables.memory_format import place
 from trainables.models.backbones import count_sites, create_backbone
 from trainables.optim import build_optimizer
 from trainables.quant.knapsack import straight_through
-from trainables.stages.pair import HINGES, Pair, pair_losses
+from trainables.stages.pair import Pair, pair_losses
 from trainables.training_loop import LOSS
 
 pytestmark = IN_CPU_TIME
@@ -93,7 +93,7 @@ class _Steps:
         # Cut here, so that the policy's backward pass can be timed apart from the student's.
         selection_BLO = chosen_BLO.detach().requires_grad_()
         probs_BK = pair.student.forward_options(images_BCHW, selection_BLO, recipe.bit_widths).softmax(dim=-1)
-        hinge: Tensor = HINGES[recipe.goal](probs_BK, white_box_logits_BK, margin=recipe.margin)
+        hinge: Tensor = PAIR_LOSSES[recipe.loss_name](probs_BK, white_box_logits_BK, margin=recipe.margin)
         (recipe.hinge_weight * hinge).backward()
         clock.stop(PARTS[4])
         chosen_BLO.backward(selection_BLO.grad)

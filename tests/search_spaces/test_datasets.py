@@ -11,7 +11,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
 from search_spaces.datasets import DATASETS, DatasetSpec, dataset_slug, dataset_spec
 from search_spaces.errors import ConfigError, UnknownNameError
-from search_spaces.model import parse_recipe, vary
+from search_spaces.model import parse, vary
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,9 @@ def test_relative_paths_are_made_absolute_once(kind: str, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     spec = dataset_spec(f"{kind}:x/../flowers")
     assert spec.name == f"{kind}:{tmp_path}/flowers"
-    assert parse_recipe(DatasetSpec, {"name": f"{kind}:flowers", "image_size": 224}) == spec
+    assert parse(DatasetSpec, {"name": f"{kind}:flowers", "image_size": 224}) == spec
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert parse_recipe(DatasetSpec, spec.model_dump(mode="json")) == spec
+    assert parse(DatasetSpec, spec.model_dump(mode="json")) == spec
     monkeypatch.setenv("HOME", "/home/me")
     assert dataset_spec(f"{kind}:~/flowers").place == "/home/me/flowers"
 
@@ -65,7 +65,7 @@ def test_places_that_are_none_are_refused(name: str) -> None:
 @pytest.mark.parametrize("kind", ["parquet:", "folder:", "parqet:", ""])
 def test_credentials_are_refused_and_never_repeated(kind: str, uri: str) -> None:
     values = {"name": kind + uri, "image_size": 32}
-    for build in (lambda: dataset_spec(kind + uri), lambda: parse_recipe(DatasetSpec, values)):
+    for build in (lambda: dataset_spec(kind + uri), lambda: parse(DatasetSpec, values)):
         with pytest.raises(ConfigError, match="the dataset URI holds credentials") as caught:
             build()
         assert "secret" not in str(caught.value)

@@ -7,9 +7,9 @@ import pytest
 
 from search_spaces import paper
 from search_spaces.errors import ConfigError, UnknownNameError
-from search_spaces.loss_space import LossSpace, apply_point, point_of, suggest
-from search_spaces.model import parse_recipe, vary
-from search_spaces.recipes import PairRecipe
+from search_spaces.loss_space import LossSpace, point_of, suggest
+from search_spaces.model import parse, vary
+from search_spaces.recipes import Goal, PairRecipe
 
 PAIR = paper.pair_recipe("resnet18")
 
@@ -40,7 +40,20 @@ def test_a_pair_trains_at_least_one_part_and_none_twice(train: tuple[str, ...]) 
 
 
 def test_recipes_survive_json() -> None:
-    assert parse_recipe(PairRecipe, PAIR.model_dump(mode="json")) == PAIR
+    assert parse(PairRecipe, PAIR.model_dump(mode="json")) == PAIR
+
+
+@pytest.mark.parametrize("goal", Goal)
+def test_a_pair_has_the_hinge_of_its_goal_unless_it_names_a_loss(goal: Goal) -> None:
+    assert vary(PAIR, goal=goal).loss_name == f"hinge_{goal}"
+    assert vary(PAIR, goal=goal, loss="hinge_robust").loss_name == "hinge_robust"
+
+
+def test_a_field_that_came_later_is_written_only_where_it_is_set() -> None:
+    assert "loss" not in PAIR.model_dump(mode="json")
+    named = vary(PAIR, loss="hinge_robust")
+    assert named.model_dump(mode="json") == PAIR.model_dump(mode="json") | {"loss": "hinge_robust"}
+    assert parse(PairRecipe, named.model_dump(mode="json")) == named
 
 
 def test_recipes_cannot_be_changed_in_place() -> None:
@@ -61,7 +74,7 @@ class _Middle:
 
 def test_points_of_the_space_move_only_the_searched_fields() -> None:
     point = suggest(LossSpace(), _Middle())
-    moved = apply_point(PAIR, point)
+    moved = vary(PAIR, **point)
     assert point_of(moved, LossSpace()) == point
     assert moved.model_dump(exclude=set(point)) == PAIR.model_dump(exclude=set(point))
 

@@ -7,7 +7,7 @@ import pytest
 from search_spaces import paper
 from search_spaces.errors import ConfigError
 from search_spaces.grids.build import Choices, build_grid
-from search_spaces.loss_space import LITERAL, LossSpace, apply_point, holds, literal_reading, place_of, point_of
+from search_spaces.loss_space import LITERAL, LossSpace, holds, literal_reading, place_of, point_of
 from search_spaces.model import vary
 from search_spaces.recipes import PairRecipe
 from search_spaces.search import Search
@@ -55,7 +55,7 @@ def test_a_recipe_has_a_place_where_the_space_reaches_it() -> None:
     moved = vary(PAIR, margin=0.2, batch_norm="both", learning_rate=0.1)
     place = place_of(moved, PAIR, space)
     assert place == {"hinge_weight": 1.0, "margin": 0.2, "learning_rate": 0.1, "batch_norm": "both"}
-    assert apply_point(PAIR, place) == moved
+    assert vary(PAIR, **place) == moved
     assert place_of(vary(moved, kd_weight=2.0), PAIR, space) is None, "a field that is not searched"
     assert place_of(vary(moved, batch_norm="fp_pass"), PAIR, space) is None, "no choice of the space"
     assert place_of(vary(moved, margin=0.95), PAIR, space) is None, "beyond the range"

@@ -1,12 +1,15 @@
 """The losses, against torch's own and against hand-computed cases."""
 
+from typing import get_args
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from trainables.losses import hinge_detrimental, hinge_robust, kd_loss
+from search_spaces.recipes import PairLossName
+from trainables.losses import PAIR_LOSSES, hinge_detrimental, hinge_robust, kd_loss
 
 
 def test_kd_equals_torchs_kl_div_of_softened_softmaxes() -> None:
@@ -65,3 +68,7 @@ def test_hinge_of_a_batch_is_the_mean_of_its_examples() -> None:
     for hinge in (hinge_robust, hinge_detrimental):
         each = [hinge(probs[i : i + 1], teacher[i : i + 1], margin=0.05) for i in range(6)]
         torch.testing.assert_close(hinge(probs, teacher, margin=0.05), torch.stack(each).mean())
+
+
+def test_every_loss_that_a_recipe_may_name_is_there() -> None:
+    assert list(PAIR_LOSSES) == list(get_args(PairLossName))

@@ -11,8 +11,7 @@ from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from search_spaces.errors import UnknownNameError
-from search_spaces.model import Recipe
-from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
+from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe, TrainingRecipe
 from trainables.evaluation import EVALUATION_BATCH
 from trainables.memory_probe import measure
 
@@ -25,7 +24,7 @@ TRAINING: dict[str, Any] = {
     "weight_decay": 1e-4,
     "augmentations": ("random_resized_crop", "mixup"),
 }
-RECIPES: dict[str, Recipe] = {
+RECIPES: dict[str, TrainingRecipe] = {
     "teacher": TeacherRecipe(**TRAINING, optimizer="adamw", weights="imagenet"),
     "distill": DistillRecipe(**TRAINING, optimizer="sgd"),
     "pair": PairRecipe(**TRAINING, optimizer="sgd", budget=82),

@@ -29,7 +29,7 @@ from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData, Split
 
 logger = logging.getLogger(__name__)
 LOADER_VERSION = 1
-"""To be raised whenever decoding or the file's format changes."""
+"""Version of decoding and of the file's format, raised whenever either changes."""
 SPLITS = (TRAIN, VALIDATION, TEST)
 CACHE_VARIABLE = "DPTQ_CACHE"
 
@@ -39,11 +39,11 @@ class Source:
     """A file that a dataset is read from, and what changes when its content does."""
 
     path: str
-    """For people."""
+    """Path or URI, for messages."""
     folder: str
-    """Where it lies in the dataset; not the whole path, so that a dataset may move."""
+    """Folder within the dataset; not the whole path, so that a dataset may move."""
     num_bytes: int
-    """-1 if there is no such file."""
+    """Size of the file; -1 if there is none."""
     mtime_ns: int
 
     @property
@@ -181,11 +181,7 @@ def _stamp_path(path: Path) -> Path:
 
 def _write(path: Path, data: ImageData) -> None:
     """Writes a file that appears under its name only when it is complete."""
-    about = {
-        "class_names": data.class_names,
-        "image_size": data.image_size,
-        "sha256": data.computed_sha256(),
-    }
+    about = {"class_names": data.class_names, "image_size": data.image_size, "sha256": data.computed_sha256()}
     batches = [_to_batch(data.splits[name]) for name in SPLITS]
     schema = batches[0].schema.with_metadata({"dataset": json.dumps(about)})
     # One writer at a time by the lock; a killed writer's file is overwritten.

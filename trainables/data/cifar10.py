@@ -30,7 +30,7 @@ TRAINING_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 TEST_FILE = "test_batch.bin"
 SIZE = 32
 RECORD_BYTES = 1 + 3 * SIZE * SIZE
-"""A label, then the red, the green and the blue plane."""
+"""Size of a record: a label, then the red, the green and the blue plane."""
 
 
 def find_cifar10(spec: DatasetSpec, data_dir: Path) -> Found:

@@ -12,7 +12,7 @@ from trainables.data.groups import change, grouped
 # B = images, C H W = image; 111 = axes of length one. All images are uint8 RGB.
 
 GRAY_WEIGHTS = (0.2989, 0.587, 0.114)
-"""Of red, green and blue; torchvision's digits."""
+"""Weights of red, green and blue, with torchvision's digits."""
 STRENGTH, HUE_STRENGTH = 0.4, 0.1
 """Half widths of color_jitter's uniform draws: factors in [0.6, 1.4], hue turned by up to a tenth of the circle."""
 

@@ -46,11 +46,11 @@ STRENGTHS: dict[str, Callable[[int], float]] = {
     "skew": lambda degree: 0.15 * degree,
     "normalization_shift": lambda degree: 0.25 * degree,
 }
-"""From the degree, at least 1, to the strength of every kind, in the order of the paper."""
+"""Strength of every kind as a function of the degree, at least 1; in the order of the paper."""
 ERASED_RATIOS = (0.3, 1 / 0.3)
 """Height over width of an erased rectangle, as shares of the image's; Zhong et al."""
 IMAGES_AT_ONCE = 8
-"""So that float copies stay in a CPU's cache: rotation of 64 images of 256 px takes half the time of all at once."""
+"""Images whose float copies stay in a CPU's cache; rotating 64 images of 256 px takes half the time of all at once."""
 Draws = list[np.random.Generator]
 """One source of random numbers per image."""
 
@@ -60,9 +60,9 @@ class Corruption:
     """A kind of corruption at one degree, with the seed of its draws."""
 
     kind: str
-    """A key of STRENGTHS."""
+    """Key of STRENGTHS."""
     degree: int
-    """0 for none."""
+    """Degree of the corruption; 0 for none."""
     draw_seed: int = 0
 
     @property
@@ -192,14 +192,7 @@ def skew(images_BCHW: Tensor, strength: float, draws: Draws) -> Tensor:
 
 
 _ON_LEVELS: dict[str, Callable[[Tensor, float, Draws], Tensor]] = {
-    "jpeg": jpeg,
-    "blur": blur,
-    "brightness": brightness,
-    "contrast": contrast,
-    "erasing": erasing,
-    "noise": noise,
-    "rotation": rotation,
-    "skew": skew,
+    operation.__name__: operation for operation in (jpeg, blur, brightness, contrast, erasing, noise, rotation, skew)
 }
 
 

@@ -23,9 +23,9 @@ from search_spaces.errors import UnavailableError, one_line
 # B = images, C H W = image.
 
 Encoded = tuple[str, Path | bytes | None]
-"""The name of an image for people, and its file or content; None where a table has a hole."""
+"""Name of an image for messages, and its file or content; None where a table has a hole."""
 NUM_NAMED = 5
-"""Unreadable images that an error names; it counts the rest."""
+"""Number of unreadable images that an error names; it counts the rest."""
 NUM_AT_A_TIME = 1024
 # What PIL's decoders raise at damaged content, besides OSError: none of these is a mistake of ours.
 DECODER_ERRORS = (

@@ -11,9 +11,9 @@ from trainables.data.groups import change
 # B = images, C H W = image, S = size to return, N = attempts; 4 = top, left, height and width of a crop.
 
 CROP_AREAS, CROP_RATIOS = (0.08, 1.0), (3 / 4, 4 / 3)
-"""torchvision's: share of the image's area, and width over height."""
+"""Limits of a crop's share of the image's area, and of its width over its height; torchvision's."""
 NUM_ATTEMPTS = 10
-"""Crops to draw before the middle is taken, if none lies within the image; torchvision's."""
+"""Number of crops to draw before the middle is taken, if none lies within the image; torchvision's."""
 
 
 def random_resized_crop(images_BCHW: Tensor, size: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,21 +18,17 @@ class Split:
     """Some of the images of a dataset."""
 
     images_BCHW: Tensor
-    """uint8, stored size (at least the size that networks see)."""
+    """Images, uint8, in the stored size: at least the size that networks see."""
     labels_B: Tensor
-    """int64 in [0, K)."""
+    """Classes, int64 in [0, K)."""
     image_ids_B: Tensor
-    """int64; positions in the dataset's own order, so that one image has one id in every trial."""
+    """Positions in the dataset's own order, int64: one image has one id in every trial."""
 
     def __len__(self) -> int:
         return len(self.labels_B)
 
     def take(self, positions_N: Tensor) -> "Split":
-        """Returns the images at some positions, in that order.
-
-        Args:
-            positions_N: int64 on the CPU.
-        """
+        """Returns the images at some positions (int64 on the CPU), in that order."""
         there_N = positions_N.to(self.images_BCHW.device)
         return Split(
             images_BCHW=self.images_BCHW[there_N],
@@ -42,11 +38,7 @@ class Split:
 
     def to(self, device: torch.device) -> "Split":
         """Returns the split on a device; ids stay where they are."""
-        return Split(
-            images_BCHW=self.images_BCHW.to(device),
-            labels_B=self.labels_B.to(device),
-            image_ids_B=self.image_ids_B,
-        )
+        return replace(self, images_BCHW=self.images_BCHW.to(device), labels_B=self.labels_B.to(device))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,12 +59,7 @@ class ImageData:
 
     def to(self, device: torch.device) -> "ImageData":
         """Returns the dataset on a device."""
-        return ImageData(
-            splits={name: split.to(device) for name, split in self.splits.items()},
-            class_names=self.class_names,
-            image_size=self.image_size,
-            known_sha256=self.known_sha256,
-        )
+        return replace(self, splits={name: split.to(device) for name, split in self.splits.items()})
 
     def sha256(self) -> str:
         """Returns a checksum over every pixel, label and split: equal exactly when trials see the same data."""

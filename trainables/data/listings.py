@@ -19,12 +19,12 @@ class Listing:
     """All images of a dataset: those of the official training part first, then those of the test part."""
 
     labels_B: np.ndarray
-    """Integers in [0, K)."""
+    """Classes, integers in [0, K)."""
     class_names: tuple[str, ...]
     num_training: int | None
     """Size of the official training part; None if the dataset has no test part of its own."""
     load: Callable[[np.ndarray], Tensor]
-    """Returns the uint8 images at some positions, ascending; all of one size."""
+    """Function from ascending positions to the uint8 images there, all of one size."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,10 +32,10 @@ class Found:
     """A dataset's files. They are listed, which may take reading them, only when no cache file stands for them."""
 
     sources: tuple[Source, ...]
-    """None for a dataset that is not worth a cache file."""
+    """Files that the images are read from; empty for a dataset that is not worth a cache file."""
     list_images: Callable[[], Listing]
     cure: str = ""
-    """What to do about a source that is missing or damaged."""
+    """Advice for a source that is missing or damaged."""
 
 
 def choose_images(listing: Listing, spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:

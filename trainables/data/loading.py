@@ -53,14 +53,11 @@ def load_dataset(spec: DatasetSpec, data_dir: Path | None = None) -> ImageData:
     """
     root = _root(data_dir)
     found = _KINDS[spec.kind].find(spec, root)
-    if not found.sources:
+
+    def build() -> ImageData:
         return _build(spec, found.list_images())
-    return cached(
-        spec,
-        lambda: _build(spec, found.list_images()),
-        sources=found.sources,
-        folder=cache_folder(root),
-    )
+
+    return cached(spec, build, sources=found.sources, folder=cache_folder(root)) if found.sources else build()
 
 
 def check_available(spec: DatasetSpec, data_dir: Path | None = None, *, download: bool = False) -> None:

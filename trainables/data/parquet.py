@@ -27,9 +27,9 @@ from trainables.data.listings import Found, Listing, without_gaps
 
 USUAL_COLUMNS = {"image": ("image", "img"), "label": ("label", "labels", "fine_label")}
 TEST_PREFIXES = ("test", "validation", "val")
-"""The first of which there is a file makes the test part."""
+"""Prefixes of the files of a test part, in the order of preference."""
 BATCH_ROWS = 256
-"""Encoded images in memory at a time, besides the page they are read from."""
+"""Number of encoded images in memory at a time, besides the page they are read from."""
 CURE = "Write these rows again, or leave them out."
 
 
@@ -40,7 +40,7 @@ class Table:
     filesystem: pafs.FileSystem
     files: tuple[pafs.FileInfo, ...]
     num_training_files: int | None
-    """How many files make the official training part; None if there is no test part."""
+    """Number of files of the official training part; None if there is no test part."""
     chosen_columns: dict[str, str]
     """Columns that the user named, by `image` and `label`; others are found by their usual names."""
 
@@ -132,11 +132,7 @@ def list_table(
         class_names=tuple(names[label] if names else str(label) for label in present_K),
         num_training=num_training,
         load=lambda kept_B: decode_images(
-            lambda: _read_images(table, kept_B),
-            len(kept_B),
-            spec.image_size,
-            has_margin=has_margin,
-            cure=CURE,
+            lambda: _read_images(table, kept_B), len(kept_B), spec.image_size, has_margin=has_margin, cure=CURE
         ),
     )
 
@@ -146,9 +142,9 @@ class _Labels:
     """The labels of one file."""
 
     labels_B: np.ndarray
-    """int64, or strings."""
+    """Labels, int64 or strings."""
     class_names: tuple[str, ...] | None
-    """Of integers 0, 1, ..., where somebody named them."""
+    """Names of the integers 0, 1, ..., where there are any."""
 
 
 def _read_labels(table: Table, path: str, class_names: tuple[str, ...] | None) -> _Labels:

@@ -18,7 +18,7 @@ from trainables.data.groups import change, grouped
 # B = images, C H W = image, K = kinds of geometric operations; 2 signs.
 
 NUM_BINS = 31
-"""Magnitude 0 is the first bin, 30 the last."""
+"""Number of magnitudes: 0 is the first, 30 the last."""
 GEOMETRIC = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 SIGNED_COLOR: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Brightness": color.brightness,
@@ -28,7 +28,7 @@ SIGNED_COLOR: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 """Operations with a factor of 1 + magnitude or 1 - magnitude."""
 OPERATIONS = (*GEOMETRIC, *SIGNED_COLOR, "Posterize", "Solarize", "AutoContrast", "Equalize", "Identity")
-"""Every image draws each with the same probability."""
+"""All operations; every image draws each with the same probability."""
 
 
 def rand_augment(images_BCHW: Tensor, *, num_operations: int = 2, magnitude: int = 14) -> Tensor:
@@ -65,25 +65,22 @@ def apply_operations(images_BCHW: Tensor, kinds_B: Tensor, is_negative_B: Tensor
     matrices_B23 = matrices_B23.to(device, non_blocking=True)
     factors_B = (1 + 0.9 * share * (1 - 2 * is_negative_B.float())).to(device, non_blocking=True)
     change(images_BCHW, groups[0], affine, matrices_B23)
+    unsigned = _unsigned(share)
     for name, positions_G in zip(OPERATIONS[len(GEOMETRIC) :], groups[1:], strict=True):
         if name in SIGNED_COLOR:
             change(images_BCHW, positions_G, SIGNED_COLOR[name], factors_B)
         elif name != "Identity":
-            change(images_BCHW, positions_G, partial(_unsigned, name=name, share=share))
+            change(images_BCHW, positions_G, unsigned[name])
 
 
-def _unsigned(images_BCHW: Tensor, *, name: str, share: float) -> Tensor:
-    if name == "Posterize":
-        return color.posterize(images_BCHW, bits=round(8 - 4 * share))
-    if name == "Solarize":
-        return color.solarize(images_BCHW, threshold=255 * (1 - share))
-    # torchvision's own handle a batch image by image.
-    result: Tensor = (
-        torchvision_functional.autocontrast(images_BCHW)
-        if name == "AutoContrast"
-        else torchvision_functional.equalize(images_BCHW)
-    )
-    return result
+def _unsigned(share: float) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Returns the operations without a sign, at a share of the largest magnitude."""
+    return {
+        "Posterize": partial(color.posterize, bits=round(8 - 4 * share)),
+        "Solarize": partial(color.solarize, threshold=255 * (1 - share)),
+        "AutoContrast": torchvision_functional.autocontrast,
+        "Equalize": torchvision_functional.equalize,
+    }
 
 
 def _matrices(share: float, height: int, width: int) -> Tensor:

@@ -13,14 +13,6 @@ from search_spaces.errors import ConfigError, UnavailableError, unknown_name
 from trainables.quant.sites import find_sites
 
 
-def check_architecture(architecture: str) -> None:
-    """Raises `UnknownNameError`, with the nearest names, unless timm has the architecture."""
-    names = _architectures()
-    # A name may carry a pretrained tag: `resnet18.a1_in1k`.
-    if architecture.split(".")[0] not in names:
-        raise unknown_name("architecture", architecture, names)
-
-
 def create_backbone(
     architecture: str, num_classes: int, *, weights: str = "scratch", image_size: int | None = None
 ) -> nn.Module:
@@ -40,7 +32,10 @@ def create_backbone(
         UnavailableError: The weights cannot be downloaded or found.
         ConfigError: The file does not fit the architecture, or the architecture does not fit the size.
     """
-    check_architecture(architecture)
+    names = _architectures()
+    # A name may carry a pretrained tag: `resnet18.a1_in1k`.
+    if architecture.split(".")[0] not in names:
+        raise unknown_name("architecture", architecture, names)
     size = _size_arguments(architecture, image_size)
     if weights == "imagenet":
         return _pretrained(architecture, num_classes, size)

@@ -35,11 +35,12 @@ from torch import Tensor
 
 from search_spaces.budgets import MAX_BIT_WIDTH, check_bit_widths
 from search_spaces.errors import ConfigError
-from trainables.quant import affine_numba, affine_torch, affine_triton
+from trainables.quant import affine_numba, affine_torch
+from trainables.quant.triton import affine as affine_triton
 
 QUANTIZER_VARIABLE = "DPTQ_QUANTIZER"
 KERNELS = {"numba": affine_numba, "triton": affine_triton}
-"""The backends that know neither quantiles nor every dtype; torch serves what they do not."""
+"""Backends without quantiles and for some dtypes only; torch serves the rest."""
 
 
 def fake_quantize(
@@ -228,19 +229,11 @@ class _FakeQuantize(torch.autograd.Function):
         return grad_x, grad_selection, None, None, None, None
 
 
-def _apply(
-    x: Tensor,
-    selection_BO: Tensor | None,
-    bit_width_SO: Tensor,
-    selected_B: Tensor,
-    range_gradient: bool,
-    scale_quantile: float,
-) -> Tensor:
+def _apply(x: Tensor, *others: Any) -> Tensor:
     if not affine_numba.is_dense(x):
         # Differentiable, so the gradient arrives in the caller's layout.
         x = x.contiguous()
-    arguments = (x, selection_BO, bit_width_SO, selected_B, range_gradient, scale_quantile)
-    result: Tensor = _FakeQuantize.apply(*arguments)
+    result: Tensor = _FakeQuantize.apply(x, *others)
     return result
 
 

@@ -20,18 +20,13 @@ from numba import njit
 from torch import Tensor
 
 LANES = 64
-"""Independent minima and maxima of the range search. A multiple of every vector width."""
+"""Number of independent minima and maxima of the range search; a multiple of every vector width."""
 TILE = 512
 """Values per tile: two tiles (x and its gradient) stay in the first-level cache over all options."""
 
 
 def quantize(x: Tensor, bit_width_SO: Tensor, selected_B: Tensor) -> tuple[Tensor, Tensor]:
-    """Quantizes every example at its selected bit-width.
-
-    Args:
-        x: Dense float32 CPU tensor, examples along dimension 0; contiguous or channels-last.
-        bit_width_SO: Bit-widths on offer, int64 in 0..16.
-        selected_B: Column of `bit_width_SO` for every example, int64.
+    """Does what `affine_torch.quantize` does, for dense float32 tensors on the CPU, contiguous or channels-last.
 
     Returns:
         The quantized tensor, strides as `x`, and the range `lo, hi` of every example, [B, 2].
@@ -45,23 +40,9 @@ def quantize(x: Tensor, bit_width_SO: Tensor, selected_B: Tensor) -> tuple[Tenso
 
 
 def gradients(
-    x: Tensor,
-    grad: Tensor,
-    range_B2: Tensor,
-    bit_width_SO: Tensor,
-    selected_B: Tensor,
-    *,
-    range_gradient: bool,
+    x: Tensor, grad: Tensor, range_B2: Tensor, bit_width_SO: Tensor, selected_B: Tensor, *, range_gradient: bool
 ) -> tuple[Tensor, Tensor]:
-    """Computes the gradient of the input and of every option in one pass over `x` and `grad`.
-
-    Args:
-        x: What `quantize` was given.
-        grad: Gradient of the quantized tensor, any strides.
-        range_B2: What `quantize` returned.
-        bit_width_SO: As in `quantize`; every option gets a gradient.
-        selected_B: As in `quantize`.
-        range_gradient: Whether the extremes of an example move its scale.
+    """Does what `affine_torch.gradients` does, in one pass over `x` and `grad`.
 
     Returns:
         The gradient of `x`, and `<grad, Q_o(x)>` for every example and option, float64 [B, O].

@@ -12,7 +12,7 @@ forward then picks, at each site, the first option that reaches the best value, 
 Examples lie side by side in the innermost dimension, where the compiler vectorizes over them. Measured on
 one thread of an AMD EPYC, batch of 64, options 3..10: 0.07 ms for L = 20, C = 110 and 1.0 ms for L = 77,
 C = 540 (the best vectorized torch program: 1.4 and 7.5 ms). That is numba, on the CPU.
-`DPTQ_KNAPSACK=triton` keeps profits of a CUDA device there, with the same selections: `knapsack_triton`, which agrees
+`DPTQ_KNAPSACK=triton` keeps profits of a CUDA device there, with the same selections: `triton.knapsack`, which agrees
 with numba in Triton's interpreter but has not run on a GPU, and so is never the default yet.
 
 Shape letters: B = examples, L = sites, O = options, P = examples side by side, R = rests of the budget.
@@ -30,14 +30,14 @@ from torch import Tensor
 
 from search_spaces.budgets import check_budget
 from search_spaces.errors import ConfigError
-from trainables.quant import knapsack_triton
-from trainables.quant.triton_support import find_obstacle
+from trainables.quant.triton import knapsack as knapsack_triton
+from trainables.quant.triton.support import find_obstacle
 
 KNAPSACK_VARIABLE = "DPTQ_KNAPSACK"
 PACK = 64
-"""Examples solved side by side; 8 take 3 times as long per batch, since short inner loops vectorize badly."""
+"""Number of examples solved side by side; 8 take 3 times as long per batch, since short inner loops vectorize badly."""
 FRACTION_BITS = 24
-"""Binary digits of a profit that count; float32 has as many."""
+"""Number of binary digits of a profit that count; float32 has as many."""
 UNREACHABLE = -(2**62)
 """Value of a rest that the remaining sites cannot sum to; real totals stay above half of it."""
 
@@ -76,7 +76,9 @@ def select(profits_BLO: Tensor, bit_widths: Sequence[int], budget: int) -> Tenso
             profits, widths, rest, limit=limit, profit_unit=unit, tie_unit=tie_unit
         )
     else:
-        option_index_BL = _select_on_cpu(profits, shift_O, np.array(widths, np.int64) ** 2, rest, evenness_bits, limit)
+        squares_O, index_BL = np.array(widths, np.int64) ** 2, np.empty(profits.shape[:2], np.int64)
+        arguments = (profits.cpu().numpy(), shift_O, squares_O, rest, evenness_bits, limit, index_BL)
+        option_index_BL = torch.from_numpy(index_BL) if _select_batch(*arguments) else None
     if option_index_BL is None:
         raise ConfigError(
             f"profits of largest magnitude {float(profits.abs().max())} cannot be compared exactly: with "
@@ -182,14 +184,6 @@ def _prepare(num_sites: int, bit_widths: tuple[int, ...], budget: int) -> tuple[
     shift_O = np.array(bit_widths, np.int64) - bit_widths[0]
     evenness_bits = (num_sites * bit_widths[-1] ** 2).bit_length()
     return shift_O, budget - num_sites * bit_widths[0], evenness_bits
-
-
-def _select_on_cpu(
-    profits_BLO: Tensor, shift_O: np.ndarray, squares_O: np.ndarray, rest: int, evenness_bits: int, limit: float
-) -> Tensor | None:
-    option_index_BL = np.empty(profits_BLO.shape[:2], np.int64)
-    arguments = (profits_BLO.cpu().numpy(), shift_O, squares_O, rest, evenness_bits, limit, option_index_BL)
-    return torch.from_numpy(option_index_BL) if _select_batch(*arguments) else None
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -25,7 +25,7 @@ from torch import Tensor
 from search_spaces.budgets import check_budget
 
 DRAW_BITS = 63
-"""One less than a word, so that a threshold of 1 is a number as well."""
+"""Number of bits of a draw: one less than a word, so that a threshold of 1 is a number as well."""
 
 
 def random_allocations(

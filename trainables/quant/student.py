@@ -27,7 +27,7 @@ from trainables.quant.sites import LAYER_KINDS, Site, report_unreached, sites_of
 from trainables.quant.weights import fake_quantize_weights
 
 Quantize = Callable[[Tensor, int], Tensor]
-"""Quantizes the activation of the site with this index."""
+"""Function that quantizes an activation, given the index of its site."""
 
 
 class QuantizedStudent(nn.Module):
@@ -98,9 +98,7 @@ class QuantizedStudent(nn.Module):
         if bit_width_BL is None:
             logits: Tensor = self.model(images)
             return logits
-        quantize = self._quantize_at(images, bit_width_BL)
-        with self._quantized_weights():
-            return self._run(images, quantize)
+        return self.observe(images, bit_width_BL, lambda index, x: None)
 
     def observe(self, images: Tensor, bit_width_BL: Tensor | None, show: Callable[[int, Tensor], None]) -> Tensor:
         """Runs as `student(images, bit_width_BL)` does and shows the activation of every site on the way.
@@ -150,11 +148,7 @@ class QuantizedStudent(nn.Module):
 
         def quantize(x: Tensor, index: int) -> Tensor:
             return fake_quantize_options(
-                x,
-                columns[index],
-                bit_widths,
-                range_gradient=self.range_gradient,
-                scale_quantile=self.scale_quantile,
+                x, columns[index], bit_widths, range_gradient=self.range_gradient, scale_quantile=self.scale_quantile
             )
 
         with self._quantized_weights():

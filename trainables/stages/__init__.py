@@ -1,1 +1,1 @@
-"""The training stages, in pipeline order: teacher, distill, pair."""
+"""The training stages, a module each; `registry` names them."""

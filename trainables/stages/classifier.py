@@ -15,7 +15,7 @@ from trainables.training_loop import LOSS, StageResult, StageRun, run_epochs
 MODEL = "model."
 """Prefix of the network's tensors in the checkpoint."""
 ClassifierLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Maps images_BCHW, the network's logits_BK and labels_B to a 0-d loss."""
+"""Function from images_BCHW, the network's logits_BK and labels_B to a 0-d loss."""
 
 
 def train_classifier(
@@ -28,16 +28,7 @@ def train_classifier(
     device: torch.device,
     resume: ResumePoint | None,
 ) -> StageRun:
-    """Trains a network in place.
-
-    Args:
-        recipe: Epochs, batches, optimizer and augmentation.
-        model: A classifier on `device`.
-        data: Dataset on `device`.
-        loss_of: The loss of a batch.
-        seed: Of everything random in training.
-        device: Where to train.
-        resume: Where to go on.
+    """Trains a network in place; see `registry.start_stage`. The model lies on `device`.
 
     Yields:
         A report per epoch with `validation/accuracy`.
@@ -57,13 +48,7 @@ def train_classifier(
         return classifier_outcome(model.eval(), data, names)
 
     yield from run_epochs(
-        recipe,
-        model,
-        step,
-        num_images=len(split),
-        evaluate=lambda: evaluate(VALIDATION)[0],
-        seed=seed,
-        resume=resume,
+        recipe, model, step, num_images=len(split), evaluate=lambda: evaluate(VALIDATION)[0], seed=seed, resume=resume
     )
     metrics, predictions = evaluate(VALIDATION, TEST)
     return StageResult(metrics=metrics, checkpoint=with_prefix(MODEL, model.state_dict()), predictions=predictions)

@@ -27,18 +27,9 @@ def train(
     device: torch.device,
     resume: ResumePoint | None = None,
 ) -> StageRun:
-    """Trains a network from random weights to answer as the black box does.
+    """Trains a network from random weights to answer as the black box does; see `registry.start_stage`.
 
-    Args:
-        recipe: What to train and how.
-        data: Dataset on `device`.
-        black_box: Maps images to logits, on `device` and in evaluation mode; it is only queried.
-        seed: Of the initial weights and of everything random in training.
-        device: Where to train.
-        resume: Where to go on.
-
-    Returns:
-        The run of `train_classifier`.
+    The black box maps images to logits and is only queried.
     """
     torch.manual_seed(seed)
     model = place(create_backbone(recipe.architecture, data.num_classes, image_size=data.image_size), device)

@@ -19,17 +19,7 @@ from trainables.training_loop import StageRun
 def train(
     recipe: TeacherRecipe, data: ImageData, *, seed: int, device: torch.device, resume: ResumePoint | None = None
 ) -> StageRun:
-    """Trains a classifier with smoothed one-hot cross entropy.
-
-    Args:
-        recipe: What to train and how.
-        data: Dataset on `device`.
-        seed: Of the initial weights and of everything random in training.
-        device: Where to train.
-        resume: Where to go on.
-
-    Returns:
-        The run of `train_classifier`.
+    """Trains a classifier with smoothed one-hot cross entropy; see `registry.start_stage`.
 
     Raises:
         UnavailableError: The recipe's weights are neither here nor reachable.

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ def monitor(tmp_path: Path) -> Iterator[None]:
         subprocess.Popen([*waiting, f"--autoscaling-config={tmp_path}/{name}", f"--gcs-address={address}"])
         for name, address in (("other.yaml", "192.0.2.1:637"), ("config.yaml", GCS))
     ]
+    while not all(Path(f"/proc/{process.pid}/cmdline").read_bytes() for process in started):
+        time.sleep(0.01)  # some systems show the arguments a moment later
     yield
     for process in started:
         process.kill()

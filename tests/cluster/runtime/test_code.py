@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from ray._private.runtime_env.packaging import get_uri_for_directory
 
-from cluster.runtime.code import NOT_CODE, PACKAGES, code_for_workers, is_in_job
+from cluster.runtime.code import NOT_CODE, PACKAGES, code_for_workers
+from cluster.runtime.ray_internals import is_in_job
 
 
 def test_the_code_is_what_this_process_runs_and_its_version() -> None:

@@ -1,11 +1,12 @@
 """Every way to spoil a launcher file that we know gives exactly one line, which names value, rule and cure."""
 
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from cluster.validation import launcher
 from search_spaces.errors import UnavailableError
 
 HEAD = "available_node_types/head"
@@ -40,6 +41,8 @@ STORE = "echo 'export DPTQ_STORAGE={}' >> ~/.bashrc"
         ("azure", f"{SPOT}/node_config/azure_arm_parameters/vmsize", "x", ["vmsize: Azure knows", "'vmSize'"]),
         ("azure", f"{SPOT}/node_config/vmSize", "x", ["node_config.vmSize: Ray's launcher knows no such field"]),
         ("aws", f"{SPOT}/node_config/InstanceType", ..., ["node_config: names no machine", "InstanceType: g6"]),
+        ("aws", f"{SPOT}/node_config/InstanceType", 5, ["spot.node_config: InstanceType=5: it should be a name"]),
+        ("azure", f"{SPOT}/node_config/azure_arm_parameters", 5, ["azure_arm_parameters=5: it should be a mapping"]),
         ("aws", f"{SPOT}/resources/GPU", ..., ["spot.resources: g6.2xlarge has a GPU that no trial would ever get"]),
         ("gcp", f"{SPOT}/resources/GPU", 0, ["spot.resources: g2-standard-8 has a GPU"]),
         ("azure", f"{SPOT}/resources", {}, ["spot.resources: Standard_NC8as_T4_v3 has a GPU"]),
@@ -128,6 +131,6 @@ def test_a_ray_that_moved_its_checks_is_one_clear_line(
     if moved == "find_spec":
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     else:
-        monkeypatch.setattr("importlib.import_module", lambda name: launcher)
+        monkeypatch.setitem(sys.modules, moved, ModuleType(moved))
     with pytest.raises(UnavailableError, match=r"keeps the checks of `ray up` elsewhere"):
         findings(config)

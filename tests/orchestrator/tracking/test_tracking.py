@@ -27,6 +27,7 @@ from orchestrator.tracking.runs import Point, epoch_points, metric_key
 from orchestrator.tracking.tracker import Tracker
 from search_spaces.errors import ConfigError, TrackingError
 from search_spaces.grids.build import Choices, build_grid
+from search_spaces.model import as_text
 
 SWEEP = "sweep-1"
 START_MS = 1_700_000_000_000
@@ -181,7 +182,8 @@ def test_one_run_per_uid_over_launches_with_params_tags_metrics_and_artifacts(
     assert set(runs) == set(plan.by_uid())
     assert {run.info.status for run in [*runs.values(), parent]} == {"FINISHED"}
     assert run.info.run_name == node.name
-    assert run.data.params == {**node.recipe.as_params(), "seed": "0", "dataset": "digits"}
+    recipe = {name: as_text(value) for name, value in node.recipe.model_dump(mode="json").items()}
+    assert run.data.params == {**recipe, "seed": "0", "dataset": "digits"}
     expected = {
         "mlflow.parentRunId": parent.info.run_id,
         "dptq.stage": "pair",

@@ -5,7 +5,7 @@ import pytest
 from search_spaces import paper
 from search_spaces.errors import ConfigError, UnknownNameError
 from search_spaces.grids.build import Choices, Grid, build_grid
-from search_spaces.model import parse_recipe
+from search_spaces.model import parse
 from search_spaces.recipes import Goal
 
 
@@ -93,4 +93,4 @@ def test_cells_of_one_name_are_refused(choices: Choices, message: str) -> None:
 
 def test_grids_survive_json() -> None:
     grid = build_grid("quick", Choices(), sites)
-    assert parse_recipe(Grid, grid.model_dump(mode="json")) == grid
+    assert parse(Grid, grid.model_dump(mode="json")) == grid

@@ -1,11 +1,11 @@
-"""The Triton knapsack against the numba one; `test_knapsack_triton` runs this file in Triton's interpreter."""
+"""The Triton knapsack against the numba one; `test_knapsack` runs this file in Triton's interpreter."""
 
 import pytest
 import torch
 
 from search_spaces.errors import ConfigError, InfeasibleBudgetError
 from trainables.quant.knapsack import select
-from trainables.quant.triton_support import IS_INTERPRETED
+from trainables.quant.triton.support import IS_INTERPRETED
 
 OPTION_SET_I = tuple(range(3, 11))
 

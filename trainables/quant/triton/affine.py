@@ -20,7 +20,7 @@ that all examples share has one row), T = tiles, P = what a tile sums up: O erro
 import torch
 from torch import Tensor
 
-from trainables.quant.triton_support import find_obstacle, jit, next_power_of_2, on_device_of, tl
+from trainables.quant.triton.support import find_obstacle, jit, next_power_of_2, on_device_of, tl
 
 DTYPES = (torch.float32, torch.float16)
 BLOCK = 2048
@@ -42,12 +42,7 @@ def why_unserved(x: Tensor) -> str | None:
 
 
 def quantize(x: Tensor, bit_width_SO: Tensor, selected_B: Tensor) -> tuple[Tensor, Tensor]:
-    """Quantizes every example at its selected bit-width.
-
-    Args:
-        x: Dense float32 or float16 CUDA tensor, examples along dimension 0; contiguous or channels-last.
-        bit_width_SO: Bit-widths on offer, int64 in 0..16, on the device of `x`.
-        selected_B: Column of `bit_width_SO` for every example, int64.
+    """Does what `affine_torch.quantize` does, for dense tensors of `DTYPES` on CUDA, contiguous or channels-last.
 
     Returns:
         The quantized tensor, strides as `x`, and the range `lo, hi` of every example, float32 [B, 2].
@@ -69,23 +64,9 @@ def quantize(x: Tensor, bit_width_SO: Tensor, selected_B: Tensor) -> tuple[Tenso
 
 
 def gradients(
-    x: Tensor,
-    grad: Tensor,
-    range_B2: Tensor,
-    bit_width_SO: Tensor,
-    selected_B: Tensor,
-    *,
-    range_gradient: bool,
+    x: Tensor, grad: Tensor, range_B2: Tensor, bit_width_SO: Tensor, selected_B: Tensor, *, range_gradient: bool
 ) -> tuple[Tensor, Tensor]:
-    """Computes the gradient of the input and of every option in one pass over `x` and `grad`.
-
-    Args:
-        x: What `quantize` was given.
-        grad: Gradient of the quantized tensor, dtype of `x`, any strides.
-        range_B2: What `quantize` returned.
-        bit_width_SO: As in `quantize`; every option gets a gradient.
-        selected_B: As in `quantize`.
-        range_gradient: Whether the extremes of an example move its scale.
+    """Does what `affine_torch.gradients` does, in one pass over `x` and `grad`.
 
     Returns:
         The gradient of `x`, and `<grad, Q_o(x)>` for every example and option, float64 [B, O].

@@ -17,7 +17,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from trainables.quant.triton_support import jit, next_power_of_2, on_device_of, tl
+from trainables.quant.triton.support import jit, next_power_of_2, on_device_of, tl
 
 NUM_WARPS = 4
 """Warps per example; the barriers in the kernel order the rows among them."""

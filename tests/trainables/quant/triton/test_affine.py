@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from search_spaces.errors import ConfigError
-from trainables.quant import affine_triton
 from trainables.quant.affine import choose_backend, fake_quantize
+from trainables.quant.triton import affine as affine_triton
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 KERNELS = [
     ("_find_tile_ranges", "x *fp32 i32", {"BLOCK": 2048}),
@@ -28,7 +28,7 @@ KERNELS = [
 
 @needs_triton
 def test_interpreted_kernels_agree_with_the_other_backends(run_interpreted):
-    run_interpreted("tests/trainables/interpreted/affine_cases.py")
+    run_interpreted("tests/trainables/quant/triton/interpreted/affine_cases.py")
 
 
 @needs_triton

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from search_spaces.errors import ConfigError
-from trainables.quant import knapsack_triton
 from trainables.quant.knapsack import select
+from trainables.quant.triton import knapsack as knapsack_triton
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 
 
 @needs_triton
 def test_interpreted_kernel_selects_as_numba(run_interpreted):
-    run_interpreted("tests/trainables/interpreted/knapsack_cases.py")
+    run_interpreted("tests/trainables/quant/triton/interpreted/knapsack_cases.py")
 
 
 @needs_triton

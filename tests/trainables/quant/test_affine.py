@@ -13,8 +13,7 @@ from hypothesis.extra import numpy as npst
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
-from search_spaces.errors import ConfigError
-from trainables.quant.affine import fake_quantize, fake_quantize_options, uses_numba
+from trainables.quant.affine import fake_quantize, fake_quantize_options
 
 BIT_WIDTHS = tuple(range(3, 11))
 
@@ -298,33 +297,3 @@ def test_an_option_set_first_used_in_inference_mode_can_be_trained_with_later():
     selection = torch.ones(1, 1, requires_grad=True)
     fake_quantize_options(torch.ones(1, 3), selection, (13,)).sum().backward()
     assert selection.grad.item() == 3
-
-
-@pytest.mark.parametrize(
-    ("call", "rule"),
-    [
-        (lambda: fake_quantize(torch.zeros(3), torch.zeros(3, dtype=torch.int64)), "along the first dim"),
-        (lambda: fake_quantize(torch.zeros(3, 2), torch.zeros(2, dtype=torch.int64)), r"shape \[3\]"),
-        (lambda: fake_quantize(torch.zeros(3, 2), torch.zeros(3)), "integer per example"),
-        (lambda: fake_quantize(torch.zeros(1, 2), torch.tensor([17])), "from 1 to 16"),
-        (lambda: fake_quantize(torch.zeros(1, 2), torch.tensor([4]), scale_quantile=0.5), "more than 0.5"),
-        (lambda: fake_quantize_options(torch.zeros(1, 2), torch.zeros(1, 3), (3, 4)), r"shape \[1, 2\]"),
-        (lambda: fake_quantize_options(torch.zeros(1, 2), torch.zeros(1, 2), (4, 3)), "ascending"),
-    ],
-)
-def test_wrong_arguments_are_refused_with_the_rule(call, rule):
-    with pytest.raises(ConfigError, match=rule):
-        call()
-
-
-def test_environment_variable_forces_an_implementation_or_is_refused(monkeypatch):
-    assert uses_numba(torch.zeros(1))
-    assert not uses_numba(torch.zeros(1, dtype=torch.float16))
-    monkeypatch.setenv("DPTQ_QUANTIZER", "torch")
-    assert not uses_numba(torch.zeros(1))
-    monkeypatch.setenv("DPTQ_QUANTIZER", "numba")
-    with pytest.raises(ConfigError, match="float32 tensors on the CPU"):
-        fake_quantize(torch.zeros(1, 2, dtype=torch.float64), torch.tensor([4]))
-    monkeypatch.setenv("DPTQ_QUANTIZER", "triton")
-    with pytest.raises(ConfigError, match="set it to torch or numba"):
-        fake_quantize(torch.zeros(1, 2), torch.tensor([4]))

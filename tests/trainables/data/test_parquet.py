@@ -52,9 +52,8 @@ def write(
     rows_per_group: int = 5,
 ) -> Path:
     """Writes a table as Hugging Face does."""
-    images: Sequence[object] = contents
-    if not is_plain:
-        images = [{"bytes": content, "path": f"{number}.jpg"} for number, content in enumerate(contents)]
+    structs = [{"bytes": content, "path": f"{number}.jpg"} for number, content in enumerate(contents)]
+    images: Sequence[object] = contents if is_plain else structs
     table = pa.table(dict(zip(columns, (images, labels), strict=True)))
     if names is not None:
         features = {columns[0]: {"_type": "Image"}, columns[1]: {"names": list(names), "_type": "ClassLabel"}}

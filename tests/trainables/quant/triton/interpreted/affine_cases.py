@@ -1,4 +1,4 @@
-"""The Triton quantizer against the torch one; `test_affine_triton` runs this file in Triton's interpreter.
+"""The Triton quantizer against the torch one; `test_affine` runs this file in Triton's interpreter.
 
 Shape letters: B = examples, O = bit-width options.
 """
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from search_spaces.errors import ConfigError
-from trainables.quant import affine_triton
 from trainables.quant.affine import choose_backend, fake_quantize, fake_quantize_options
-from trainables.quant.triton_support import IS_INTERPRETED
+from trainables.quant.triton import affine as affine_triton
+from trainables.quant.triton.support import IS_INTERPRETED
 
 BIT_WIDTHS = (1, 3, 8, 16)
 DTYPES = (torch.float32, torch.float16)

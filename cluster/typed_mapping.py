@@ -1,6 +1,6 @@
 """A mapping of a file that somebody else defines: typed look-ups, and one clear line for a value of another kind."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,34 +21,25 @@ class Section:
 
     def sections(self, key: str) -> Iterator["Section"]:
         """Yields the mappings of the list under a key."""
-        items = self.values.get(key)
-        if items is not None and not isinstance(items, list):
-            raise self.wrong(key, "a list")
-        for number, item in enumerate(items or ()):
+        items: list[object] = self._checked(key, [], lambda value: isinstance(value, list), "a list")
+        for number, item in enumerate(items):
             yield as_section(item, self._place_of(f"{key}[{number}]"))
 
     def text(self, key: str) -> str | None:
         """Returns a name, None if it is not there."""
-        value = self.values.get(key)
-        if value is not None and (not isinstance(value, str) or not value):
-            raise self.wrong(key, "a name")
-        return value
+        name: str | None = self._checked(key, None, lambda value: isinstance(value, str) and value, "a name")
+        return name
 
     def count(self, key: str, default: int) -> int:
         """Returns a whole number of at least 0."""
-        value = self.values.get(key)
-        if value is None:
-            return default
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise self.wrong(key, "a whole number of at least 0")
-        return value
+        rule = "a whole number of at least 0"
+        number: int = self._checked(key, default, lambda value: type(value) is int and value >= 0, rule)
+        return number
 
     def flag(self, key: str) -> bool:
         """Returns true or false, false if it is not there."""
-        value = self.values.get(key, False)
-        if not isinstance(value, bool):
-            raise self.wrong(key, "true or false")
-        return value
+        switch: bool = self._checked(key, False, lambda value: isinstance(value, bool), "true or false")
+        return switch
 
     def quantity(self, key: str) -> float | None:
         """Returns an amount of at least 0 as Kubernetes writes it, None if it is not there.
@@ -72,6 +63,14 @@ class Section:
     def wrong(self, key: str, rule: str) -> ConfigError:
         """Builds the error for a value that breaks a rule."""
         return ConfigError(f"{self._place_of(key)}={self.values[key]!r}: it should be {rule}.")
+
+    def _checked(self, key: str, default: Any, is_right: Callable[[Any], object], rule: str) -> Any:
+        value = self.values.get(key)
+        if value is None:
+            return default
+        if not is_right(value):
+            raise self.wrong(key, rule)
+        return value
 
     def _place_of(self, key: str) -> str:
         return join_place(self.place, key)

@@ -1,0 +1,116 @@
+"""Every private interface of Ray that we use, as it was read in Ray 2.60; no other module touches one.
+
+Ray is imported by the function that needs it: some of them do without, and importing it takes a second.
+"""
+
+import contextlib
+import copy
+import importlib.util
+import io
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from search_spaces.errors import UnavailableError, one_line
+
+READ_IN = "2.60"
+UPLOAD_LOGGER = "ray._private.runtime_env.packaging"
+"""Tells of every package that is sent to a cluster."""
+Settings = Mapping[str, Any]
+"""Of a cluster, in the words of Ray's launcher."""
+
+
+def is_in_job() -> bool:
+    """Tells whether this process was started as a job of a cluster, whose code its workers get anyway."""
+    from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+
+    return RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ
+
+
+def output_files() -> list[Path]:
+    """Returns the files that hold what this worker prints to both streams; none in a process that is no worker."""
+    from ray._private.worker import global_worker
+
+    places = (global_worker.get_out_file_path(), global_worker.get_err_file_path())
+    return [Path(place) for place in places if place and Path(place).exists()]
+
+
+def launcher_schema() -> dict[str, Any]:
+    """Returns the JSON schema of a launcher file.
+
+    Raises:
+        UnavailableError: The installed Ray keeps it elsewhere.
+    """
+    # Where Ray lies is known without importing it.
+    spec = importlib.util.find_spec("ray")
+    path = Path(spec.origin or "").parent / "autoscaler" / "ray-schema.json" if spec else Path("ray-schema.json")
+    if not path.exists():
+        raise _moved(str(path))
+    schema: dict[str, Any] = json.loads(path.read_text())
+    return schema
+
+
+def launcher_objection(settings: Settings) -> str | None:
+    """Returns the error at which `ray up` stops before it calls a cloud, in one line; None for a file that it takes.
+
+    Raises:
+        UnavailableError: The installed Ray keeps this elsewhere.
+    """
+    try:
+        from ray.autoscaler._private.util import prepare_config, validate_config
+    except ImportError as error:
+        raise _moved(one_line(error)) from error
+    try:
+        with _silent():
+            validate_config(prepare_config(copy.deepcopy(dict(settings))))
+    except Exception as error:  # Ray objects with AssertionError, ValueError, KeyError, click's and jsonschema's errors
+        return f"({type(error).__name__}): {one_line(error)}"
+    return None
+
+
+def launcher_machines(settings: Settings) -> list[str]:
+    """Asks the provider of a launcher file which machines of the cluster run; raises whatever its library raises."""
+    from ray.autoscaler._private.commands import _bootstrap_config, _get_node_provider
+    from ray.autoscaler.tags import TAG_RAY_NODE_KIND
+
+    with _silent():
+        # With the cache that `ray down` left: filling in a cloud's defaults again would create roles and keys there.
+        config = _bootstrap_config(copy.deepcopy(dict(settings)))
+        provider = _get_node_provider(config["provider"], config["cluster_name"], use_cache=False)
+        machines: list[str] = provider.non_terminated_nodes({})
+        return [f"{provider.node_tags(each).get(TAG_RAY_NODE_KIND, 'node')} {each}" for each in machines]
+
+
+def kuberay_settings(name: str, namespace: str) -> Settings:
+    """Reads what a RayCluster's autoscaler is set to, as that does, with the head's rights; nothing if it has none.
+
+    Raises:
+        OSError: Kubernetes does not answer, or refuses.
+    """
+    # Looks for Kubernetes when it is imported.
+    from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+    from ray.autoscaler._private.kuberay.node_provider import KubernetesHttpApiClient
+
+    cluster = KubernetesHttpApiClient(namespace=namespace).get(f"rayclusters/{name}")
+    if not cluster["spec"].get("enableInTreeAutoscaling"):
+        return {}
+    settings: Settings = _derive_autoscaling_config_from_ray_cr(cluster)
+    return settings
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Hides what Ray prints and logs of its doings; what goes wrong is told by our own errors."""
+    logging.getLogger("ray.autoscaler").setLevel(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+def _moved(what: str) -> UnavailableError:
+    return UnavailableError(
+        f"the installed Ray keeps the checks of `ray up` elsewhere than Ray {READ_IN} did ({what}): install the Ray of "
+        "constraints.txt."
+    )

@@ -1,0 +1,47 @@
+"""Every private interface of Optuna that we use, as it was read in Optuna 5.0; no other module touches one."""
+
+from collections.abc import Container
+from typing import Any
+
+import optuna
+from optuna.samplers import CmaEsSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+READ_IN = "5.0"
+
+
+def trial_handle(study: optuna.Study, trial: FrozenTrial) -> Trial:
+    """Returns a trial as the object that takes values in; Optuna hands one out to whoever asks for a new trial only."""
+    return Trial(study, trial._trial_id)
+
+
+class SeenBySampler(optuna.Study):
+    """A study without the trials that have no point, which samplers would take for proof that nothing is searched."""
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        return [trial for trial in super()._get_trials(deepcopy, states, use_cache) if trial.params]
+
+
+class ReplayedCmaEs(CmaEsSampler):
+    """CMA-ES whose state is made anew of the trials that are told.
+
+    Optuna's own unpickles it from the journal, and so would run whatever somebody wrote into that file.
+    """
+
+    _told: list[FrozenTrial]
+
+    def _restore_optimizer(self, completed_trials: list[FrozenTrial]) -> None:
+        """Restores nothing, whereupon Optuna asks for a new optimizer."""
+        self._told = completed_trials
+
+    def _init_optimizer(self, trans: Any, direction: StudyDirection) -> Any:
+        """Returns the optimizer after all generations that are complete."""
+        optimizer = super()._init_optimizer(trans, direction)
+        size, sign = optimizer.population_size, -1.0 if direction is StudyDirection.MAXIMIZE else 1.0
+        while len(generation := self._get_solution_trials(self._told, optimizer.generation)) >= size:
+            told = [(trans.transform(trial.params), sign * (trial.value or 0.0)) for trial in generation[:size]]
+            optimizer.tell(told)
+        return optimizer

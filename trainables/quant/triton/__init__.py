@@ -1,0 +1,1 @@
+"""Triton kernels for CUDA devices. None has run on one yet, so environment variables choose them, never a default."""
