@@ -120,8 +120,8 @@ class Indicators(Analysis):
 ANALYSES: dict[str, Analysis] = {
     analysis.name: analysis
     for analysis in (
-        CrossPolicy(),
         Transitory(),
+        CrossPolicy(),
         Layers(),
         Histograms(),
         Corruptions(),

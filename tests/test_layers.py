@@ -68,8 +68,13 @@ ORDER = {
         {"errors", "names", "dataset_kinds"},
     ],
 }
-# The only module that may import modules of ours by name, which a reader of imports would not see.
-IMPORTS_BY_NAME = {"orchestrator/workers/entry_points.py"}
+# The only modules that may import modules of ours by name, which a reader of imports would not see.
+IMPORTS_BY_NAME = {
+    "orchestrator/workers/entry_points.py",
+    # Modules that have the name of an analysis.
+    "orchestrator/reports/analyses/registry.py",
+    "trainables/analyses/registry.py",
+}
 PACKAGES = {
     ".".join(path.parent.relative_to(ROOT).parts)
     for package in MAY_IMPORT
@@ -157,7 +162,7 @@ def test_imports_of_ours_stand_at_the_top(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=relative_name)
-def test_modules_of_ours_are_imported_by_name_in_one_place_only(path: Path) -> None:
+def test_modules_of_ours_are_imported_by_name_in_few_places_only(path: Path) -> None:
     calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
     by_name = [
         name_in(call, path) for call in calls if ast.unparse(call.func).endswith(("import_module", "__import__"))

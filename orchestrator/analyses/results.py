@@ -77,16 +77,8 @@ def sweep_tables(records: Sequence[PairRecord], store: Store, sweep: Folder) -> 
 
 
 def _identity(record: PairRecord) -> dict[str, str | int]:
-    return {
-        "architecture": record.architecture,
-        "option_set": record.option_set,
-        "budget_level": record.budget_level,
-        "budget": record.budget,
-        "seed": record.seed,
-        "goal": str(record.goal),
-        "trial_number": record.trial_number,
-        "pair_uid": record.uid,
-    }
+    values = {name: getattr(record, name) for name in PAIR_COLUMNS if name != "pair_uid"}
+    return values | {"goal": str(record.goal), "pair_uid": record.uid}
 
 
 SETTINGS = "analyses.json"

@@ -34,7 +34,8 @@ def command(grid: str, name: str | None, arms: tuple[str, ...], storage: str, **
     from orchestrator.console import line_printer, make_console
     from orchestrator.launch.driver import launch_sweep
     from orchestrator.reports.comparison.data import comparison
-    from orchestrator.reports.comparison.page import render_comparison, write_comparison
+    from orchestrator.reports.comparison.page import arms_table, write_comparison
+    from orchestrator.reports.terminal import render
     from orchestrator.search.comparison_arms import choices_for
     from orchestrator.store.store import Store
     from orchestrator.store.sweep import Sweep
@@ -63,7 +64,7 @@ def command(grid: str, name: str | None, arms: tuple[str, ...], storage: str, **
             is_over = False
             break
     table = comparison(plans, store)
-    console.print(render_comparison(table))
+    console.print(render(arms_table(table)))
     paths = write_comparison(name, table, Sweep(store, f"{name}-{Arm.SEARCH}").folder)
     say(f"wrote {', '.join(paths)}")
     if not is_over:

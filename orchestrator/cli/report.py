@@ -14,8 +14,10 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
     from orchestrator.cli.values import open_sweep
     from orchestrator.console import make_console, written
     from orchestrator.reports.page import write_report
+    from orchestrator.reports.search.tables import overview_table
+    from orchestrator.reports.summary import table1_text
     from orchestrator.reports.table1 import table1
-    from orchestrator.reports.terminal import print_analyses, render_searches, render_table1
+    from orchestrator.reports.terminal import print_analyses, render
     from orchestrator.results.pairs import records_of
     from orchestrator.results.searches import read_searches
     from orchestrator.results.trials import read_trials
@@ -28,9 +30,9 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
         echo_json({"pairs": [record.as_json() for record in records_of(trials)]})
         return
     console = make_console()
-    console.print(render_table1(table1(plan, trials)))
+    console.print(render(table1_text(table1(plan, trials), is_short=True)))
     if searches := read_searches(trials, sweep.store):
-        console.print(render_searches([outcome_of(cell) for cell in searches]))
+        console.print(render(overview_table([outcome_of(cell) for cell in searches])))
     analyses = print_analyses(sweep, plan, records_of(trials), console)
     paths = write_report(plan, sweep.store, sweep.name, facts=sweep_facts(plan), analyses=analyses)
     console.print(written(paths), highlight=False, soft_wrap=True)

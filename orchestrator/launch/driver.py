@@ -30,8 +30,10 @@ from orchestrator.launch.tuner import Launch
 from orchestrator.plan import Plan
 from orchestrator.progress.live import Progress
 from orchestrator.progress.overview import Overview, overview_from_store, summary
+from orchestrator.reports.search.tables import overview_table
+from orchestrator.reports.summary import table1_text
 from orchestrator.reports.table1 import table1
-from orchestrator.reports.terminal import render_searches, render_table1
+from orchestrator.reports.terminal import render
 from orchestrator.results.pairs import pair_records
 from orchestrator.results.searches import read_searches
 from orchestrator.results.trials import read_trials
@@ -165,9 +167,9 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
     overview, errors = outcome.overview, outcome.analyses.errors
     console.print()
     trials = read_trials(overview.plan, sweep.store)
-    console.print(render_table1(table1(overview.plan, trials)))
+    console.print(render(table1_text(table1(overview.plan, trials), is_short=True)))
     if searches := read_searches(trials, sweep.store):
-        console.print(render_searches([outcome_of(cell) for cell in searches]))
+        console.print(render(overview_table([outcome_of(cell) for cell in searches])))
     nodes = overview.plan.by_uid()
     for uid, headline in overview.headlines.items():
         console.print(f"{overview.states[uid]} {nodes[uid].name}: {headline}", highlight=False, soft_wrap=True)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrator.plan import Origin, Plan
-from orchestrator.reports.document import Column, Field, TextTable
+from orchestrator.reports.layout import Column, TextTable, text_table
 from search_spaces.model import as_text
 from search_spaces.recipes import DistillRecipe, PairRecipe, TrainingRecipe
 
@@ -25,29 +25,19 @@ _RECIPE_FIELDS: tuple[tuple[str, str, type[TrainingRecipe], str], ...] = (
 
 def decisions_table(plan: Plan) -> TextTable:
     """Lists the decisions with the values that the recipes of a sweep hold."""
-    rows = []
     # The literal reading is what a search tries first, not what the sweep decided on.
     recipes = [node.recipe for node in plan.nodes if node.origin is not Origin.LITERAL]
-    for what, name, kind, paper in _RECIPE_FIELDS:
-        values = _values([recipe for recipe in recipes if isinstance(recipe, kind)], name)
-        rows.append((Field(what), Field(name), Field(values), Field(paper)))
-    fraction = plan.grid.dataset.validation_fraction
-    rows += [
-        (Field("sum of an image's bit-widths"), Field("budget"), Field("= C, exactly"), Field("Eq. 12: at most C")),
-        (
-            Field("validation split"),
-            Field("validation_fraction"),
-            Field(f"{100 * fraction:g} % of the training images"),
-            Field("none mentioned"),
-        ),
+    rows = [
+        (what, name, _values([recipe for recipe in recipes if isinstance(recipe, kind)], name), paper)
+        for what, name, kind, paper in _RECIPE_FIELDS
     ]
-    columns = (
-        Column("decision", is_number=False),
-        Column("field", is_number=False),
-        Column("this sweep", is_number=False, wraps=True),
-        Column("the paper", is_number=False, wraps=True),
-    )
-    return TextTable("", columns, tuple(rows))
+    fraction = f"{100 * plan.grid.dataset.validation_fraction:g} % of the training images"
+    rows += [
+        ("sum of an image's bit-widths", "budget", "= C, exactly", "Eq. 12: at most C"),
+        ("validation split", "validation_fraction", fraction, "none mentioned"),
+    ]
+    columns = (Column.name("decision"), Column.name("field"), Column.text("this sweep"), Column.text("the paper"))
+    return text_table("", columns, rows)
 
 
 def _values(recipes: Sequence[TrainingRecipe], name: str) -> str:

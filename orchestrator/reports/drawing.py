@@ -26,7 +26,7 @@ from search_spaces.recipes import Goal
 Shown = TypeVar("Shown")
 INK, MUTED, GRID, FACE = "#1f2328", "#59636e", "#d8dee4", "#ffffff"
 ROBUST, DETRIMENTAL, FEASIBLE = "#0072b2", "#d55e00", "#d9f2e8"
-COLORS = {Goal.ROBUST: ROBUST, Goal.DETRIMENTAL: DETRIMENTAL}
+COLORS: dict[str, str] = {Goal.ROBUST: ROBUST, Goal.DETRIMENTAL: DETRIMENTAL}
 DARK = {
     INK: "#e6edf3",
     MUTED: "#9aa4af",
@@ -37,7 +37,7 @@ DARK = {
     FEASIBLE: "#12372b",
 }
 """What every colour becomes on the dark theme."""
-MARKERS = {Goal.ROBUST: "o", Goal.DETRIMENTAL: "s"}
+MARKERS: dict[str, str] = {Goal.ROBUST: "o", Goal.DETRIMENTAL: "s"}
 DASHES, DOTS = (0, (4, 3)), (0, (1, 2))
 WIDTH = 9.0
 """Inches; 1350 pixels at 150 dpi, shown at about 900."""

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from orchestrator.reports.document import pp
 from orchestrator.reports.drawing import (
     COLORS,
     DASHES,
@@ -28,6 +27,7 @@ from orchestrator.reports.drawing import (
     style,
 )
 from orchestrator.reports.grouping import Row, is_missing
+from orchestrator.reports.layout import pp
 from orchestrator.results.trials import Curve
 from search_spaces.recipes import Goal
 
@@ -38,11 +38,7 @@ _LABEL_PP = 12.0
 def figure_table1(table: pd.DataFrame) -> Figure | None:
     """Draws Table 1 as dumbbells: both pairs' test accuracy at every budget, full precision to quantized.
 
-    Args:
-        table: From `orchestrator.reports.table1.table1`.
-
-    Returns:
-        One panel per network and option set; None while no pair is done.
+    There is a panel per network and option set.
     """
     done = table.dropna(subset=["robust_accuracy_fp", "detrimental_accuracy_fp"], how="all")
     if done.empty:

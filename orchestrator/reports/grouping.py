@@ -39,12 +39,9 @@ def over_seeds(table: pd.DataFrame, by: Sequence[str], values: Sequence[str]) ->
     return both[[*keys, "num_seeds", *columns]]
 
 
-def of_cell(table: pd.DataFrame, cell: Row) -> pd.DataFrame:
-    """Returns the rows of one cell, all its seeds."""
-    same = pd.Series(True, index=table.index)
-    for name in CELL:
-        same &= table[name] == cell[name]
-    return table[same]
+def of_cell(table: pd.DataFrame, cell: Row, *others: str) -> pd.DataFrame:
+    """Returns the rows of one cell, all its seeds; those that are like it in some other columns too."""
+    return table[(table[[*CELL, *others]] == [cell[name] for name in (*CELL, *others)]).all(axis=1)]
 
 
 def first_row(table: pd.DataFrame) -> Row:
@@ -75,10 +72,15 @@ def shown_cells(table: pd.DataFrame) -> list[Row]:
     return list(best.sort_index()[list(CELL)].to_dict("records"))
 
 
-def cell_title(cell: Row, *, num_seeds: int = 1) -> str:
-    """Names a cell for people, e.g. `resnet18 II-B, 130 bits (mean of 3 seeds)`."""
-    seeds = f" (mean of {num_seeds} seeds)" if num_seeds > 1 else ""
-    return f"{cell['architecture']} {cell['option_set']}-{cell['budget_level']}, {cell['budget']} bits{seeds}"
+def cell_title(cell: Row) -> str:
+    """Names a cell for people, e.g. `resnet18 II-B, 130 bits`."""
+    return f"{cell['architecture']} {cell['option_set']}-{cell['budget_level']}, {cell['budget']} bits"
+
+
+def title_of(rows: pd.DataFrame) -> str:
+    """Names the cell that rows are about, and its seeds, e.g. `resnet18 II-B, 130 bits (mean of 3 seeds)`."""
+    num_seeds = rows["num_seeds"].max() if "num_seeds" in rows else rows["seed"].nunique()
+    return cell_title(first_row(rows)) + (f" (mean of {num_seeds} seeds)" if num_seeds > 1 else "")
 
 
 def _keeps_parity(gap: object) -> bool:

@@ -12,13 +12,7 @@ import pandas as pd
 
 from orchestrator.analyses.results import SweepTables, sweep_tables
 from orchestrator.plan import Plan
-from orchestrator.reports.analyses.corruptions import corruption_curves, corruption_section, corruption_summary
-from orchestrator.reports.analyses.cross_policy import cross_policy_section, table3
-from orchestrator.reports.analyses.histograms import collapse_correlations, histogram_section, histogram_summary
-from orchestrator.reports.analyses.indicators import indicator_correlations, indicator_section
-from orchestrator.reports.analyses.layers import layer_effects, layer_section, worst_sites
-from orchestrator.reports.analyses.mitigation import mitigation_section, mitigation_summary
-from orchestrator.reports.analyses.transitory import overlaps, table2, transitory_section, worst_points
+from orchestrator.reports.analyses.registry import Tables, analysis_sections, derived_tables
 from orchestrator.reports.decisions import decisions_table
 from orchestrator.reports.document import Page, Section, pictures
 from orchestrator.reports.figures import figure_table1, figure_training
@@ -35,7 +29,7 @@ from orchestrator.reports.summary import (
     trouble_table,
 )
 from orchestrator.reports.table1 import table1, table1_summary
-from orchestrator.results.pairs import PairRecord, records_of
+from orchestrator.results.pairs import records_of
 from orchestrator.results.trials import Curve, Trial, read_curve, read_trials
 from orchestrator.store.folder import Folder
 from orchestrator.store.store import Store
@@ -44,7 +38,6 @@ from search_spaces.recipes import Goal
 FILES = "report_files.json"
 """Which files the last report wrote, so that the next one can remove those it no longer writes."""
 
-Tables = Mapping[str, pd.DataFrame]
 _OWN_FILE = re.compile(
     r"(analyses/\w+\.(csv|parquet)|figure_[\w.-]+\.(png|svg)|(table1(_summary)?|search_\w+)\.(csv|parquet))"
 )
@@ -145,17 +138,12 @@ def _choice_statement(cells: Sequence[Row], num_cells: int) -> str:
 
 def _trial_sections(plan: Plan, curves: Mapping[str, Mapping[Goal, Curve]]) -> list[Section]:
     """What training and the recipes have to say."""
+    alt = "Validation accuracy by epoch, at full precision and quantized, for every pair of Table 1."
     return [
         Section(
             title="Training",
             statement=training_statement(curves),
-            pictures=pictures(
-                (
-                    "figure_training",
-                    "Validation accuracy by epoch, at full precision and quantized, for every pair of Table 1.",
-                    figure_training(curves),
-                ),
-            ),
+            pictures=pictures(("figure_training", alt, figure_training(curves))),
         ),
         Section(
             title="Decisions in force",
@@ -182,64 +170,3 @@ def _curves(trials: Sequence[Trial], table: pd.DataFrame, store: Store) -> dict[
             title = f"{network}{cell.option_set}-{cell.budget_level}, {cell.recipe.budget} bits{seed}"
             curves.setdefault(title, {})[cell.goal] = curve
     return curves
-
-
-def derived_tables(analyses: Tables, records: Sequence[PairRecord], *, dataset: str) -> dict[str, pd.DataFrame]:
-    """Computes everything that follows from the analyses that are done.
-
-    Args:
-        analyses: From `read_tables`.
-        records: The pairs that are done.
-        dataset: What the sweep trains on.
-
-    Returns:
-        By name, which is also the name of its file.
-    """
-    derived: dict[str, pd.DataFrame] = {}
-    if (transitory := analyses.get("transitory")) is not None:
-        derived["table2"] = table2(transitory, dataset=dataset)
-        derived["transitory_points"] = worst_points(transitory)
-        derived["transitory_overlaps"] = overlaps(transitory)
-    if (cross_policy := analyses.get("cross_policy")) is not None:
-        derived["table3"] = table3(cross_policy, dataset=dataset)
-    if (layers := analyses.get("layers")) is not None:
-        derived["layer_effects"] = layer_effects(layers)
-        derived["layer_inflections"] = worst_sites(derived["layer_effects"])
-    if (histograms := analyses.get("histograms")) is not None:
-        derived["histogram_summary"] = histogram_summary(histograms, derived.get("layer_effects"))
-        derived["collapse_correlations"] = collapse_correlations(derived["histogram_summary"])
-    if (corruptions := analyses.get("corruptions")) is not None:
-        derived["corruption_summary"] = corruption_summary(corruptions)
-        derived["corruption_curves"] = corruption_curves(corruptions)
-    if (mitigation := analyses.get("mitigation")) is not None:
-        derived["mitigation_summary"] = mitigation_summary(mitigation)
-    if (indicators := analyses.get("indicators")) is not None:
-        derived["indicator_correlations"] = indicator_correlations(indicators, records)
-    return derived
-
-
-def analysis_sections(analyses: Tables, derived: Tables, cells: Sequence[Row]) -> list[Section]:
-    """Writes the sections of the analyses that are done, in the paper's order.
-
-    Args:
-        analyses: From `read_tables`.
-        derived: From `derived_tables`.
-        cells: The cells that figures show, from `shown_cells`.
-    """
-    sections = []
-    if "table2" in derived:
-        sections.append(transitory_section(analyses["transitory"], derived, cells))
-    if "table3" in derived:
-        sections.append(cross_policy_section(derived["table3"], cells))
-    if "layer_effects" in derived:
-        sections.append(layer_section(derived["layer_effects"], cells))
-    if "histogram_summary" in derived:
-        summary, found = derived["histogram_summary"], derived["collapse_correlations"]
-        sections.append(histogram_section(analyses["histograms"], summary, found, cells))
-    if "corruption_summary" in derived:
-        sections.append(corruption_section(derived["corruption_summary"], derived["corruption_curves"], cells))
-    if "mitigation_summary" in derived:
-        sections.append(mitigation_section(derived["mitigation_summary"], cells))
-    if "indicator_correlations" in derived:
-        sections.append(indicator_section(derived["indicator_correlations"]))
-    return sections

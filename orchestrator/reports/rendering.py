@@ -8,12 +8,12 @@ import jinja2
 import pandas as pd
 import pyarrow as pa
 
-from orchestrator.reports.document import Field, Page, Picture, Section, TextTable
+from orchestrator.reports.document import Page, Picture, Section
+from orchestrator.reports.layout import Field, TextTable
 from orchestrator.store.folder import parquet_bytes
 
 _TEMPLATE = "report.html.j2"
 _MARKDOWN_SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_[]|#"} | {"\n": " "})
-_SHORT_GROUPS = {"Robust": "R", "Detrimental": "D", "Point": ""}
 
 
 def page_files(name: str, page: Page) -> dict[str, bytes]:
@@ -63,9 +63,7 @@ def _md(text: str) -> str:
 
 
 def _md_table(table: TextTable) -> str:
-    prefixes = [_SHORT_GROUPS.get(column.group, column.group) for column in table.columns]
-    columns = zip(prefixes, table.columns, strict=True)
-    lines = [[_md(f"{prefix} {column.header}".strip()) for prefix, column in columns]]
+    lines = [[_md(column.label) for column in table.columns]]
     lines += [["---:" if column.is_number else ":---" for column in table.columns]]
     lines += [[_md_field(field) for field in row] for row in table.rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

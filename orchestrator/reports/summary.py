@@ -7,9 +7,22 @@ import pandas as pd
 
 from orchestrator.analyses.tasks import Missing
 from orchestrator.plan import Plan
-from orchestrator.reports.document import CELL_COLUMNS, Column, Field, TextTable, cell_fields, pct, pp, spread_field
 from orchestrator.reports.grouping import Row, is_missing
-from orchestrator.reports.table1 import SUMMARIZED, state_text
+from orchestrator.reports.layout import (
+    NETWORK,
+    Column,
+    Field,
+    TextTable,
+    Writer,
+    cell_name,
+    cell_table,
+    pct,
+    pp,
+    spread_field,
+    text_table,
+    with_note,
+)
+from orchestrator.reports.table1 import MEASURED, PAPER, SUMMARIZED, state_text
 from orchestrator.results.pairs import Verdict
 from orchestrator.results.trials import COMPLETE, Curve, State, Trial
 from search_spaces.objective import CATASTROPHIC_DROP, PARITY_PENALTY, PARITY_TOLERANCE, is_catastrophic
@@ -84,49 +97,95 @@ def progress(plan: Plan, trials: Sequence[Trial]) -> str:
     return f"Not complete: {summary}.{covered}{refused}"
 
 
-def table1_text(table: pd.DataFrame) -> TextTable:
-    """Writes Table 1 down, with the paper's numbers as notes where a cell is one of the paper's."""
-    has_seeds = table["seed"].nunique() > 1
-    columns: tuple[Column, ...] = (
-        Column("Network", is_number=False),
-        Column("Options", is_number=False),
-        Column("Budget"),
+def table1_text(table: pd.DataFrame, *, is_short: bool = False) -> TextTable:
+    """Lays out Table 1, with the paper's numbers as notes where a cell is one of the paper's.
+
+    Args:
+        table: From `orchestrator.reports.table1.table1`.
+        is_short: Names cells as other tables do, without their bit-widths, and a single network in the heading only:
+            for a terminal.
+    """
+    rows = table.to_dict("records")
+    networks = table["architecture"].unique()
+    one_network = is_short and len(networks) == 1
+    # Without any search there is no trial to tell, without a second seed no seed.
+    is_searched, has_seeds = bool((table["num_trials"] > 1).any()), table["seed"].nunique() > 1
+    columns = (
+        *([] if one_network else [NETWORK]),
+        *([Column.name("cell"), Column("bits")] if is_short else [Column.name("Options"), Column("Budget")]),
         *([Column("Seed")] if has_seeds else []),
         Column("White box"),
-        Column("FP", "Robust"),
-        Column("delta", "Robust"),
-        Column("FP", "Detrimental"),
-        Column("delta", "Detrimental"),
-        Column("gap", "Detrimental"),
-        Column("verdict", "Detrimental", is_number=False, wraps=True),
-        Column("trial", "Detrimental"),
+        *_goal_columns(),
+        Column.text("verdict", "Detrimental"),
+        *([Column("trial", "Detrimental")] if is_searched else []),
     )
-    rows = tuple(_table1_row(row, has_seeds=has_seeds) for row in table.to_dict("records"))
-    if not (table["num_trials"] > 1).any():  # without any search there is no trial to tell
-        columns, rows = columns[:-1], tuple(row[:-1] for row in rows)
     paper = "; in parentheses the paper's numbers" if (table["paper_verdict"] != "").any() else ""
-    title = f"Accuracy on the test split in percent, delta and gap in percentage points{paper}"
-    return TextTable(title, columns, rows)
+    return text_table(
+        f"Accuracy on the test split in percent, delta and gap in percentage points{paper}",
+        columns,
+        (
+            (
+                *([] if one_network else [str(row["architecture"])]),
+                *((cell_name(row), str(row["budget"])) if is_short else _options_and_budget(row)),
+                *([str(row["seed"])] if has_seeds else []),
+                *(_beside_paper(row, name) for name in SUMMARIZED),
+                _verdict_field(row),
+                *([_trial_field(row, is_short=is_short)] if is_searched else []),
+            )
+            for row in rows
+        ),
+        heading=f"Table 1{f', {networks[0]}' if one_network else ''}: test split, percent",
+        caption="R robust, D detrimental; delta = quantized - FP, gap = white box - FP, in pp",
+    )
 
 
 def table1_summary_text(summary: pd.DataFrame) -> TextTable:
-    """Writes the means over seeds of Table 1 down."""
-    rows = tuple(
-        (
-            *cell_fields(row, with_seeds=True),
-            *(spread_field(row, name, pp if "delta" in name or "gap" in name else pct) for name in SUMMARIZED),
-            Field(f"{row['num_catastrophic']} of {row['num_detrimental']}"),
-        )
-        for row in summary.to_dict("records")
+    """Lays out the means over seeds of Table 1."""
+    return cell_table(
+        "Means over seeds \N{PLUS-MINUS SIGN} standard deviation",
+        (Column("White box"), *_goal_columns(), Column("catastrophic", "Detrimental")),
+        summary,
+        lambda row: (
+            *(spread_field(row, name, _writer(name)) for name in SUMMARIZED),
+            f"{row['num_catastrophic']} of {row['num_detrimental']}",
+        ),
     )
-    columns = (
-        *CELL_COLUMNS,
-        Column("seeds"),
-        Column("White box"),
-        *(Column(name, "Robust") for name in ("FP", "delta")),
-        *(Column(name, "Detrimental") for name in ("FP", "delta", "gap", "catastrophic")),
-    )
-    return TextTable("Means over seeds \N{PLUS-MINUS SIGN} standard deviation", columns, rows)
+
+
+def _goal_columns() -> list[Column]:
+    return [Column(_HEADERS[name], goal.capitalize()) for goal, names in MEASURED.items() for name in names]
+
+
+_HEADERS = {"accuracy_fp": "FP", "accuracy_delta": "delta", "parity_gap": "gap"}
+
+
+def _writer(name: str) -> Writer:
+    return pp if name.endswith(("delta", "gap")) else pct
+
+
+def _options_and_budget(row: Row) -> tuple[str, str]:
+    level, budget = row["budget_level"], row["budget"]
+    named = "" if level == f"{budget}b" else f"{level} "
+    return f"{row['option_set']} ({row['bit_widths']})", f"{named}{budget}"
+
+
+def _beside_paper(row: Row, name: str) -> Field:
+    """Our number and the paper's; a dash holds the place of ours while it is missing."""
+    ours, paper = (_writer(name)(row[column]) for column in (name, PAPER[name]))
+    return Field(ours or "-" if paper else ours, note=paper)
+
+
+def _verdict_field(row: Row) -> Field:
+    word, state = str(row["verdict"]), state_text(row)
+    field = Field(word or state, note=state if word else "", verdict=word)
+    return with_note(field, f"paper: {row['paper_verdict']}" if row["paper_verdict"] else "")
+
+
+def _trial_field(row: Row, *, is_short: bool) -> Field:
+    chosen, planned = row["chosen_trial"], row["num_trials"]
+    if not isinstance(planned, int) or planned < 2 or is_missing(chosen):
+        return Field("")
+    return Field(f"{chosen} of {planned}") if is_short else Field(str(chosen), note=f"of {planned}")
 
 
 def training_statement(curves: Mapping[str, Mapping[Goal, Curve]]) -> str:
@@ -154,52 +213,13 @@ def trouble_table(plan: Plan, trials: Sequence[Trial], missing: Sequence[Missing
     """Lists what is not done and why: failed, interrupted, blocked and waiting trials, refused cells, analyses."""
     pending = [trial for trial in trials if trial.state not in COMPLETE]
     pending.sort(key=lambda trial: list(State).index(trial.state))
-    rows = [(Field(trial.node.name), Field(str(trial.state)), Field(trial.reason)) for trial in pending]
-    rows += [(Field(refusal.cell), Field("refused"), Field(refusal.reason)) for refusal in plan.refused]
-    rows += [(Field(each.name), Field("not analyzed"), Field(each.reason)) for each in missing]
-    columns = (
-        Column("trial, cell or analysis" if missing else "trial or cell", is_number=False),
-        Column("state", is_number=False),
-        Column("reason", is_number=False, wraps=True),
-    )
-    return TextTable("", columns, tuple(rows))
+    rows = [(trial.node.name, str(trial.state), trial.reason) for trial in pending]
+    rows += [(refusal.cell, "refused", refusal.reason) for refusal in plan.refused]
+    rows += [(each.name, "not analyzed", each.reason) for each in missing]
+    what = "trial, cell or analysis" if missing else "trial or cell"
+    return text_table("", (Column.name(what), Column.name("state"), Column.text("reason")), rows)
 
 
 def _points(fraction: float) -> str:
     """A loss in percentage points; a gain counts as no loss."""
     return f"{100 * max(0.0, float(fraction)):.1f} pp"
-
-
-def _table1_row(row: Row, *, has_seeds: bool) -> tuple[Field, ...]:
-    level, budget, chosen = row["budget_level"], row["budget"], row["chosen_trial"]
-    named = "" if level == f"{budget}b" else f"{level} "
-    planned = row["num_trials"]
-    is_chosen = isinstance(planned, int) and planned > 1 and not is_missing(chosen)
-    word = str(row["verdict"])
-    state = state_text(str(row["robust_state"]), str(row["detrimental_state"]))
-    paper = f"paper: {row['paper_verdict']}" if row["paper_verdict"] else ""
-    notes = [note for note in (state if word else "", paper) if note]
-    return (
-        Field(str(row["architecture"])),
-        Field(f"{row['option_set']} ({row['bit_widths']})"),
-        Field(f"{named}{budget}"),
-        *([Field(str(row["seed"]))] if has_seeds else []),
-        _beside(pct(row["accuracy_white_box"]), pct(row["paper_white_box"])),
-        *(
-            _beside(write(row[name]), write(row[f"paper_{name}"]))
-            for name, write in (
-                ("robust_accuracy_fp", pct),
-                ("robust_accuracy_delta", pp),
-                ("detrimental_accuracy_fp", pct),
-                ("detrimental_accuracy_delta", pp),
-                ("detrimental_parity_gap", pp),
-            )
-        ),
-        Field(word or state, note="\n".join(notes), verdict=word),
-        Field(str(chosen), note=f"of {planned}") if is_chosen else Field(""),
-    )
-
-
-def _beside(ours: str, paper: str) -> Field:
-    """Our number and the paper's; a dash holds the place of ours while it is missing."""
-    return Field(ours or "-" if paper else ours, note=paper)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from orchestrator.plan import Plan, Stage
-from orchestrator.reports.grouping import CELL, over_seeds
+from orchestrator.reports.grouping import CELL, Row, over_seeds
 from orchestrator.results.pairs import PairRecord, Verdict, average_bits, records_of, verdict
 from orchestrator.results.trials import State, Trial, trials_by_cell
 from orchestrator.search.pair_choice import choose
@@ -18,43 +18,31 @@ from search_spaces.paper import BUDGET_LEVELS, TABLE_1, TABLE_1_WHITE_BOX, total
 from search_spaces.recipes import DistillRecipe, Goal
 
 PAPER_DATASET = "oxford-iiit-pet"
+MEASURED: dict[Goal, tuple[str, ...]] = {
+    Goal.ROBUST: ("accuracy_fp", "accuracy_delta"),
+    Goal.DETRIMENTAL: ("accuracy_fp", "accuracy_delta", "parity_gap"),
+}
+"""What Table 1 says of the pair of every goal."""
+_OF_GOALS = tuple(f"{goal}_{name}" for goal, names in MEASURED.items() for name in names)
+SUMMARIZED = ("accuracy_white_box", *_OF_GOALS)
+"""Columns whose mean and spread over seeds a summary gives."""
+PAPER = {name: f"paper_{name}" for name in _OF_GOALS} | {"accuracy_white_box": "paper_white_box"}
+"""Columns of the paper's numbers, by ours."""
 TABLE_1_COLUMNS = {
     **dict.fromkeys(("architecture", "option_set", "bit_widths", "budget_level"), "str"),
     "budget": "Int64",
     "average_bits": "float64",
     "seed": "Int64",
-    "accuracy_white_box": "float64",
-    "robust_accuracy_fp": "float64",
-    "robust_accuracy_delta": "float64",
-    "detrimental_accuracy_fp": "float64",
-    "detrimental_accuracy_delta": "float64",
-    "detrimental_parity_gap": "float64",
+    **dict.fromkeys(SUMMARIZED, "float64"),
     "verdict": "str",
-    "robust_state": "str",
-    "detrimental_state": "str",
-    "num_trials": "Int64",
-    "num_trials_done": "Int64",
-    "chosen_trial": "Int64",
+    **{f"{goal}_state": "str" for goal in MEASURED},
+    **dict.fromkeys(("num_trials", "num_trials_done", "chosen_trial"), "Int64"),
     "chosen_uid": "str",
     **dict.fromkeys(("hinge_weight", "kd_weight", "margin"), "float64"),
-    "paper_white_box": "float64",
-    "paper_robust_accuracy_fp": "float64",
-    "paper_robust_accuracy_delta": "float64",
-    "paper_detrimental_accuracy_fp": "float64",
-    "paper_detrimental_accuracy_delta": "float64",
-    "paper_detrimental_parity_gap": "float64",
+    **{PAPER[name]: "float64" for name in SUMMARIZED},
     "paper_verdict": "str",
 }
 """Columns and their types. `num_trials`, the chosen trial and its point are the detrimental cell's."""
-SUMMARIZED = (
-    "accuracy_white_box",
-    "robust_accuracy_fp",
-    "robust_accuracy_delta",
-    "detrimental_accuracy_fp",
-    "detrimental_accuracy_delta",
-    "detrimental_parity_gap",
-)
-"""Columns whose mean and spread over seeds a summary gives."""
 Value = str | int | float | None
 
 
@@ -93,26 +81,30 @@ def table1_summary(table: pd.DataFrame) -> pd.DataFrame:
     return summary.merge(counts, on=list(CELL))
 
 
-def state_text(robust_state: str, detrimental_state: str, *, names: tuple[str, str] = ("robust", "detrimental")) -> str:
-    """Says in one phrase what a row still misses; nothing once both cells are done.
+def state_text(row: Row) -> str:
+    """Says in one phrase what a row still misses; nothing once the cells of all goals are done.
 
     Examples:
-        >>> state_text("done", "2 of 5 trials done"), state_text("", "done")
-        ('detrimental: 2 of 5 trials done', '')
+        >>> state_text({"robust_state": "done", "detrimental_state": "2 of 5 trials done"})
+        'detrimental: 2 of 5 trials done'
+        >>> state_text({"robust_state": "", "detrimental_state": "done"})
+        ''
     """
-    if robust_state == detrimental_state:
-        return "" if robust_state == State.DONE else robust_state
-    states = zip(names, (robust_state, detrimental_state), strict=True)
-    return "; ".join(f"{name}: {state}" for name, state in states if state not in ("", State.DONE))
+    states = {goal: str(row[f"{goal}_state"]) for goal in MEASURED}
+    missing = {goal: state for goal, state in states.items() if state not in ("", State.DONE)}
+    if len(missing) == len(states) and len(set(states.values())) == 1:
+        return next(iter(missing.values()))
+    return "; ".join(f"{goal}: {state}" for goal, state in missing.items())
 
 
 def _row(
     plan: Plan, cells: dict[Goal, Cell], by_cell: Mapping[str, list[Trial]], trials: Sequence[Trial]
 ) -> dict[str, Value]:
     cell = next(iter(cells.values()))
-    of_goal = {goal: by_cell.get(cells[goal].cell_id, []) if goal in cells else [] for goal in Goal}
-    robust, chosen = (choose(records_of(of_goal[goal])) for goal in (Goal.ROBUST, Goal.DETRIMENTAL))
-    either = chosen or robust
+    of_goal = {goal: by_cell.get(cells[goal].cell_id, []) if goal in cells else [] for goal in MEASURED}
+    chosen = {goal: pair for goal in MEASURED if (pair := choose(records_of(of_goal[goal])))}
+    # The white box as the detrimental pair saw it, where there is one.
+    white_box = next((pair.accuracy_white_box for pair in reversed(chosen.values())), None)
     detrimental = of_goal[Goal.DETRIMENTAL]
     return {
         "architecture": cell.architecture,
@@ -122,13 +114,12 @@ def _row(
         "budget": cell.recipe.budget,
         "average_bits": average_bits(cell),
         "seed": cell.seed,
-        "accuracy_white_box": either.accuracy_white_box if either else _white_box(cell.architecture, trials),
-        "robust_accuracy_fp": robust.accuracy_fp if robust else None,
-        "robust_accuracy_delta": robust.accuracy_delta if robust else None,
-        **{f"{goal}_state": _cell_state(of_goal[goal]) if goal in cells else "" for goal in Goal},
+        "accuracy_white_box": _white_box(cell.architecture, trials) if white_box is None else white_box,
+        **{f"{goal}_{name}": getattr(pair, name) for goal, pair in chosen.items() for name in MEASURED[goal]},
+        **{f"{goal}_state": _cell_state(of_goal[goal]) if goal in cells else "" for goal in MEASURED},
         "num_trials": sum(trial.state is not State.SPARED for trial in detrimental),
         "num_trials_done": sum(trial.state is State.DONE for trial in detrimental),
-        **_chosen_columns(chosen),
+        **_chosen_columns(chosen.get(Goal.DETRIMENTAL)),
         **_paper_columns(plan, cell),
     }
 
@@ -136,17 +127,8 @@ def _row(
 def _chosen_columns(chosen: PairRecord | None) -> dict[str, Value]:
     if chosen is None:
         return {"verdict": "", "chosen_uid": ""}
-    return {
-        "detrimental_accuracy_fp": chosen.accuracy_fp,
-        "detrimental_accuracy_delta": chosen.accuracy_delta,
-        "detrimental_parity_gap": chosen.parity_gap,
-        "verdict": chosen.verdict,
-        "chosen_trial": chosen.trial_number,
-        "chosen_uid": chosen.uid,
-        "hinge_weight": chosen.hinge_weight,
-        "kd_weight": chosen.kd_weight,
-        "margin": chosen.margin,
-    }
+    point = {name: getattr(chosen, name) for name in ("hinge_weight", "kd_weight", "margin")}
+    return {"verdict": chosen.verdict, "chosen_trial": chosen.trial_number, "chosen_uid": chosen.uid, **point}
 
 
 def _white_box(architecture: str, trials: Sequence[Trial]) -> float | None:
@@ -185,12 +167,6 @@ def _paper_columns(plan: Plan, cell: Cell) -> dict[str, Value]:
     # Percent with two decimals have four as fractions; rounding keeps thresholds free of float noise.
     white_box = round(TABLE_1_WHITE_BOX[cell.architecture] / 100, 6)
     robust_fp, robust_delta, fp, delta = (round(percent / 100, 6) for percent in TABLE_1[key])
-    return {
-        "paper_white_box": white_box,
-        "paper_robust_accuracy_fp": robust_fp,
-        "paper_robust_accuracy_delta": robust_delta,
-        "paper_detrimental_accuracy_fp": fp,
-        "paper_detrimental_accuracy_delta": delta,
-        "paper_detrimental_parity_gap": round(white_box - fp, 6),
-        "paper_verdict": verdict(accuracy_white_box=white_box, accuracy_fp=fp, accuracy_q=round(fp + delta, 6)),
-    }
+    numbers = (white_box, robust_fp, robust_delta, fp, delta, round(white_box - fp, 6))
+    word = verdict(accuracy_white_box=white_box, accuracy_fp=fp, accuracy_q=round(fp + delta, 6))
+    return {PAPER[name]: value for name, value in zip(SUMMARIZED, numbers, strict=True)} | {"paper_verdict": word}

@@ -24,11 +24,7 @@ class Contrast:
 
 
 def contrasts_of(records: Sequence[PairRecord]) -> list[Contrast]:
-    """Groups the pairs of a sweep that are done, each cell by the trial that Table 1 shows.
-
-    Args:
-        records: In plan order, from `orchestrator.results.pairs`.
-    """
+    """Groups the pairs of a sweep that are done, given in plan order, each cell by the trial that Table 1 shows."""
     cells: dict[str, dict[Goal, list[PairRecord]]] = {}
     for record in records:
         name = f"{record.architecture}/{record.option_set}/{record.budget_level}/seed{record.seed}"

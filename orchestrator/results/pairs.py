@@ -84,6 +84,15 @@ class PairRecord:
             accuracy_q=self.accuracy_q,
         )
 
+    @property
+    def is_qualifying(self) -> bool:
+        """Whether it is catastrophic on the validation split, which is what a search looks for."""
+        return is_catastrophic(
+            accuracy_white_box=self.validation_accuracy_white_box,
+            accuracy_fp=self.validation_accuracy_fp,
+            accuracy_q=self.validation_accuracy_q,
+        )
+
     def as_json(self) -> dict[str, Json]:
         """Returns the fields as plain JSON types, in declaration order."""
         return asdict(self) | {"bit_widths": list(self.bit_widths), "goal": str(self.goal)}
@@ -153,9 +162,7 @@ def record_of(trial: Trial, cell: Cell) -> PairRecord:
         accuracy_delta=test["accuracy_q"] - test["accuracy_fp"],
         parity_gap=_gap(test),
         catastrophic=is_catastrophic(**test),
-        validation_accuracy_white_box=validation["accuracy_white_box"],
-        validation_accuracy_fp=validation["accuracy_fp"],
-        validation_accuracy_q=validation["accuracy_q"],
+        **{f"validation_{name}": accuracy for name, accuracy in validation.items()},
         validation_accuracy_delta=validation["accuracy_q"] - validation["accuracy_fp"],
         validation_parity_gap=_gap(validation),
         validation_drop_standard_error=trial.metrics["validation/drop_standard_error"],

@@ -12,7 +12,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.usage import HOUR, Usage
 from search_spaces.cells import Cell
 from search_spaces.errors import StorageError
-from search_spaces.objective import ACCURACIES, accuracies_of, detrimental_objective, is_catastrophic
+from search_spaces.objective import ACCURACIES, accuracies_of, detrimental_objective
 from search_spaces.recipes import TrainingRecipe
 
 ENDED = (State.DONE, State.PRUNED, State.FAILED)
@@ -62,11 +62,7 @@ class SearchTrial:
     @property
     def is_qualifying(self) -> bool:
         """Whether it is catastrophic on the validation split, which is what a search looks for."""
-        return self.record is not None and is_catastrophic(
-            accuracy_white_box=self.record.validation_accuracy_white_box,
-            accuracy_fp=self.record.validation_accuracy_fp,
-            accuracy_q=self.record.validation_accuracy_q,
-        )
+        return self.record is not None and self.record.is_qualifying
 
     def objective_at(self, epoch: int) -> float | None:
         """Returns the objective on validation after an epoch; None for an epoch it did not run."""

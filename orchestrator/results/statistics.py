@@ -1,12 +1,17 @@
-"""How sure a number is: paired tests, intervals of shares, and intervals of means over draws or seeds."""
+"""How sure a number is: paired tests, intervals of shares, and intervals of means over draws or seeds.
+
+`scipy.stats` takes a second to import, which happens where it is first used: `status` and `plan` do not wait for it.
+"""
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean, stdev
+from statistics import fmean, stdev
 
 import numpy as np
 import pandas as pd
+import scipy
 
 CONFIDENCE = 0.95
 """Of all intervals in reports."""
@@ -16,7 +21,7 @@ def mcnemar_p(num_lost: int, num_gained: int) -> float:
     """Returns the exact two-sided p-value of McNemar's test.
 
     If a change costs and wins images with the same probability, the number of lost ones among those that changed is
-    binomial with probability 1/2. The p-value is twice the smaller tail, at most 1.
+    binomial with probability 1/2; where nothing changed, the p-value is 1.
 
     Args:
         num_lost: Images right before and wrong after.
@@ -27,12 +32,10 @@ def mcnemar_p(num_lost: int, num_gained: int) -> float:
         (0.0625, 1.0, 1.0)
     """
     num_changed = num_lost + num_gained
-    # Whole numbers of any size, so nothing rounds before the division.
-    tail = sum(math.comb(num_changed, number) for number in range(min(num_lost, num_gained) + 1))
-    return min(1.0, 2 * tail / 2**num_changed)
+    return float(scipy.stats.binomtest(num_lost, num_changed).pvalue) if num_changed else 1.0
 
 
-def wilson_interval(num_hits: int, num_images: int, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def wilson_interval(num_hits: int, num_images: int) -> tuple[float, float]:
     """Returns Wilson's interval of a share, which stays within [0, 1] and has a width at shares of 0 and 1 too.
 
     Without images any share is possible: (0, 1).
@@ -44,14 +47,8 @@ def wilson_interval(num_hits: int, num_images: int, *, confidence: float = CONFI
     """
     if num_images == 0:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share, weight = num_hits / num_images, z**2 / num_images
-    middle = (share + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * math.sqrt(share * (1 - share) / num_images + weight / (4 * num_images))
-    # The ends are exactly 0 and 1 there; rounding would miss them.
-    low = 0.0 if num_hits == 0 else middle - half
-    high = 1.0 if num_hits == num_images else middle + half
-    return low, high
+    interval = scipy.stats.binomtest(num_hits, num_images).proportion_ci(CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +63,7 @@ class Mean:
     high: float
 
 
-def mean_interval(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Mean:
+def mean_interval(values: Sequence[float]) -> Mean:
     """Returns the mean of independent values with Student's interval.
 
     Student's t and not the normal distribution, since seeds are few: with 3 of them the interval is 4.3 standard errors
@@ -82,41 +79,9 @@ def mean_interval(values: Sequence[float], *, confidence: float = CONFIDENCE) ->
     if num_values < 2:
         return Mean(num_values=num_values, mean=mean, standard_deviation=math.nan, low=math.nan, high=math.nan)
     deviation = stdev(values)
-    half = t_quantile((1 + confidence) / 2, num_values - 1) * deviation / math.sqrt(num_values)
+    quantile = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, num_values - 1))
+    half = quantile * deviation / math.sqrt(num_values)
     return Mean(num_values=num_values, mean=mean, standard_deviation=deviation, low=mean - half, high=mean + half)
-
-
-def t_quantile(probability: float, degrees_of_freedom: int) -> float:
-    """Returns the quantile of Student's t distribution.
-
-    Args:
-        probability: In [0.5, 1).
-        degrees_of_freedom: At least 1.
-
-    Examples:
-        >>> round(t_quantile(0.975, 1), 3), round(t_quantile(0.975, 30), 3)
-        (12.706, 2.042)
-    """
-    low, high = 0.0, math.pi / 2
-    # Bisection down to neighboring floats: the two-sided probability grows with the angle.
-    while low < (middle := (low + high) / 2) < high:
-        if (1 + _t_two_sided(middle, degrees_of_freedom)) / 2 < probability:
-            low = middle
-        else:
-            high = middle
-    return math.tan(high) * math.sqrt(degrees_of_freedom)
-
-
-def _t_two_sided(angle: float, degrees_of_freedom: int) -> float:
-    """P(|T| <= t) at angle = atan(t / sqrt(dof)), the finite sums of Abramowitz and Stegun 26.7.3 and 26.7.4."""
-    is_odd = degrees_of_freedom % 2
-    term = math.cos(angle) if is_odd else 1.0
-    total = 0.0
-    for power in range(is_odd, degrees_of_freedom - 1, 2):
-        total += term
-        term *= math.cos(angle) ** 2 * (power + 1) / (power + 2)
-    inner = math.sin(angle) * total
-    return 2 / math.pi * (angle + inner) if is_odd else inner
 
 
 MIN_TRIALS = 4
@@ -168,7 +133,7 @@ def _why_none(both: pd.DataFrame) -> str:
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Correlates the ranks of the columns pairwise; NaN where one is constant."""
-    ranks_x, ranks_y = (pd.DataFrame(values).rank().to_numpy() for values in (x, y))
-    ranks_x, ranks_y = ranks_x - ranks_x.mean(axis=0), ranks_y - ranks_y.mean(axis=0)
-    norms = np.sqrt((ranks_x**2).sum(axis=0) * (ranks_y**2).sum(axis=0))
-    return np.divide((ranks_x * ranks_y).sum(axis=0), norms, out=np.full(len(norms), math.nan), where=norms > 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", scipy.stats.ConstantInputWarning)
+        ranks = (scipy.stats.rankdata(values, axis=0) for values in (x, y))
+        return np.asarray(scipy.stats.pearsonr(*ranks, axis=0).statistic)

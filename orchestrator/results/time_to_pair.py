@@ -4,14 +4,19 @@ A cell whose search ended without a pair would have found one later, or never; n
 counts as without a pair for as long as it was searched, and not at all after that (Kaplan and Meier 1958).
 """
 
-import math
+import warnings
 from collections.abc import Sequence
+from statistics import NormalDist
 
+import numpy as np
 import pandas as pd
+import scipy
 
 from orchestrator.results.verdicts import Outcome
 from orchestrator.search.pair_choice import NORMAL_95
 
+_BAND = 2 * NormalDist().cdf(NORMAL_95) - 1
+"""Confidence of the band: as many standard errors as everywhere else."""
 CURVE_COLUMNS = ("device_seconds", "num_at_risk", "num_found", "num_censored", "share", "share_low", "share_high")
 
 
@@ -36,25 +41,22 @@ def kaplan_meier(times: Sequence[float], is_found: Sequence[bool]) -> pd.DataFra
         has Greenwood's variance on the scale log(-log share), which keeps it within [0, 1]; there is none (NaN) at
         shares of 1 and 0.
     """
-    rows: list[tuple[float, int, int, int, float, float, float]] = []
-    share, variance = 1.0, 0.0
-    num_at_risk = len(times)
-    for time in sorted(set(times)):
-        here = [found for each, found in zip(times, is_found, strict=True) if each == time]
-        num_found = sum(here)
-        share *= 1 - num_found / num_at_risk
-        if share > 0:
-            variance += num_found / (num_at_risk * (num_at_risk - num_found))
-        rows.append((time, num_at_risk, num_found, len(here) - num_found, share, *_band(share, variance)))
-        num_at_risk -= len(here)
-    return pd.DataFrame(rows, columns=list(CURVE_COLUMNS))
-
-
-def _band(share: float, variance: float) -> tuple[float, float]:
-    if not 0 < share < 1:
-        return math.nan, math.nan
-    spread = math.exp(NORMAL_95 * math.sqrt(variance) / -math.log(share))
-    return share**spread, share ** (1 / spread)
+    if not times:
+        return pd.DataFrame(columns=list(CURVE_COLUMNS))
+    when, has_pair = np.asarray(times, dtype=float), np.asarray(is_found, dtype=bool)
+    left = scipy.stats.ecdf(scipy.stats.CensoredData(when[has_pair], right=when[~has_pair])).sf
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The confidence interval is undefined", RuntimeWarning)
+        band = left.confidence_interval(_BAND, method="log-log")
+    happened = when[:, None] == left.quantiles
+    columns = (
+        left.quantiles,
+        (when[:, None] >= left.quantiles).sum(axis=0),
+        happened[has_pair].sum(axis=0),
+        happened[~has_pair].sum(axis=0),
+        *(each.probabilities for each in (left, band.low, band.high)),
+    )
+    return pd.DataFrame(dict(zip(CURVE_COLUMNS, columns, strict=True)))
 
 
 def median_seconds(curve: pd.DataFrame) -> tuple[float, bool]:

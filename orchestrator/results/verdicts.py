@@ -43,19 +43,48 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """The pair that stands for what a search found, on the test split."""
+    """The pair that stands for what a search found, on the test split, with those that repeat it on further seeds.
 
-    pair: PairRecord
-    num_seeds: int
-    """Seeds on which the pair is trained by now, that of the search among them."""
-    num_catastrophic: int
-    """On how many of them it is catastrophic."""
-    share: Interval
-    """Of the seeds on which it is; Wilson's."""
-    drop: Interval
-    """Mean over seeds with Student's interval; of a single pair its own, with the interval from its images."""
-    parity_gap: Interval
-    """Mean over seeds with Student's interval; a single pair has none."""
+    Intervals are computed when asked for: whoever shows the verdict alone does not wait for scipy.
+    """
+
+    pairs: tuple[PairRecord, ...]
+    """That of the search first."""
+    drop_standard_error: float
+    """Of the first pair's drop, over the images."""
+
+    @property
+    def pair(self) -> PairRecord:
+        """What the search found."""
+        return self.pairs[0]
+
+    @property
+    def num_seeds(self) -> int:
+        """Seeds on which the pair is trained by now, that of the search among them."""
+        return len(self.pairs)
+
+    @property
+    def num_catastrophic(self) -> int:
+        """On how many of them it is catastrophic."""
+        return sum(pair.catastrophic for pair in self.pairs)
+
+    @property
+    def share(self) -> Interval:
+        """Of the seeds on which it is; Wilson's."""
+        low, high = wilson_interval(self.num_catastrophic, self.num_seeds)
+        return Interval(value=self.num_catastrophic / self.num_seeds, low=low, high=high)
+
+    @property
+    def drop(self) -> Interval:
+        """Mean over seeds with Student's interval; of a single pair its own, with the interval from its images."""
+        drop = _over_seeds([-pair.accuracy_delta for pair in self.pairs])
+        half = NORMAL_95 * self.drop_standard_error
+        return drop if self.num_seeds > 1 else _difference(drop.value, drop.value - half, drop.value + half)
+
+    @property
+    def parity_gap(self) -> Interval:
+        """Mean over seeds with Student's interval; a single pair has none."""
+        return _over_seeds([pair.parity_gap for pair in self.pairs])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,20 +161,9 @@ def _finding(searched: SearchedCell) -> Finding | None:
     if chosen is None:
         return None
     winner = next(each.trial for each in searched.trials if each.record is chosen)
-    pairs = [chosen, *(each.record for each in searched.confirmations if each.record)]
-    num_catastrophic = sum(pair.catastrophic for pair in pairs)
-    drop = _over_seeds([-pair.accuracy_delta for pair in pairs])
-    if len(pairs) == 1:
-        half = NORMAL_95 * winner.metrics["test/drop_standard_error"]
-        drop = _difference(drop.value, drop.value - half, drop.value + half)
-    low, high = wilson_interval(num_catastrophic, len(pairs))
     return Finding(
-        pair=chosen,
-        num_seeds=len(pairs),
-        num_catastrophic=num_catastrophic,
-        share=Interval(value=num_catastrophic / len(pairs), low=low, high=high),
-        drop=drop,
-        parity_gap=_over_seeds([pair.parity_gap for pair in pairs]),
+        pairs=(chosen, *(each.record for each in searched.confirmations if each.record)),
+        drop_standard_error=winner.metrics["test/drop_standard_error"],
     )
 
 
@@ -174,9 +192,7 @@ def outcome_facts(outcome: Outcome) -> dict[str, str | int | float | bool | None
         intervals |= {key: interval["value"], f"{key}_low": interval["low"], f"{key}_high": interval["high"]}
     return {
         "cell": cell.cell_id,
-        "architecture": cell.architecture,
-        "option_set": cell.option_set,
-        "budget_level": cell.budget_level,
+        **{name: getattr(cell, name) for name in ("architecture", "option_set", "budget_level")},
         "budget": cell.recipe.budget,
         "seed": cell.seed,
         "verdict": str(outcome.verdict),

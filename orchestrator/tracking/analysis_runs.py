@@ -23,6 +23,7 @@ from search_spaces.analyses import Analysis
 from search_spaces.model import as_text
 
 _ENDED = (State.DONE, State.FAILED, State.OUT_OF_MEMORY)
+_CELL = ("architecture", "option_set", "budget_level", "budget")
 _ARTIFACTS = {"FINISHED": (RECIPE, RESULT, ROWS), "FAILED": (RECIPE, ERROR, LOG)}
 
 
@@ -102,8 +103,5 @@ def _tags(task: AnalysisTask, sweep: str) -> dict[str, str]:
         "dptq.analysis": task.analysis.name,
         "dptq.sweep": sweep,
         "dptq.goal": str(record.goal) if len(task.subjects) == 1 else "both",
-        "dptq.architecture": record.architecture,
-        "dptq.option_set": record.option_set,
-        "dptq.budget_level": record.budget_level,
-        "dptq.budget": str(record.budget),
+        **{f"dptq.{name}": str(getattr(record, name)) for name in _CELL},
     }

@@ -34,8 +34,8 @@ def contrast(level: str = "A", seed: int = 0, *, uid: str = "d0", budget: int = 
 def tiny_analyses(contrasts: Sequence[Contrast] = (contrast(),), *, shift: float = 0.0) -> dict[str, pd.DataFrame]:
     """Returns every analysis; `shift` is added to quantized accuracies per seed, for a spread."""
     makers = {
-        "cross_policy": cross_policy_rows,
         "transitory": transitory_rows,
+        "cross_policy": cross_policy_rows,
         "layers": layer_rows,
         "histograms": histogram_rows,
         "corruptions": corruption_rows,

@@ -1,21 +1,10 @@
-"""Finds the function of an analysis."""
+"""Finds the function of an analysis: the module and the function have its name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 
 from search_spaces.analyses import Analysis
-from trainables.analyses.corruptions import corruptions
-from trainables.analyses.cross_policy import cross_policy
-from trainables.analyses.histograms import histograms
-from trainables.analyses.indicators import indicators
-from trainables.analyses.layers import layers
-from trainables.analyses.mitigation import mitigation
 from trainables.analyses.trained_pair import Subject, Unit
-from trainables.analyses.transitory import transitory
-
-FUNCTIONS: dict[str, Callable[..., list[Unit]]] = {
-    function.__name__: function
-    for function in (cross_policy, transitory, layers, histograms, corruptions, mitigation, indicators)
-}
 
 
 def units_of(analysis: Analysis, subjects: Sequence[Subject]) -> list[Unit]:
@@ -25,4 +14,6 @@ def units_of(analysis: Analysis, subjects: Sequence[Subject]) -> list[Unit]:
         analysis: Its settings.
         subjects: The pair, or the robust and the detrimental pair where it compares both.
     """
-    return FUNCTIONS[analysis.name](analysis, *subjects)
+    function = getattr(import_module(f"trainables.analyses.{analysis.name}"), analysis.name)
+    units: list[Unit] = function(analysis, *subjects)
+    return units

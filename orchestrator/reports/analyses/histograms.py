@@ -1,30 +1,18 @@
-"""The sections of Figures 2 and 3: where along the depth accuracy is lost, and what happens to activations there."""
+"""What happens to activations: tables, section and figures of the analysis `histograms`."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+import scipy
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from orchestrator.reports.document import (
-    Column,
-    Field,
-    Picture,
-    Section,
-    TextTable,
-    cell_columns,
-    cell_fields,
-    has_seeds,
-    number,
-    pct,
-    pictures,
-    pp,
-    spread_field,
-)
+from orchestrator.reports.analyses.registry import AnalysisReport, Findings, Tables
+from orchestrator.reports.document import Section, pictures
 from orchestrator.reports.drawing import COLORS, GRID, MUTED, file_name, legend, panels, style
 from orchestrator.reports.grouping import (
     CELL,
@@ -32,45 +20,108 @@ from orchestrator.reports.grouping import (
     SITE,
     Row,
     cell_title,
-    first_row,
-    is_missing,
     largest,
     of_cell,
     of_cells,
     over_seeds,
+    title_of,
+)
+from orchestrator.reports.layout import (
+    Column,
+    TextTable,
+    cell_table,
+    number,
+    pct,
+    pp,
+    site_text,
+    spread_field,
 )
 from search_spaces.analyses import Histograms
 from search_spaces.recipes import Goal
 
+HISTOGRAM_VALUES = ("zero_fp", "zero_q", "zero_change", "kurtosis_fp", "kurtosis_q", "sqnr_db", "single_drop")
 NUM_CHANGED = 5
+MAX_SITES = 20
+"""Panels of one figure; networks with more sites show those whose share of zeros changes most."""
+_COLUMNS = 5
+_BINS_SHOWN = 60
+_HIDDEN_MASS = 0.002
+"""Share of the values that may lie outside a panel, half of it on either side."""
+_CLIP = 2.5
+"""A quantized peak is cut off at so many times the highest full-precision bin."""
+_SETTINGS = Histograms()
 
 
-def histogram_section(
-    histograms: pd.DataFrame, summary: pd.DataFrame, correlations: pd.DataFrame, cells: Sequence[Row]
-) -> Section:
-    """Returns the section of Figure 3.
+def derive(findings: Findings) -> dict[str, pd.DataFrame]:
+    """Condenses the histograms and compares them with the drops of single sites, where `layers` is done."""
+    summary = histogram_summary(findings.tables["histograms"], findings.tables.get("layer_effects"))
+    return {"histogram_summary": summary, "collapse_correlations": collapse_correlations(summary)}
+
+
+def histogram_summary(histograms: pd.DataFrame, effects: pd.DataFrame | None) -> pd.DataFrame:
+    """Condenses the histograms of every site.
 
     Args:
-        histograms: The table of the analysis, for the figures.
-        summary: From `histogram_summary`.
-        correlations: From `collapse_correlations`.
-        cells: The cells that figures and the list of sites show.
+        histograms: The table of the analysis.
+        effects: From `layer_effects`, for the drop of the single site on the test split; None leaves it missing.
+
+    Returns:
+        A row per pair and site: site (from 0), site_name, zero_fp and zero_q (share of values in the bin that holds
+        0, the paper's sparsity measure), zero_change, kurtosis_fp, kurtosis_q, sqnr_db, single_drop (fraction).
     """
-    drawn: list[Picture] = []
-    for cell in cells:
-        for goal in Goal:
-            name = file_name("histograms", str(cell["architecture"]), goal)
-            alt = f"Activations of the {goal} network of {cell_title(cell)} by site, at full precision and quantized."
-            drawn += pictures((name, alt, figure_histograms(of_cell(histograms, cell), goal)))
-    shown = of_cells(summary, cells)
+    columns = [*PAIR, *SITE, "zero_fp", "zero_q", "kurtosis_fp", "kurtosis_q", "sqnr_db"]
+    summary = histograms[columns].copy()
+    summary.insert(len(PAIR) + 4, "zero_change", summary["zero_q"] - summary["zero_fp"])
+    if effects is None:
+        return summary.assign(single_drop=float("nan"))
+    single = effects[(effects["mode"] == "single") & (effects["split"] == "test")]
+    drops = single[[*PAIR, "site", "effect"]].rename(columns={"effect": "single_drop"})
+    return summary.merge(drops, how="left", on=[*PAIR, "site"])
+
+
+def collapse_correlations(summary: pd.DataFrame) -> pd.DataFrame:
+    """Correlates over sites how much of an activation collapses to zero with what quantizing that site alone costs.
+
+    Args:
+        summary: From `histogram_summary`.
+
+    Returns:
+        A row per pair: num_sites with both numbers, and Spearman's correlation; missing below three sites or where
+        one of the two is constant.
+    """
+    rows = []
+    for key, sites in summary.groupby(list(PAIR), sort=False):
+        both = sites[["zero_change", "single_drop"]].dropna()
+        is_defined = len(both) > 2 and (both.nunique() > 1).all()
+        spearman = scipy.stats.spearmanr(both).statistic if is_defined else float("nan")
+        rows.append((*key, len(both), spearman))
+    return pd.DataFrame(rows, columns=[*PAIR, "num_sites", "spearman"])
+
+
+def most_changed_sites(summary: pd.DataFrame, *, num_sites: int) -> Sequence[int]:
+    """Returns the sites whose share of zeros changes most, in the order of execution."""
+    changes = summary.assign(size=summary["zero_change"].abs()).groupby("site")["size"].max()
+    return sorted(changes.sort_values(ascending=False, kind="stable").index[:num_sites])
+
+
+def section(tables: Tables, cells: Sequence[Row]) -> Section:
+    """Returns the section of Figure 3, with figures and a list of sites of the given cells."""
+    histograms, correlations = tables["histograms"], tables["collapse_correlations"]
+    shown = of_cells(tables["histogram_summary"], cells)
     return Section(
         title="Figure 3: what happens to activations",
         statement=histogram_statement(shown, correlations, cells),
         caption="Share of the values in each bin; the bin that holds 0 is left out and its share printed. SQNR "
         "compares the quantized with the full-precision pass, errors of earlier sites included.",
-        pictures=tuple(drawn),
+        pictures=pictures(*(_drawn(histograms, cell, goal) for cell in cells for goal in Goal)),
         tables=(_changed_text(shown), collapse_text(correlations)),
     )
+
+
+def _drawn(histograms: pd.DataFrame, cell: Row, goal: Goal) -> tuple[str, str, Figure | None]:
+    alt = f"Activations of the {goal} network of {cell_title(cell)} by site, at full precision and quantized."
+    name = file_name("histograms", str(cell["architecture"]), goal)
+    return name, alt, figure_histograms(of_cell(histograms, cell), goal)
 
 
 def histogram_statement(shown: pd.DataFrame, correlations: pd.DataFrame, cells: Sequence[Row]) -> str:
@@ -98,80 +149,49 @@ def histogram_statement(shown: pd.DataFrame, correlations: pd.DataFrame, cells: 
 
 def collapse_text(correlations: pd.DataFrame) -> TextTable:
     """Writes down for every pair how closely the growth of zeros goes along with the drop of the single site."""
-    means = over_seeds(correlations, [*CELL, "goal"], ("spearman", "num_sites"))
-    with_seeds = has_seeds(means)
-    rows = []
-    for row in means.to_dict("records"):
-        sd = "" if is_missing(row["spearman_sd"]) else f"\N{PLUS-MINUS SIGN} {row['spearman_sd']:.2f}"
-        fields = (
-            Field(str(row["goal"])),
-            Field(number(0)(row["num_sites"])),
-            Field(number(2)(row["spearman"]), note=sd),
-        )
-        rows.append((*cell_fields(row, with_seeds=with_seeds), *fields))
-    columns = (*cell_columns(means), Column("pair", is_number=False), Column("sites"), Column("Spearman"))
-    return TextTable("Growth of zeros against the drop of the single site", columns, tuple(rows))
+    write = number(2)
+    return cell_table(
+        "Growth of zeros against the drop of the single site",
+        (Column.name("pair"), Column("sites"), Column("Spearman")),
+        over_seeds(correlations, [*CELL, "goal"], ("spearman", "num_sites")),
+        lambda row: (
+            str(row["goal"]),
+            number(0)(row["num_sites"]),
+            spread_field(row, "spearman", write, write_spread=write),
+        ),
+    )
 
 
 def _changed_text(shown: pd.DataFrame) -> TextTable:
-    by = [*CELL, "goal", "site", "site_name"]
-    means = over_seeds(shown, by, HISTOGRAM_VALUES)
+    means = over_seeds(shown, [*CELL, "goal", "site", "site_name"], HISTOGRAM_VALUES)
     ranked = means.assign(size=means["zero_change"].abs(), pair=means.groupby([*CELL, "goal"], sort=False).ngroup())
     ranked = ranked.sort_values(["pair", "size"], ascending=[True, False], kind="stable")
-    most = ranked.groupby("pair").head(NUM_CHANGED)
-    with_seeds = has_seeds(most)
-    rows = tuple(
-        (
-            *cell_fields(row, with_seeds=with_seeds),
-            Field(str(row["goal"])),
-            Field(f"{row['site'] + 1} {row['site_name']}"),
-            *(spread_field(row, name, pct) for name in ("zero_fp", "zero_q")),
-            spread_field(row, "zero_change", pp),
-            *(Field(number(1)(row[name])) for name in ("kurtosis_fp", "kurtosis_q", "sqnr_db")),
-            spread_field(row, "single_drop", pct),
-        )
-        for row in most.to_dict("records")
-    )
-    columns = (
-        *cell_columns(most),
-        Column("pair", is_number=False),
-        Column("site", is_number=False),
-        *(Column(name, "Zeros (%)") for name in ("FP", "quantized", "change")),
-        *(Column(name, "Kurtosis") for name in ("FP", "quantized")),
-        Column("SQNR"),
-        Column("alone (pp)"),
-    )
-    return TextTable(
+    return cell_table(
         f"The {NUM_CHANGED} sites of a network whose share of zeros changes most; SQNR in dB; "
         "alone: the drop with only that site quantized",
-        columns,
-        rows,
+        (
+            *map(Column.name, ("pair", "site")),
+            *(Column(name, "Zeros (%)") for name in ("FP", "quantized", "change")),
+            *(Column(name, "Kurtosis") for name in ("FP", "quantized")),
+            *map(Column, ("SQNR", "alone (pp)")),
+        ),
+        ranked.groupby("pair").head(NUM_CHANGED),
+        lambda row: (
+            str(row["goal"]),
+            site_text(row),
+            *(spread_field(row, name, pct) for name in ("zero_fp", "zero_q")),
+            spread_field(row, "zero_change", pp),
+            *(number(1)(row[name]) for name in ("kurtosis_fp", "kurtosis_q", "sqnr_db")),
+            spread_field(row, "single_drop", pct),
+        ),
     )
-
-
-MAX_SITES = 20
-"""Panels of one figure; networks with more sites show those whose share of zeros changes most."""
-_COLUMNS = 5
-_BINS_SHOWN = 60
-_HIDDEN_MASS = 0.002
-"""Share of the values that may lie outside a panel, half of it on either side."""
-_CLIP = 2.5
-"""A quantized peak is cut off at so many times the highest full-precision bin."""
-_SETTINGS = Histograms()
 
 
 def figure_histograms(histograms: pd.DataFrame, goal: Goal) -> Figure | None:
-    """Draws a panel per site in the order of execution: full precision as an area, quantized as a line.
+    """Draws a panel per site of one cell in the order of execution: full precision as an area, quantized as a line.
 
     As in the paper the bin that holds 0 is left out and the rest is renormalized; its share of the values, the
-    sparsity measure, is printed before and after quantization.
-
-    Args:
-        histograms: The table of the analysis, the rows of one cell; seeds are averaged.
-        goal: Whose network to draw.
-
-    Returns:
-        None without any row of this goal.
+    sparsity measure, is printed before and after quantization. Seeds are averaged.
     """
     rows = histograms[histograms["goal"] == goal]
     if rows.empty:
@@ -180,8 +200,7 @@ def figure_histograms(histograms: pd.DataFrame, goal: Goal) -> Figure | None:
     num_sites = rows["site"].nunique()
     sites = most_changed_sites(rows, num_sites=MAX_SITES)
     which = f"; {len(sites)} of {num_sites} sites, those that change most" if len(sites) < num_sites else ""
-    num_seeds = rows["seed"].nunique()
-    title = f"Activations, {goal}: {cell_title(first_row(rows), num_seeds=num_seeds)}{which}"
+    title = f"Activations, {goal}: {title_of(rows)}{which}"
     with style():
         of_site = [rows[rows["site"] == site] for site in sites]
         titles = [f"{site + 1} {of['site_name'].iloc[0]}" for site, of in zip(sites, of_site, strict=True)]
@@ -247,50 +266,4 @@ def _shown_range(mass: np.ndarray) -> tuple[int, int]:
     return min(int(start), zero), min(max(int(stop) + 1, zero + 1), len(mass))
 
 
-HISTOGRAM_VALUES = ("zero_fp", "zero_q", "zero_change", "kurtosis_fp", "kurtosis_q", "sqnr_db", "single_drop")
-
-
-def histogram_summary(histograms: pd.DataFrame, effects: pd.DataFrame | None) -> pd.DataFrame:
-    """Condenses the histograms of every site.
-
-    Args:
-        histograms: The table of the analysis.
-        effects: From `layer_effects`, for the drop of the single site on the test split; None leaves it missing.
-
-    Returns:
-        A row per pair and site: site (from 0), site_name, zero_fp and zero_q (share of values in the bin that holds
-        0, the paper's sparsity measure), zero_change, kurtosis_fp, kurtosis_q, sqnr_db, single_drop (fraction).
-    """
-    columns = [*PAIR, *SITE, "zero_fp", "zero_q", "kurtosis_fp", "kurtosis_q", "sqnr_db"]
-    summary = histograms[columns].copy()
-    summary.insert(len(PAIR) + 4, "zero_change", summary["zero_q"] - summary["zero_fp"])
-    if effects is None:
-        return summary.assign(single_drop=float("nan"))
-    single = effects[(effects["mode"] == "single") & (effects["split"] == "test")]
-    drops = single[[*PAIR, "site", "effect"]].rename(columns={"effect": "single_drop"})
-    return summary.merge(drops, how="left", on=[*PAIR, "site"])
-
-
-def collapse_correlations(summary: pd.DataFrame) -> pd.DataFrame:
-    """Correlates over sites how much of an activation collapses to zero with what quantizing that site alone costs.
-
-    Args:
-        summary: From `histogram_summary`.
-
-    Returns:
-        A row per pair: num_sites with both numbers, and Spearman's correlation; missing below three sites or where
-        one of the two is constant.
-    """
-    rows = []
-    for key, sites in summary.groupby(list(PAIR), sort=False):
-        both = sites[["zero_change", "single_drop"]].dropna()
-        is_defined = len(both) > 2 and (both.nunique() > 1).all()
-        spearman = both["zero_change"].rank().corr(both["single_drop"].rank()) if is_defined else float("nan")
-        rows.append((*key, len(both), spearman))
-    return pd.DataFrame(rows, columns=[*PAIR, "num_sites", "spearman"])
-
-
-def most_changed_sites(summary: pd.DataFrame, *, num_sites: int) -> Sequence[int]:
-    """Returns the sites whose share of zeros changes most, in the order of execution."""
-    changes = summary.assign(size=summary["zero_change"].abs()).groupby("site")["size"].max()
-    return sorted(changes.sort_values(ascending=False, kind="stable").index[:num_sites])
+REPORT = AnalysisReport(derive=derive, section=section)

@@ -1,30 +1,19 @@
 """At which site accuracy is lost: tables, section and figure of the analysis `layers`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from orchestrator.reports.document import (
-    Column,
-    Field,
-    Picture,
-    Section,
-    TextTable,
-    cell_columns,
-    cell_fields,
-    has_seeds,
-    pct,
-    pictures,
-)
+from orchestrator.reports.analyses.registry import AnalysisReport, Findings, Tables
+from orchestrator.reports.document import Section, cell_pictures
 from orchestrator.reports.drawing import (
     COLORS,
     INK,
     MARKERS,
     band,
-    file_name,
     goal_handles,
     legend,
     panels,
@@ -38,17 +27,28 @@ from orchestrator.reports.grouping import (
     SITE,
     Row,
     cell_title,
-    first_row,
     is_missing,
     largest,
     of_cell,
     of_cells,
     over_seeds,
+    title_of,
 )
+from orchestrator.reports.layout import Column, Field, TextTable, cell_table, pct, site_text
 from search_spaces.recipes import Goal
 
+MODES = {"before": "before", "after": "after", "single": "single", "leave_one_out": "leave one out"}
+EFFECT = {
+    "before": "lost by quantizing this site after all before it",
+    "after": "lost by quantizing this site before all after it",
+    "single": "lost by quantizing this site alone",
+    "leave_one_out": "given back by leaving this site at full precision",
+}
 MAX_NAMES = 24
 """Sites whose names fit below a panel of half the figure's width."""
+NUM_WORST = 3
+"""Sites per mode that the page lists; the files beside it hold all."""
+_CURVE = ("split", "mode")
 _TITLES = {
     "before": "quantized: the sites before",
     "after": "quantized: the sites after",
@@ -57,15 +57,134 @@ _TITLES = {
 }
 
 
-def figure_layers(effects: pd.DataFrame) -> Figure | None:
-    """Draws a panel per mode and split, with both pairs' curves and the site where the detrimental one falls most.
+def derive(findings: Findings) -> dict[str, pd.DataFrame]:
+    """Computes what every site costs, and which cost most."""
+    effects = layer_effects(findings.tables["layers"])
+    return {"layer_effects": effects, "layer_inflections": worst_sites(effects)}
+
+
+def layer_effects(layers: pd.DataFrame) -> pd.DataFrame:
+    """Says for every site what quantizing it does to each mode's curve.
+
+    `before` at a site quantizes the sites before it, so that what the site itself costs is the step to the next site of
+    the curve, and to the fully quantized accuracy behind the last; `after` is its mirror image. `single` costs its
+    distance from full precision; `leave_one_out` gives back its distance from fully quantized.
 
     Args:
-        effects: From `layer_effects`, the rows of one cell: both goals and all seeds, or what there is of them.
+        layers: The table of the analysis.
 
     Returns:
-        None without any row.
+        The same rows with `effect`, a fraction, positive where the site does harm.
     """
+    table = layers.sort_values("site", kind="stable")
+    curve = table.groupby([*PAIR, *_CURVE], sort=False)["accuracy"]
+    effects = {
+        "before": table["accuracy"] - curve.shift(-1).fillna(table["accuracy_q"]),
+        "after": table["accuracy"] - curve.shift(1).fillna(table["accuracy_q"]),
+        "single": table["accuracy_fp"] - table["accuracy"],
+        "leave_one_out": table["accuracy"] - table["accuracy_q"],
+    }
+    effect = pd.Series(float("nan"), index=table.index)
+    for mode, values in effects.items():
+        effect[table["mode"] == mode] = values
+    return table.assign(effect=effect).sort_index()
+
+
+def worst_sites(effects: pd.DataFrame, *, num_sites: int = 1) -> pd.DataFrame:
+    """Picks the sites with the largest effects of every curve; the first of them is its inflection.
+
+    Args:
+        effects: From `layer_effects`.
+        num_sites: How many per curve.
+
+    Returns:
+        By cell, goal, split and mode a row per rank (from 1): site (from 0), site_name, and the means over seeds of
+        effect, accuracy, accuracy_fp and accuracy_q with their `_sd`; num_seeds. Of equal effects the earlier site.
+    """
+    by = [*CELL, "goal", *_CURVE]
+    means = over_seeds(effects, [*by, *SITE], ("effect", "accuracy", "accuracy_fp", "accuracy_q"))
+    ordered = means.sort_values(["effect", "site"], ascending=[False, True], kind="stable")
+    ranked = ordered.assign(rank=ordered.groupby(by, sort=False).cumcount() + 1)
+    picked = ranked[ranked["rank"] <= num_sites]
+    order = means.groupby(by, sort=False).ngroup()
+    return picked.assign(order=order).sort_values(["order", "rank"]).drop(columns="order").reset_index(drop=True)
+
+
+def section(tables: Tables, cells: Sequence[Row]) -> Section:
+    """Returns the section of Figure 2, with figures of the given cells."""
+    effects = tables["layer_effects"]
+    words = "; ".join(f"{MODES[mode]}: {text}" for mode, text in EFFECT.items())
+    return Section(
+        title="Figure 2: where accuracy is lost",
+        statement=layer_statement(effects, cells),
+        caption=f"The marked site moves the detrimental curve most. Effect of a site, by mode: {words}.",
+        pictures=cell_pictures(
+            "layers",
+            "Accuracy of both pairs of {cell} with only some sites quantized, by site.",
+            cells,
+            lambda cell: figure_layers(of_cell(effects, cell)),
+        ),
+        tables=(inflection_text(effects),),
+    )
+
+
+def layer_statement(effects: pd.DataFrame, cells: Sequence[Row]) -> str:
+    """Names the inflection site of the shown cell that loses most there."""
+    before = of_cells(effects, cells)
+    before = before[(before["mode"] == "before") & (before["goal"] == Goal.DETRIMENTAL)]
+    split = "test" if (before["split"] == "test").any() else None
+    inflections = worst_sites(before[before["split"] == split] if split else before)
+    if inflections.empty:
+        return ""
+    worst = largest(inflections, "effect")
+    if not worst["effect"] > 0:
+        return f"No single step of the detrimental network of {cell_title(worst)} costs accuracy."
+    alone = _effect_of(effects, worst, "single")
+    text = "" if alone is None else f"; quantized alone it costs {pct(alone, digits=1)} pp"
+    return (
+        f"The detrimental network of {cell_title(worst)} loses most at site {worst['site'] + 1} "
+        f"({worst['site_name']}): {pct(float(worst['effect']), digits=1)} pp once all sites before it are "
+        f"quantized{text}."
+    )
+
+
+def inflection_text(effects: pd.DataFrame, *, is_short: bool = False) -> TextTable:
+    """Lists the sites with the largest effect of each mode, on the test split if there is one.
+
+    `is_short`, for a terminal: the first site of detrimental pairs only, otherwise the first few of all pairs.
+    """
+    split = "test" if (effects["split"] == "test").any() else str(effects["split"].iloc[0])
+    shown = effects[(effects["split"] == split) & (effects["goal"].eq(Goal.DETRIMENTAL) | (not is_short))]
+    ranked = worst_sites(shown, num_sites=1 if is_short else NUM_WORST)
+    effect = "" if is_short else "Site with the largest effect (pp), and the next"
+    return cell_table(
+        f"Inflection sites, {split} split",
+        (Column.name("pair", is_detail=True), *(Column.text(name, effect) for name in MODES.values())),
+        ranked.groupby([*CELL, "goal"], sort=False).head(1),
+        lambda first: (str(first["goal"]), *_mode_fields(of_cell(ranked, first, "goal"))),
+        heading=f"Sites with the largest effect on the detrimental pair, {split} split, pp",
+    )
+
+
+def _mode_fields(ranked: pd.DataFrame) -> Iterator[Field]:
+    for mode in MODES:
+        texts = [_effect_text(row) for row in ranked[ranked["mode"] == mode].to_dict("records")]
+        yield Field("".join(texts[:1]), note="\n".join(texts[1:]))
+
+
+def _effect_text(row: Row) -> str:
+    spread = "" if is_missing(row["effect_sd"]) else f" \N{PLUS-MINUS SIGN} {pct(row['effect_sd'], digits=1)}"
+    return f"{site_text(row)}: {pct(row['effect'], digits=1)}{spread}"
+
+
+def _effect_of(effects: pd.DataFrame, site: Row, mode: str) -> float | None:
+    same = of_cell(effects, site, "goal", "split", "site")
+    same = same[same["mode"] == mode]
+    return None if same.empty else float(same["effect"].mean())
+
+
+def figure_layers(effects: pd.DataFrame) -> Figure | None:
+    """Draws a panel per mode and split: the curves of one cell and the site where the detrimental one falls most."""
     if effects.empty:
         return None
     by = [*CELL, "goal", "split", "mode", "site", "site_name"]
@@ -74,7 +193,7 @@ def figure_layers(effects: pd.DataFrame) -> Figure | None:
     splits = list(dict.fromkeys(curves["split"]))
     places = list(product([mode for mode in MODES if (curves["mode"] == mode).any()], splits))
     sites = curves.drop_duplicates("site").sort_values("site")
-    title = f"Where accuracy is lost: {cell_title(first_row(sites), num_seeds=int(curves['num_seeds'].max()))}"
+    title = f"Where accuracy is lost: {title_of(curves)}"
     with style():
         titles = [f"{_TITLES[mode]}, {split}" for mode, split in places]
         figure, axes = panels(titles, panel_height=1.75, title=title, columns=len(splits))
@@ -139,142 +258,6 @@ def _name_sites(panel: Axes, names: Sequence[str], *, has_names: bool) -> None:
     panel.set_xlim(0.4, len(names) + 0.6)
 
 
-MODES = {"before": "before", "after": "after", "single": "single", "leave_one_out": "leave one out"}
-EFFECT = {
-    "before": "lost by quantizing this site after all before it",
-    "after": "lost by quantizing this site before all after it",
-    "single": "lost by quantizing this site alone",
-    "leave_one_out": "given back by leaving this site at full precision",
-}
-_CURVE = ("split", "mode")
-
-
-def layer_effects(layers: pd.DataFrame) -> pd.DataFrame:
-    """Says for every site what quantizing it does to each mode's curve.
-
-    `before` at a site quantizes the sites before it, so that what the site itself costs is the step to the next site of
-    the curve, and to the fully quantized accuracy behind the last; `after` is its mirror image. `single` costs its
-    distance from full precision; `leave_one_out` gives back its distance from fully quantized.
-
-    Args:
-        layers: The table of the analysis.
-
-    Returns:
-        The same rows with `effect`, a fraction, positive where the site does harm.
-    """
-    table = layers.sort_values("site", kind="stable")
-    curve = table.groupby([*PAIR, *_CURVE], sort=False)["accuracy"]
-    effects = {
-        "before": table["accuracy"] - curve.shift(-1).fillna(table["accuracy_q"]),
-        "after": table["accuracy"] - curve.shift(1).fillna(table["accuracy_q"]),
-        "single": table["accuracy_fp"] - table["accuracy"],
-        "leave_one_out": table["accuracy"] - table["accuracy_q"],
-    }
-    effect = pd.Series(float("nan"), index=table.index)
-    for mode, values in effects.items():
-        effect[table["mode"] == mode] = values
-    return table.assign(effect=effect).sort_index()
-
-
-def worst_sites(effects: pd.DataFrame, *, num_sites: int = 1) -> pd.DataFrame:
-    """Picks the sites with the largest effects of every curve; the first of them is its inflection.
-
-    Args:
-        effects: From `layer_effects`.
-        num_sites: How many per curve.
-
-    Returns:
-        By cell, goal, split and mode a row per rank (from 1): site (from 0), site_name, and the means over seeds of
-        effect, accuracy, accuracy_fp and accuracy_q with their `_sd`; num_seeds. Of equal effects the earlier site.
-    """
-    by = [*CELL, "goal", *_CURVE]
-    means = over_seeds(effects, [*by, *SITE], ("effect", "accuracy", "accuracy_fp", "accuracy_q"))
-    ordered = means.sort_values(["effect", "site"], ascending=[False, True], kind="stable")
-    ranked = ordered.assign(rank=ordered.groupby(by, sort=False).cumcount() + 1)
-    picked = ranked[ranked["rank"] <= num_sites]
-    order = means.groupby(by, sort=False).ngroup()
-    return picked.assign(order=order).sort_values(["order", "rank"]).drop(columns="order").reset_index(drop=True)
-
-
-NUM_WORST = 3
-"""Sites per mode that the page lists; the files beside it hold all."""
-
-
-def layer_section(effects: pd.DataFrame, cells: Sequence[Row]) -> Section:
-    """Returns the section of Figure 2.
-
-    Args:
-        effects: From `layer_effects`.
-        cells: The cells that figures show.
-    """
-    drawn: list[Picture] = []
-    for cell in cells:
-        name = file_name("layers", str(cell["architecture"]))
-        alt = f"Accuracy of both pairs of {cell_title(cell)} with only some sites quantized, by site."
-        drawn += pictures((name, alt, figure_layers(of_cell(effects, cell))))
-    words = "; ".join(f"{MODES[mode]}: {text}" for mode, text in EFFECT.items())
-    return Section(
-        title="Figure 2: where accuracy is lost",
-        statement=layer_statement(effects, cells),
-        caption=f"The marked site moves the detrimental curve most. Effect of a site, by mode: {words}.",
-        pictures=tuple(drawn),
-        tables=(inflection_text(effects),),
-    )
-
-
-def layer_statement(effects: pd.DataFrame, cells: Sequence[Row]) -> str:
-    """Names the inflection site of the shown cell that loses most there."""
-    before = of_cells(effects, cells)
-    before = before[(before["mode"] == "before") & (before["goal"] == Goal.DETRIMENTAL)]
-    split = "test" if (before["split"] == "test").any() else None
-    inflections = worst_sites(before[before["split"] == split] if split else before)
-    if inflections.empty:
-        return ""
-    worst = largest(inflections, "effect")
-    if not worst["effect"] > 0:
-        return f"No single step of the detrimental network of {cell_title(worst)} costs accuracy."
-    alone = _effect_of(effects, worst, "single")
-    text = "" if alone is None else f"; quantized alone it costs {pct(alone, digits=1)} pp"
-    return (
-        f"The detrimental network of {cell_title(worst)} loses most at site {worst['site'] + 1} "
-        f"({worst['site_name']}): {pct(float(worst['effect']), digits=1)} pp once all sites before it are "
-        f"quantized{text}."
-    )
-
-
-def inflection_text(effects: pd.DataFrame) -> TextTable:
-    """Lists by cell and goal the sites with the largest effect of each mode, on the test split if there is one."""
-    split = "test" if (effects["split"] == "test").any() else str(effects["split"].iloc[0])
-    ranked = worst_sites(effects[effects["split"] == split], num_sites=NUM_WORST)
-    with_seeds = has_seeds(ranked)
-    rows = []
-    for _, of_pair in ranked.groupby([*CELL, "goal"], sort=False):
-        first = first_row(of_pair)
-        fields = [Field(str(first["goal"])), *(_mode_field(of_pair[of_pair["mode"] == mode]) for mode in MODES)]
-        rows.append((*cell_fields(first, with_seeds=with_seeds), *fields))
-    columns = (
-        *cell_columns(ranked),
-        Column("pair", is_number=False),
-        *(
-            Column(name, "Site with the largest effect (pp), and the next", is_number=False, wraps=True)
-            for name in MODES.values()
-        ),
-    )
-    return TextTable(f"Inflection sites, {split} split", columns, tuple(rows))
-
-
-def _mode_field(ranked: pd.DataFrame) -> Field:
-    if ranked.empty:
-        return Field("")
-    texts = []
-    for row in ranked.to_dict("records"):
-        spread = "" if is_missing(row["effect_sd"]) else f" \N{PLUS-MINUS SIGN} {pct(row['effect_sd'], digits=1)}"
-        texts.append(f"{row['site'] + 1} {row['site_name']}: {pct(row['effect'], digits=1)}{spread}")
-    return Field(texts[0], note="\n".join(texts[1:]))
-
-
-def _effect_of(effects: pd.DataFrame, site: Row, mode: str) -> float | None:
-    same = of_cell(effects, site)
-    same = same[(same["mode"] == mode) & (same["goal"] == site["goal"]) & (same["split"] == site["split"])]
-    same = same[same["site"] == site["site"]]
-    return None if same.empty else float(same["effect"].mean())
+REPORT = AnalysisReport(
+    derive=derive, section=section, overview=lambda tables: inflection_text(tables["layer_effects"], is_short=True)
+)

@@ -1,25 +1,15 @@
 """What gives accuracy back: table, section and figure of the analysis `mitigation`."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from orchestrator.reports.analyses.corruptions import MEASURED
-from orchestrator.reports.document import (
-    Column,
-    Field,
-    Section,
-    TextTable,
-    cell_columns,
-    cell_fields,
-    has_seeds,
-    pct,
-    pictures,
-    spread_field,
-)
+from orchestrator.reports.analyses.registry import AnalysisReport, Tables
+from orchestrator.reports.document import Section, pictures
 from orchestrator.reports.drawing import (
     COLORS,
     INK,
@@ -37,15 +27,29 @@ from orchestrator.reports.grouping import (
     CELL,
     PAIR,
     Row,
-    cell_title,
-    first_row,
     is_missing,
     largest,
     of_cell,
+    of_cells,
     over_seeds,
+    title_of,
+)
+from orchestrator.reports.layout import (
+    Column,
+    TextTable,
+    cell_table,
+    pct,
+    spread_field,
 )
 from search_spaces.recipes import Goal
 
+CURES = {
+    "none": "none",
+    "scale_quantile": "scale from a quantile",
+    "sites_at_full_precision": "worst sites at full precision",
+    "random_sites": "random sites at full precision",
+}
+_ACCURACIES = ("accuracy_fp", "accuracy_q")
 _CURVES = {"scale_quantile": "-", "sites_at_full_precision": "-", "random_sites": ":"}
 _PANELS = (
     ("scale from a quantile", ("scale_quantile",), "quantile that ends the range"),
@@ -53,24 +57,93 @@ _PANELS = (
 )
 
 
-def figure_mitigation(summary: pd.DataFrame, cells: Sequence[Row]) -> Figure | None:
-    """Draws what the cures give back: two panels per cell, one for quantile scales, one for sites left alone.
-
-    Args:
-        summary: From `mitigation_summary`.
-        cells: The cells to show.
+def mitigation_summary(mitigation: pd.DataFrame) -> pd.DataFrame:
+    """Averages over the draws of every cure.
 
     Returns:
-        None where nothing is known of these cells.
+        A row per pair, kind and value: accuracy_fp, accuracy_q (fractions), recovered (share of the drop that is given
+        back; missing where nothing dropped), num_draws, and `sites` as text, 1-based, where the draws agree on them.
     """
+    keys = [*PAIR, "kind", "value"]
+    table = mitigation.assign(
+        recovered=mitigation["recovered"].astype("float64"),
+        sites=[" ".join(str(site + 1) for site in sites) for sites in mitigation["sites"]],
+    )
+    groups = table.groupby(keys, sort=False, dropna=False)
+    summary = groups[[*_ACCURACIES, "recovered"]].mean()
+    sites = groups["sites"].agg(_common)
+    return pd.concat([summary, groups.size().rename("num_draws"), sites], axis=1).reset_index()
+
+
+def _common(texts: "pd.Series[str]") -> str:
+    """What all of them say, otherwise nothing."""
+    return str(texts.iloc[0]) if texts.nunique() == 1 else ""
+
+
+def section(tables: Tables, cells: Sequence[Row]) -> Section:
+    """Returns the section of the cures, with a figure of the given cells."""
+    summary = tables["mitigation_summary"]
+    alt = "Quantized test accuracy of both pairs by the quantile that sets the scale and by sites at full precision."
+    return Section(
+        title="Mitigation",
+        statement=mitigation_statement(summary, cells),
+        caption="The policy's bits stay as they are. Worst sites are ranked on validation by the accuracy with only "
+        "that site quantized; random sites are the mean over draws.",
+        pictures=pictures((file_name("mitigation"), alt, figure_mitigation(summary, cells))),
+        tables=(mitigation_text(summary),),
+    )
+
+
+def mitigation_statement(summary: pd.DataFrame, cells: Sequence[Row]) -> str:
+    """Says what each kind of cure gives the detrimental network back, at best."""
+    shown = of_cells(summary, cells) if cells else summary
+    shown = shown[shown["goal"] == Goal.DETRIMENTAL]
+    means = over_seeds(shown, ["kind", "value"], ("recovered",)).dropna(subset=["recovered"])
+    parts = []
+    for kind, words in (
+        ("scale_quantile", "scales from a quantile ({value:g})"),
+        ("sites_at_full_precision", "the worst sites at full precision ({value:g})"),
+        ("random_sites", "random sites at full precision ({value:g})"),
+    ):
+        of_kind = means[means["kind"] == kind]
+        if len(of_kind):
+            best = largest(of_kind, "recovered")
+            share = pct(float(best["recovered"]), digits=0)
+            parts.append(f"{words.format(value=best['value'])} {share} %")
+    of_whom = "the detrimental network's drop" if len(cells) < 2 else "the detrimental networks' drops"
+    return f"At best, of {of_whom} is given back: {', '.join(parts)}." if parts else ""
+
+
+def mitigation_text(summary: pd.DataFrame) -> TextTable:
+    """Lays out the cures of every pair."""
+    keys = [*CELL, "goal", "kind", "value"]
+    sites = summary.groupby(keys, sort=False, dropna=False)["sites"].agg(_common)
+    means = over_seeds(summary, keys, (*_ACCURACIES, "recovered")).merge(sites.reset_index(), how="left", on=keys)
+    return cell_table(
+        "Test accuracy in percent; the share of the drop that is given back",
+        (
+            *map(Column.name, ("pair", "cure")),
+            *map(Column, ("value", "FP", "quantized", "given back (%)")),
+            Column.text("sites"),
+        ),
+        means,
+        lambda row: (
+            str(row["goal"]),
+            CURES[str(row["kind"])],
+            f"{row['value']:g}" if not is_missing(row["value"]) else "",
+            *(spread_field(row, name, pct) for name in _ACCURACIES),
+            spread_field(row, "recovered", partial(pct, digits=0)),
+            str(row["sites"]),
+        ),
+    )
+
+
+def figure_mitigation(summary: pd.DataFrame, cells: Sequence[Row]) -> Figure | None:
+    """Draws what the cures give back: two panels per cell, one for quantile scales, one for sites left alone."""
     shown = [rows for cell in cells if len(rows := of_cell(summary, cell))]
     if not shown:
         return None
-    titles = [
-        f"{cell_title(first_row(rows), num_seeds=rows['seed'].nunique())}\n{name}"
-        for rows in shown
-        for name, _, _ in _PANELS
-    ]
+    titles = [f"{title_of(rows)}\n{name}" for rows in shown for name, _, _ in _PANELS]
     with style():
         figure, axes = panels(titles, panel_height=2.0, title="What the suggested cures give back", columns=2)
         for place, rows in enumerate(shown):
@@ -103,99 +176,6 @@ def _cures(panel: Axes, means: pd.DataFrame, kinds: Sequence[str]) -> None:
     panel.set_ylim(-3, 103)
 
 
-CURES = {
-    "none": "none",
-    "scale_quantile": "scale from a quantile",
-    "sites_at_full_precision": "worst sites at full precision",
-    "random_sites": "random sites at full precision",
-}
-
-
-def mitigation_summary(mitigation: pd.DataFrame) -> pd.DataFrame:
-    """Averages over the draws of every cure.
-
-    Returns:
-        A row per pair, kind and value: accuracy_fp, accuracy_q (fractions), recovered (share of the drop that is given
-        back; missing where nothing dropped), num_draws, and `sites` as text, 1-based, where the draws agree on them.
-    """
-    keys = [*PAIR, "kind", "value"]
-    table = mitigation.assign(
-        recovered=mitigation["recovered"].astype("float64"),
-        sites=[" ".join(str(site + 1) for site in sites) for sites in mitigation["sites"]],
-    )
-    groups = table.groupby(keys, sort=False, dropna=False)
-    summary = groups[[*MEASURED, "recovered"]].mean()
-    sites = groups["sites"].agg(lambda texts: texts.iloc[0] if texts.nunique() == 1 else "")
-    return pd.concat([summary, groups.size().rename("num_draws"), sites], axis=1).reset_index()
-
-
-def mitigation_section(summary: pd.DataFrame, cells: Sequence[Row]) -> Section:
-    """Returns the section of the cures.
-
-    Args:
-        summary: From `mitigation_summary`.
-        cells: The cells that the figure shows.
-    """
-    alt = "Quantized test accuracy of both pairs by the quantile that sets the scale and by sites at full precision."
-    return Section(
-        title="Mitigation",
-        statement=mitigation_statement(summary, cells),
-        caption="The policy's bits stay as they are. Worst sites are ranked on validation by the accuracy with only "
-        "that site quantized; random sites are the mean over draws.",
-        pictures=pictures((file_name("mitigation"), alt, figure_mitigation(summary, cells))),
-        tables=(mitigation_text(summary),),
-    )
-
-
-def mitigation_statement(summary: pd.DataFrame, cells: Sequence[Row]) -> str:
-    """Says what each kind of cure gives the detrimental network back, at best."""
-    shown = pd.concat([of_cell(summary, cell) for cell in cells]) if cells else summary
-    shown = shown[shown["goal"] == Goal.DETRIMENTAL]
-    means = over_seeds(shown, ["kind", "value"], ("recovered",)).dropna(subset=["recovered"])
-    parts = []
-    for kind, words in (
-        ("scale_quantile", "scales from a quantile ({value:g})"),
-        ("sites_at_full_precision", "the worst sites at full precision ({value:g})"),
-        ("random_sites", "random sites at full precision ({value:g})"),
-    ):
-        of_kind = means[means["kind"] == kind]
-        if len(of_kind):
-            best = largest(of_kind, "recovered")
-            share = pct(float(best["recovered"]), digits=0)
-            parts.append(f"{words.format(value=best['value'])} {share} %")
-    of_whom = "the detrimental network's drop" if len(cells) < 2 else "the detrimental networks' drops"
-    return f"At best, of {of_whom} is given back: {', '.join(parts)}." if parts else ""
-
-
-def mitigation_text(summary: pd.DataFrame) -> TextTable:
-    """Writes the cures of every pair down."""
-    keys = [*CELL, "goal", "kind", "value"]
-    means = over_seeds(summary, keys, ("accuracy_fp", "accuracy_q", "recovered"))
-    sites = summary.groupby(keys, sort=False, dropna=False)["sites"].agg(
-        lambda s: s.iloc[0] if s.nunique() == 1 else ""
-    )
-    means = means.merge(sites.reset_index(), how="left", on=keys)
-    with_seeds = has_seeds(means)
-    rows = tuple(
-        (
-            *cell_fields(row, with_seeds=with_seeds),
-            Field(str(row["goal"])),
-            Field(CURES[str(row["kind"])]),
-            Field(f"{row['value']:g}" if not is_missing(row["value"]) else ""),
-            *(spread_field(row, name, pct) for name in ("accuracy_fp", "accuracy_q")),
-            spread_field(row, "recovered", lambda value: pct(value, digits=0)),
-            Field(str(row["sites"])),
-        )
-        for row in means.to_dict("records")
-    )
-    columns = (
-        *cell_columns(means),
-        Column("pair", is_number=False),
-        Column("cure", is_number=False),
-        Column("value"),
-        Column("FP"),
-        Column("quantized"),
-        Column("given back (%)"),
-        Column("sites", is_number=False, wraps=True),
-    )
-    return TextTable("Test accuracy in percent; the share of the drop that is given back", columns, rows)
+REPORT = AnalysisReport(
+    derive=lambda findings: {"mitigation_summary": mitigation_summary(findings.tables["mitigation"])}, section=section
+)

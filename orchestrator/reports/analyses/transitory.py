@@ -1,28 +1,16 @@
 """Which images break: Table 2, its section and the sheet of images."""
 
 import io
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import combinations
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from orchestrator.reports.document import (
-    Column,
-    Field,
-    Picture,
-    Section,
-    TextTable,
-    cell_columns,
-    cell_fields,
-    has_seeds,
-    number,
-    pct,
-    pictures,
-    spread_field,
-)
-from orchestrator.reports.drawing import file_name, panels, style
+from orchestrator.reports.analyses.registry import AnalysisReport, Findings, Tables
+from orchestrator.reports.document import Section, cell_pictures
+from orchestrator.reports.drawing import panels, style
 from orchestrator.reports.grouping import (
     CELL,
     CONTRAST,
@@ -33,53 +21,45 @@ from orchestrator.reports.grouping import (
     is_missing,
     largest,
     of_cell,
+    of_cells,
     over_seeds,
+)
+from orchestrator.reports.layout import (
+    Column,
+    Field,
+    TextTable,
+    cell_table,
+    interval_text,
+    number,
+    pct,
+    spread_field,
+    text_table,
 )
 from orchestrator.reports.table1 import PAPER_DATASET
 from orchestrator.results.statistics import wilson_interval
 from search_spaces.paper import TABLE_2, TABLE_3_CELL
-
-_SHEET_COLUMNS = 6
-_SHEET_IMAGES = 24
-
-
-def figure_transitory(transitory: pd.DataFrame) -> Figure | None:
-    """Draws the worst transitory points of one cell with what they are and what the quantized network sees.
-
-    Args:
-        transitory: The table of the analysis, the rows of one cell; of several seeds the first with images is shown.
-
-    Returns:
-        None where no transitory point comes with its image.
-    """
-    with_image = transitory[transitory["thumbnail"].notna()]
-    if with_image.empty:
-        return None
-    first = with_image[with_image["seed"] == with_image["seed"].iloc[0]]
-    worst = first.sort_values("margin_q", kind="stable").head(_SHEET_IMAGES)
-    num_points = int(transitory.loc[transitory["seed"] == first["seed"].iloc[0], "is_transitory"].sum())
-    names = class_names(transitory)
-    captions = [
-        f"{name}\n\u2192 {names.get(prediction, prediction)}".replace("_", " ")
-        for name, prediction in zip(worst["label_name"], worst["prediction_q"], strict=True)
-    ]
-    has_seeds = transitory["seed"].nunique() > 1
-    seed = f", seed {first['seed'].iloc[0]}" if has_seeds else ""
-    title = f"The worst {len(worst)} of {num_points} transitory points: {cell_title(first_row(worst))}{seed}"
-    with style():
-        figure, axes = panels(captions, panel_height=1.25, title=title, columns=_SHEET_COLUMNS)
-        for panel, picture in zip(axes, worst["thumbnail"], strict=True):
-            panel.imshow(imread(io.BytesIO(picture), format="png"), cmap="gray", interpolation="nearest")
-            panel.set_axis_off()
-            panel.set_anchor("N")
-    return figure
-
 
 MARGINS = ("margin_fp", "margin_q", "margin_q_robust")
 OVERLAP_COLUMNS = (
     *(f"{name}_{which}" for which in ("a", "b") for name in CONTRAST),
     *("num_a", "num_b", "num_shared", "jaccard"),
 )
+NUM_LISTED = 10
+"""Points and overlaps that the page lists; the files beside it hold all."""
+_SHARES = ("share", "share_of_both_right")
+_COUNTS = ("num_transitory", "num_both_right", "num_images")
+_SHEET_COLUMNS = 6
+_SHEET_IMAGES = 24
+
+
+def derive(findings: Findings) -> dict[str, pd.DataFrame]:
+    """Counts, lists and compares the transitory points."""
+    transitory = findings.tables["transitory"]
+    return {
+        "table2": table2(transitory, dataset=findings.dataset),
+        "transitory_points": worst_points(transitory),
+        "transitory_overlaps": overlaps(transitory),
+    }
 
 
 def table2(transitory: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
@@ -164,36 +144,25 @@ def _paper_share(row: Row, dataset: str) -> float | None:
     return None if is_another else round(TABLE_2[architecture] / 100, 6)
 
 
-NUM_LISTED = 10
-"""Points and overlaps that the page lists; the files beside it hold all."""
-_SHARES = ("share", "share_of_both_right")
-
-
-def transitory_section(transitory: pd.DataFrame, derived: Mapping[str, pd.DataFrame], cells: Sequence[Row]) -> Section:
-    """Returns the section of Table 2.
-
-    Args:
-        transitory: The table of the analysis, for the images.
-        derived: `table2`, `transitory_points` and `transitory_overlaps`, by these names.
-        cells: The cells that figures and the list of points show.
-    """
-    drawn: list[Picture] = []
-    for cell in cells:
-        name = file_name("transitory", str(cell["architecture"]))
-        alt = f"The worst transitory points of {cell_title(cell)}, each with its class and what is seen instead."
-        drawn += pictures((name, alt, figure_transitory(of_cell(transitory, cell))))
-    tables = [
-        table2_text(derived["table2"]),
-        _worst_text(derived["transitory_points"], cells),
-        _overlap_text(derived["transitory_overlaps"]),
-    ]
+def section(tables: Tables, cells: Sequence[Row]) -> Section:
+    """Returns the section of Table 2, with the images of the given cells."""
+    listed = (
+        table2_text(tables["table2"]),
+        _worst_text(tables["transitory_points"], cells),
+        _overlap_text(tables["transitory_overlaps"]),
+    )
     return Section(
         title="Table 2: transitory points",
-        statement=table2_statement(derived["table2"]),
+        statement=table2_statement(tables["table2"]),
         caption="A point is transitory if both networks classify it correctly at full precision and the detrimental "
         "one, quantized by its own policy, does not. Intervals are Wilson's, 95 %.",
-        pictures=tuple(drawn),
-        tables=tuple(table for table in tables if table.rows),
+        pictures=cell_pictures(
+            "transitory",
+            "The worst transitory points of {cell}, each with its class and what is seen instead.",
+            cells,
+            lambda cell: figure_transitory(of_cell(tables["transitory"], cell)),
+        ),
+        tables=tuple(table for table in listed if table.rows),
     )
 
 
@@ -209,73 +178,99 @@ def table2_statement(table2: pd.DataFrame) -> str:
 
 
 def table2_text(table2: pd.DataFrame) -> TextTable:
-    """Writes Table 2 down."""
-    values = (*_SHARES, *(f"{name}_{end}" for name in _SHARES for end in ("low", "high")), "paper_share")
-    means = over_seeds(
-        table2.astype({"paper_share": "float64"}), CELL, (*values, "num_transitory", "num_both_right", "num_images")
+    """Lays out Table 2."""
+    ends = [f"{name}_{end}" for name in _SHARES for end in ("low", "high")]
+    table = table2.astype({"paper_share": "float64"})
+    means = over_seeds(table, CELL, (*_SHARES, *ends, *_COUNTS, "paper_share"))
+    return cell_table(
+        "",
+        (
+            *(Column(name, "Images", is_detail=name == "both right") for name in ("transitory", "both right", "all")),
+            *(Column(name, "Transitory (%)") for name in ("of all", "of both right")),
+            Column("paper", "Transitory (%)", is_optional=True),
+        ),
+        means,
+        lambda row: (*(_count_text(row, name) for name in _COUNTS), *_share_fields(row), pct(row["paper_share"])),
+        heading="Table 2: transitory points of the test split",
     )
-    with_seeds = has_seeds(means)
-    rows = []
-    for row in means.to_dict("records"):
-        counts = [spread_count(row, name) for name in ("num_transitory", "num_both_right", "num_images")]
-        shares = []
-        for name in _SHARES:
-            low, high = (pct(row[f"{name}_{end}"], digits=1) for end in ("low", "high"))
-            shares.append(spread_field(row, name, pct, note=f"{low} to {high}"))
-        paper = Field(pct(row["paper_share"]))
-        rows.append((*cell_fields(row, with_seeds=with_seeds), *counts, *shares, paper))
-    columns = (
-        *cell_columns(means),
-        *(Column(name, "Images") for name in ("transitory", "both right", "all")),
-        *(Column(name, "Transitory (%)") for name in ("of all", "of both right")),
-        Column("paper", "Transitory (%)"),
-    )
-    if means["paper_share"].isna().all():
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
-    return TextTable("", columns, tuple(rows))
 
 
-def spread_count(row: Row, name: str) -> Field:
-    """Writes a count, of several seeds its mean."""
-    return Field(number(0 if is_missing(row[f"{name}_sd"]) else 1)(row[name]))
+def _share_fields(row: Row) -> Iterator[Field]:
+    for name in _SHARES:
+        yield spread_field(row, name, pct, note=interval_text(row[f"{name}_low"], row[f"{name}_high"]))
+
+
+def _count_text(row: Row, name: str) -> str:
+    """A count, of several seeds their mean."""
+    return number(0 if is_missing(row[f"{name}_sd"]) else 1)(row[name])
 
 
 def _worst_text(worst: pd.DataFrame, cells: Sequence[Row]) -> TextTable:
-    shown = pd.concat([of_cell(worst, cell) for cell in cells]) if cells else worst.head(0)
-    listed = shown.sort_values("margin_q", kind="stable").head(NUM_LISTED)
+    listed = of_cells(worst, cells).sort_values("margin_q", kind="stable").head(NUM_LISTED)
     columns = (
-        Column("pair", is_number=False, wraps=True),
+        Column.text("pair"),
         Column("image"),
-        *(Column(name, is_number=False) for name in ("class", "D quantized sees", "R quantized sees")),
+        *map(Column.name, ("class", "D quantized sees", "R quantized sees")),
         *(Column(name, "Margin") for name in ("D FP", "D quantized", "R quantized")),
-        Column("chosen bits", is_number=False, wraps=True),
+        Column.text("chosen bits"),
     )
-    rows = tuple(
+    rows = (
         (
-            Field(contrast_name(row)),
-            Field(str(row["image_id"])),
-            *(Field(str(row[name])) for name in ("label_name", "prediction_q_name", "prediction_q_robust_name")),
-            *(Field(number(3)(row[name])) for name in ("margin_fp", "margin_q", "margin_q_robust")),
-            Field(row["bit_widths"]),
+            contrast_name(row),
+            str(row["image_id"]),
+            *(str(row[name]) for name in ("label_name", "prediction_q_name", "prediction_q_robust_name")),
+            *(number(3)(row[name]) for name in MARGINS),
+            row["bit_widths"],
         )
         for row in listed.to_dict("records")
     )
-    return TextTable(f"The {len(rows)} most wrong of {len(worst)} transitory points", columns, rows)
+    return text_table(f"The {len(listed)} most wrong of {len(worst)} transitory points", columns, rows)
 
 
 def _overlap_text(overlaps: pd.DataFrame) -> TextTable:
     most = overlaps.sort_values("jaccard", ascending=False, kind="stable").head(NUM_LISTED)
     columns = (
-        *(Column(name, is_number=False, wraps=True) for name in ("pair", "other pair")),
+        *map(Column.text, ("pair", "other pair")),
         *(Column(name, "Transitory") for name in ("pair", "other", "both")),
         Column("Jaccard"),
     )
-    rows = tuple(
+    rows = (
         (
-            *(Field(contrast_name(row, suffix)) for suffix in ("_a", "_b")),
-            *(Field(str(row[name])) for name in ("num_a", "num_b", "num_shared")),
-            Field(number(3)(row["jaccard"])),
+            *(contrast_name(row, suffix) for suffix in ("_a", "_b")),
+            *(str(row[name]) for name in ("num_a", "num_b", "num_shared")),
+            number(3)(row["jaccard"]),
         )
         for row in most.to_dict("records")
     )
-    return TextTable(f"Shared transitory points: the {len(rows)} largest of {len(overlaps)} overlaps", columns, rows)
+    return text_table(f"Shared transitory points: the {len(most)} largest of {len(overlaps)} overlaps", columns, rows)
+
+
+def figure_transitory(transitory: pd.DataFrame) -> Figure | None:
+    """Draws the worst transitory points of one cell with what they are and what the quantized network sees.
+
+    Of several seeds the first that comes with images is shown.
+    """
+    with_image = transitory[transitory["thumbnail"].notna()]
+    if with_image.empty:
+        return None
+    first = with_image[with_image["seed"] == with_image["seed"].iloc[0]]
+    worst = first.sort_values("margin_q", kind="stable").head(_SHEET_IMAGES)
+    num_points = int(transitory.loc[transitory["seed"] == first["seed"].iloc[0], "is_transitory"].sum())
+    names = class_names(transitory)
+    captions = [
+        f"{name}\n\u2192 {names.get(prediction, prediction)}".replace("_", " ")
+        for name, prediction in zip(worst["label_name"], worst["prediction_q"], strict=True)
+    ]
+    has_seeds = transitory["seed"].nunique() > 1
+    seed = f", seed {first['seed'].iloc[0]}" if has_seeds else ""
+    title = f"The worst {len(worst)} of {num_points} transitory points: {cell_title(first_row(worst))}{seed}"
+    with style():
+        figure, axes = panels(captions, panel_height=1.25, title=title, columns=_SHEET_COLUMNS)
+        for panel, picture in zip(axes, worst["thumbnail"], strict=True):
+            panel.imshow(imread(io.BytesIO(picture), format="png"), cmap="gray", interpolation="nearest")
+            panel.set_axis_off()
+            panel.set_anchor("N")
+    return figure
+
+
+REPORT = AnalysisReport(derive=derive, section=section, overview=lambda tables: table2_text(tables["table2"]))

@@ -12,14 +12,13 @@ from matplotlib.figure import Figure
 
 from orchestrator.plan import Node, Plan
 from orchestrator.reports.drawing import DASHES, DETRIMENTAL, INK, MUTED, ROBUST, style
-from orchestrator.results.pairs import PairRecord, records_of
+from orchestrator.results.pairs import records_of
 from orchestrator.results.time_to_pair import kaplan_meier
 from orchestrator.results.trials import State, Trial, read_trials, trials_by_cell
 from orchestrator.search.arms import Arm
 from orchestrator.search.pair_choice import choose
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
-from search_spaces.objective import is_catastrophic
 from search_spaces.recipes import Goal
 
 TITLES = {
@@ -53,12 +52,13 @@ def comparison(plans: Mapping[Arm, Plan], store: Store) -> pd.DataFrame:
 
 
 def _row(trials: Sequence[Trial], store: Store) -> dict[str, object]:
-    records = {record.uid: record for record in records_of(trials)}
+    records = records_of(trials)
+    qualifying = {record.uid for record in records if record.is_qualifying}
     begun = [trial for trial in trials if trial.state not in (State.WAITING, State.SPARED, State.BLOCKED)]
     spent = sorted((_spent(trial.node, store) for trial in begun), key=lambda each: each["ended_at"])
-    first = next((place for place, each in enumerate(spent) if _qualifies(records.get(str(each["uid"])))), None)
+    first = next((place for place, each in enumerate(spent) if each["uid"] in qualifying), None)
     to_first = spent[: first + 1] if first is not None else []
-    chosen = choose(list(records.values()))
+    chosen = choose(records)
     return {
         "is_done": all(trial.state in (State.DONE, State.PRUNED, State.SPARED, State.FAILED) for trial in trials),
         "trials": len(spent),
@@ -84,14 +84,6 @@ def _spent(node: Node, store: Store) -> dict[str, Any]:
         "seconds": seconds,
         "ended_at": rows[-1]["timestamp_ms"] if rows else 0,
     }
-
-
-def _qualifies(record: PairRecord | None) -> bool:
-    return record is not None and is_catastrophic(
-        accuracy_white_box=record.validation_accuracy_white_box,
-        accuracy_fp=record.validation_accuracy_fp,
-        accuracy_q=record.validation_accuracy_q,
-    )
 
 
 def without_pair(cells: pd.DataFrame) -> pd.DataFrame:

@@ -4,12 +4,11 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from rich import box
-from rich.table import Table
 
 from orchestrator.reports.comparison.data import TITLES, figure_comparison, without_pair
-from orchestrator.reports.document import Column, Field, Page, Section, TextTable, pictures, pp
+from orchestrator.reports.document import Page, Section, pictures
 from orchestrator.reports.grouping import is_missing
+from orchestrator.reports.layout import Column, Field, TextTable, pp, text_table
 from orchestrator.reports.rendering import page_files, table_files
 from orchestrator.reports.summary import DROP, TOLERANCE
 from orchestrator.results.pairs import Verdict
@@ -31,32 +30,22 @@ TERMS = {
 }
 
 
-def arm_rows(table: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Returns the texts of `COLUMNS` for every arm that has begun.
-
-    Args:
-        table: From `orchestrator.reports.comparison.data.comparison`.
-    """
-    rows: list[tuple[str, ...]] = []
-    for arm in begun_arms(table):
-        cells = table[table["arm"] == arm]
-        held, count, num_done = int(cells["catastrophic"].sum()), len(cells), int(cells["is_done"].sum())
-        low, high = wilson_interval(held, count)
-        rows.append(
-            (
-                TITLES[arm],
-                str(count) if num_done == count else f"{num_done} of {count}",
-                str(int(cells["found"].sum())),
-                str(held),
-                # The cells that are done first are those with a pair: their share says nothing of the others.
-                f"{100 * low:.0f} to {100 * high:.0f} %" if num_done == count else "",
-                str(int(cells["trials"].sum())),
-                f"{int(cells['epochs'].sum()):,}",
-                f"{cells['device_seconds'].sum() / 3600:.2f}",
-                median_text(without_pair(cells[cells["trials"] > 0])),
-            )
-        )
-    return rows
+def arm_row(arm: Arm, cells: pd.DataFrame) -> tuple[str, ...]:
+    """Returns the texts of `COLUMNS` for an arm."""
+    held, count, num_done = int(cells["catastrophic"].sum()), len(cells), int(cells["is_done"].sum())
+    low, high = wilson_interval(held, count)
+    return (
+        TITLES[arm],
+        str(count) if num_done == count else f"{num_done} of {count}",
+        str(int(cells["found"].sum())),
+        str(held),
+        # The cells that are done first are those with a pair: their share says nothing of the others.
+        f"{100 * low:.0f} to {100 * high:.0f} %" if num_done == count else "",
+        str(int(cells["trials"].sum())),
+        f"{int(cells['epochs'].sum()):,}",
+        f"{cells['device_seconds'].sum() / 3600:.2f}",
+        median_text(without_pair(cells[cells["trials"] > 0])),
+    )
 
 
 def begun_arms(table: pd.DataFrame) -> list[Arm]:
@@ -64,45 +53,34 @@ def begun_arms(table: pd.DataFrame) -> list[Arm]:
     return [arm for arm in Arm if table.loc[table["arm"] == arm, "trials"].sum()]
 
 
-def render_comparison(table: pd.DataFrame) -> Table:
-    """Draws the comparison for a console: one row per arm."""
-    rendered = Table(
-        title=f"Catastrophic pairs: {_RULE}",
+def arms_table(table: pd.DataFrame) -> TextTable:
+    """Lays out the comparison: one row per arm that has begun."""
+    return text_table(
+        "",
+        (Column(header, is_number=header != "arm") for header in COLUMNS),
+        (arm_row(arm, table[table["arm"] == arm]) for arm in begun_arms(table)),
+        heading=f"Catastrophic pairs: {_RULE}",
         caption="found on validation, held on test: one pair per cell;\n"
         "median of Kaplan-Meier: cells without a pair count for as long as they were searched",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        title_justify="left",
-        caption_justify="left",
     )
-    for header in COLUMNS:
-        rendered.add_column(header, justify="left" if header == "arm" else "right")
-    for row in arm_rows(table):
-        rendered.add_row(*row)
-    return rendered
 
 
 def comparison_page(name: str, table: pd.DataFrame) -> Page:
-    """Makes the page of a comparison.
-
-    Args:
-        name: Of the comparison.
-        table: From `orchestrator.reports.comparison.data.comparison`.
-    """
-    arms, rows = begun_arms(table), arm_rows(table)
+    """Makes the page of a comparison."""
+    of_arms = arms_table(table)
     num_cells = table["cell_id"].nunique()
-    found = [f"{row[0]} {row[2]} and {row[3]}" for row in rows]
+    found = [f"{arm.text} {found.text} and {held.text}" for arm, _, found, held, *_ in of_arms.rows]
     headline = f"Of {num_cells} cells so many have a catastrophic pair on validation and on test: {'; '.join(found)}."
     waiting = [TITLES[arm] for arm in Arm if not table.loc[table["arm"] == arm, "is_done"].all()]
     alt = "Share of cells with a pair over epochs, and share of cells without one over device-seconds, for every arm."
     sections = (
-        Section(title="Arms", tables=(_arms_table(rows),)),
+        Section(title="Arms", tables=(of_arms,)),
         Section(title="How soon", pictures=pictures(("figure_comparison", alt, figure_comparison(table)))),
         Section(
             title="Cells",
             caption="Of the pair that stands for a cell: delta and gap to the white box on test, in percentage points. "
             "In brackets the trials up to the first pair on validation, or those that found none.",
-            tables=(_cells_table(table, arms),),
+            tables=(_cells_table(table, begun_arms(table)),),
         ),
         Section(title="Terms", terms=TERMS),
     )
@@ -127,19 +105,13 @@ def write_comparison(name: str, table: pd.DataFrame, folder: Folder) -> list[str
     return [f"{folder.root}/{path}" for path in files]
 
 
-def _arms_table(rows: Sequence[tuple[str, ...]]) -> TextTable:
-    columns = tuple(Column(header, is_number=header != "arm") for header in COLUMNS)
-    return TextTable("", columns, tuple(tuple(Field(text) for text in row) for row in rows))
-
-
 def _cells_table(table: pd.DataFrame, arms: Sequence[Arm]) -> TextTable:
     has_seeds = table["cell_id"].str.rpartition("/")[2].nunique() > 1
-    columns = (Column("cell", is_number=False), *(Column(TITLES[arm], is_number=False) for arm in arms))
-    rows = []
+    rows: list[list[Field | str]] = []
     for cell_id, of_cell in table.groupby("cell_id", sort=False):
         by_arm = {row["arm"]: row for row in of_cell.to_dict("records")}
-        rows.append((Field(_title(str(cell_id), has_seeds=has_seeds)), *(_cell_field(by_arm[arm]) for arm in arms)))
-    return TextTable("", columns, tuple(rows))
+        rows.append([_title(str(cell_id), has_seeds=has_seeds), *(_cell_field(by_arm[arm]) for arm in arms)])
+    return text_table("", map(Column.name, ("cell", *(TITLES[arm] for arm in arms))), rows)
 
 
 def _title(cell_id: str, *, has_seeds: bool) -> str:

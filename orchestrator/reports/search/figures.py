@@ -1,4 +1,4 @@
-"""Figures of a search: what it tried, and how the best trial so far improved."""
+"""Figures of a search: what it tried, and how the best trial so far improved; None without anything to show."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -26,12 +26,7 @@ _GAP_TICKS = (-10, -3, -1, 0, 1, 3, 10, 30, 100)
 def figure_search(records: Sequence[PairRecord]) -> Figure | None:
     """Draws all trials of the searched cells on the validation split: parity gap against drop.
 
-    Args:
-        records: The pairs that are done.
-
-    Returns:
-        One panel per searched cell, with the chosen trial ringed and the Pareto front as
-        a line; None while no searched trial is done.
+    The chosen trial of a cell is ringed, the Pareto front is a line.
     """
     title = "Search: how far a trial falls, against what it gives away at full precision"
     searched, title = fitting(searched_cells(records), title)
@@ -47,14 +42,7 @@ def figure_search(records: Sequence[PairRecord]) -> Figure | None:
 
 
 def figure_history(records: Sequence[PairRecord]) -> Figure | None:
-    """Draws the objective of every trial of the searched cells, and the best so far.
-
-    Args:
-        records: The pairs that are done.
-
-    Returns:
-        One panel per searched cell; None while no searched trial is done.
-    """
+    """Draws the objective of every trial of the searched cells, and the best so far."""
     searched, title = fitting(searched_cells(records), "Search: the objective trial by trial")
     if not searched:
         return None
@@ -83,13 +71,9 @@ def figure_history(records: Sequence[PairRecord]) -> Figure | None:
 
 
 def figure_search_cost(curve: pd.DataFrame) -> Figure | None:
-    """Draws the share of cells without a pair over the device-seconds that their searches took.
+    """Draws the share of cells without a pair over the device-seconds that their searches took, from two cells on.
 
-    Args:
-        curve: From `orchestrator.results.time_to_pair.time_to_pair`.
-
-    Returns:
-        Steps with their 95 % band and a mark where a cell was given up; None for fewer than two cells.
+    Steps have their 95 % band, and a mark where a cell was given up.
     """
     if curve.empty or curve["num_at_risk"].iloc[0] < 2:
         return None

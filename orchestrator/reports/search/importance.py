@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrator.plan import Origin
-from orchestrator.reports.document import Column, Field, TextTable, pct
+from orchestrator.reports.layout import Column, TextTable, pct, text_table
 from orchestrator.results.pairs import PairRecord
 from search_spaces.loss_space import LossSpace, holds
 from search_spaces.recipes import Goal
@@ -90,23 +90,16 @@ def importance_table(records: Sequence[PairRecord], space: LossSpace) -> TextTab
     for title, trials in searched_cells(records).items():
         reason = why_no_importances(trials, space)
         found = {} if reason else importances(trials, space)
-        numbers = [Field(pct(found.get(name), digits=0)) for name in space.fields]
-        rows.append((Field(title.replace("\n", " ")), Field(str(len(trials))), *numbers, Field(reason)))
-    if not rows:
-        return None
+        shares = [pct(found.get(name), digits=0) for name in space.fields]
+        rows.append((title.replace("\n", " "), str(len(trials)), *shares, reason))
     columns = (
-        Column("cell", is_number=False),
+        Column.name("cell"),
         Column("trials"),
         *(Column(name, "Importance (%)") for name in space.fields),
-        Column("why none", is_number=False, wraps=True),
+        Column.text("why none", is_optional=True),
     )
     title = "Which searched field mattered (PED-ANOVA of optuna, for the best tenth of the objective)"
-    has_reason = any(row[-1].text for row in rows)
-    return (
-        TextTable(title, columns, tuple(rows))
-        if has_reason
-        else TextTable(title, columns[:-1], tuple(row[:-1] for row in rows))
-    )
+    return text_table(title, columns, rows) if rows else None
 
 
 def search_statement(records: Sequence[PairRecord]) -> str:

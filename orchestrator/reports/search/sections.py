@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from orchestrator.plan import Plan
-from orchestrator.reports.document import Section, pct, pictures
+from orchestrator.reports.document import Section, pictures
 from orchestrator.reports.grouping import is_missing
+from orchestrator.reports.layout import pct
 from orchestrator.reports.search.figures import figure_history, figure_search, figure_search_cost
 from orchestrator.reports.search.importance import importance_table, search_statement
 from orchestrator.reports.search.pruning import ALL, pruned_trials, rung_correlations

@@ -1,88 +1,132 @@
 """Tables of searches as text: what they found, what it cost, every trial, the front, and what pruning did."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import pandas as pd
 
-from orchestrator.reports.document import Column, Field, TextTable, number, pct, point, pp
+from orchestrator.reports.layout import (
+    Column,
+    Field,
+    Fields,
+    TextTable,
+    interval_text,
+    number,
+    pct,
+    point,
+    pp,
+    text_table,
+    with_note,
+)
 from orchestrator.reports.search.importance import pareto_front
 from orchestrator.reports.search.pruning import pruned_trials
-from orchestrator.results.pairs import PairRecord
 from orchestrator.results.searches import SearchedCell, SearchTrial
 from orchestrator.results.time_to_pair import seconds_text
 from orchestrator.results.trials import State, Trial
-from orchestrator.results.verdicts import Interval, Outcome, SearchVerdict
+from orchestrator.results.verdicts import Finding, Interval, Outcome, SearchVerdict
 from orchestrator.search.pair_choice import choose
 from search_spaces.loss_space import LossSpace
-from search_spaces.objective import accuracies_of, detrimental_objective
+from search_spaces.objective import ACCURACIES, accuracies_of, detrimental_objective
 
-_CELL = Column("cell", is_number=False)
+_CELL = Column("cell", is_number=False, max_width=38)
 _COLORED = {SearchVerdict.CATASTROPHIC: "catastrophic", SearchVerdict.SOMETIMES: "partial drop"}
 """The colours of a pair's verdicts, for those of a search."""
 
 
-def verdict_text(outcome: Outcome) -> str:
-    """Writes a verdict with the numbers it rests on, e.g. `sometimes: 2 of 3 seeds`."""
-    finding = outcome.finding
+def _verdict_field(outcome: Outcome) -> Field:
+    """A verdict with the numbers it rests on, e.g. `sometimes: 2 of 3 seeds`."""
+    finding, color = outcome.finding, _COLORED.get(outcome.verdict, "")
     if finding is None:
-        return f"{outcome.verdict} in {outcome.num_trials} trial{'' if outcome.num_trials == 1 else 's'}"
-    seeds = "seed" if finding.num_seeds == 1 else "seeds"
-    return f"{outcome.verdict}: {finding.num_catastrophic} of {finding.num_seeds} {seeds}"
+        return Field(f"{outcome.verdict} in {_count(outcome.num_trials, 'trial')}", verdict=color)
+    of_seeds = f"{finding.num_catastrophic} of {_count(finding.num_seeds, 'seed')}"
+    return Field(f"{outcome.verdict}: {of_seeds}", verdict=color)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def overview_table(outcomes: Sequence[Outcome]) -> TextTable:
+    """Lays out what every search found and what its first pair cost, for the terminal."""
+    rows: Iterable[Fields] = (
+        (
+            outcome.searched.title,
+            _verdict_field(outcome),
+            str(outcome.num_ended),
+            *_to_first(outcome),
+        )
+        for outcome in outcomes
+    )
+    return text_table(
+        "",
+        (_CELL, Column.text("verdict"), *map(Column, ("trials", "first trial", "device-seconds"))),
+        rows,
+        heading="Searched cells: verdict on test, and the cost of the first pair",
+        caption="first: until the first pair that is catastrophic on validation; > : without any",
+    )
 
 
 def verdict_table(outcomes: Sequence[Outcome]) -> TextTable:
-    """Writes down what every search found, on the test split."""
+    """Lays out what every search found, on the test split."""
     columns = (
         _CELL,
-        Column("verdict", is_number=False, wraps=True),
+        Column.text("verdict"),
         Column("trial"),
         *(Column(name, "Test split") for name in ("drop", "gap", "catastrophic seeds (%)")),
         Column("chance per trial (%)"),
     )
-    rows = []
+    rows: list[Fields] = []
     for outcome in outcomes:
-        finding, to_come = outcome.finding, outcome.searched.num_to_come
-        verdict = Field(
-            verdict_text(outcome),
-            note=f"{to_come} trials to come" if to_come else "",
-            verdict=_COLORED.get(outcome.verdict, ""),
-        )
-        found = (
-            (Field(""),) * 4
-            if finding is None
-            else (
-                Field(str(finding.pair.trial_number)),
-                Field(pp(finding.drop.value), note=_ends(finding.drop)),
-                Field(pp(finding.parity_gap.value), note=_ends(finding.parity_gap)),
-                Field(pct(finding.share.value, digits=0), note=_ends(finding.share)),
-            )
-        )
+        to_come = outcome.searched.num_to_come
+        verdict = with_note(_verdict_field(outcome), f"{to_come} trials to come" if to_come else "")
         bound = "" if outcome.chance_high is None else f"below {pct(outcome.chance_high, digits=1)}"
-        rows.append((Field(outcome.searched.title), verdict, *found, Field(bound)))
-    return TextTable("", columns, tuple(rows))
+        rows.append((outcome.searched.title, verdict, *_found(outcome.finding), bound))
+    return text_table("", columns, rows)
+
+
+def _found(finding: Finding | None) -> tuple[Field, ...]:
+    if finding is None:
+        return (Field(""),) * 4
+    return (
+        Field(str(finding.pair.trial_number)),
+        _interval_field(finding.drop, pp),
+        _interval_field(finding.parity_gap, pp),
+        _interval_field(finding.share, partial(pct, digits=0)),
+    )
+
+
+def _interval_field(interval: Interval, write: Callable[[object], str]) -> Field:
+    return Field(write(interval.value), note=interval_text(interval.low, interval.high))
 
 
 def cost_table(outcomes: Sequence[Outcome]) -> TextTable:
-    """Writes down what the first pair of every cell cost, `> ` where there is none."""
+    """Lays out what the first pair of every cell cost, `> ` where there is none."""
     columns = (
         _CELL,
         *(Column(name, "To the first pair") for name in ("trials", "device-seconds")),
-        Column("on test", "To the first pair", is_number=False),
+        Column.name("on test", "To the first pair"),
         *(Column(name, "In all") for name in ("trials", "device-seconds", "spared")),
     )
-    rows = tuple(
+    rows: Iterable[Fields] = (
         (
-            Field(outcome.searched.title),
-            Field(or_more(outcome.trials_to_first, outcome.num_ended)),
-            Field(or_more(outcome.device_seconds_to_first, outcome.device_seconds)),
-            Field("" if outcome.first is None else str(outcome.first.verdict)),
-            Field(str(outcome.num_ended)),
-            Field(f"{outcome.device_seconds:.0f}"),
-            Field(str(outcome.searched.num_spared)),
+            outcome.searched.title,
+            *_to_first(outcome),
+            "" if outcome.first is None else str(outcome.first.verdict),
+            str(outcome.num_ended),
+            f"{outcome.device_seconds:.0f}",
+            str(outcome.searched.num_spared),
         )
         for outcome in outcomes
     )
-    return TextTable("Cost of the first pair that is catastrophic on validation", columns, rows)
+    return text_table("Cost of the first pair that is catastrophic on validation", columns, rows)
+
+
+def _to_first(outcome: Outcome) -> tuple[str, str]:
+    """Trials and device-seconds until the first pair."""
+    return (
+        or_more(outcome.trials_to_first, outcome.num_ended),
+        or_more(outcome.device_seconds_to_first, outcome.device_seconds),
+    )
 
 
 def or_more(until_first: float | None, in_all: float) -> str:
@@ -96,40 +140,40 @@ def or_more(until_first: float | None, in_all: float) -> str:
 
 
 def curve_table(curve: pd.DataFrame) -> TextTable:
-    """Writes the curve of `time_to_pair` down."""
-    columns = tuple(map(Column, ("device-seconds", "cells searched", "found", "ended without", "without a pair (%)")))
-    rows = tuple(
+    """Lays out the curve of `time_to_pair`."""
+    columns = map(Column, ("device-seconds", "cells searched", "found", "ended without", "without a pair (%)"))
+    rows: Iterable[Fields] = (
         (
-            Field(f"{row['device_seconds']:.0f}"),
-            *(Field(str(row[name])) for name in ("num_at_risk", "num_found", "num_censored")),
-            Field(pct(row["share"], digits=1), note=_range(row["share_low"], row["share_high"])),
+            f"{row['device_seconds']:.0f}",
+            *(str(row[name]) for name in ("num_at_risk", "num_found", "num_censored")),
+            Field(pct(row["share"], digits=1), note=interval_text(row["share_low"], row["share_high"])),
         )
         for row in curve.to_dict("records")
     )
-    return TextTable("Cells without a pair, by device-seconds of their searches", columns, rows)
+    return text_table("Cells without a pair, by device-seconds of their searches", columns, rows)
 
 
 def trial_table(searched: SearchedCell, space: LossSpace) -> TextTable:
-    """Writes down every trial of a searched cell: its point, where that comes from, and what became of it."""
+    """Lists every trial of a searched cell: its point, where that comes from, and what became of it."""
     columns = (
         Column("trial"),
-        Column("point from", is_number=False, wraps=True),
+        Column.text("point from"),
         *(Column(name, "Point", is_number=name in space.ranges) for name in space.fields),
         *(Column(name, "Validation") for name in ("FP", "delta", "gap", "objective")),
         *(Column(name, "Test") for name in ("FP", "delta", "gap")),
-        Column("verdict", "Test", is_number=False, wraps=True),
+        Column.text("verdict", "Test"),
     )
     chosen = choose(searched.records)
-    rows = [
-        (*_point_fields(each.trial, space, is_chosen=each.record is not None and each.record is chosen), *_ended(each))
-        for each in searched.trials
+    trials = (*searched.trials, *searched.confirmations)
+    rows: list[Fields] = [
+        (*_point_fields(each.trial, space, is_chosen=bool(each.record) and each.record is chosen), *_ended(each))
+        for each in trials
     ]
-    rows += [(*_point_fields(each.trial, space), *_ended(each)) for each in searched.confirmations]
     spared = f"; {searched.num_spared} further trials spared" if searched.num_spared else ""
-    return TextTable(f"{searched.title}{spared}", columns, tuple(rows))
+    return text_table(f"{searched.title}{spared}", columns, rows)
 
 
-def _point_fields(trial: Trial, space: LossSpace, *, is_chosen: bool = False) -> tuple[Field, ...]:
+def _point_fields(trial: Trial, space: LossSpace, *, is_chosen: bool) -> tuple[Field, ...]:
     place = trial.point or {}
     name = trial.node.name.rpartition("/")[2] if trial.is_confirmation else str(trial.node.trial_number)
     return (
@@ -143,49 +187,44 @@ def _value_text(value: object) -> str:
     return point(value) if isinstance(value, float) or value is None else str(value)
 
 
-def _ended(each: SearchTrial) -> tuple[Field, ...]:
+def _ended(each: SearchTrial) -> Fields:
     """What a trial of the search reached; of one that was pruned, what it had reached by then."""
+    if record := each.record:
+        reached = {name: getattr(record, f"validation_{name}") for name in ACCURACIES}
+        test = (pct(record.accuracy_fp), pp(record.accuracy_delta), pp(record.parity_gap))
+        return (*_validation(reached), *test, Field(record.verdict, verdict=record.verdict))
     state = each.trial.state
-    if each.record is None and state is not State.PRUNED:
-        return (*[Field("")] * 7, Field(str(state)))
-    if each.record is None:
-        validation = accuracies_of(each.rows[-1], "validation") if each.rows else None
-        after = f"after epoch {len(each.rows)} of {each.num_epochs}"
-        return (*_validation(validation), *[Field("")] * 3, Field(str(state), note=after))
-    record = each.record
-    names = ("accuracy_white_box", "accuracy_fp", "accuracy_q")
-    return (*_validation({name: getattr(record, f"validation_{name}") for name in names}), *_test_fields(record))
+    if state is not State.PRUNED:
+        return (*[""] * 7, str(state))
+    validation = _validation(accuracies_of(each.rows[-1], "validation")) if each.rows else [""] * 4
+    return (*validation, *[""] * 3, Field(str(state), note=f"after epoch {len(each.rows)} of {each.num_epochs}"))
 
 
-def _validation(accuracies: dict[str, float] | None) -> tuple[Field, ...]:
-    if accuracies is None:
-        return (Field(""),) * 4
-    white_box, fp, q = accuracies["accuracy_white_box"], accuracies["accuracy_fp"], accuracies["accuracy_q"]
-    objective = pct(detrimental_objective(**accuracies))
-    return Field(pct(fp)), Field(pp(q - fp)), Field(pp(white_box - fp)), Field(objective)
+def _validation(accuracies: dict[str, float]) -> tuple[str, ...]:
+    white_box, fp, q = (accuracies[name] for name in ACCURACIES)
+    return pct(fp), pp(q - fp), pp(white_box - fp), pct(detrimental_objective(**accuracies))
 
 
 def front_table(searches: Sequence[SearchedCell]) -> TextTable:
-    """Writes the Pareto fronts of parity gap and drop down, a front per cell."""
+    """Lays out the Pareto fronts of parity gap and drop, a front per cell."""
     columns = (
         _CELL,
         Column("trial"),
-        *(Column(name, "Validation") for name in ("gap", "drop")),
-        *(Column(name, "Test") for name in ("gap", "drop")),
-        Column("verdict", "Test", is_number=False),
+        *(Column(name, split) for split in ("Validation", "Test") for name in ("gap", "drop")),
+        Column.name("verdict", "Test"),
     )
-    rows = tuple(
+    rows: Iterable[Fields] = (
         (
-            Field(searched.title),
-            Field(str(record.trial_number)),
-            *(Field(pp(value)) for value in (record.validation_parity_gap, -record.validation_accuracy_delta)),
-            *(Field(pp(value)) for value in (record.parity_gap, -record.accuracy_delta)),
+            searched.title,
+            str(record.trial_number),
+            *map(pp, (record.validation_parity_gap, -record.validation_accuracy_delta)),
+            *map(pp, (record.parity_gap, -record.accuracy_delta)),
             Field(record.verdict, verdict=record.verdict),
         )
         for searched in searches
         for record in pareto_front(searched.records)
     )
-    return TextTable("Pareto fronts: trials that none beats in both parity gap and drop on validation", columns, rows)
+    return text_table("Pareto fronts: trials that none beats in both parity gap and drop on validation", columns, rows)
 
 
 def pruned_table(searches: Sequence[SearchedCell]) -> TextTable:
@@ -201,54 +240,31 @@ def pruned_table(searches: Sequence[SearchedCell]) -> TextTable:
     for searched, each in pruned_trials(searches):
         epoch = len(each.rows)
         at_epoch = [other.objective_at(epoch) for other in searched.trials if other is not each]
-        others = [value for value in at_epoch if value is not None]
-        rows.append(
-            (
-                Field(searched.title),
-                Field(str(each.number)),
-                Field(f"{epoch} of {each.num_epochs}"),
-                Field(pct(each.objective_at(epoch))),
-                Field(pct(max(others, default=None))),
-                Field(seconds_text(each.saved_device_seconds)),
-            )
-        )
-    return TextTable("Trials ended early", columns, tuple(rows))
+        best = max((value for value in at_epoch if value is not None), default=None)
+        done, saved = f"{epoch} of {each.num_epochs}", seconds_text(each.saved_device_seconds)
+        rows.append((searched.title, str(each.number), done, pct(each.objective_at(epoch)), pct(best), saved))
+    return text_table("Trials ended early", columns, rows)
 
 
 def correlation_table(correlations: pd.DataFrame, searches: Sequence[SearchedCell]) -> TextTable:
-    """Writes the correlations of `rung_correlations` down."""
+    """Lays out the correlations of `rung_correlations`."""
     titles = {searched.cell.cell_id: searched.title for searched in searches}
-    columns = (_CELL, *map(Column, ("after epoch", "trials", "Spearman")), Column("why none", is_number=False))
+    columns = (
+        _CELL,
+        *map(Column, ("after epoch", "trials", "Spearman")),
+        Column.name("why none", is_optional=True),
+    )
     write = number(2)
-    rows: tuple[tuple[Field, ...], ...] = tuple(
+    rows: Iterable[Fields] = (
         (
-            Field(titles.get(row["cell"], "all, by ranks within cells")),
-            Field("" if pd.isna(row["epoch"]) else str(row["epoch"])),
-            Field(str(row["num_trials"])),
+            titles.get(row["cell"], "all, by ranks within cells"),
+            "" if pd.isna(row["epoch"]) else str(row["epoch"]),
+            str(row["num_trials"]),
             Field(write(row["spearman"]), note="" if row["reason"] else f"{write(row['low'])} to {write(row['high'])}"),
-            Field(row["reason"]),
+            row["reason"],
         )
         for row in correlations.to_dict("records")
     )
-    if not any(row[-1].text for row in rows):
-        columns, rows = columns[:-1], tuple(row[:-1] for row in rows)
-    return TextTable(
+    return text_table(
         "Rank of the objective at half of the epochs against the final one, finished trials", columns, rows
     )
-
-
-def _test_fields(record: PairRecord) -> tuple[Field, ...]:
-    return (
-        Field(pct(record.accuracy_fp)),
-        Field(pp(record.accuracy_delta)),
-        Field(pp(record.parity_gap)),
-        Field(record.verdict, verdict=record.verdict),
-    )
-
-
-def _ends(interval: Interval) -> str:
-    return _range(interval.low, interval.high)
-
-
-def _range(low: float | None, high: float | None) -> str:
-    return "" if pct(low) == "" else f"{pct(low, digits=1)} to {pct(high, digits=1)}"

@@ -16,10 +16,10 @@ from orchestrator.reports.analyses.histograms import (
 )
 from orchestrator.reports.analyses.layers import inflection_text, layer_effects, layer_statement, worst_sites
 from orchestrator.reports.analyses.mitigation import mitigation_statement, mitigation_summary
+from orchestrator.reports.analyses.registry import derived_tables, overviews
 from orchestrator.reports.analyses.transitory import overlaps, table2, table2_statement, table2_text, worst_points
 from orchestrator.reports.grouping import CELL, over_seeds, shown_cells
-from orchestrator.reports.page import derived_tables
-from orchestrator.reports.terminal import render_analyses
+from orchestrator.reports.terminal import render
 from orchestrator.results.statistics import wilson_interval
 from tests.orchestrator.tiny_analyses import SHOWN, Contrast, contrast, tiny_analyses
 
@@ -273,8 +273,8 @@ def test_terminal_tables_fit_100_columns_and_name_the_inflection(seeds: dict[str
     console = Console(width=100)
 
     with console.capture() as capture:
-        for table in render_analyses(derived_tables(long, [], dataset="digits")):
-            console.print(table)
+        for table in overviews(long, derived_tables(long, [], dataset="digits")):
+            console.print(render(table))
     lines = capture.get().splitlines()
 
     assert max(map(len, lines)) <= 100
@@ -289,7 +289,7 @@ def test_terminal_tables_fit_100_columns_and_name_the_inflection(seeds: dict[str
 
 
 def test_nothing_is_printed_of_a_sweep_without_analyses() -> None:
-    assert render_analyses(derived_tables({}, [], dataset="digits")) == []
+    assert overviews({}, derived_tables({}, [], dataset="digits")) == []
 
 
 def test_tables_without_a_seed_of_their_own_are_grouped_by_cell(seeds: dict[str, pd.DataFrame]) -> None:

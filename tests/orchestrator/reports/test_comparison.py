@@ -9,7 +9,8 @@ from rich.console import Console
 
 from orchestrator.plan import Node, Plan, Stage, build_plan
 from orchestrator.reports.comparison.data import comparison, figure_comparison, without_pair
-from orchestrator.reports.comparison.page import comparison_page, render_comparison, write_comparison
+from orchestrator.reports.comparison.page import arms_table, comparison_page, write_comparison
+from orchestrator.reports.terminal import render
 from orchestrator.results.time_to_pair import median_text
 from orchestrator.search.arms import Arm
 from orchestrator.search.comparison_arms import choices_for
@@ -132,7 +133,7 @@ def test_median_is_censored_where_too_few_cells_have_a_pair(
 
 def shown(table: pd.DataFrame) -> str:
     console = Console(record=True, width=130, file=io.StringIO())
-    console.print(render_comparison(table))
+    console.print(render(arms_table(table)))
     return console.export_text()
 
 

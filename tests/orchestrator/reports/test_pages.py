@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from orchestrator.plan import Plan, Stage, build_plan
-from orchestrator.reports.document import pct, pp
 from orchestrator.reports.drawing import DARK, dark, svg
 from orchestrator.reports.figures import figure_table1, figure_training
+from orchestrator.reports.layout import pct, pp
 from orchestrator.reports.page import write_report
 from orchestrator.reports.search.figures import figure_search
 from orchestrator.reports.table1 import table1

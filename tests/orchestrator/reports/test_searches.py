@@ -15,8 +15,8 @@ from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.reports.search.figures import figure_search_cost
 from orchestrator.reports.search.pruning import ALL, rung_correlations
 from orchestrator.reports.search.sections import search_files, search_sections, searches_of
-from orchestrator.reports.search.tables import front_table, trial_table
-from orchestrator.reports.terminal import render_searches
+from orchestrator.reports.search.tables import front_table, overview_table, trial_table
+from orchestrator.reports.terminal import render
 from orchestrator.results.searches import SearchedCell, read_searches
 from orchestrator.results.time_to_pair import kaplan_meier, median_seconds, median_text, time_to_pair
 from orchestrator.results.trials import read_trials
@@ -332,7 +332,7 @@ def test_files_and_json_hold_plain_values_and_a_terminal_line_fits(written: Writ
     cells = files["search_cells"].set_index("budget_level")
     console = Console(width=100)
     with console.capture() as capture:
-        console.print(render_searches(searches.outcomes))
+        console.print(render(overview_table(searches.outcomes)))
 
     assert cells.loc["A", "verdict"] == "not confirmed"
     assert cells.loc["A", "drop"] == pytest.approx(0.8)

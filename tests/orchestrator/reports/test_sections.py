@@ -12,9 +12,11 @@ import pytest
 from orchestrator.analyses.results import SweepTables
 from orchestrator.analyses.tasks import Missing
 from orchestrator.plan import Plan, Stage, build_plan
+from orchestrator.reports.analyses.registry import analysis_sections, derived_tables
 from orchestrator.reports.decisions import decisions_table
-from orchestrator.reports.document import LONG_TABLE, Column, Field, Page, Section, TextTable
-from orchestrator.reports.page import FILES, analysis_sections, derived_tables, write_report
+from orchestrator.reports.document import Page, Section
+from orchestrator.reports.layout import LONG_TABLE, Column, Field, TextTable
+from orchestrator.reports.page import FILES, write_report
 from orchestrator.reports.rendering import html_page, markdown
 from orchestrator.results.pairs import PairRecord, pair_records
 from orchestrator.store.store import Store

@@ -10,8 +10,9 @@ from rich.console import Console
 
 from orchestrator.plan import Node, Plan, Stage, build_plan
 from orchestrator.reports.figures import figure_table1
+from orchestrator.reports.summary import table1_text
 from orchestrator.reports.table1 import TABLE_1_COLUMNS, table1
-from orchestrator.reports.terminal import render_table1
+from orchestrator.reports.terminal import render
 from orchestrator.results.pairs import pair_records, verdict
 from orchestrator.results.trials import State, read_curve, read_trials
 from orchestrator.search.pair_choice import choose
@@ -318,7 +319,7 @@ def test_terminal_table_fits_100_columns(grid: str, store: Store) -> None:
     console = Console(width=100)
 
     with console.capture() as capture:
-        console.print(render_table1(table1(plan, read_trials(plan, store))))
+        console.print(render(table1_text(table1(plan, read_trials(plan, store)), is_short=True)))
     lines = capture.get().splitlines()
 
     assert max(map(len, lines)) <= 100
@@ -332,7 +333,7 @@ def test_only_the_verdict_is_coloured(plan: Plan, store: Store) -> None:
     console = Console(width=100, force_terminal=True, color_system="standard")
 
     with console.capture() as capture:
-        console.print(render_table1(table1(plan, read_trials(plan, store))))
+        console.print(render(table1_text(table1(plan, read_trials(plan, store)), is_short=True)))
 
     assert "\x1b[1;31mcatastrophic" in capture.get()
     assert "\x1b[33m" not in capture.get()

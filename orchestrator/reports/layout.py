@@ -1,0 +1,229 @@
+"""A table as a value: columns and rows of text, of which renderers make Markdown, HTML or a table in a terminal.
+
+`orchestrator.reports.rendering` and `orchestrator.reports.terminal` are the renderers.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+import pandas as pd
+
+from orchestrator.reports.grouping import Row, is_missing
+
+LONG_TABLE = 30
+"""Rows from which a table is folded away on the page."""
+_SHORT_GROUPS = {"Robust": "R", "Detrimental": "D", "Point": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table."""
+
+    header: str
+    group: str = ""
+    """Header above those of neighbouring columns."""
+    is_number: bool = True
+    wraps: bool = False
+    """Whether it holds long text."""
+    is_optional: bool = False
+    """Whether it is left out where it holds no text in any row."""
+    is_detail: bool = False
+    """Whether it is left out in a terminal, which is narrow."""
+    max_width: int | None = None
+    """Characters of a line in a terminal."""
+
+    @classmethod
+    def name(cls, header: str, group: str = "", **settings: bool) -> "Column":
+        """Returns a column of names, which stay in one line."""
+        return cls(header, group, is_number=False, **settings)
+
+    @classmethod
+    def text(cls, header: str, group: str = "", **settings: bool) -> "Column":
+        """Returns a column of texts, which may need several lines."""
+        return cls(header, group, is_number=False, wraps=True, **settings)
+
+    @property
+    def label(self) -> str:
+        """The header behind its group, in one line, e.g. `D delta`."""
+        return f"{_SHORT_GROUPS.get(self.group, self.group)} {self.header}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One cell of a table."""
+
+    text: str
+    note: str = ""
+    """Said more quietly beside the text, in one or more lines: the paper's number, a state, an interval."""
+    verdict: str = ""
+    """The verdict that colours the cell."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextTable:
+    """A table ready to be written down."""
+
+    title: str
+    """Below the heading of a section, on a page."""
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Field, ...], ...]
+    heading: str = ""
+    """Title where no section stands around the table, in a terminal."""
+    caption: str = ""
+    """How to read it there."""
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Neighbouring columns of one group: its name and how many there are."""
+        names = (column.group for column in self.columns)
+        return [(name, len(list(same))) for name, same in groupby(names)]
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the page shows it on request only."""
+        return len(self.rows) > LONG_TABLE
+
+
+Writer = Callable[[object], str]
+"""Writes a value; nothing for none."""
+Fields = Iterable[Field | str]
+"""A row; texts are fields without a note."""
+
+
+def text_table(
+    title: str, columns: Iterable[Column], rows: Iterable[Fields], *, heading: str = "", caption: str = ""
+) -> TextTable:
+    """Lays a table out, without the optional columns that hold nothing."""
+    fields = [[field if isinstance(field, Field) else Field(field) for field in row] for row in rows]
+    kept = [
+        (place, column)
+        for place, column in enumerate(columns)
+        if not column.is_optional or any(row[place].text for row in fields)
+    ]
+    return TextTable(
+        title,
+        tuple(column for _, column in kept),
+        tuple(tuple(row[place] for place, _ in kept) for row in fields),
+        heading,
+        caption,
+    )
+
+
+NETWORK = Column("Network", is_number=False, max_width=13)
+_CELL_COLUMNS = (NETWORK, Column.name("Cell"), Column("Bits"), Column("seeds", is_optional=True, is_detail=True))
+
+
+def cell_table(
+    title: str, columns: Iterable[Column], rows: pd.DataFrame, fields: Callable[[Row], Fields], *, heading: str = ""
+) -> TextTable:
+    """Lays out a table whose rows are about cells of Table 1: network, cell and bits come first.
+
+    The number of seeds follows only where a cell has several, and stands in the caption then.
+
+    Args:
+        title: See `TextTable`.
+        columns: The others.
+        rows: Rows of a table from `over_seeds`.
+        fields: Returns what stands below the other columns in one of them.
+        heading: See `TextTable`.
+    """
+    num_seeds = int(rows["num_seeds"].max()) if len(rows) else 1
+    lines = [
+        (
+            str(row["architecture"]),
+            cell_name(row),
+            str(row["budget"]),
+            str(row["num_seeds"]) if num_seeds > 1 else "",
+            *fields(row),
+        )
+        for row in rows.to_dict("records")
+    ]
+    caption = f"means of {num_seeds} seeds" if num_seeds > 1 else ""
+    return text_table(title, (*_CELL_COLUMNS, *columns), lines, heading=heading, caption=caption)
+
+
+def cell_name(cell: Row) -> str:
+    """Names a cell shortly within its network, e.g. `II-B`."""
+    return f"{cell['option_set']}-{cell['budget_level']}"
+
+
+def spread_field(row: Row, name: str, write: Writer, *, note: str = "", write_spread: Writer | None = None) -> Field:
+    """Writes a mean over seeds with its standard deviation, in percent unless told otherwise.
+
+    With one seed there is no deviation, but a note of its own.
+    """
+    sd = row[f"{name}_sd"]
+    return Field(write(row[name]), note if is_missing(sd) else f"\N{PLUS-MINUS SIGN} {(write_spread or pct)(sd)}")
+
+
+def with_note(field: Field, note: str) -> Field:
+    """Adds a line to the notes of a field."""
+    return replace(field, note="\n".join(each for each in (field.note, note) if each))
+
+
+def site_text(row: Row) -> str:
+    """Names a site by its number, from 1, and its name in the network."""
+    return f"{row['site'] + 1} {row['site_name']}"
+
+
+def interval_text(low: object, high: object, *, digits: int = 1) -> str:
+    """Writes the ends of an interval of fractions in percent; nothing where there is none."""
+    return "" if pct(low) == "" else f"{pct(low, digits=digits)} to {pct(high, digits=digits)}"
+
+
+def p_text(p_value: object) -> str:
+    """Writes a p-value as people compare it.
+
+    Examples:
+        >>> p_text(0.04321), p_text(1e-9), p_text(None)
+        ('p = 0.043', 'p < 0.001', '')
+    """
+    if not isinstance(p_value, float) or is_missing(p_value):
+        return ""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+
+
+def number(digits: int) -> Writer:
+    """Returns a function that writes a number with so many digits; nothing where there is none."""
+
+    def write(value: object) -> str:
+        is_number = isinstance(value, int | float) and not is_missing(value)
+        return f"{value:.{digits}f}" if is_number else ""
+
+    return write
+
+
+def pct(fraction: object, *, digits: int = 2) -> str:
+    """Writes a fraction as percent without the sign; nothing where there is no number.
+
+    Examples:
+        >>> pct(0.8803), pct(None)
+        ('88.03', '')
+    """
+    if not isinstance(fraction, float) or is_missing(fraction):
+        return ""
+    return f"{_clean(fraction, digits):.{digits}f}"
+
+
+def pp(difference: object, *, digits: int = 2) -> str:
+    """Writes a difference of fractions in percentage points, signed unless it rounds to zero.
+
+    Examples:
+        >>> pp(-0.8647), pp(0.004), pp(-1e-9)
+        ('-86.47', '+0.40', '0.00')
+    """
+    if not isinstance(difference, float) or is_missing(difference):
+        return ""
+    points = _clean(difference, digits)
+    return f"{points:+.{digits}f}" if points else f"{points:.{digits}f}"
+
+
+def point(value: object) -> str:
+    """Writes a loss weight or margin with three significant digits."""
+    return "" if not isinstance(value, float) or is_missing(value) else f"{value:.3g}"
+
+
+def _clean(fraction: float, digits: int) -> float:
+    """Percent, rounded, without the negative zero that formatting would print."""
+    return round(100 * fraction, digits) + 0.0
