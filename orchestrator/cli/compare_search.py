@@ -13,11 +13,7 @@ from orchestrator.search.arms import Arm
 @click.command("compare-search", cls=GroupedCommand)
 @grid_options
 @what(
-    "--arm",
-    "arms",
-    multiple=True,
-    type=click.Choice([arm.value for arm in Arm]),
-    help="Run only this one; repeatable.",
+    "--arm", "arms", multiple=True, type=click.Choice([arm.value for arm in Arm]), help="Run only this one; repeatable."
 )
 @storage_option
 @data_dir_option

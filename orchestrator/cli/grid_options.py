@@ -26,11 +26,7 @@ grid_options = together(
         help="Of everything random; repeatable: pairs are trained with each, what they share with the first. "
         "[default: 0, or the file's]",
     ),
-    what(
-        "--dataset",
-        shell_complete=datasets,
-        help=f"In place of the grid's: {', '.join(DATASET_FORMS)}.",
-    ),
+    what("--dataset", shell_complete=datasets, help=f"In place of the grid's: {', '.join(DATASET_FORMS)}."),
     what(
         "--image-size",
         type=click.IntRange(min=8),

@@ -56,9 +56,7 @@ place_options = together(
 )
 """Of commands that run something: on which machines, and where MLflow keeps it."""
 price_option = limit(
-    "--price-per-hour",
-    type=POSITIVE,
-    help="Of a GPU, or of a core where a trial has no GPU; in any currency.",
+    "--price-per-hour", type=POSITIVE, help="Of a GPU, or of a core where a trial has no GPU; in any currency."
 )
 
 

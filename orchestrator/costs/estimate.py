@@ -280,9 +280,5 @@ def _pay(
 
 def _room(machine: PricedMachine, start_seconds: float, *, is_permanent: bool) -> Room:
     return Room(
-        kind=machine.kind,
-        cpus=machine.cpus,
-        gpus=machine.gpus,
-        start_seconds=start_seconds,
-        is_permanent=is_permanent,
+        kind=machine.kind, cpus=machine.cpus, gpus=machine.gpus, start_seconds=start_seconds, is_permanent=is_permanent
     )

@@ -79,9 +79,7 @@ class PairRecord:
     def verdict(self) -> Verdict:
         """What became of the pair on the test split."""
         return verdict(
-            accuracy_white_box=self.accuracy_white_box,
-            accuracy_fp=self.accuracy_fp,
-            accuracy_q=self.accuracy_q,
+            accuracy_white_box=self.accuracy_white_box, accuracy_fp=self.accuracy_fp, accuracy_q=self.accuracy_q
         )
 
     @property

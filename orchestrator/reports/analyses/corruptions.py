@@ -19,10 +19,7 @@ _ACCURACIES = tuple(f"{goal}_{name}" for goal in Goal for name in MEASURED)
 def derive(findings: Findings) -> dict[str, pd.DataFrame]:
     """Averages over the degrees of every corruption, and over seeds."""
     corruptions = findings.tables["corruptions"]
-    return {
-        "corruption_summary": corruption_summary(corruptions),
-        "corruption_curves": corruption_curves(corruptions),
-    }
+    return {"corruption_summary": corruption_summary(corruptions), "corruption_curves": corruption_curves(corruptions)}
 
 
 def corruption_summary(corruptions: pd.DataFrame) -> pd.DataFrame:

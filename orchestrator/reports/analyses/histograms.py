@@ -26,16 +26,7 @@ from orchestrator.reports.grouping import (
     over_seeds,
     title_of,
 )
-from orchestrator.reports.layout import (
-    Column,
-    TextTable,
-    cell_table,
-    number,
-    pct,
-    pp,
-    site_text,
-    spread_field,
-)
+from orchestrator.reports.layout import Column, TextTable, cell_table, number, pct, pp, site_text, spread_field
 from search_spaces.analyses import Histograms
 from search_spaces.recipes import Goal
 

@@ -49,12 +49,7 @@ def _count(number: int, what: str) -> str:
 def overview_table(outcomes: Sequence[Outcome]) -> TextTable:
     """Lays out what every search found and what its first pair cost, for the terminal."""
     rows: Iterable[Fields] = (
-        (
-            outcome.searched.title,
-            _verdict_field(outcome),
-            str(outcome.num_ended),
-            *_to_first(outcome),
-        )
+        (outcome.searched.title, _verdict_field(outcome), str(outcome.num_ended), *_to_first(outcome))
         for outcome in outcomes
     )
     return text_table(
@@ -249,11 +244,7 @@ def pruned_table(searches: Sequence[SearchedCell]) -> TextTable:
 def correlation_table(correlations: pd.DataFrame, searches: Sequence[SearchedCell]) -> TextTable:
     """Lays out the correlations of `rung_correlations`."""
     titles = {searched.cell.cell_id: searched.title for searched in searches}
-    columns = (
-        _CELL,
-        *map(Column, ("after epoch", "trials", "Spearman")),
-        Column.name("why none", is_optional=True),
-    )
+    columns = (_CELL, *map(Column, ("after epoch", "trials", "Spearman")), Column.name("why none", is_optional=True))
     write = number(2)
     rows: Iterable[Fields] = (
         (
