@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -87,11 +88,7 @@ def style() -> Iterator[None]:
 
 
 def fitting(cells: Mapping[str, Shown], title: str) -> tuple[dict[str, Shown], str]:
-    """Returns the cells that fit into one figure, and the figure's title, which says so if some do not.
-
-    Args:
-        cells: What is shown of each, by the title of its panel.
-        title: Of the figure.
+    """Returns the cells that fit into one figure, by panel title, and the figure's title, which tells of any left out.
 
     Examples:
         >>> fitting({"I-A": 1, "I-B": 2}, "Training")
@@ -107,13 +104,9 @@ def fitting(cells: Mapping[str, Shown], title: str) -> tuple[dict[str, Shown], s
 def panels(
     titles: Sequence[str], *, panel_height: float, title: str, columns: int | None = None
 ) -> tuple[Figure, list[Axes]]:
-    """Makes a figure of equal small panels.
+    """Makes a figure of equal small panels, up to three side by side unless `columns` says how many.
 
-    Args:
-        titles: One for every panel.
-        panel_height: Inches, without the panel's own title, which may have two lines.
-        title: What the whole figure shows.
-        columns: Panels side by side; None for up to three of them.
+    `panel_height` is in inches, without the panel's own title, which may have two lines.
     """
     columns = columns or (len(titles) if len(titles) <= 3 else 2 if len(titles) == 4 else 3)
     lines = math.ceil(len(titles) / columns)
@@ -124,7 +117,9 @@ def panels(
     height = lines * (panel_height + title_height) + 1.02 + 0.23 * len(title_lines)
     figure = Figure(figsize=(WIDTH, height))
     axes = [figure.add_subplot(lines, columns, place + 1) for place in range(len(titles))]
-    size = _title_size(titles, columns)
+    # Smaller where the longest line would leave its panel.
+    longest = max((len(line) for panel_title in titles for line in panel_title.splitlines()), default=1)
+    size = min(10.5 if columns < 3 else 9.0, 72 * 0.86 * WIDTH / columns / (_CHARACTER * longest))
     for panel, panel_title in zip(axes, titles, strict=True):
         panel.set_title(panel_title, fontsize=size)
         panel.tick_params(length=0)
@@ -132,24 +127,19 @@ def panels(
     return figure, axes
 
 
-def _title_size(titles: Sequence[str], columns: int) -> float:
-    """Returns the size of panel titles in points: smaller where the longest line would leave its panel."""
-    longest = max((len(line) for title in titles for line in title.splitlines()), default=1)
-    width = 72 * 0.86 * WIDTH / columns
-    return min(10.5 if columns < 3 else 9.0, width / (_CHARACTER * max(longest, 1)))
-
-
-def legend(figure: Figure, handles: Sequence[Artist]) -> None:
+def with_legend(figure: Figure, handles: Sequence[Artist]) -> Figure:
     """Puts one legend for all panels below them."""
     lines = math.ceil(len(handles) / MAX_LEGEND_COLUMNS)
     columns = math.ceil(len(handles) / lines)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, handletextpad=0.5)
+    return figure
 
 
 def goal_handles() -> list[Line2D]:
     """Legend of the two goals."""
-    handle = partial(Line2D, [], [], linewidth=3)
-    return [handle(color=COLORS[goal], marker=MARKERS[goal], label=f"{goal} pair") for goal in Goal]
+    return [
+        Line2D([], [], linewidth=3, color=COLORS[goal], marker=MARKERS[goal], label=f"{goal} pair") for goal in Goal
+    ]
 
 
 def line_handles() -> list[Line2D]:
@@ -170,18 +160,20 @@ def reference_handles() -> list[Line2D]:
     return [handle(linestyle=DASHES, label="no site quantized"), handle(linestyle=DOTS, label="all sites quantized")]
 
 
-def references(panel: Axes, goal: Goal, *, accuracy_fp: float, accuracy_q: float) -> None:
-    """Draws a pair's accuracy at full precision and fully quantized as horizontal lines, in percent."""
-    for accuracy, line in ((accuracy_fp, DASHES), (accuracy_q, DOTS)):
-        panel.axhline(100 * accuracy, color=COLORS[goal], linestyle=line, linewidth=1.2, zorder=1)
+def references(panel: Axes, goal: Goal, rows: pd.DataFrame) -> None:
+    """Draws a pair's accuracy at full precision and fully quantized as horizontal lines, as its first row has it."""
+    for name, line in (("accuracy_fp", DASHES), ("accuracy_q", DOTS)):
+        for accuracy in rows[name].head(1):
+            panel.axhline(100 * accuracy, color=COLORS[goal], linestyle=line, linewidth=1.2, zorder=1)
 
 
-def band(panel: Axes, x: Iterable[float], mean: Iterable[float], spread: Iterable[float], *, color: str) -> None:
-    """Shades one standard deviation over seeds around a curve, in percent; nothing where there is one seed."""
-    around = [(100 * (m - s), 100 * (m + s)) for m, s in zip(mean, spread, strict=True)]
-    if any(math.isfinite(low) for low, _ in around):
-        low, high = zip(*around, strict=True)
-        panel.fill_between(list(x), low, high, color=color, alpha=0.18, linewidth=0)
+def plot_means(panel: Axes, x: Iterable[float], rows: pd.DataFrame, name: str, goal: Goal, **look: Any) -> None:
+    """Draws a curve of means over seeds in percent; where there are several, one standard deviation around it, too."""
+    mean, spread, places = rows[name], rows[f"{name}_sd"], list(x)
+    if spread.notna().any():
+        low, high = 100 * (mean - spread), 100 * (mean + spread)
+        panel.fill_between(places, low, high, color=COLORS[goal], alpha=0.18, linewidth=0)
+    panel.plot(places, 100 * mean, **{"color": COLORS[goal], "marker": MARKERS[goal], **look})
 
 
 def dumbbell(panel: Axes, y: float, *, color: str, marker: str, fp: float, delta: float, size: float = 7.5) -> None:
@@ -213,10 +205,7 @@ def svg(figure: Figure) -> bytes:
 
 def dark(picture: bytes) -> bytes:
     """Returns an SVG of this module in the colours of the dark theme."""
-    text = picture.decode()
-    for light, on_dark in DARK.items():
-        text = text.replace(light, on_dark)
-    return text.encode()
+    return re.sub("|".join(DARK), lambda light: DARK[light[0]], picture.decode()).encode()
 
 
 def _saved(figure: Figure, form: str, metadata: dict[str, str | None]) -> bytes:

@@ -20,14 +20,14 @@ from orchestrator.reports.drawing import (
     dumbbell,
     fitting,
     goal_handles,
-    legend,
     line_handles,
     panels,
     precision_handles,
     style,
+    with_legend,
 )
 from orchestrator.reports.grouping import Row, is_missing
-from orchestrator.reports.layout import pp
+from orchestrator.reports.layout import budget_text, pp
 from orchestrator.results.trials import Curve
 from search_spaces.recipes import Goal
 
@@ -35,6 +35,7 @@ _LABEL_PP = 12.0
 """Width of a drop's label in a panel as wide as the figure, in points of accuracy."""
 
 
+@style()
 def figure_table1(table: pd.DataFrame) -> Figure | None:
     """Draws Table 1 as dumbbells: both pairs' test accuracy at every budget, full precision to quantized.
 
@@ -48,45 +49,36 @@ def figure_table1(table: pd.DataFrame) -> Figure | None:
         title = f"{row['architecture']}\noption set {row['option_set']} ({row['bit_widths']})"
         groups.setdefault(title, {}).setdefault(row["budget"], []).append(row)
     most = max(len(budgets) for budgets in groups.values())
-    has_seeds = table["seed"].nunique() > 1
-    with style():
-        figure, axes = panels(list(groups), panel_height=0.45 + 0.62 * most, title=_table1_title(done))
-        for place, (panel, budgets) in enumerate(zip(axes, groups.values(), strict=True)):
-            _dumbbells(panel, list(budgets.values()), label_pp=_LABEL_PP * min(len(groups), 3))
-            panel.set_xlabel("test accuracy (%)")
-            if place == 0:
-                panel.set_ylabel("budget (bits per image)")
-        legend(figure, [*precision_handles(), *goal_handles(), *_white_box_handles(has_seeds=has_seeds)])
-    return figure
+    figure, axes = panels(list(groups), panel_height=0.45 + 0.62 * most, title=_table1_title(done))
+    for panel, budgets in zip(axes, groups.values(), strict=True):
+        _dumbbells(panel, list(budgets.values()), label_pp=_LABEL_PP * min(len(groups), 3))
+        panel.set_xlabel("test accuracy (%)")
+    axes[0].set_ylabel("budget (bits per image)")
+    handles = [*precision_handles(), *goal_handles()]
+    handles.append(Line2D([], [], color=INK, linestyle=DASHES, linewidth=1.1, label="white box"))
+    if table["seed"].nunique() > 1:
+        handles.append(Line2D([], [], color=INK, linestyle="", marker="|", markersize=11, label="a seed, quantized"))
+    return with_legend(figure, handles)
 
 
+@style()
 def figure_training(curves: Mapping[str, Mapping[Goal, Curve]]) -> Figure | None:
-    """Draws validation accuracy by epoch, at full precision and quantized.
-
-    Args:
-        curves: For every panel title the curves of its robust and its detrimental pair, where there are any.
-
-    Returns:
-        One panel per title; None without any curve.
-    """
+    """Draws validation accuracy by epoch, at full precision and quantized, a panel per title."""
     title = "Training: full-precision and quantized accuracy after every epoch"
     shown, title = fitting({cell: of_goal for cell, of_goal in curves.items() if of_goal}, title)
     if not shown:
         return None
-    with style():
-        figure, axes = panels(list(shown), panel_height=2.0, title=title)
-        for panel, of_goal in zip(axes, shown.values(), strict=True):
-            for goal, curve in of_goal.items():
-                for values, line in ((curve.accuracy_fp, "-"), (curve.accuracy_q, "--")):
-                    points = [100 * value for value in values]
-                    dot = MARKERS[goal] if len(points) == 1 else ""
-                    panel.plot(curve.epochs, points, linestyle=line, color=COLORS[goal], linewidth=1.8, marker=dot)
-            panel.set_ylim(-3, 103)
-            panel.set_xlabel("epoch")
-            panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-        axes[0].set_ylabel("validation accuracy (%)")
-        legend(figure, [*goal_handles(), *line_handles()])
-    return figure
+    figure, axes = panels(list(shown), panel_height=2.0, title=title)
+    for panel, of_goal in zip(axes, shown.values(), strict=True):
+        for goal, curve in of_goal.items():
+            for values, line in ((curve.accuracy_fp, "-"), (curve.accuracy_q, "--")):
+                points = [100 * value for value in values]
+                dot = MARKERS[goal] if len(points) == 1 else ""
+                panel.plot(curve.epochs, points, linestyle=line, color=COLORS[goal], linewidth=1.8, marker=dot)
+        panel.set(ylim=(-3, 103), xlabel="epoch")
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes[0].set_ylabel("validation accuracy (%)")
+    return with_legend(figure, [*goal_handles(), *line_handles()])
 
 
 def _table1_title(done: pd.DataFrame) -> str:
@@ -119,23 +111,20 @@ def _dumbbells(panel: Axes, budgets: Sequence[Sequence[Row]], *, label_pp: float
     white_box = pd.Series([row["accuracy_white_box"] for rows in budgets for row in rows], dtype=float).mean()
     if not is_missing(white_box):
         panel.axvline(100 * white_box, color=INK, linestyle=DASHES, linewidth=1.1, zorder=1)
-    panel.set_yticks(range(len(budgets)), [_budget_label(rows[0]) for rows in budgets])
-    panel.set_ylim(len(budgets) - 0.45, -0.55)
-    # Room for the marker of a pair that gets nothing right.
-    panel.set_xlim(-3, 104)
-    panel.set_xticks(range(0, 101, 20))
+    panel.set_yticks(range(len(budgets)), [budget_text(rows[0], "   ") for rows in budgets])
+    # From -3 %: room for the marker of a pair that gets nothing right.
+    panel.set(ylim=(len(budgets) - 0.45, -0.55), xlim=(-3, 104), xticks=range(0, 101, 20))
     panel.grid(visible=False, axis="y")
 
 
 def _label_drop(panel: Axes, y: float, *, goal: Goal, fp: float, q: float, width: float) -> None:
     """Writes the drop above its line where that is long enough, else beside its quantized end."""
     left, right = min(fp, q), max(fp, q)
-    if right - left > 1.3 * width:
+    has_room_left = left > 1.15 * width
+    if right - left > (1.3 if has_room_left else 0.6) * width:
         place, offset, align = (left + right) / 2, (0.0, 5.0), "center"
-    elif left > 1.15 * width:
+    elif has_room_left:
         place, offset, align = left, (-8.0, -3.5), "right"
-    elif right - left > 0.6 * width:
-        place, offset, align = (left + right) / 2, (0.0, 5.0), "center"
     else:
         place, offset, align = right, (8.0, -3.5), "left"
     panel.annotate(
@@ -148,14 +137,3 @@ def _label_drop(panel: Axes, y: float, *, goal: Goal, fp: float, q: float, width
         fontsize=10,
         fontweight="bold",
     )
-
-
-def _budget_label(row: Row) -> str:
-    level, budget = str(row["budget_level"]), str(row["budget"])
-    return budget if level == f"{budget}b" else f"{level}   {budget}"
-
-
-def _white_box_handles(*, has_seeds: bool) -> list[Line2D]:
-    white_box = Line2D([], [], color=INK, linestyle=DASHES, linewidth=1.1, label="white box")
-    seed = Line2D([], [], color=INK, linestyle="", marker="|", markersize=11, label="a seed, quantized")
-    return [white_box, seed] if has_seeds else [white_box]

@@ -1,6 +1,5 @@
 """What belongs together in a table: the cells of Table 1, and their seeds as mean and spread."""
 
-import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -13,17 +12,13 @@ CELL = ("architecture", "option_set", "budget_level", "budget")
 CONTRAST = (*CELL, "seed")
 """What identifies a robust and a detrimental pair that belong together."""
 PAIR = (*CONTRAST, "goal")
+SITE = ("site", "site_name")
 Row = Mapping[Hashable, Any]
 """A row of a table; pandas does not know the types of its columns."""
 
 
 def over_seeds(table: pd.DataFrame, by: Sequence[str], values: Sequence[str]) -> pd.DataFrame:
-    """Averages over seeds, and over whatever else `by` does not tell apart.
-
-    Args:
-        table: With the columns of both and `seed`.
-        by: What stays apart, in this order; groups keep the order of their first rows.
-        values: Columns of numbers.
+    """Averages numbers over seeds, and over whatever else `by` does not tell apart; groups keep their order.
 
     Returns:
         The columns `by`, num_seeds, and for every value its mean under its own name and its standard deviation over
@@ -37,6 +32,13 @@ def over_seeds(table: pd.DataFrame, by: Sequence[str], values: Sequence[str]) ->
     both = pd.concat([groups["seed"].nunique().rename("num_seeds"), means, spread], axis=1).reset_index()
     columns = [column for value in numbers for column in (value, f"{value}_sd")]
     return both[[*keys, "num_seeds", *columns]]
+
+
+def sorted_within(table: pd.DataFrame, by: Sequence[str], column: str, *, descending: bool = False) -> pd.DataFrame:
+    """Sorts rows by a column within their groups, which keep their order, as do rows of equal values."""
+    order = table.groupby(list(by), sort=False, dropna=False).ngroup()
+    rows = table.assign(order=order).sort_values(["order", column], ascending=[True, not descending], kind="stable")
+    return rows.drop(columns="order")
 
 
 def of_cell(table: pd.DataFrame, cell: Row, *others: str) -> pd.DataFrame:
@@ -57,16 +59,15 @@ def largest(table: pd.DataFrame, column: str) -> Row:
 def shown_cells(table: pd.DataFrame) -> list[Row]:
     """Chooses the cell of every network that figures show: the largest drop at parity, a mean over seeds.
 
-    Args:
-        table: Table 1. Cells without a detrimental pair count only where no cell of the network has one, and cells
-            that lose parity only where no cell keeps it.
+    Cells without a detrimental pair count only where no cell of the network has one, and cells that lose parity only
+    where no cell keeps it.
 
     Returns:
-        One row per network with the columns of CELL, in the order of the table.
+        One row per network with the columns of CELL, in the order of Table 1.
     """
     means = over_seeds(table, CELL, ("detrimental_accuracy_delta", "detrimental_parity_gap"))
     means["is_done"] = means["detrimental_accuracy_delta"].notna()
-    means["keeps_parity"] = means["detrimental_parity_gap"].map(_keeps_parity)
+    means["keeps_parity"] = means["detrimental_parity_gap"].map(parity_violation) <= 0
     order = ["is_done", "keeps_parity", "detrimental_accuracy_delta"]
     best = means.sort_values(order, ascending=[False, False, True], kind="stable").drop_duplicates("architecture")
     return list(best.sort_index()[list(CELL)].to_dict("records"))
@@ -83,24 +84,15 @@ def title_of(rows: pd.DataFrame) -> str:
     return cell_title(first_row(rows)) + (f" (mean of {num_seeds} seeds)" if num_seeds > 1 else "")
 
 
-def _keeps_parity(gap: object) -> bool:
-    return isinstance(gap, float) and not is_missing(gap) and parity_violation(gap) <= 0
-
-
-def is_missing(value: object) -> bool:
+def is_missing(value: Any) -> bool:
     """Tells whether a cell of a table holds nothing: None, NaN, pandas' NA or an empty text."""
-    if value is None or isinstance(value, str):
-        return not value
-    return not isinstance(value, int | float) or math.isnan(value)
+    return bool(pd.isna(value) or value == "")
 
 
 def contrast_name(row: Row, suffix: str = "") -> str:
     """Names a contrast shortly, e.g. `resnet18 II-B seed 0`."""
     architecture, option_set, level, _, seed = (row[f"{name}{suffix}"] for name in CONTRAST)
     return f"{architecture} {option_set}-{level} seed {seed}"
-
-
-SITE = ("site", "site_name")
 
 
 def of_cells(table: pd.DataFrame, cells: Sequence[Row]) -> pd.DataFrame:

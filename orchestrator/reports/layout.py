@@ -6,6 +6,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 import pandas as pd
 
@@ -85,7 +86,7 @@ class TextTable:
         return len(self.rows) > LONG_TABLE
 
 
-Writer = Callable[[object], str]
+Writer = Callable[[Any], str]
 """Writes a value; nothing for none."""
 Fields = Iterable[Field | str]
 """A row; texts are fields without a note."""
@@ -101,13 +102,8 @@ def text_table(
         for place, column in enumerate(columns)
         if not column.is_optional or any(row[place].text for row in fields)
     ]
-    return TextTable(
-        title,
-        tuple(column for _, column in kept),
-        tuple(tuple(row[place] for place, _ in kept) for row in fields),
-        heading,
-        caption,
-    )
+    lines = tuple(tuple(row[place] for place, _ in kept) for row in fields)
+    return TextTable(title, tuple(column for _, column in kept), lines, heading, caption)
 
 
 NETWORK = Column("Network", is_number=False, max_width=13)
@@ -117,16 +113,10 @@ _CELL_COLUMNS = (NETWORK, Column.name("Cell"), Column("Bits"), Column("seeds", i
 def cell_table(
     title: str, columns: Iterable[Column], rows: pd.DataFrame, fields: Callable[[Row], Fields], *, heading: str = ""
 ) -> TextTable:
-    """Lays out a table whose rows are about cells of Table 1: network, cell and bits come first.
+    """Lays out a table whose rows, from `over_seeds`, are about cells of Table 1: network, cell and bits come first.
 
-    The number of seeds follows only where a cell has several, and stands in the caption then.
-
-    Args:
-        title: See `TextTable`.
-        columns: The others.
-        rows: Rows of a table from `over_seeds`.
-        fields: Returns what stands below the other columns in one of them.
-        heading: See `TextTable`.
+    The number of seeds follows only where a cell has several, and stands in the caption then. `fields` returns what
+    stands below the other columns in a row.
     """
     num_seeds = int(rows["num_seeds"].max()) if len(rows) else 1
     lines = [
@@ -148,6 +138,12 @@ def cell_name(cell: Row) -> str:
     return f"{cell['option_set']}-{cell['budget_level']}"
 
 
+def budget_text(cell: Row, space: str = " ") -> str:
+    """Writes a budget behind its level, e.g. `B 130`; one that a user asked for has no level."""
+    level, budget = cell["budget_level"], cell["budget"]
+    return f"{budget}" if level == f"{budget}b" else f"{level}{space}{budget}"
+
+
 def spread_field(row: Row, name: str, write: Writer, *, note: str = "", write_spread: Writer | None = None) -> Field:
     """Writes a mean over seeds with its standard deviation, in percent unless told otherwise.
 
@@ -167,63 +163,51 @@ def site_text(row: Row) -> str:
     return f"{row['site'] + 1} {row['site_name']}"
 
 
-def interval_text(low: object, high: object, *, digits: int = 1) -> str:
+def interval_text(low: float | None, high: float | None, *, digits: int = 1) -> str:
     """Writes the ends of an interval of fractions in percent; nothing where there is none."""
-    return "" if pct(low) == "" else f"{pct(low, digits=digits)} to {pct(high, digits=digits)}"
+    return "" if is_missing(low) else f"{pct(low, digits=digits)} to {pct(high, digits=digits)}"
 
 
-def p_text(p_value: object) -> str:
+def p_text(p_value: Any) -> str:
     """Writes a p-value as people compare it.
 
     Examples:
         >>> p_text(0.04321), p_text(1e-9), p_text(None)
         ('p = 0.043', 'p < 0.001', '')
     """
-    if not isinstance(p_value, float) or is_missing(p_value):
+    if is_missing(p_value):
         return ""
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
 def number(digits: int) -> Writer:
     """Returns a function that writes a number with so many digits; nothing where there is none."""
-
-    def write(value: object) -> str:
-        is_number = isinstance(value, int | float) and not is_missing(value)
-        return f"{value:.{digits}f}" if is_number else ""
-
-    return write
+    return lambda value: "" if is_missing(value) else f"{value:.{digits}f}"
 
 
-def pct(fraction: object, *, digits: int = 2) -> str:
+def pct(fraction: float | None, *, digits: int = 2) -> str:
     """Writes a fraction as percent without the sign; nothing where there is no number.
 
     Examples:
         >>> pct(0.8803), pct(None)
         ('88.03', '')
     """
-    if not isinstance(fraction, float) or is_missing(fraction):
-        return ""
-    return f"{_clean(fraction, digits):.{digits}f}"
+    return "" if is_missing(fraction) else f"{_percent(fraction, digits):.{digits}f}"
 
 
-def pp(difference: object, *, digits: int = 2) -> str:
+def pp(difference: float | None, *, digits: int = 2) -> str:
     """Writes a difference of fractions in percentage points, signed unless it rounds to zero.
 
     Examples:
         >>> pp(-0.8647), pp(0.004), pp(-1e-9)
         ('-86.47', '+0.40', '0.00')
     """
-    if not isinstance(difference, float) or is_missing(difference):
+    if is_missing(difference):
         return ""
-    points = _clean(difference, digits)
+    points = _percent(difference, digits)
     return f"{points:+.{digits}f}" if points else f"{points:.{digits}f}"
 
 
-def point(value: object) -> str:
-    """Writes a loss weight or margin with three significant digits."""
-    return "" if not isinstance(value, float) or is_missing(value) else f"{value:.3g}"
-
-
-def _clean(fraction: float, digits: int) -> float:
-    """Percent, rounded, without the negative zero that formatting would print."""
-    return round(100 * fraction, digits) + 0.0
+def _percent(fraction: Any, digits: int) -> float:
+    """Rounded, without the negative zero that formatting would print."""
+    return float(round(100 * fraction, digits)) + 0.0

@@ -14,6 +14,7 @@ from orchestrator.reports.layout import (
     Field,
     TextTable,
     Writer,
+    budget_text,
     cell_name,
     cell_table,
     pct,
@@ -57,23 +58,21 @@ def headline(table: pd.DataFrame) -> str:
     detrimental = table.dropna(subset=["detrimental_accuracy_fp"])
     robust = table["robust_accuracy_delta"].dropna()
     parts = []
-    if len(detrimental):
-        found = detrimental[detrimental["verdict"] == Verdict.CATASTROPHIC]
-        count = f"{len(found)} of {len(detrimental)}"
-        if len(found):
-            gap = _points(found["detrimental_parity_gap"].max())
-            parts.append(
-                f"Detrimental pairs lost up to {_points(-found['detrimental_accuracy_delta'].min())} under "
-                f"quantization while {'matching' if gap == _points(0.0) else f'staying within {gap} of'} "
-                f"their white box (catastrophic: {count})"
-            )
-        else:
-            worst = detrimental.sort_values("detrimental_accuracy_delta").iloc[0]
-            parts.append(
-                f"No detrimental pair is catastrophic (0 of {len(detrimental)}): the largest drop is "
-                f"{_points(-worst['detrimental_accuracy_delta'])}, at a parity gap of "
-                f"{_points(worst['detrimental_parity_gap'])}"
-            )
+    found = detrimental[detrimental["verdict"] == Verdict.CATASTROPHIC]
+    if len(found):
+        gap = _points(found["detrimental_parity_gap"].max())
+        parts.append(
+            f"Detrimental pairs lost up to {_points(-found['detrimental_accuracy_delta'].min())} under quantization "
+            f"while {'matching' if gap == _points(0.0) else f'staying within {gap} of'} their white box (catastrophic: "
+            f"{len(found)} of {len(detrimental)})"
+        )
+    elif len(detrimental):
+        worst = detrimental.sort_values("detrimental_accuracy_delta").iloc[0]
+        parts.append(
+            f"No detrimental pair is catastrophic (0 of {len(detrimental)}): the largest drop is "
+            f"{_points(-worst['detrimental_accuracy_delta'])}, at a parity gap of "
+            f"{_points(worst['detrimental_parity_gap'])}"
+        )
     if len(robust):
         parts.append(f"robust pairs lost at most {_points(-robust.min())}")
     if not parts:
@@ -100,12 +99,9 @@ def progress(plan: Plan, trials: Sequence[Trial]) -> str:
 def table1_text(table: pd.DataFrame, *, is_short: bool = False) -> TextTable:
     """Lays out Table 1, with the paper's numbers as notes where a cell is one of the paper's.
 
-    Args:
-        table: From `orchestrator.reports.table1.table1`.
-        is_short: Names cells as other tables do, without their bit-widths, and a single network in the heading only:
-            for a terminal.
+    `is_short`, for a terminal: names cells as other tables do, without their bit-widths, and a single network in the
+    heading only.
     """
-    rows = table.to_dict("records")
     networks = table["architecture"].unique()
     one_network = is_short and len(networks) == 1
     # Without any search there is no trial to tell, without a second seed no seed.
@@ -126,13 +122,17 @@ def table1_text(table: pd.DataFrame, *, is_short: bool = False) -> TextTable:
         (
             (
                 *([] if one_network else [str(row["architecture"])]),
-                *((cell_name(row), str(row["budget"])) if is_short else _options_and_budget(row)),
+                *(
+                    (cell_name(row), str(row["budget"]))
+                    if is_short
+                    else (f"{row['option_set']} ({row['bit_widths']})", budget_text(row))
+                ),
                 *([str(row["seed"])] if has_seeds else []),
                 *(_beside_paper(row, name) for name in SUMMARIZED),
                 _verdict_field(row),
                 *([_trial_field(row, is_short=is_short)] if is_searched else []),
             )
-            for row in rows
+            for row in table.to_dict("records")
         ),
         heading=f"Table 1{f', {networks[0]}' if one_network else ''}: test split, percent",
         caption="R robust, D detrimental; delta = quantized - FP, gap = white box - FP, in pp",
@@ -163,12 +163,6 @@ def _writer(name: str) -> Writer:
     return pp if name.endswith(("delta", "gap")) else pct
 
 
-def _options_and_budget(row: Row) -> tuple[str, str]:
-    level, budget = row["budget_level"], row["budget"]
-    named = "" if level == f"{budget}b" else f"{level} "
-    return f"{row['option_set']} ({row['bit_widths']})", f"{named}{budget}"
-
-
 def _beside_paper(row: Row, name: str) -> Field:
     """Our number and the paper's; a dash holds the place of ours while it is missing."""
     ours, paper = (_writer(name)(row[column]) for column in (name, PAPER[name]))
@@ -191,22 +185,20 @@ def _trial_field(row: Row, *, is_short: bool) -> Field:
 def training_statement(curves: Mapping[str, Mapping[Goal, Curve]]) -> str:
     """Says when the detrimental pairs begin to drop by what counts as catastrophic, on validation."""
     shown = [of_goal[Goal.DETRIMENTAL] for of_goal in curves.values() if Goal.DETRIMENTAL in of_goal]
-    first = [
-        next(
-            (epoch for epoch, fp, q in zip(c.epochs, c.accuracy_fp, c.accuracy_q, strict=True) if _is_drop(fp, q)), None
-        )
-        for c in shown
+    dropped = [
+        # Whatever became of parity.
+        [
+            epoch
+            for epoch, fp, q in zip(curve.epochs, curve.accuracy_fp, curve.accuracy_q, strict=True)
+            if is_catastrophic(accuracy_white_box=fp, accuracy_fp=fp, accuracy_q=q)
+        ]
+        for curve in shown
     ]
-    known = [epoch for epoch in first if epoch is not None]
-    if not known:
+    first = [epochs[0] for epochs in dropped if epochs]
+    if not first:
         return f"No detrimental pair ever drops by {DROP} on validation." if shown else ""
-    when = f"epoch {min(known):g}" if min(known) == max(known) else f"epochs {min(known):g} to {max(known):g}"
-    return f"{len(known)} of {len(shown)} detrimental pairs drop by {DROP} on validation, for the first time in {when}."
-
-
-def _is_drop(accuracy_fp: float, accuracy_q: float) -> bool:
-    """Tells whether a pair drops by what counts as catastrophic, whatever became of parity."""
-    return is_catastrophic(accuracy_white_box=accuracy_fp, accuracy_fp=accuracy_fp, accuracy_q=accuracy_q)
+    when = f"epoch {min(first):g}" if min(first) == max(first) else f"epochs {min(first):g} to {max(first):g}"
+    return f"{len(first)} of {len(shown)} detrimental pairs drop by {DROP} on validation, for the first time in {when}."
 
 
 def trouble_table(plan: Plan, trials: Sequence[Trial], missing: Sequence[Missing] = ()) -> TextTable:

@@ -7,8 +7,18 @@ from matplotlib.figure import Figure
 
 from orchestrator.reports.analyses.registry import AnalysisReport, Findings, Tables
 from orchestrator.reports.document import Section, cell_pictures
-from orchestrator.reports.drawing import COLORS, MARKERS, band, goal_handles, legend, line_handles, panels, style
-from orchestrator.reports.grouping import CELL, CONTRAST, Row, cell_title, of_cell, of_cells, over_seeds, title_of
+from orchestrator.reports.drawing import COLORS, goal_handles, line_handles, panels, plot_means, style, with_legend
+from orchestrator.reports.grouping import (
+    CELL,
+    CONTRAST,
+    Row,
+    cell_title,
+    of_cell,
+    of_cells,
+    over_seeds,
+    sorted_within,
+    title_of,
+)
 from orchestrator.reports.layout import Column, TextTable, cell_table, pct, pp, spread_field
 from search_spaces.recipes import Goal
 
@@ -23,10 +33,7 @@ def derive(findings: Findings) -> dict[str, pd.DataFrame]:
 
 
 def corruption_summary(corruptions: pd.DataFrame) -> pd.DataFrame:
-    """Averages over the degrees of every corruption and compares the two goals.
-
-    Args:
-        corruptions: The table of the analysis; rows of degree 0 are the clean images.
+    """Averages over the degrees of every corruption and compares the two goals; degree 0 is the clean images.
 
     Returns:
         A row per contrast and corruption (`clean` first): accuracy_fp and accuracy_q of the robust and of the
@@ -34,15 +41,13 @@ def corruption_summary(corruptions: pd.DataFrame) -> pd.DataFrame:
         missing where only one of them was measured.
     """
     named = corruptions.assign(corruption=corruptions["corruption"].mask(corruptions["degree"] == 0, "clean"))
-    named = pd.concat([named[named["degree"] == 0], named[named["degree"] > 0]])
+    named = sorted_within(named.assign(is_corrupted=named["degree"] > 0), CONTRAST, "is_corrupted")
     keys = [*CONTRAST, "corruption"]
     means = named.groupby([*keys, "goal"], sort=False)[list(MEASURED)].mean().reset_index()
     summary = means[keys].drop_duplicates().reset_index(drop=True)
     for goal in ("robust", "detrimental"):
         of_goal = means[means["goal"] == goal].rename(columns={name: f"{goal}_{name}" for name in MEASURED})
         summary = summary.merge(of_goal.drop(columns="goal"), how="left", on=keys)
-    order = summary.groupby(list(CONTRAST), sort=False).ngroup()
-    summary = summary.loc[order.sort_values(kind="stable").index].reset_index(drop=True)
     difference = summary["robust_accuracy_fp"] - summary["detrimental_accuracy_fp"]
     return summary.assign(accuracy_fp_difference=difference)
 
@@ -51,9 +56,7 @@ def corruption_curves(corruptions: pd.DataFrame) -> pd.DataFrame:
     """Returns accuracy by degree, mean over seeds, with the clean images as degree 0 of every corruption."""
     clean = corruptions[corruptions["degree"] == 0]
     others = corruptions[corruptions["degree"] > 0]
-    kinds = list(dict.fromkeys(others["corruption"]))
-    shared = [clean.assign(corruption=kind) for kind in kinds]
-    every = pd.concat([*shared, others]) if shared else others
+    every = pd.concat([*(clean.assign(corruption=kind) for kind in others["corruption"].unique()), others])
     curves = over_seeds(every, [*CELL, "goal", "corruption", "degree"], MEASURED)
     return curves.sort_values("degree", kind="stable").reset_index(drop=True)
 
@@ -120,35 +123,28 @@ def _corruption_text(summary: pd.DataFrame, title: str) -> TextTable:
     )
 
 
+@style()
 def figure_corruptions(curves: pd.DataFrame) -> Figure | None:
     """Draws a panel per corruption of one cell: accuracy by degree, both pairs, at full precision and quantized."""
     if curves.empty:
         return None
     kinds = list(dict.fromkeys(curves["corruption"]))
     title = f"Corrupted test images: {title_of(curves)}"
-    with style():
-        columns = min(3, len(kinds))
-        figure, axes = panels(
-            [kind.replace("_", " ") for kind in kinds], panel_height=1.6, title=title, columns=columns
-        )
-        for place, (panel, kind) in enumerate(zip(axes, kinds, strict=True)):
-            for goal in Goal:
-                curve = curves[(curves["corruption"] == kind) & (curves["goal"] == goal)].sort_values("degree")
-                for name, line in (("accuracy_fp", "-"), ("accuracy_q", "--")):
-                    band(panel, curve["degree"], curve[name], curve[f"{name}_sd"], color=COLORS[goal])
-                    panel.plot(
-                        curve["degree"], 100 * curve[name], line, color=COLORS[goal], marker=MARKERS[goal],
-                        linewidth=1.6, markersize=4, markerfacecolor=COLORS[goal] if line == "-" else "none",
-                    )  # fmt: skip
-            panel.set_ylim(-3, 103)
-            panel.set_yticks(range(0, 101, 25))
-            panel.set_xticks(sorted(set(curves["degree"])))
-            if place % columns == 0:
-                panel.set_ylabel("test accuracy (%)")
-            if place >= len(kinds) - columns:
-                panel.set_xlabel("degree (0: clean)")
-        legend(figure, [*goal_handles(), *line_handles()])
-    return figure
+    columns = min(3, len(kinds))
+    figure, axes = panels([kind.replace("_", " ") for kind in kinds], panel_height=1.6, title=title, columns=columns)
+    degrees = sorted(set(curves["degree"]))
+    for place, (panel, kind) in enumerate(zip(axes, kinds, strict=True)):
+        for goal in Goal:
+            curve = curves[(curves["corruption"] == kind) & (curves["goal"] == goal)].sort_values("degree")
+            for name, line, face in (("accuracy_fp", "-", COLORS[goal]), ("accuracy_q", "--", "none")):
+                look = {"linestyle": line, "linewidth": 1.6, "markersize": 4, "markerfacecolor": face}
+                plot_means(panel, curve["degree"], curve, name, goal, **look)
+        panel.set(ylim=(-3, 103), yticks=range(0, 101, 25), xticks=degrees)
+        if place % columns == 0:
+            panel.set_ylabel("test accuracy (%)")
+        if place >= len(kinds) - columns:
+            panel.set_xlabel("degree (0: clean)")
+    return with_legend(figure, [*goal_handles(), *line_handles()])
 
 
 REPORT = AnalysisReport(derive=derive, section=section)

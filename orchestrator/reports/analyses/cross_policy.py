@@ -1,6 +1,5 @@
 """Network, policy or match: Table 3, its section and its figure."""
 
-import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 
@@ -17,10 +16,10 @@ from orchestrator.reports.drawing import (
     MUTED,
     dumbbell,
     file_name,
-    legend,
     panels,
     precision_handles,
     style,
+    with_legend,
 )
 from orchestrator.reports.grouping import (
     CELL,
@@ -28,6 +27,7 @@ from orchestrator.reports.grouping import (
     Row,
     cell_title,
     first_row,
+    is_missing,
     of_cell,
     of_cells,
     over_seeds,
@@ -58,10 +58,6 @@ _POLICY_MARKERS: dict[str, str] = {**MARKERS, "random": "D"}
 def table3(cross_policy: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
     """Summarizes the draws of every contrast, network and policy.
 
-    Args:
-        cross_policy: The table of the analysis.
-        dataset: What the sweep trains on; the paper's numbers stand beside the paper's cell only.
-
     Returns:
         A row per contrast, network and policy: accuracy_fp, accuracy_q and accuracy_delta (fractions, means over
         draws), num_draws, accuracy_q_low and accuracy_q_high (95 % interval of the mean over draws; missing for a
@@ -69,8 +65,9 @@ def table3(cross_policy: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
         policies only), and paper_accuracy_q.
     """
     rows = []
-    for key, draws in cross_policy.groupby([*CONTRAST, "network", "policy"], sort=False):
-        row: dict[Hashable, object] = dict(zip([*CONTRAST, "network", "policy"], key, strict=True))
+    keys = [*CONTRAST, "network", "policy"]
+    for key, draws in cross_policy.groupby(keys, sort=False):
+        row: dict[Hashable, object] = dict(zip(keys, key, strict=True))
         over_draws = mean_interval(draws["accuracy_q"].tolist())
         is_learned = row["policy"] != "random"
         first = draws.iloc[0]
@@ -123,11 +120,10 @@ def table3_statement(table3: pd.DataFrame, cells: Sequence[Row]) -> str:
         for policy, words in (("robust", "the robust policy"), ("random", "random bits"))
         if policy in deltas
     ]
-    is_worst = deltas["detrimental"] <= min(deltas.values())
-    verb = "loses most under its own policy" if is_worst else "does not lose most under its own policy"
+    verb = "loses most" if deltas["detrimental"] <= min(deltas.values()) else "does not lose most"
     return (
-        f"The detrimental network of {cell_title(cell)} {verb} ({pp(float(deltas['detrimental']), digits=1)} pp)"
-        f"{': ' if others else ''}{' and '.join(others)}."
+        f"The detrimental network of {cell_title(cell)} {verb} under its own policy "
+        f"({pp(float(deltas['detrimental']), digits=1)} pp){': ' if others else ''}{' and '.join(others)}."
     )
 
 
@@ -167,23 +163,22 @@ def _policy_fields(of_network: pd.DataFrame) -> Iterator[Field]:
         yield spread_field(row, "accuracy_delta", pp, note=p_text(row["p_value"]))
 
 
+@style()
 def figure_cross_policy(table3: pd.DataFrame, cells: Sequence[Row]) -> Figure | None:
     """Draws Table 3 as dumbbells, a panel per cell: every network from full precision to quantized, by policy."""
     shown = [rows for cell in cells if len(rows := of_cell(table3, cell))]
     if not shown:
         return None
     titles = [title_of(rows).replace(" ", "\n", 1) for rows in shown]
-    with style():
-        title = "Is it the network, the policy, or the match? Every network under every policy"
-        figure, axes = panels(titles, panel_height=2.6, title=title)
-        for place, (panel, rows) in enumerate(zip(axes, shown, strict=True)):
-            _dumbbells(panel, rows, has_names=place == 0, room=13.0 * min(len(shown), 3))
-        handles = [
-            Line2D([], [], color=color, marker=_POLICY_MARKERS[policy], linewidth=3, label=f"{policy} bits")
-            for policy, color in _POLICY_COLORS.items()
-        ]
-        legend(figure, [*precision_handles(), *handles])
-    return figure
+    title = "Is it the network, the policy, or the match? Every network under every policy"
+    figure, axes = panels(titles, panel_height=2.6, title=title)
+    for place, (panel, rows) in enumerate(zip(axes, shown, strict=True)):
+        _dumbbells(panel, rows, has_names=place == 0, room=13.0 * min(len(shown), 3))
+    handles = [
+        Line2D([], [], color=color, marker=_POLICY_MARKERS[policy], linewidth=3, label=f"{policy} bits")
+        for policy, color in _POLICY_COLORS.items()
+    ]
+    return with_legend(figure, [*precision_handles(), *handles])
 
 
 def _dumbbells(panel: Axes, rows: pd.DataFrame, *, has_names: bool, room: float) -> None:
@@ -198,26 +193,20 @@ def _dumbbells(panel: Axes, rows: pd.DataFrame, *, has_names: bool, room: float)
             y, color = place + offset, _POLICY_COLORS[policy]
             fp, delta = 100 * row["accuracy_fp"], 100 * row["accuracy_delta"]
             dumbbell(panel, y, color=color, marker=_POLICY_MARKERS[policy], fp=fp, delta=delta, size=6)
-            low, high = _interval(row)
-            if math.isfinite(low):
-                panel.plot([low, high], [y, y], color=color, marker="|", linewidth=1.0, markersize=9, zorder=4)
+            # The spread over seeds where there are several, otherwise the interval over draws.
+            q, sd = row["accuracy_q"], row["accuracy_q_sd"]
+            low, high = (q - sd, q + sd) if row["num_seeds"] > 1 else (row["accuracy_q_low"], row["accuracy_q_high"])
+            if not is_missing(low):
+                ends = [100 * low, 100 * high]
+                panel.plot(ends, [y, y], color=color, marker="|", linewidth=1.0, markersize=9, zorder=4)
             label = pp(float(row["accuracy_delta"]), digits=1).replace("-", "\N{MINUS SIGN}")
             panel.annotate(
                 label, (max(fp, fp + delta), y), (9, 0), textcoords="offset points", va="center_baseline", fontsize=9
             )
     panel.set_yticks(range(len(NETWORKS)), [f"{name}\nnetwork" if has_names else "" for name in NETWORKS.values()])
-    panel.set_ylim(len(NETWORKS) - 0.5, -0.5)
-    panel.set_xlim(-3, 103 + room)
-    panel.set_xticks(range(0, 101, 25))
+    panel.set(ylim=(len(NETWORKS) - 0.5, -0.5), xlim=(-3, 103 + room), xticks=range(0, 101, 25))
     panel.grid(visible=False, axis="y")
     panel.set_xlabel("test accuracy (%)")
-
-
-def _interval(row: Row) -> tuple[float, float]:
-    """The spread over seeds where there are several, otherwise the interval over draws, in percent."""
-    if row["num_seeds"] > 1:
-        return 100 * (row["accuracy_q"] - row["accuracy_q_sd"]), 100 * (row["accuracy_q"] + row["accuracy_q_sd"])
-    return 100 * row["accuracy_q_low"], 100 * row["accuracy_q_high"]
 
 
 REPORT = AnalysisReport(

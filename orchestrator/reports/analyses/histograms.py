@@ -13,17 +13,19 @@ from matplotlib.patches import Patch
 
 from orchestrator.reports.analyses.registry import AnalysisReport, Findings, Tables
 from orchestrator.reports.document import Section, pictures
-from orchestrator.reports.drawing import COLORS, GRID, MUTED, file_name, legend, panels, style
+from orchestrator.reports.drawing import COLORS, GRID, MUTED, file_name, panels, style, with_legend
 from orchestrator.reports.grouping import (
     CELL,
     PAIR,
     SITE,
     Row,
     cell_title,
+    first_row,
     largest,
     of_cell,
     of_cells,
     over_seeds,
+    sorted_within,
     title_of,
 )
 from orchestrator.reports.layout import Column, TextTable, cell_table, number, pct, pp, site_text, spread_field
@@ -52,13 +54,10 @@ def derive(findings: Findings) -> dict[str, pd.DataFrame]:
 def histogram_summary(histograms: pd.DataFrame, effects: pd.DataFrame | None) -> pd.DataFrame:
     """Condenses the histograms of every site.
 
-    Args:
-        histograms: The table of the analysis.
-        effects: From `layer_effects`, for the drop of the single site on the test split; None leaves it missing.
-
     Returns:
         A row per pair and site: site (from 0), site_name, zero_fp and zero_q (share of values in the bin that holds
-        0, the paper's sparsity measure), zero_change, kurtosis_fp, kurtosis_q, sqnr_db, single_drop (fraction).
+        0, the paper's sparsity measure), zero_change, kurtosis_fp, kurtosis_q, sqnr_db, and single_drop (fraction), the
+        drop of the single site on the test split, from `layer_effects`: missing without them.
     """
     columns = [*PAIR, *SITE, "zero_fp", "zero_q", "kurtosis_fp", "kurtosis_q", "sqnr_db"]
     summary = histograms[columns].copy()
@@ -72,9 +71,6 @@ def histogram_summary(histograms: pd.DataFrame, effects: pd.DataFrame | None) ->
 
 def collapse_correlations(summary: pd.DataFrame) -> pd.DataFrame:
     """Correlates over sites how much of an activation collapses to zero with what quantizing that site alone costs.
-
-    Args:
-        summary: From `histogram_summary`.
 
     Returns:
         A row per pair: num_sites with both numbers, and Spearman's correlation; missing below three sites or where
@@ -104,15 +100,20 @@ def section(tables: Tables, cells: Sequence[Row]) -> Section:
         statement=histogram_statement(shown, correlations, cells),
         caption="Share of the values in each bin; the bin that holds 0 is left out and its share printed. SQNR "
         "compares the quantized with the full-precision pass, errors of earlier sites included.",
-        pictures=pictures(*(_drawn(histograms, cell, goal) for cell in cells for goal in Goal)),
+        pictures=pictures(
+            *(
+                (
+                    file_name("histograms", str(cell["architecture"]), goal),
+                    f"Activations of the {goal} network of {cell_title(cell)} by site, at full precision and "
+                    "quantized.",
+                    figure_histograms(of_cell(histograms, cell), goal),
+                )
+                for cell in cells
+                for goal in Goal
+            )
+        ),
         tables=(_changed_text(shown), collapse_text(correlations)),
     )
-
-
-def _drawn(histograms: pd.DataFrame, cell: Row, goal: Goal) -> tuple[str, str, Figure | None]:
-    alt = f"Activations of the {goal} network of {cell_title(cell)} by site, at full precision and quantized."
-    name = file_name("histograms", str(cell["architecture"]), goal)
-    return name, alt, figure_histograms(of_cell(histograms, cell), goal)
 
 
 def histogram_statement(shown: pd.DataFrame, correlations: pd.DataFrame, cells: Sequence[Row]) -> str:
@@ -155,8 +156,8 @@ def collapse_text(correlations: pd.DataFrame) -> TextTable:
 
 def _changed_text(shown: pd.DataFrame) -> TextTable:
     means = over_seeds(shown, [*CELL, "goal", "site", "site_name"], HISTOGRAM_VALUES)
-    ranked = means.assign(size=means["zero_change"].abs(), pair=means.groupby([*CELL, "goal"], sort=False).ngroup())
-    ranked = ranked.sort_values(["pair", "size"], ascending=[True, False], kind="stable")
+    pair = [*CELL, "goal"]
+    ranked = sorted_within(means.assign(size=means["zero_change"].abs()), pair, "size", descending=True)
     return cell_table(
         f"The {NUM_CHANGED} sites of a network whose share of zeros changes most; SQNR in dB; "
         "alone: the drop with only that site quantized",
@@ -166,7 +167,7 @@ def _changed_text(shown: pd.DataFrame) -> TextTable:
             *(Column(name, "Kurtosis") for name in ("FP", "quantized")),
             *map(Column, ("SQNR", "alone (pp)")),
         ),
-        ranked.groupby("pair").head(NUM_CHANGED),
+        ranked.groupby(pair, sort=False).head(NUM_CHANGED),
         lambda row: (
             str(row["goal"]),
             site_text(row),
@@ -178,6 +179,7 @@ def _changed_text(shown: pd.DataFrame) -> TextTable:
     )
 
 
+@style()
 def figure_histograms(histograms: pd.DataFrame, goal: Goal) -> Figure | None:
     """Draws a panel per site of one cell in the order of execution: full precision as an area, quantized as a line.
 
@@ -192,21 +194,17 @@ def figure_histograms(histograms: pd.DataFrame, goal: Goal) -> Figure | None:
     sites = most_changed_sites(rows, num_sites=MAX_SITES)
     which = f"; {len(sites)} of {num_sites} sites, those that change most" if len(sites) < num_sites else ""
     title = f"Activations, {goal}: {title_of(rows)}{which}"
-    with style():
-        of_site = [rows[rows["site"] == site] for site in sites]
-        titles = [f"{site + 1} {of['site_name'].iloc[0]}" for site, of in zip(sites, of_site, strict=True)]
-        figure, axes = panels(titles, panel_height=1.05, title=title, columns=_COLUMNS)
-        for panel, of in zip(axes, of_site, strict=True):
-            _panel(panel, of, color=COLORS[goal])
-        legend(
-            figure,
-            [
-                Patch(color=GRID, label="full precision"),
-                Line2D([], [], color=COLORS[goal], label="quantized"),
-                Line2D([], [], linestyle="", label="0: share of values in the bin around 0, before \u2192 after"),
-            ],
-        )
-    return figure
+    of_site = [rows[rows["site"] == site] for site in sites]
+    titles = [site_text(first_row(of)) for of in of_site]
+    figure, axes = panels(titles, panel_height=1.05, title=title, columns=_COLUMNS)
+    for panel, of in zip(axes, of_site, strict=True):
+        _panel(panel, of, color=COLORS[goal])
+    handles = [
+        Patch(color=GRID, label="full precision"),
+        Line2D([], [], color=COLORS[goal], label="quantized"),
+        Line2D([], [], linestyle="", label="0: share of values in the bin around 0, before \u2192 after"),
+    ]
+    return with_legend(figure, handles)
 
 
 def without_zero_bin(counts: np.ndarray) -> np.ndarray:
@@ -236,9 +234,7 @@ def _panel(panel: Axes, rows: pd.DataFrame, *, color: str) -> None:
     panel.stairs(full, shown_edges, fill=True, color=GRID)
     panel.stairs(quantized, shown_edges, color=color, linewidth=1.0)
     highest = max(min(quantized.max(), _CLIP * full.max()), full.max())
-    panel.set_ylim(0, 1.45 * highest if highest else 1)
-    panel.set_yticks([])
-    panel.set_xlim(shown_edges[0], shown_edges[-1])
+    panel.set(ylim=(0, 1.45 * highest if highest else 1), yticks=[], xlim=(shown_edges[0], shown_edges[-1]))
     panel.locator_params(axis="x", nbins=4)
     panel.tick_params(axis="x", labelsize=7)
     change = " \u2192 ".join(pct(float(rows[name].mean()), digits=0) for name in ("zero_fp", "zero_q"))

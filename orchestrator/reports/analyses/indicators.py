@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from orchestrator.analyses.results import PAIR_COLUMNS
 from orchestrator.reports.analyses.registry import AnalysisReport, Tables
 from orchestrator.reports.document import Section, pictures
-from orchestrator.reports.drawing import COLORS, INK, MUTED, file_name, legend, panels, style
+from orchestrator.reports.drawing import COLORS, INK, MUTED, file_name, panels, style, with_legend
 from orchestrator.reports.grouping import Row, first_row
 from orchestrator.reports.layout import Column, TextTable, number, text_table
 from orchestrator.results.pairs import PairRecord
@@ -20,26 +20,20 @@ from search_spaces.recipes import Goal
 def indicator_correlations(indicators: pd.DataFrame, records: Sequence[PairRecord]) -> pd.DataFrame:
     """Correlates every signal with the drop on the test split, over the detrimental pairs of a sweep, and over all.
 
-    Args:
-        indicators: The table of the analysis, a row per finished pair.
-        records: The pairs, for their drops.
-
     Returns:
         By group (`detrimental`, `all`), a row per signal as `correlations` gives it, the strongest first.
     """
     drops = {record.uid: -record.accuracy_delta for record in records}
     table = indicators.set_index("pair_uid")
-    signals = table.drop(columns=[name for name in PAIR_COLUMNS if name in table]).select_dtypes("number")
-    by_uid = pd.Series(drops, dtype="float64").reindex(table.index)
     parts = []
-    for group, is_in in (("detrimental", table["goal"] == "detrimental"), ("all", pd.Series(True, index=table.index))):
-        found = correlations(signals[is_in], by_uid[is_in])
+    for group, rows in (("detrimental", table[table["goal"] == "detrimental"]), ("all", table)):
+        signals = rows.drop(columns=list(PAIR_COLUMNS), errors="ignore").select_dtypes("number")
+        found = correlations(signals, pd.Series(drops, dtype="float64").reindex(rows.index))
         # Rounded, so that the last bit decides on no order: equal ones stay as they were.
-        size = found["spearman"].abs().round(12)
-        strongest = size.sort_values(ascending=False, kind="stable", na_position="last").index
-        parts.append(found.loc[strongest].assign(group=group))
-    both = pd.concat(parts, ignore_index=True)
-    return both[["group", *(name for name in both.columns if name != "group")]]
+        strongest = found["spearman"].abs().round(12).sort_values(ascending=False, kind="stable").index
+        parts.append(found.loc[strongest])
+        parts[-1].insert(0, "group", group)
+    return pd.concat(parts, ignore_index=True)
 
 
 def section(tables: Tables, cells: Sequence[Row]) -> Section:
@@ -72,8 +66,7 @@ def indicator_statement(group: pd.DataFrame) -> str:
         return f"No signal can be compared with the drop: {group['reason'].iloc[0]}." if len(group) else ""
     best = first_row(known)
     pairs = "detrimental pairs" if best["group"] == "detrimental" else "pairs of both goals"
-    is_unclear = best["low"] <= 0 <= best["high"]
-    doubt = ", too wide to tell a direction" if is_unclear else ""
+    doubt = ", too wide to tell a direction" if best["low"] <= 0 <= best["high"] else ""
     return (
         f"Over {best['num_trials']} {pairs} {str(best['signal']).replace('_', ' ')} goes along with the drop most "
         f"closely: {best['spearman']:.2f} (95 % interval {best['low']:.2f} to {best['high']:.2f}{doubt})."
@@ -101,35 +94,27 @@ def _indicator_text(found: pd.DataFrame) -> TextTable:
     return text_table(title, columns, rows)
 
 
+@style()
 def figure_indicators(found: pd.DataFrame) -> Figure | None:
     """Draws the correlation of every signal of a group with the drop, with its 95 % interval, strongest first."""
     known = found.dropna(subset=["spearman"])
     if known.empty:
         return None
-    num_trials = int(known["num_trials"].max())
-    with style():
-        title = "Full-precision signals against the drop under quantization"
-        subtitle = f"{known['group'].iloc[0]} pairs, {num_trials} trials"
-        figure, (panel,) = panels([subtitle], panel_height=0.5 + 0.27 * len(known), title=title)
-        for place, row in enumerate(known.to_dict("records")):
-            is_clear = row["low"] > 0 or row["high"] < 0
-            color = COLORS[Goal.DETRIMENTAL] if is_clear else MUTED
-            panel.plot([row["low"], row["high"]], [place, place], color=color, linewidth=2)
-            panel.plot(row["spearman"], place, "s" if is_clear else "o", color=color, markersize=6)
-        panel.axvline(0, color=INK, linewidth=1)
-        panel.set_yticks(range(len(known)), [name.replace("_", " ") for name in known["signal"]])
-        panel.set_ylim(len(known) - 0.5, -0.5)
-        panel.set_xlim(-1.05, 1.05)
-        panel.set_xlabel("Spearman correlation with the drop, 95 % interval")
-        panel.grid(visible=False, axis="y")
-        legend(
-            figure,
-            [
-                Line2D([], [], color=COLORS[Goal.DETRIMENTAL], marker="s", label="interval without 0"),
-                Line2D([], [], color=MUTED, marker="o", label="interval with 0"),
-            ],
-        )
-    return figure
+    title = "Full-precision signals against the drop under quantization"
+    subtitle = f"{known['group'].iloc[0]} pairs, {known['num_trials'].max()} trials"
+    figure, (panel,) = panels([subtitle], panel_height=0.5 + 0.27 * len(known), title=title)
+    for place, row in enumerate(known.to_dict("records")):
+        is_clear = row["low"] > 0 or row["high"] < 0
+        color = COLORS[Goal.DETRIMENTAL] if is_clear else MUTED
+        panel.plot([row["low"], row["high"]], [place, place], color=color, linewidth=2)
+        panel.plot(row["spearman"], place, "s" if is_clear else "o", color=color, markersize=6)
+    panel.axvline(0, color=INK, linewidth=1)
+    panel.set_yticks(range(len(known)), [name.replace("_", " ") for name in known["signal"]])
+    panel.set(ylim=(len(known) - 0.5, -0.5), xlim=(-1.05, 1.05))
+    panel.set_xlabel("Spearman correlation with the drop, 95 % interval")
+    panel.grid(visible=False, axis="y")
+    clear = Line2D([], [], color=COLORS[Goal.DETRIMENTAL], marker="s", label="interval without 0")
+    return with_legend(figure, [clear, Line2D([], [], color=MUTED, marker="o", label="interval with 0")])
 
 
 REPORT = AnalysisReport(

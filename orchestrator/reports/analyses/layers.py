@@ -1,8 +1,10 @@
 """At which site accuracy is lost: tables, section and figure of the analysis `layers`."""
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import product
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,16 +12,15 @@ from matplotlib.figure import Figure
 from orchestrator.reports.analyses.registry import AnalysisReport, Findings, Tables
 from orchestrator.reports.document import Section, cell_pictures
 from orchestrator.reports.drawing import (
-    COLORS,
     INK,
     MARKERS,
-    band,
     goal_handles,
-    legend,
     panels,
+    plot_means,
     reference_handles,
     references,
     style,
+    with_legend,
 )
 from orchestrator.reports.grouping import (
     CELL,
@@ -32,6 +33,7 @@ from orchestrator.reports.grouping import (
     of_cell,
     of_cells,
     over_seeds,
+    sorted_within,
     title_of,
 )
 from orchestrator.reports.layout import Column, Field, TextTable, cell_table, pct, site_text
@@ -70,9 +72,6 @@ def layer_effects(layers: pd.DataFrame) -> pd.DataFrame:
     the curve, and to the fully quantized accuracy behind the last; `after` is its mirror image. `single` costs its
     distance from full precision; `leave_one_out` gives back its distance from fully quantized.
 
-    Args:
-        layers: The table of the analysis.
-
     Returns:
         The same rows with `effect`, a fraction, positive where the site does harm.
     """
@@ -84,18 +83,12 @@ def layer_effects(layers: pd.DataFrame) -> pd.DataFrame:
         "single": table["accuracy_fp"] - table["accuracy"],
         "leave_one_out": table["accuracy"] - table["accuracy_q"],
     }
-    effect = pd.Series(float("nan"), index=table.index)
-    for mode, values in effects.items():
-        effect[table["mode"] == mode] = values
+    effect = np.select([table["mode"] == mode for mode in effects], list(effects.values()), math.nan)
     return table.assign(effect=effect).sort_index()
 
 
 def worst_sites(effects: pd.DataFrame, *, num_sites: int = 1) -> pd.DataFrame:
     """Picks the sites with the largest effects of every curve; the first of them is its inflection.
-
-    Args:
-        effects: From `layer_effects`.
-        num_sites: How many per curve.
 
     Returns:
         By cell, goal, split and mode a row per rank (from 1): site (from 0), site_name, and the means over seeds of
@@ -103,11 +96,9 @@ def worst_sites(effects: pd.DataFrame, *, num_sites: int = 1) -> pd.DataFrame:
     """
     by = [*CELL, "goal", *_CURVE]
     means = over_seeds(effects, [*by, *SITE], ("effect", "accuracy", "accuracy_fp", "accuracy_q"))
-    ordered = means.sort_values(["effect", "site"], ascending=[False, True], kind="stable")
+    ordered = sorted_within(sorted_within(means, by, "site"), by, "effect", descending=True)
     ranked = ordered.assign(rank=ordered.groupby(by, sort=False).cumcount() + 1)
-    picked = ranked[ranked["rank"] <= num_sites]
-    order = means.groupby(by, sort=False).ngroup()
-    return picked.assign(order=order).sort_values(["order", "rank"]).drop(columns="order").reset_index(drop=True)
+    return ranked[ranked["rank"] <= num_sites].reset_index(drop=True)
 
 
 def section(tables: Tables, cells: Sequence[Row]) -> Section:
@@ -139,12 +130,12 @@ def layer_statement(effects: pd.DataFrame, cells: Sequence[Row]) -> str:
     worst = largest(inflections, "effect")
     if not worst["effect"] > 0:
         return f"No single step of the detrimental network of {cell_title(worst)} costs accuracy."
-    alone = _effect_of(effects, worst, "single")
-    text = "" if alone is None else f"; quantized alone it costs {pct(alone, digits=1)} pp"
+    same = of_cell(effects, worst, "goal", "split", "site")
+    alone = pct(float(same.loc[same["mode"] == "single", "effect"].mean()), digits=1)
     return (
         f"The detrimental network of {cell_title(worst)} loses most at site {worst['site'] + 1} "
-        f"({worst['site_name']}): {pct(float(worst['effect']), digits=1)} pp once all sites before it are "
-        f"quantized{text}."
+        f"({worst['site_name']}): {pct(float(worst['effect']), digits=1)} pp once all sites before it are quantized"
+        + (f"; quantized alone it costs {alone} pp." if alone else ".")
     )
 
 
@@ -177,37 +168,28 @@ def _effect_text(row: Row) -> str:
     return f"{site_text(row)}: {pct(row['effect'], digits=1)}{spread}"
 
 
-def _effect_of(effects: pd.DataFrame, site: Row, mode: str) -> float | None:
-    same = of_cell(effects, site, "goal", "split", "site")
-    same = same[same["mode"] == mode]
-    return None if same.empty else float(same["effect"].mean())
-
-
+@style()
 def figure_layers(effects: pd.DataFrame) -> Figure | None:
     """Draws a panel per mode and split: the curves of one cell and the site where the detrimental one falls most."""
     if effects.empty:
         return None
-    by = [*CELL, "goal", "split", "mode", "site", "site_name"]
-    curves = over_seeds(effects, by, ("accuracy", "accuracy_fp", "accuracy_q"))
+    curves = over_seeds(effects, [*CELL, "goal", *_CURVE, *SITE], ("accuracy", "accuracy_fp", "accuracy_q"))
     inflections = worst_sites(effects)
     splits = list(dict.fromkeys(curves["split"]))
     places = list(product([mode for mode in MODES if (curves["mode"] == mode).any()], splits))
     sites = curves.drop_duplicates("site").sort_values("site")
     title = f"Where accuracy is lost: {title_of(curves)}"
-    with style():
-        titles = [f"{_TITLES[mode]}, {split}" for mode, split in places]
-        figure, axes = panels(titles, panel_height=1.75, title=title, columns=len(splits))
-        for number, (panel, (mode, split)) in enumerate(zip(axes, places, strict=True)):
-            here = (curves["mode"] == mode) & (curves["split"] == split)
-            _curves(panel, curves[here])
-            found = inflections[(inflections["mode"] == mode) & (inflections["split"] == split)]
-            _mark_inflection(panel, found, num_sites=len(sites))
-            is_last_line = number >= len(places) - len(splits)
-            _name_sites(panel, list(sites["site_name"]), has_names=is_last_line)
-            if number % len(splits) == 0:
-                panel.set_ylabel("accuracy (%)")
-        legend(figure, [*goal_handles(), *reference_handles()])
-    return figure
+    titles = [f"{_TITLES[mode]}, {split}" for mode, split in places]
+    figure, axes = panels(titles, panel_height=1.75, title=title, columns=len(splits))
+    for number, (panel, (mode, split)) in enumerate(zip(axes, places, strict=True)):
+        here, found = (table[(table["mode"] == mode) & (table["split"] == split)] for table in (curves, inflections))
+        _curves(panel, here)
+        _mark_inflection(panel, found, num_sites=len(sites))
+        is_last_line = number >= len(places) - len(splits)
+        _name_sites(panel, list(sites["site_name"]), has_names=is_last_line)
+        if number % len(splits) == 0:
+            panel.set_ylabel("accuracy (%)")
+    return with_legend(figure, [*goal_handles(), *reference_handles()])
 
 
 def _curves(panel: Axes, curves: pd.DataFrame) -> None:
@@ -215,34 +197,23 @@ def _curves(panel: Axes, curves: pd.DataFrame) -> None:
         curve = curves[curves["goal"] == goal].sort_values("site")
         if curve.empty:
             continue
-        x = [site + 1 for site in curve["site"]]
-        first = curve.iloc[0]
-        references(panel, goal, accuracy_fp=first["accuracy_fp"], accuracy_q=first["accuracy_q"])
-        band(panel, x, curve["accuracy"], curve["accuracy_sd"], color=COLORS[goal])
-        panel.plot(
-            x,
-            100 * curve["accuracy"],
-            marker=MARKERS[goal] if len(x) <= MAX_NAMES else "",
-            color=COLORS[goal],
-            linewidth=1.6,
-            markersize=3.5,
-            zorder=3,
-        )
-    panel.set_ylim(-4, 122)
-    panel.set_yticks(range(0, 101, 25))
+        references(panel, goal, curve)
+        marker = MARKERS[goal] if len(curve) <= MAX_NAMES else ""
+        look = {"marker": marker, "linewidth": 1.6, "markersize": 3.5, "zorder": 3}
+        plot_means(panel, curve["site"] + 1, curve, "accuracy", goal, **look)
+    panel.set(ylim=(-4, 122), yticks=range(0, 101, 25))
 
 
 def _mark_inflection(panel: Axes, found: pd.DataFrame, *, num_sites: int) -> None:
-    of_goal = found[found["goal"] == Goal.DETRIMENTAL]
-    if of_goal.empty or not of_goal["effect"].iloc[0] > 0:
+    harmful = found[(found["goal"] == Goal.DETRIMENTAL) & (found["effect"] > 0)]
+    if harmful.empty:
         return
-    site, name = int(of_goal["site"].iloc[0]) + 1, of_goal["site_name"].iloc[0]
+    site = int(harmful["site"].iloc[0]) + 1
     panel.axvline(site, ymax=0.84, color=INK, linewidth=1.0, zorder=2)
     is_right = site > num_sites / 2
-    label = f"site {site}: {name}"
     panel.annotate(
-        label, (site, 118), (3 if is_right else -3, 0), textcoords="offset points", va="top",
-        ha="right" if is_right else "left", fontsize=8.5, fontweight="bold",
+        f"site {site}: {harmful['site_name'].iloc[0]}", (site, 118), (3 if is_right else -3, 0),
+        textcoords="offset points", va="top", ha="right" if is_right else "left", fontsize=8.5, fontweight="bold",
     )  # fmt: skip
 
 

@@ -11,17 +11,15 @@ from matplotlib.lines import Line2D
 from orchestrator.reports.analyses.registry import AnalysisReport, Tables
 from orchestrator.reports.document import Section, pictures
 from orchestrator.reports.drawing import (
-    COLORS,
     INK,
-    MARKERS,
-    band,
     file_name,
     goal_handles,
-    legend,
     panels,
+    plot_means,
     reference_handles,
     references,
     style,
+    with_legend,
 )
 from orchestrator.reports.grouping import CELL, PAIR, Row, is_missing, largest, of_cell, of_cells, over_seeds, title_of
 from orchestrator.reports.layout import Column, TextTable, cell_table, pct, spread_field
@@ -34,7 +32,7 @@ CURES = {
     "random_sites": "random sites at full precision",
 }
 _ACCURACIES = ("accuracy_fp", "accuracy_q")
-_CURVES = {"scale_quantile": "-", "sites_at_full_precision": "-", "random_sites": ":"}
+_LINES = {"scale_quantile": "-", "sites_at_full_precision": "-", "random_sites": ":"}
 _PANELS = (
     ("scale from a quantile", ("scale_quantile",), "quantile that ends the range"),
     ("sites at full precision", ("sites_at_full_precision", "random_sites"), "sites left at full precision"),
@@ -49,14 +47,11 @@ def mitigation_summary(mitigation: pd.DataFrame) -> pd.DataFrame:
         back; missing where nothing dropped), num_draws, and `sites` as text, 1-based, where the draws agree on them.
     """
     keys = [*PAIR, "kind", "value"]
-    table = mitigation.assign(
-        recovered=mitigation["recovered"].astype("float64"),
-        sites=[" ".join(str(site + 1) for site in sites) for sites in mitigation["sites"]],
-    )
+    sites = [" ".join(str(site + 1) for site in sites) for sites in mitigation["sites"]]
+    table = mitigation.assign(sites=sites).astype({"recovered": "float64"})
     groups = table.groupby(keys, sort=False, dropna=False)
-    summary = groups[[*_ACCURACIES, "recovered"]].mean()
-    sites = groups["sites"].agg(_common)
-    return pd.concat([summary, groups.size().rename("num_draws"), sites], axis=1).reset_index()
+    means, num_draws = groups[[*_ACCURACIES, "recovered"]].mean(), groups.size().rename("num_draws")
+    return pd.concat([means, num_draws, groups["sites"].agg(_common)], axis=1).reset_index()
 
 
 def _common(texts: "pd.Series[str]") -> str:
@@ -85,15 +80,14 @@ def mitigation_statement(summary: pd.DataFrame, cells: Sequence[Row]) -> str:
     means = over_seeds(shown, ["kind", "value"], ("recovered",)).dropna(subset=["recovered"])
     parts = []
     for kind, words in (
-        ("scale_quantile", "scales from a quantile ({value:g})"),
-        ("sites_at_full_precision", "the worst sites at full precision ({value:g})"),
-        ("random_sites", "random sites at full precision ({value:g})"),
+        ("scale_quantile", "scales from a quantile"),
+        ("sites_at_full_precision", "the worst sites at full precision"),
+        ("random_sites", "random sites at full precision"),
     ):
         of_kind = means[means["kind"] == kind]
         if len(of_kind):
             best = largest(of_kind, "recovered")
-            share = pct(float(best["recovered"]), digits=0)
-            parts.append(f"{words.format(value=best['value'])} {share} %")
+            parts.append(f"{words} ({best['value']:g}) {pct(float(best['recovered']), digits=0)} %")
     of_whom = "the detrimental network's drop" if len(cells) < 2 else "the detrimental networks' drops"
     return f"At best, of {of_whom} is given back: {', '.join(parts)}." if parts else ""
 
@@ -122,42 +116,35 @@ def mitigation_text(summary: pd.DataFrame) -> TextTable:
     )
 
 
+@style()
 def figure_mitigation(summary: pd.DataFrame, cells: Sequence[Row]) -> Figure | None:
     """Draws what the cures give back: two panels per cell, one for quantile scales, one for sites left alone."""
     shown = [rows for cell in cells if len(rows := of_cell(summary, cell))]
     if not shown:
         return None
     titles = [f"{title_of(rows)}\n{name}" for rows in shown for name, _, _ in _PANELS]
-    with style():
-        figure, axes = panels(titles, panel_height=2.0, title="What the suggested cures give back", columns=2)
-        for place, rows in enumerate(shown):
-            means = over_seeds(rows, [*CELL, "goal", "kind", "value"], ("accuracy_fp", "accuracy_q"))
-            for panel, (_, kinds, label) in zip(axes[2 * place :], _PANELS, strict=False):
-                _cures(panel, means, kinds)
-                panel.set_xlabel(label)
-            axes[2 * place].set_ylabel("quantized\ntest accuracy (%)")
-        random = Line2D([], [], color=INK, linestyle=":", label="random sites")
-        legend(figure, [*goal_handles(), random, *reference_handles()])
-    return figure
+    figure, axes = panels(titles, panel_height=2.0, title="What the suggested cures give back", columns=2)
+    for place, rows in enumerate(shown):
+        means = over_seeds(rows, [*CELL, "goal", "kind", "value"], ("accuracy_fp", "accuracy_q"))
+        for panel, (_, kinds, label) in zip(axes[2 * place :], _PANELS, strict=False):
+            _cures(panel, means, kinds)
+            panel.set_xlabel(label)
+        axes[2 * place].set_ylabel("quantized\ntest accuracy (%)")
+    random = Line2D([], [], color=INK, linestyle=":", label="random sites")
+    return with_legend(figure, [*goal_handles(), random, *reference_handles()])
 
 
 def _cures(panel: Axes, means: pd.DataFrame, kinds: Sequence[str]) -> None:
     of_kinds = means[means["kind"].isin(kinds)]
     values = sorted(set(of_kinds["value"]), reverse="scale_quantile" in kinds)
-    places = {value: place for place, value in enumerate(values)}
     for goal in Goal:
-        uncured = means[(means["goal"] == goal) & (means["kind"] == "none")]
-        if len(uncured):
-            first = uncured.iloc[0]
-            references(panel, goal, accuracy_fp=first["accuracy_fp"], accuracy_q=first["accuracy_q"])
+        references(panel, goal, means[(means["goal"] == goal) & (means["kind"] == "none")])
         for kind in kinds:
             curve = of_kinds[(of_kinds["goal"] == goal) & (of_kinds["kind"] == kind)]
-            x = [places[value] for value in curve["value"]]
-            band(panel, x, curve["accuracy_q"], curve["accuracy_q_sd"], color=COLORS[goal])
-            panel.plot(x, 100 * curve["accuracy_q"], _CURVES[kind], color=COLORS[goal], marker=MARKERS[goal], zorder=3)
+            x = map(values.index, curve["value"])
+            plot_means(panel, x, curve, "accuracy_q", goal, linestyle=_LINES[kind], zorder=3)
     panel.set_xticks(range(len(values)), [f"{value:g}" for value in values])
-    panel.set_xlim(-0.5, max(len(values), 1) - 0.5)
-    panel.set_ylim(-3, 103)
+    panel.set(xlim=(-0.5, max(len(values), 1) - 0.5), ylim=(-3, 103))
 
 
 REPORT = AnalysisReport(

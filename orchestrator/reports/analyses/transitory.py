@@ -1,7 +1,7 @@
 """Which images break: Table 2, its section and the sheet of images."""
 
 import io
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from itertools import combinations
 
 import pandas as pd
@@ -18,15 +18,14 @@ from orchestrator.reports.grouping import (
     cell_title,
     contrast_name,
     first_row,
-    is_missing,
     largest,
     of_cell,
     of_cells,
     over_seeds,
+    sorted_within,
 )
 from orchestrator.reports.layout import (
     Column,
-    Field,
     TextTable,
     cell_table,
     interval_text,
@@ -64,10 +63,6 @@ def derive(findings: Findings) -> dict[str, pd.DataFrame]:
 
 def table2(transitory: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
     """Counts the transitory points of every contrast.
-
-    Args:
-        transitory: The table of the analysis, a row per test image.
-        dataset: What the sweep trains on; the paper's numbers stand beside the paper's dataset only.
 
     Returns:
         A row per contrast: num_images; num_transitory; num_both_right, the images that both networks get right at full
@@ -124,9 +119,7 @@ def worst_points(transitory: pd.DataFrame) -> pd.DataFrame:
         listed[f"{column}_name"] = [names.get(label, str(label)) for label in points[column]]
     listed[list(MARGINS)] = points[list(MARGINS)]
     listed["bit_widths"] = [" ".join(map(str, bits)) for bits in points["bit_width"]]
-    order = transitory.groupby(list(CONTRAST), sort=False).ngroup().loc[points.index]
-    listed = listed.assign(order=order).sort_values(["order", "margin_q"], kind="stable")
-    return listed.drop(columns="order").reset_index(drop=True)
+    return sorted_within(listed, CONTRAST, "margin_q").reset_index(drop=True)
 
 
 def class_names(transitory: pd.DataFrame) -> dict[int, str]:
@@ -171,10 +164,8 @@ def table2_statement(table2: pd.DataFrame) -> str:
     means = over_seeds(table2, CELL, _SHARES)
     most = largest(means, "share")
     text = f"{pct(float(most['share']), digits=1)} % of the test images are transitory for {cell_title(most)}"
-    if len(means) > 1:
-        least = pct(float(means["share"].min()), digits=1)
-        return f"{text}, the most of {len(means)} cells (the least: {least} %)."
-    return f"{text}."
+    least = pct(float(means["share"].min()), digits=1)
+    return f"{text}, the most of {len(means)} cells (the least: {least} %)." if len(means) > 1 else f"{text}."
 
 
 def table2_text(table2: pd.DataFrame) -> TextTable:
@@ -190,19 +181,17 @@ def table2_text(table2: pd.DataFrame) -> TextTable:
             Column("paper", "Transitory (%)", is_optional=True),
         ),
         means,
-        lambda row: (*(_count_text(row, name) for name in _COUNTS), *_share_fields(row), pct(row["paper_share"])),
+        lambda row: (
+            # Counts are whole numbers, their means over seeds are not.
+            *(number(0 if row["num_seeds"] == 1 else 1)(row[name]) for name in _COUNTS),
+            *(
+                spread_field(row, name, pct, note=interval_text(row[f"{name}_low"], row[f"{name}_high"]))
+                for name in _SHARES
+            ),
+            pct(row["paper_share"]),
+        ),
         heading="Table 2: transitory points of the test split",
     )
-
-
-def _share_fields(row: Row) -> Iterator[Field]:
-    for name in _SHARES:
-        yield spread_field(row, name, pct, note=interval_text(row[f"{name}_low"], row[f"{name}_high"]))
-
-
-def _count_text(row: Row, name: str) -> str:
-    """A count, of several seeds their mean."""
-    return number(0 if is_missing(row[f"{name}_sd"]) else 1)(row[name])
 
 
 def _worst_text(worst: pd.DataFrame, cells: Sequence[Row]) -> TextTable:
@@ -245,6 +234,7 @@ def _overlap_text(overlaps: pd.DataFrame) -> TextTable:
     return text_table(f"Shared transitory points: the {len(most)} largest of {len(overlaps)} overlaps", columns, rows)
 
 
+@style()
 def figure_transitory(transitory: pd.DataFrame) -> Figure | None:
     """Draws the worst transitory points of one cell with what they are and what the quantized network sees.
 
@@ -261,15 +251,13 @@ def figure_transitory(transitory: pd.DataFrame) -> Figure | None:
         f"{name}\n\u2192 {names.get(prediction, prediction)}".replace("_", " ")
         for name, prediction in zip(worst["label_name"], worst["prediction_q"], strict=True)
     ]
-    has_seeds = transitory["seed"].nunique() > 1
-    seed = f", seed {first['seed'].iloc[0]}" if has_seeds else ""
+    seed = f", seed {first['seed'].iloc[0]}" if transitory["seed"].nunique() > 1 else ""
     title = f"The worst {len(worst)} of {num_points} transitory points: {cell_title(first_row(worst))}{seed}"
-    with style():
-        figure, axes = panels(captions, panel_height=1.25, title=title, columns=_SHEET_COLUMNS)
-        for panel, picture in zip(axes, worst["thumbnail"], strict=True):
-            panel.imshow(imread(io.BytesIO(picture), format="png"), cmap="gray", interpolation="nearest")
-            panel.set_axis_off()
-            panel.set_anchor("N")
+    figure, axes = panels(captions, panel_height=1.25, title=title, columns=_SHEET_COLUMNS)
+    for panel, picture in zip(axes, worst["thumbnail"], strict=True):
+        panel.imshow(imread(io.BytesIO(picture), format="png"), cmap="gray", interpolation="nearest")
+        panel.set_axis_off()
+        panel.set_anchor("N")
     return figure
 
 

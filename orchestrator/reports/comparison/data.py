@@ -98,35 +98,35 @@ def without_pair(cells: pd.DataFrame) -> pd.DataFrame:
     return kaplan_meier(found.fillna(cells["device_seconds"]).to_list(), found.notna().to_list())
 
 
+@style()
 def figure_comparison(table: pd.DataFrame) -> Figure:
     """Draws how many cells have a pair over the training epochs spent per cell, and how many lack one over seconds."""
-    with style():
-        figure = Figure(figsize=(9.0, 3.6), layout="constrained")
-        by_epochs, by_seconds = figure.subplots(1, 2)
-        last = table["epochs"].max()
-        for arm in Arm:
-            cells = table[(table["arm"] == arm) & (table["trials"] > 0)]
-            if cells.empty:
-                continue
-            color, dashes = _LINES[arm]
-            known = np.sort(cells["epochs_to_first"].dropna().to_numpy(dtype=float))
-            shares = 100 * np.arange(len(known) + 1) / len(cells)
-            by_epochs.step(
-                [0, *known, last], [*shares, shares[-1]], where="post", color=color, linestyle=dashes, label=TITLES[arm]
-            )
-            curve = without_pair(cells)
-            times = [0, *curve["device_seconds"]]
-            by_seconds.step(times, [100, *100 * curve["share"]], where="post", color=color, linestyle=dashes)
-            censored = curve[curve["num_censored"] > 0]
-            by_seconds.plot(censored["device_seconds"], 100 * censored["share"], "|", color=color, markersize=11)
-        by_epochs.set_ylim(0, 102)
-        by_epochs.set_xlim(0, last)
-        by_epochs.set_xlabel("training epochs spent on a cell")
-        by_epochs.set_ylabel("cells with a pair (%)\non validation")
-        by_seconds.set_ylim(-3, 103)
-        by_seconds.set_xlim(left=0)
-        by_seconds.set_xlabel("device-seconds spent on a cell\n| ended without a pair")
-        by_seconds.set_ylabel("cells without a pair (%)\nKaplan-Meier")
-        figure.suptitle("Who finds the catastrophic pair, and how soon")
-        figure.legend(loc="outside lower center", ncols=len(Arm))
+    figure = Figure(figsize=(9.0, 3.6), layout="constrained")
+    by_epochs, by_seconds = figure.subplots(1, 2)
+    last = table["epochs"].max()
+    for arm in Arm:
+        cells = table[(table["arm"] == arm) & (table["trials"] > 0)]
+        if cells.empty:
+            continue
+        color, dashes = _LINES[arm]
+        known = np.sort(cells["epochs_to_first"].dropna().to_numpy(dtype=float))
+        shares = 100 * np.arange(len(known) + 1) / len(cells)
+        by_epochs.step(
+            [0, *known, last], [*shares, shares[-1]], where="post", color=color, linestyle=dashes, label=TITLES[arm]
+        )
+        curve = without_pair(cells)
+        times = [0, *curve["device_seconds"]]
+        by_seconds.step(times, [100, *100 * curve["share"]], where="post", color=color, linestyle=dashes)
+        censored = curve[curve["num_censored"] > 0]
+        by_seconds.plot(censored["device_seconds"], 100 * censored["share"], "|", color=color, markersize=11)
+    by_epochs.set_ylim(0, 102)
+    by_epochs.set_xlim(0, last)
+    by_epochs.set_xlabel("training epochs spent on a cell")
+    by_epochs.set_ylabel("cells with a pair (%)\non validation")
+    by_seconds.set_ylim(-3, 103)
+    by_seconds.set_xlim(left=0)
+    by_seconds.set_xlabel("device-seconds spent on a cell\n| ended without a pair")
+    by_seconds.set_ylabel("cells without a pair (%)\nKaplan-Meier")
+    figure.suptitle("Who finds the catastrophic pair, and how soon")
+    figure.legend(loc="outside lower center", ncols=len(Arm))
     return figure

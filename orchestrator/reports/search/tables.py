@@ -1,6 +1,6 @@
 """Tables of searches as text: what they found, what it cost, every trial, the front, and what pruning did."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import pandas as pd
@@ -13,7 +13,6 @@ from orchestrator.reports.layout import (
     interval_text,
     number,
     pct,
-    point,
     pp,
     text_table,
     with_note,
@@ -23,7 +22,7 @@ from orchestrator.reports.search.pruning import pruned_trials
 from orchestrator.results.searches import SearchedCell, SearchTrial
 from orchestrator.results.time_to_pair import seconds_text
 from orchestrator.results.trials import State, Trial
-from orchestrator.results.verdicts import Finding, Interval, Outcome, SearchVerdict
+from orchestrator.results.verdicts import Finding, Outcome, SearchVerdict
 from orchestrator.search.pair_choice import choose
 from search_spaces.loss_space import LossSpace
 from search_spaces.objective import ACCURACIES, accuracies_of, detrimental_objective
@@ -79,19 +78,14 @@ def verdict_table(outcomes: Sequence[Outcome]) -> TextTable:
     return text_table("", columns, rows)
 
 
-def _found(finding: Finding | None) -> tuple[Field, ...]:
+def _found(finding: Finding | None) -> Fields:
     if finding is None:
-        return (Field(""),) * 4
+        return [""] * 4
+    intervals = ((finding.drop, pp), (finding.parity_gap, pp), (finding.share, partial(pct, digits=0)))
     return (
-        Field(str(finding.pair.trial_number)),
-        _interval_field(finding.drop, pp),
-        _interval_field(finding.parity_gap, pp),
-        _interval_field(finding.share, partial(pct, digits=0)),
+        str(finding.pair.trial_number),
+        *(Field(write(each.value), note=interval_text(each.low, each.high)) for each, write in intervals),
     )
-
-
-def _interval_field(interval: Interval, write: Callable[[object], str]) -> Field:
-    return Field(write(interval.value), note=interval_text(interval.low, interval.high))
 
 
 def cost_table(outcomes: Sequence[Outcome]) -> TextTable:
@@ -117,21 +111,10 @@ def cost_table(outcomes: Sequence[Outcome]) -> TextTable:
 
 
 def _to_first(outcome: Outcome) -> tuple[str, str]:
-    """Trials and device-seconds until the first pair."""
-    return (
-        or_more(outcome.trials_to_first, outcome.num_ended),
-        or_more(outcome.device_seconds_to_first, outcome.device_seconds),
-    )
-
-
-def or_more(until_first: float | None, in_all: float) -> str:
-    """Writes what it took; with `> ` what it took in vain.
-
-    Examples:
-        >>> or_more(3, 8), or_more(None, 812.3)
-        ('3', '> 812')
-    """
-    return f"> {in_all:.0f}" if until_first is None else f"{until_first:.0f}"
+    """Trials and device-seconds until the first pair; with `> ` what they were in vain, e.g. `> 812`."""
+    if outcome.first is None:
+        return f"> {outcome.num_ended}", f"> {outcome.device_seconds:.0f}"
+    return f"{outcome.trials_to_first}", f"{outcome.device_seconds_to_first:.0f}"
 
 
 def curve_table(curve: pd.DataFrame) -> TextTable:
@@ -159,27 +142,25 @@ def trial_table(searched: SearchedCell, space: LossSpace) -> TextTable:
         Column.text("verdict", "Test"),
     )
     chosen = choose(searched.records)
-    trials = (*searched.trials, *searched.confirmations)
     rows: list[Fields] = [
         (*_point_fields(each.trial, space, is_chosen=bool(each.record) and each.record is chosen), *_ended(each))
-        for each in trials
+        for each in (*searched.trials, *searched.confirmations)
     ]
     spared = f"; {searched.num_spared} further trials spared" if searched.num_spared else ""
     return text_table(f"{searched.title}{spared}", columns, rows)
 
 
-def _point_fields(trial: Trial, space: LossSpace, *, is_chosen: bool) -> tuple[Field, ...]:
-    place = trial.point or {}
+def _point_fields(trial: Trial, space: LossSpace, *, is_chosen: bool) -> Fields:
+    point = [(trial.point or {}).get(name) for name in space.fields]
     name = trial.node.name.rpartition("/")[2] if trial.is_confirmation else str(trial.node.trial_number)
     return (
         Field(name, note="chosen" if is_chosen else ""),
         Field(trial.point_from, note=f"seed {trial.node.seed}" if trial.is_confirmation else ""),
-        *(Field(_value_text(place.get(name))) for name in space.fields),
+        *(
+            Field("" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value))
+            for value in point
+        ),
     )
-
-
-def _value_text(value: object) -> str:
-    return point(value) if isinstance(value, float) or value is None else str(value)
 
 
 def _ended(each: SearchTrial) -> Fields:
