@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
+from rich.table import Table
 
 PIPE_WIDTH = 130
 
@@ -16,6 +17,14 @@ def make_console() -> Console:
 def line_printer(console: Console) -> Callable[[str], None]:
     """Returns what prints a line as it is, however long."""
     return lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def make_table(*headings: str, right: Sequence[str] = ()) -> Table:
+    """Returns a table without lines whose fields stay whole; columns with these headings are of numbers."""
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, no_wrap=True, justify="right" if heading in right else "left")
+    return table
 
 
 def written(paths: Sequence[str]) -> str:

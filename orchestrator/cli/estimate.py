@@ -1,14 +1,15 @@
 """What a cluster file says of costs: the estimate of `plan`, and the price of the cap of `launch` and `resume`."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from cluster.files.node_types import read_cluster
 from cluster.files.prices import read_prices
+from orchestrator.console import make_table
 from orchestrator.costs.estimate import Estimate, MachineCost, estimate
 from orchestrator.costs.step_times import StepTimes, measured_by_others, measured_in, parse_step_seconds, training_of
 from orchestrator.plan import Plan
@@ -58,7 +59,10 @@ def estimate_from_options(
 
 def print_estimate(estimated: Estimate, console: Console) -> None:
     """Prints an estimate: what trials take, what machines cost, and the sums."""
-    trainings = _table("training", "trials", "batch", "steps", "s/step", "known from", "device", "share", "hours")
+    trainings = make_table(
+        *("training", "trials", "batch", "steps", "s/step", "known from", "device", "share", "hours"),
+        right=("trials", "batch", "steps", "s/step", "share", "hours"),
+    )
     for each in estimated.trainings:
         trainings.add_row(
             f"{each.training.stage}/{each.training.architecture}",
@@ -71,11 +75,19 @@ def print_estimate(estimated: Estimate, console: Console) -> None:
             f"{each.gpu_share:g}",
             f"{each.hours:,.2f}",
         )
-    machines = _table("node type", "machine", "used", "hours", "spot", "on demand", "cost on spot", "on demand")
+    numbers = ("used", "hours", "spot", "on demand", "cost on spot", "on demand")
+    machines = make_table("node type", "machine", *numbers, right=numbers)
     for cost in estimated.machines:
-        machines.add_row(*_cells(cost))
-    console.print(trainings)
-    console.print(machines)
+        machine, node_type = cost.machine, cost.machine.node_type
+        machines.add_row(
+            ("head" if cost.is_head else node_type.name) + (" (spot)" if node_type.is_spot else ""),
+            _machine_name(cost),
+            f"{cost.number} of {cost.most}",
+            f"{cost.hours:,.2f}",
+            *(f"{price:,.3f}" for price in (machine.spot, machine.on_demand)),
+            *(f"{price:,.2f}" for price in (cost.cost_spot, cost.cost_on_demand)),
+        )
+    console.print(trainings, machines, sep="\n")
     console.print(estimate_line(estimated), highlight=False, soft_wrap=True)
 
 
@@ -92,20 +104,14 @@ def estimate_line(estimated: Estimate) -> str:
 
 def estimate_as_json(estimated: Estimate) -> dict[str, Any]:
     """Returns an estimate as plain values; times are seconds, costs in the currency of the price table."""
+    costs = ("cost", "cost_spot", "cost_on_demand")
     return {
-        "wall_seconds": estimated.wall_seconds,
-        "gpu_hours": estimated.gpu_hours,
-        "cost": estimated.cost,
-        "cost_spot": estimated.cost_spot,
-        "cost_on_demand": estimated.cost_on_demand,
+        **{name: getattr(estimated, name) for name in ("wall_seconds", "gpu_hours", *costs)},
         "prices_checked": estimated.prices_checked.isoformat(),
         "start_seconds": estimated.start_seconds,
         "trainings": [
             {
-                "stage": str(each.training.stage),
-                "architecture": each.training.architecture,
-                "teacher": each.training.teacher,
-                "image_size": each.training.image_size,
+                **asdict(each.training),
                 "batch_size": each.batch_size,
                 "trials": each.num_trials,
                 "steps": each.steps,
@@ -129,31 +135,12 @@ def estimate_as_json(estimated: Estimate) -> dict[str, Any]:
                 "price_spot": each.machine.spot,
                 "price_on_demand": each.machine.on_demand,
                 "is_approximate": each.machine.is_approximate,
-                "cost": each.cost,
-                "cost_spot": each.cost_spot,
-                "cost_on_demand": each.cost_on_demand,
+                **{name: getattr(each, name) for name in costs},
             }
             for each in estimated.machines
         ],
     }
 
 
-def _cells(cost: MachineCost) -> list[str]:
-    machine, node_type = cost.machine, cost.machine.node_type
-    name = ("head" if cost.is_head else node_type.name) + (" (spot)" if node_type.is_spot else "")
-    prices = f"{machine.spot:,.3f}", f"{machine.on_demand:,.3f}"
-    costs = f"{cost.cost_spot:,.2f}", f"{cost.cost_on_demand:,.2f}"
-    used = f"{cost.number} of {cost.most}"
-    return [name, _machine_name(cost), used, f"{cost.hours:,.2f}", *prices, *costs]
-
-
 def _machine_name(cost: MachineCost) -> str:
     return " + ".join((cost.machine.node_type.machine, *cost.machine.node_type.accelerators))
-
-
-def _table(*headings: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        is_text = heading in ("training", "known from", "device", "node type", "machine")
-        table.add_column(heading, no_wrap=True, justify="left" if is_text else "right")
-    return table

@@ -12,9 +12,7 @@ from orchestrator.cli.options import echo_json, json_option, storage_option
 @json_option
 def command(storage: str, as_json: bool) -> None:
     """List the sweeps of a storage: grid, dataset, trials done, last launch and size; the latest comes last."""
-    from rich.table import Table
-
-    from orchestrator.console import make_console
+    from orchestrator.console import make_console, make_table
     from orchestrator.store.inventory import list_sweeps
     from orchestrator.store.store import Store
 
@@ -26,9 +24,7 @@ def command(storage: str, as_json: bool) -> None:
     if not entries:
         console.print(f"no sweep in {storage}: start one with `dptq-sweep launch`.", highlight=False, soft_wrap=True)
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("sweep", "grid", "dataset", "done", "last launch (UTC)", "size"):
-        table.add_column(heading, no_wrap=True, justify="right" if heading in ("done", "size") else "left")
+    table = make_table("sweep", "grid", "dataset", "done", "last launch (UTC)", "size", right=("done", "size"))
     for entry in entries:
         launched = entry.launched_at[:16].replace("T", " ")
         done = f"{entry.num_done}/{entry.num_trials}"

@@ -115,16 +115,9 @@ def estimate(
     *,
     start_seconds: float = START_SECONDS,
 ) -> Estimate:
-    """Estimates what the rest of a plan takes on a cluster.
+    """Estimates what the rest of a plan takes on a cluster, whose machines take `start_seconds` to start.
 
-    Args:
-        plan: What to run.
-        states: Of every trial, by uid.
-        epochs_done: Saved epochs of interrupted trials, by uid.
-        cluster: Where to run it.
-        table: Prices of its machines.
-        step_times: What is known of the trainings.
-        start_seconds: That a machine takes to start.
+    `states` are of every trial and `epochs_done` of interrupted ones, by uid; `table` has the machines' prices.
 
     Raises:
         ConfigError: A machine has no price or none has room for trials, or nobody knows how long a training takes on
@@ -217,23 +210,18 @@ def _find_step_times(
     Raises:
         ConfigError: Nobody knows one.
     """
-    found: dict[Alike, dict[str, StepTime]] = {}
-    unknown: dict[str, dict[Training, None]] = {}
-    for alike in dict.fromkeys(work.alike for work in works):
-        for kind in kinds:
-            time = step_times.find(*alike, kind)
-            if time is None:
-                unknown.setdefault(kind, {})[alike[0]] = None
-            else:
-                found.setdefault(alike, {})[kind] = time
-    for kind, trainings in unknown.items():
-        first = next(iter(trainings)).title
-        more = f" and {len(trainings) - 1} more" if len(trainings) > 1 else ""
-        stages = ",".join(f"{stage}=SECONDS" for stage in dict.fromkeys(each.stage for each in trainings))
-        raise ConfigError(
-            f"no step time known for {first}{more} on {kind}: give --step-seconds {stages}, or run one trial first, on "
-            "this storage and such a machine."
-        )
+    found = {
+        alike: {kind: time for kind in kinds if (time := step_times.find(*alike, kind))}
+        for alike in dict.fromkeys(work.alike for work in works)
+    }
+    for kind in kinds:
+        if unknown := list(dict.fromkeys(training for (training, _), times in found.items() if kind not in times)):
+            more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+            stages = ",".join(f"{stage}=SECONDS" for stage in dict.fromkeys(each.stage for each in unknown))
+            raise ConfigError(
+                f"no step time known for {unknown[0].title}{more} on {kind}: give --step-seconds {stages}, or run one "
+                "trial first, on this storage and such a machine."
+            )
     return found
 
 
@@ -255,11 +243,16 @@ def _pay(
     """Schedules trials on a cluster's machines, and counts the hours of every node type."""
     by_name = {machine.node_type.name: machine for machine in machines}
     head, workers = by_name[cluster.head.name], [(by_name[each.name], stays) for each, stays in cluster.workers()]
-    # Workers are asked for once the head runs, and what can run on the head starts then.
-    rooms = [_room(head, 0.0, is_permanent=True)] if head in hosts else []
     useful = [(machine, stays) for machine, stays in workers if machine in hosts]
-    timetable = quickest_schedule(trials, rooms + [_room(each, start_seconds, is_permanent=s) for each, s in useful])
-    paid = [(each, time) for (each, _), time in zip(useful, timetable.paid_seconds[len(rooms) :], strict=True)]
+    # Workers are asked for once the head runs, and what can run on the head starts then.
+    hired = [(head, 0.0, True)] * (head in hosts) + [(each, start_seconds, stays) for each, stays in useful]
+    rooms = [
+        Room(kind=each.kind, cpus=each.cpus, gpus=each.gpus, start_seconds=seconds, is_permanent=stays)
+        for each, seconds, stays in hired
+    ]
+    timetable = quickest_schedule(trials, rooms)
+    worker_seconds = timetable.paid_seconds[len(rooms) - len(useful) :]
+    paid = [(each, time) for (each, _), time in zip(useful, worker_seconds, strict=True)]
     # Workers that no trial can use and that are always there are paid all the same.
     paid += [(each, timetable.wall_seconds) for each, stays in workers if stays and each not in hosts]
     head_seconds = timetable.wall_seconds + start_seconds if trials else 0.0
@@ -276,9 +269,3 @@ def _pay(
             )
         )
     return timetable, tuple(costs)
-
-
-def _room(machine: PricedMachine, start_seconds: float, *, is_permanent: bool) -> Room:
-    return Room(
-        kind=machine.kind, cpus=machine.cpus, gpus=machine.gpus, start_seconds=start_seconds, is_permanent=is_permanent
-    )

@@ -7,6 +7,8 @@ are asked for once more is ready than those that run or start have room for.
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
+from itertools import count
 
 from cluster.runtime.resources import CPUS_PER_TRIAL, SHARE_UNITS
 
@@ -63,12 +65,12 @@ def quickest_schedule(trials: Sequence[TrialTime], rooms: Sequence[Room]) -> Tim
     """
     best = list_schedule(trials, rooms)
     fewest = max(1, sum(room.is_permanent for room in rooms))
-    for count in range(len(rooms) - 1, fewest - 1, -1):
-        if _least_seconds(trials, rooms[:count]) >= best.wall_seconds:
+    for number in range(len(rooms) - 1, fewest - 1, -1):
+        if _least_seconds(trials, rooms[:number]) >= best.wall_seconds:
             break
-        timetable = list_schedule(trials, rooms[:count])
+        timetable = list_schedule(trials, rooms[:number])
         if timetable.wall_seconds < best.wall_seconds:
-            best = replace(timetable, paid_seconds=timetable.paid_seconds + (0.0,) * (len(rooms) - count))
+            best = replace(timetable, paid_seconds=timetable.paid_seconds + (0.0,) * (len(rooms) - number))
     return best
 
 
@@ -130,42 +132,37 @@ class _Schedule:
         self._num_asked = 0
         self._gpu_seconds = 0.0
         number_of = {trial.uid: number for number, trial in enumerate(trials)}
-        parents = [[number_of[uid] for uid in trial.parents if uid in number_of] for trial in trials]
-        self._num_parents = [len(numbers) for numbers in parents]
-        self._children: list[list[int]] = [[] for _ in trials]
-        for number, numbers in enumerate(parents):
-            for parent in numbers:
-                self._children[parent].append(number)
+        self._to_come = TopologicalSorter(
+            {number_of[trial.uid]: [number_of[uid] for uid in trial.parents if uid in number_of] for trial in trials}
+        )
         # By share: where one trial of a share finds no room, no other one does.
         self._ready: dict[float, list[int]] = {trial.gpu_share: [] for trial in trials}
         self._may_have_room: dict[float, list[int]] = {share: [] for share in self._ready}
         # Time, order, machine, then the trial that ends there and its GPU; without a trial the machine is up.
         self._events: list[tuple[float, int, int, int | None, int]] = []
-        self._num_events = 0
+        self._order = count()
 
     def run(self) -> Timetable:
         """Runs the clock to the end of the last trial."""
-        now, num_left = 0.0, len(self._trials)
-        for number, count in enumerate(self._num_parents):
-            if not count:
-                self._put_ready(number)
-        while self._num_asked < len(self._machines) and self._next_machine().room.is_permanent:
-            self._ask_for_machine(now)
-        while num_left:
+        now = 0.0
+        self._to_come.prepare()
+        for machine in self._machines:
+            if machine.room.is_permanent:
+                self._ask_for_machine(now)
+        while self._to_come.is_active():
+            for number in self._to_come.get_ready():
+                heapq.heappush(self._ready[self._trials[number].gpu_share], number)
             self._start_what_fits(now)
             while self._num_asked < len(self._machines) and self._lacks_room():
                 self._ask_for_machine(now)
             now = self._events[0][0]
             while self._events and self._events[0][0] == now:
-                num_left -= self._happen(*heapq.heappop(self._events))
+                self._happen(*heapq.heappop(self._events))
         paid = tuple(machine.paid_seconds(now) for machine in self._machines)
         return Timetable(wall_seconds=now, paid_seconds=paid, gpu_seconds=self._gpu_seconds)
 
-    def _next_machine(self) -> _Machine:
-        return self._machines[self._num_asked]
-
     def _ask_for_machine(self, now: float) -> None:
-        machine = self._next_machine()
+        machine = self._machines[self._num_asked]
         machine.asked_at = now
         machine.last_end = now + machine.room.start_seconds
         self._expect(machine.last_end, self._num_asked, None, -1)
@@ -186,45 +183,35 @@ class _Schedule:
             (numbers[0], share) for share, numbers in self._ready.items() if numbers and share not in full
         ]:
             number, share = min(firsts)
-            found = self._find_room(share)
-            if found is None:
+            place, gpu = self._find_room(share)
+            if gpu is None:
                 full.add(share)
                 continue
-            place, gpu = found
             heapq.heappop(self._ready[share])
             seconds = self._trials[number].seconds[self._machines[place].room.kind]
             self._gpu_seconds += seconds * share
             self._expect(now + seconds, place, number, gpu)
 
-    def _find_room(self, share: float) -> tuple[int, int] | None:
-        """Takes room on the first machine that has it; returns the machine and its GPU."""
+    def _find_room(self, share: float) -> tuple[int, int | None]:
+        """Takes room on the first machine that has it; returns the machine and its GPU, None where none has."""
         places = self._may_have_room[share]
         while places:
-            gpu = self._machines[places[0]].take(share)
-            if gpu is not None:
+            if (gpu := self._machines[places[0]].take(share)) is not None:
                 return places[0], gpu
             heapq.heappop(places)
-        return None
+        return 0, None
 
-    def _happen(self, time: float, order: int, place: int, number: int | None, gpu: int) -> int:
-        """Lets a machine be up or a trial end; returns how many trials ended."""
+    def _happen(self, time: float, order: int, place: int, number: int | None, gpu: int) -> None:
+        """Lets a machine be up or a trial end."""
         machine = self._machines[place]
         for places in self._may_have_room.values():
             heapq.heappush(places, place)
         if number is None:
             machine.is_up = True
-            return 0
+            return
         machine.give_back(gpu, self._trials[number].gpu_share)
         machine.last_end = time
-        for child in self._children[number]:
-            self._num_parents[child] -= 1
-            if not self._num_parents[child]:
-                self._put_ready(child)
-        return 1
-
-    def _put_ready(self, number: int) -> None:
-        heapq.heappush(self._ready[self._trials[number].gpu_share], number)
+        self._to_come.done(number)
 
     def _expect(self, time: float, place: int, number: int | None, gpu: int) -> None:
-        heapq.heappush(self._events, (time, self._num_events, place, number, gpu))
-        self._num_events += 1
+        heapq.heappush(self._events, (time, next(self._order), place, number, gpu))

@@ -4,8 +4,9 @@ Nothing here is a guess. A training is known by its stage, its networks, the siz
 what was measured with other batches or other datasets is scaled by the number of images.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -75,30 +76,21 @@ class StepTime:
     """On which it was measured; None where nobody says."""
 
 
+@dataclass(frozen=True, slots=True)
 class StepTimes:
     """Everything that is known."""
 
-    def __init__(self, measured: Sequence[Measurement], *, by_hand: Mapping[str, float] | None = None) -> None:
-        """Takes what is known.
-
-        Args:
-            measured: Those that come first win over later ones of another source.
-            by_hand: Seconds of a step by `stage` or `stage/architecture`; they win over all that was measured.
-        """
-        self._measured, self._by_hand = measured, dict(by_hand or {})
+    measured: Sequence[Measurement]
+    """Those that come first win over later ones of another source."""
+    by_hand: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of a step by `stage` or `stage/architecture`; they win over all that was measured."""
 
     def find(self, training: Training, batch_size: int, kind: str) -> StepTime | None:
-        """Returns the time of a step, None if nobody knows it.
-
-        Args:
-            training: Of what.
-            batch_size: Images of the step.
-            kind: Of the device; every word of it is a word of a device's name.
-        """
+        """Returns the time of a step on a kind of device, None if nobody knows it."""
         for name in (f"{training.stage}/{training.architecture}", str(training.stage)):
-            if name in self._by_hand:
-                return StepTime(seconds=self._by_hand[name], gpu_share=None, source="--step-seconds", device=None)
-        fitting = [each for each in self._measured if each.training == training and is_kind(each.device, kind)]
+            if name in self.by_hand:
+                return StepTime(seconds=self.by_hand[name], gpu_share=None, source="--step-seconds", device=None)
+        fitting = [each for each in self.measured if each.training == training and is_kind(each.device, kind)]
         fitting = [each for each in fitting if each.source == fitting[0].source]
         if not fitting:
             return None
@@ -112,7 +104,7 @@ class StepTimes:
 
 
 def is_kind(device: str, kind: str) -> bool:
-    """Tells whether a device is of a kind.
+    """Tells whether a device is of a kind, every word of which is then a word of the device's name.
 
     Examples:
         >>> is_kind("NVIDIA A100-SXM4-80GB", "A100 80GB"), is_kind("NVIDIA A10G", "A10"), is_kind("cpu AVX512", "cpu")
@@ -153,16 +145,16 @@ def steps_per_epoch(recipe: TrainingRecipe, dataset: DatasetSpec) -> int | None:
 def measured_in(store: Store, wanted: Iterable[Training]) -> Iterator[Measurement]:
     """Yields what finished trials on a storage took, of whatever sweep they are."""
     trainings = set(wanted)
-    counts: dict[tuple[Training, str], int] = {}
+    counts: Counter[tuple[Training, str]] = Counter()
     for stage in Stage:
         for uid in store.root.folder(stage).names():
             trial = TrialFolder(store, stage, uid)
             training = _training_in(store, trial) if trial.folder.exists(RESULT) else None
             device = str((trial.folder.read_json(ENVIRONMENT) or {}).get("device", "")) if training in trainings else ""
-            if training is None or not device or counts.get((training, device), 0) >= MAX_TRIALS:
+            if training is None or not device or counts[training, device] >= MAX_TRIALS:
                 continue
             if measurement := _measurement(trial, training, device):
-                counts[training, device] = counts.get((training, device), 0) + 1
+                counts[training, device] += 1
                 yield measurement
 
 
@@ -175,9 +167,7 @@ def measured_by_others(path: Path = STEP_TIMES) -> list[Measurement]:
     (content,) = parse_documents(read_text(path, what="table of step times"), what=f"table of step times {path}")
     return [
         Measurement(
-            training=Training(
-                stage=line.stage, architecture=line.architecture, teacher=line.teacher, image_size=line.image_size
-            ),
+            training=Training(**line.model_dump(include={"stage", "architecture", "teacher", "image_size"})),
             device=line.device,
             image_seconds=line.step_seconds / line.batch_size,
             gpu_share=line.gpu_share,
@@ -190,11 +180,8 @@ def measured_by_others(path: Path = STEP_TIMES) -> list[Measurement]:
 def parse_step_seconds(texts: Sequence[str]) -> dict[str, float]:
     """Reads what the user says of steps.
 
-    Args:
-        texts: Such as `pair=0.02,distill/resnet18=0.05`.
-
     Raises:
-        ConfigError: It is not of this form, or a time is not above 0.
+        ConfigError: It is not of the form of the example, or a time is not above 0.
 
     Examples:
         >>> parse_step_seconds(["pair=0.02,distill=0.05", "pair/resnet18=0.01"])
