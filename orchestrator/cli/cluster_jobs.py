@@ -32,10 +32,14 @@ def up(file: Path, unchecked: bool) -> None:
     """Start the cluster that FILE describes, or bring it up to date: `ray up`, or `kubectl apply` for KubeRay."""
     from cluster.files.identify import read_cluster_file
     from cluster.remote.launcher import start_cluster
+    from cluster.validation.files import check_file
 
     cluster = read_cluster_file(file)
-    if not unchecked:
-        _check(file)
+    if not unchecked and (findings := check_file(file).findings):
+        more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
+        raise ConfigError(
+            f"{file}: {findings[0]}{more}: see `dptq-sweep cluster validate {file}`, or start it with --unchecked."
+        )
     start_cluster(cluster)
     click.echo(f"cluster {cluster.name} is up; run a sweep on it with: dptq-sweep cluster submit {file} launch ...")
     click.echo(f"end it with: dptq-sweep cluster down {file}")
@@ -114,9 +118,11 @@ def status(place: str, as_json: bool) -> None:
         echo_json([asdict(job) for job in jobs])
         return
     table = Table("job", "sweep", "status", "started", "minutes", "storage", box=None)
+    now_ms = datetime.datetime.now(datetime.UTC).timestamp() * 1000
     for job in jobs:
-        minutes = _minutes(job.started_ms, job.ended_ms)
-        table.add_row(job.job_id, job.sweep, job.status, _started(job.started_ms), minutes, job.storage)
+        started = datetime.datetime.fromtimestamp(job.started_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
+        minutes = f"{((job.ended_ms or now_ms) - job.started_ms) / 60_000:.0f}"
+        table.add_row(job.job_id, job.sweep, job.status, started, minutes, job.storage)
     make_console().print(table)
 
 
@@ -153,24 +159,3 @@ def stop(job_id: str | None, place: str) -> None:
 
 
 COMMANDS = (up, down, submit_command, status, logs, stop)
-
-
-def _check(path: Path) -> None:
-    """Raises `ConfigError` unless a cluster file is worth starting."""
-    from cluster.validation.files import check_file
-
-    findings = check_file(path).findings
-    if findings:
-        more = f" and {len(findings) - 1} more" if len(findings) > 1 else ""
-        raise ConfigError(
-            f"{path}: {findings[0]}{more}: see `dptq-sweep cluster validate {path}`, or start it with --unchecked."
-        )
-
-
-def _started(started_ms: int) -> str:
-    return datetime.datetime.fromtimestamp(started_ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M")
-
-
-def _minutes(started_ms: int, ended_ms: int | None) -> str:
-    now_ms = datetime.datetime.now(datetime.UTC).timestamp() * 1000
-    return f"{((ended_ms or now_ms) - started_ms) / 60_000:.0f}"

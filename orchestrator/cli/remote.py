@@ -55,16 +55,18 @@ def job_request(launch: click.Context) -> JobRequest:
     absolute: on the cluster they are the same folder where it is shared, and the head's own where it is not. A grid
     file goes along.
 
-    Args:
-        launch: The context of a parsed `launch`.
-
     Raises:
         ConfigError: An option breaks a rule, or what goes to the cluster would hold credentials.
     """
     values = launch.params
     choices = choices_of(values)
     plan = plan_from_options(values["grid"], choices)
-    given = {name: value for name, value in values.items() if _is_given(launch, name)}
+    # What stands in this machine's environment stays here: people put into it what nobody should read.
+    given = {
+        name: value
+        for name, value in values.items()
+        if launch.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
     places: dict[str, Any] = {
         "storage": absolute_uri(values["storage"], what="storage"),
         "data_dir": values["data_dir"].absolute(),
@@ -73,19 +75,17 @@ def job_request(launch: click.Context) -> JobRequest:
         "address": "auto",
     }
     check_sweep_name(places["name"])
-    files = []
-    if is_file_name(values["grid"]):
-        files = [Path(values["grid"])]
-        _check_dataset_of_file(files[0], plan.grid.dataset.name)
-        places["grid"] = files[0].name
+    files = [Path(values["grid"])] if is_file_name(values["grid"]) else []
+    for file in files:
+        _check_dataset_of_file(file, plan.grid.dataset.name)
+        places["grid"] = file.name
     if values["dataset"]:
         places["dataset"] = plan.grid.dataset.name
     if (values["teacher_weights"] or "").endswith(".safetensors"):
         places["teacher_weights"] = absolute_uri(values["teacher_weights"], what="weights")
     if (values["tracking_uri"] or "").startswith("sqlite:///"):
-        places["tracking_uri"] = "sqlite:///" + absolute_uri(
-            values["tracking_uri"].removeprefix("sqlite:///"), what="tracking"
-        )
+        database = absolute_uri(values["tracking_uri"].removeprefix("sqlite:///"), what="tracking")
+        places["tracking_uri"] = f"sqlite:///{database}"
     arguments = [launch.command.name or "", *as_arguments(launch.command, given | places)]
     if any(redact(argument) != argument for argument in arguments):
         # A job's command line is shown to whoever opens the dashboard.
@@ -141,11 +141,6 @@ def follow_to_the_end(job: Job, server: JobServer, place: str, console: Console)
     console.print(f"job {job.job_id}: {status}", highlight=False, soft_wrap=True)
     if status == "FAILED":
         sys.exit(1)
-
-
-def _is_given(context: click.Context, name: str) -> bool:
-    # What stands in this machine's environment stays here: people put into it what nobody should read.
-    return context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def _check_dataset_of_file(path: Path, name: str) -> None:

@@ -36,16 +36,7 @@ def open_sweep(storage: str, name: str | None) -> tuple[Sweep, Plan]:
     return sweep, sweep.load_plan(num_sites)
 
 
-def caps_from_options(values: dict[str, Any], kept: Caps) -> Caps:
-    """Takes the caps of a launch out of a command's arguments.
-
-    Args:
-        values: The arguments.
-        kept: Caps that apply where the arguments name none.
-
-    Raises:
-        ConfigError: A file with machines or prices cannot be read, or a machine has no price.
-    """
+def _caps_of(values: dict[str, Any], kept: Caps) -> Caps:
     limits = {
         name: getattr(kept, name) if (given := values.pop(name)) is None else given
         for name in ("max_hours", "max_gpu_hours", "max_cost")
@@ -75,17 +66,13 @@ def _price_of(cluster_file: Path, price_file: Path | None) -> float:
 
 
 def limits_of(values: dict[str, Any], kept: LaunchOptions = NOTHING_KEPT) -> Limits:
-    """Takes the values of `limit_options` out of a command's arguments.
-
-    Args:
-        values: The arguments.
-        kept: Of an earlier launch, what applies where the arguments say nothing.
+    """Takes the values of `limit_options` out of a command's arguments; `kept` of a launch holds where they are none.
 
     Raises:
         ConfigError: --on-event is neither a command nor a URL, or a file with prices or machines is wrong.
     """
     limits = Limits(
-        caps=caps_from_options(values, kept.caps),
+        caps=_caps_of(values, kept.caps),
         on_event=values.pop("on_event"),
         stalled_minutes=values.pop("stalled_minutes") or kept.stalled_minutes,
         verify=values.pop("verify"),
@@ -123,10 +110,6 @@ def plan_from_options(grid: str, choices: Choices) -> Plan:
 def default_name(grid: str, choices: Choices) -> str:
     """Names a sweep after its grid and what was changed of it.
 
-    Args:
-        grid: The grid's own name; of a file, the one that stands in it.
-        choices: What was changed.
-
     Examples:
         >>> default_name("quick", Choices(seeds=(1,), budgets=(82,)))
         'quick-82b-seed1'
@@ -135,7 +118,9 @@ def default_name(grid: str, choices: Choices) -> str:
         >>> default_name("quick", Choices(dataset="folder:/data/my flowers", image_size=64, train_images=500))
         'quick-folder-my-flowers-64px-500train'
     """
-    parts = [grid, dataset_slug(choices.dataset) if choices.dataset else None, *_size_parts(choices)]
+    sizes = {"px": choices.image_size, "train": choices.train_images, "test": choices.test_images}
+    parts = [grid, dataset_slug(choices.dataset) if choices.dataset else None]
+    parts += [f"{size}{unit}" for unit, size in sizes.items() if size is not None]
     parts += [*choices.architectures, *choices.option_sets, *(f"{budget}b" for budget in choices.budgets)]
     parts += choices.goals
     parts += ["own-weights"] if choices.teacher_weights else []
@@ -144,8 +129,3 @@ def default_name(grid: str, choices: Choices) -> str:
     parts += [re.sub(r"[^\w.]+", "-", override).strip("-") for override in choices.overrides]
     parts += [f"seed{'-'.join(map(str, choices.seeds))}"] if any(choices.seeds) else []
     return "-".join(part for part in parts if part)
-
-
-def _size_parts(choices: Choices) -> list[str]:
-    sizes = {"px": choices.image_size, "train": choices.train_images, "test": choices.test_images}
-    return [f"{size}{unit}" for unit, size in sizes.items() if size is not None]

@@ -1,20 +1,14 @@
 """Decisions in force: what a sweep used where the paper is silent, allows several things or contradicts itself."""
 
-from collections.abc import Sequence
-
 from orchestrator.plan import Origin, Plan
 from orchestrator.reports.layout import Column, TextTable, text_table
 from search_spaces.model import as_text
 from search_spaces.recipes import DistillRecipe, PairRecipe, TrainingRecipe
 
+_SCALED = "KL times temperature\N{SUPERSCRIPT TWO}"
 _RECIPE_FIELDS: tuple[tuple[str, str, type[TrainingRecipe], str], ...] = (
-    (
-        "KL times temperature\N{SUPERSCRIPT TWO}, distillation",
-        "kd_scaled",
-        DistillRecipe,
-        "Eq. 3 has no factor, the cited Hinton et al. have it",
-    ),
-    ("KL times temperature\N{SUPERSCRIPT TWO}, pairs", "kd_scaled", PairRecipe, "as above"),
+    (f"{_SCALED}, distillation", "kd_scaled", DistillRecipe, "Eq. 3 has no factor, the cited Hinton et al. have it"),
+    (f"{_SCALED}, pairs", "kd_scaled", PairRecipe, "as above"),
     ("batch norm of a pair", "batch_norm", PairRecipe, "not stated"),
     ("what the knapsack maximizes", "profits", PairRecipe, "section 3.4: logits or softmax"),
     ("gradient of the scale", "range_gradient", PairRecipe, "not stated"),
@@ -27,10 +21,10 @@ def decisions_table(plan: Plan) -> TextTable:
     """Lists the decisions with the values that the recipes of a sweep hold."""
     # The literal reading is what a search tries first, not what the sweep decided on.
     recipes = [node.recipe for node in plan.nodes if node.origin is not Origin.LITERAL]
-    rows = [
-        (what, name, _values([recipe for recipe in recipes if isinstance(recipe, kind)], name), paper)
-        for what, name, kind, paper in _RECIPE_FIELDS
-    ]
+    rows = []
+    for what, name, kind, paper in _RECIPE_FIELDS:
+        used = dict.fromkeys(as_text(each.model_dump(mode="json")[name]) for each in recipes if isinstance(each, kind))
+        rows.append((what, name, ", ".join(used) or "no such trial", paper))
     fraction = f"{100 * plan.grid.dataset.validation_fraction:g} % of the training images"
     rows += [
         ("sum of an image's bit-widths", "budget", "= C, exactly", "Eq. 12: at most C"),
@@ -38,8 +32,3 @@ def decisions_table(plan: Plan) -> TextTable:
     ]
     columns = (Column.name("decision"), Column.name("field"), Column.text("this sweep"), Column.text("the paper"))
     return text_table("", columns, rows)
-
-
-def _values(recipes: Sequence[TrainingRecipe], name: str) -> str:
-    used = dict.fromkeys(as_text(recipe.model_dump(mode="json")[name]) for recipe in recipes)
-    return ", ".join(used) or "no such trial"

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from matplotlib.figure import Figure
 
@@ -23,12 +23,12 @@ class Picture:
     @property
     def light_uri(self) -> str:
         """The figure as a data URI."""
-        return _data_uri(self.svg)
+        return "data:image/svg+xml;base64," + base64.b64encode(self.svg).decode()
 
     @property
     def dark_uri(self) -> str:
         """The figure for the dark theme as a data URI."""
-        return _data_uri(dark(self.svg))
+        return replace(self, svg=dark(self.svg)).light_uri
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,17 +77,10 @@ def pictures(*drawn: tuple[str, str, Figure | None]) -> tuple[Picture, ...]:
 def cell_pictures(
     name: str, alt: str, cells: Sequence[Row], draw: Callable[[Row], Figure | None]
 ) -> tuple[Picture, ...]:
-    """Saves a figure of each cell.
-
-    Args:
-        name: Of the figures; the cell's network follows.
-        alt: Their description, in which `{cell}` stands for the cell's title.
-        cells: What to show.
-        draw: Draws a cell; None where there is nothing to show.
-    """
-    names = [(file_name(name, str(cell["architecture"])), alt.replace("{cell}", cell_title(cell))) for cell in cells]
-    return pictures(*((*named, draw(cell)) for named, cell in zip(names, cells, strict=True)))
-
-
-def _data_uri(picture: bytes) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(picture).decode()
+    """Saves a figure of each cell, named after its network; in the description `{cell}` stands for the cell's title."""
+    return pictures(
+        *(
+            (file_name(name, str(cell["architecture"])), alt.replace("{cell}", cell_title(cell)), draw(cell))
+            for cell in cells
+        )
+    )

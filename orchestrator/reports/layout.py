@@ -106,6 +106,11 @@ def text_table(
     return TextTable(title, tuple(column for _, column in kept), lines, heading, caption)
 
 
+def filled(*tables: TextTable | None) -> tuple[TextTable, ...]:
+    """Leaves out what has no rows."""
+    return tuple(table for table in tables if table and table.rows)
+
+
 NETWORK = Column("Network", is_number=False, max_width=13)
 _CELL_COLUMNS = (NETWORK, Column.name("Cell"), Column("Bits"), Column("seeds", is_optional=True, is_detail=True))
 

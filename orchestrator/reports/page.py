@@ -16,7 +16,8 @@ from orchestrator.reports.analyses.registry import Tables, analysis_sections, de
 from orchestrator.reports.decisions import decisions_table
 from orchestrator.reports.document import Page, Section, pictures
 from orchestrator.reports.figures import figure_table1, figure_training
-from orchestrator.reports.grouping import Row, cell_title, shown_cells
+from orchestrator.reports.grouping import cell_title, shown_cells
+from orchestrator.reports.layout import filled
 from orchestrator.reports.rendering import page_files, table_files
 from orchestrator.reports.search.sections import search_files, search_sections, searches_of
 from orchestrator.reports.summary import (
@@ -48,12 +49,8 @@ def write_report(
 ) -> list[str]:
     """Writes the report of a sweep into its folder, whatever has been done of it so far.
 
-    Args:
-        plan: What the sweep runs.
-        store: Where its trials live.
-        sweep: Its name.
-        facts: What else to record, e.g. versions, seeds, commands, the date; shown in this order.
-        analyses: From `sweep_tables`; None reads them from the store.
+    `facts` are what else to record, e.g. versions, seeds, commands, the date, shown in this order. Without `analyses`,
+    from `sweep_tables`, they are read from the store.
 
     Returns:
         The paths of the files written.
@@ -67,12 +64,23 @@ def write_report(
     searches = searches_of(plan, trials, store)
     derived = derived_tables(analyses.tables, records, dataset=plan.grid.dataset.name)
     trouble = trouble_table(plan, trials, analyses.missing)
+    curves = _curves(trials, table, store)
+    alt = "Validation accuracy by epoch, at full precision and quantized, for every pair of Table 1."
     sections = [
         *_table1_sections(table),
         *_analysis_sections(analyses.tables, derived, table),
         *(search_sections(searches) if searches else []),
-        *_trial_sections(plan, _curves(trials, table, store)),
-        Section(title="Not done", tables=(trouble,) if trouble.rows else ()),
+        Section(
+            title="Training",
+            statement=training_statement(curves),
+            pictures=pictures(("figure_training", alt, figure_training(curves))),
+        ),
+        Section(
+            title="Decisions in force",
+            caption="Where the paper is silent, allows more than one thing or contradicts itself.",
+            tables=(decisions_table(plan),),
+        ),
+        Section(title="Not done", tables=filled(trouble)),
         Section(title="Terms", terms=DEFINITIONS),
         Section(title="Facts", terms=facts, is_literal=True),
     ]
@@ -83,14 +91,12 @@ def write_report(
         is_complete=not trouble_table(plan, trials).rows,
         sections=tuple(section for section in sections if not section.is_empty),
     )
-    files = table_files("table1", table)
+    tables = {"table1": table}
     if table["seed"].nunique() > 1:
-        files |= table_files("table1_summary", table1_summary(table))
-    for name, each in {**analyses.tables, **derived}.items():
-        files |= table_files(f"analyses/{name}", each)
-    for name, each in (search_files(searches) if searches else {}).items():
-        files |= table_files(name, each)
-    return _write(store.sweep(sweep), files | page_files("report", page))
+        tables["table1_summary"] = table1_summary(table)
+    tables |= {f"analyses/{name}": each for name, each in {**analyses.tables, **derived}.items()}
+    tables |= search_files(searches) if searches else {}
+    return _write(store.sweep(sweep), table_files(tables) | page_files("report", page))
 
 
 def _write(folder: Folder, files: Mapping[str, bytes]) -> list[str]:
@@ -112,10 +118,10 @@ def _table1_sections(table: pd.DataFrame) -> list[Section]:
     tables = [replace(text, title="")]
     if table["seed"].nunique() > 1:
         tables.append(table1_summary_text(table1_summary(table)))
-    alt = headline(table)
+    figure = pictures(("figure_table1", headline(table), figure_table1(table)))
     return [
         Section(title="Table 1", caption=f"{text.title}.", tables=tuple(tables)),
-        Section(title="What quantization costs", pictures=pictures(("figure_table1", alt, figure_table1(table)))),
+        Section(title="What quantization costs", pictures=figure),
     ]
 
 
@@ -125,32 +131,11 @@ def _analysis_sections(analyses: Tables, derived: Tables, table: pd.DataFrame) -
     num_cells = len(table.drop_duplicates(["architecture", "option_set", "budget"]))
     if not sections or num_cells == len(cells):
         return sections
-    return [Section(title="Analyses", statement=_choice_statement(cells, num_cells)), *sections]
-
-
-def _choice_statement(cells: Sequence[Row], num_cells: int) -> str:
-    names = ", ".join(cell_title(cell) for cell in cells)
-    return (
+    choice = (
         f"Figures show {len(cells)} of {num_cells} cells, per network the largest drop, at parity where a cell keeps "
-        f"it: {names}; tables and the files under analyses/ cover all."
+        f"it: {', '.join(map(cell_title, cells))}; tables and the files under analyses/ cover all."
     )
-
-
-def _trial_sections(plan: Plan, curves: Mapping[str, Mapping[Goal, Curve]]) -> list[Section]:
-    """What training and the recipes have to say."""
-    alt = "Validation accuracy by epoch, at full precision and quantized, for every pair of Table 1."
-    return [
-        Section(
-            title="Training",
-            statement=training_statement(curves),
-            pictures=pictures(("figure_training", alt, figure_training(curves))),
-        ),
-        Section(
-            title="Decisions in force",
-            caption="Where the paper is silent, allows more than one thing or contradicts itself.",
-            tables=(decisions_table(plan),),
-        ),
-    ]
+    return [Section(title="Analyses", statement=choice), *sections]
 
 
 def _curves(trials: Sequence[Trial], table: pd.DataFrame, store: Store) -> dict[str, dict[Goal, Curve]]:

@@ -1,6 +1,7 @@
 """A page as one self-contained HTML file and as Markdown."""
 
 import html
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 
@@ -8,7 +9,7 @@ import jinja2
 import pandas as pd
 import pyarrow as pa
 
-from orchestrator.reports.document import Page, Picture, Section
+from orchestrator.reports.document import Page, Section
 from orchestrator.reports.layout import Field, TextTable
 from orchestrator.store.folder import parquet_bytes
 
@@ -49,7 +50,7 @@ def _template() -> jinja2.Template:
 def _md_section(section: Section) -> list[str]:
     parts = [f"## {_md(section.title)}"]
     parts += [_md(text) for text in (section.statement, section.caption) if text]
-    parts += [_md_picture(picture) for picture in section.pictures]
+    parts += [f"![{_md(picture.alt)}]({picture.name}.png)" for picture in section.pictures]
     for table in section.tables:
         parts += [f"### {_md(table.title)}"] if table.title else []
         parts.append(_md_table(table))
@@ -74,25 +75,18 @@ def _md_field(field: Field) -> str:
     return f"{_md(field.text)}{note}".strip()
 
 
-def _md_picture(picture: Picture) -> str:
-    return f"![{_md(picture.alt)}]({picture.name}.png)"
+def table_files(tables: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:
+    """Returns the files of tables by their paths, the names with the endings `.csv` and `.parquet`.
 
-
-def table_files(name: str, table: pd.DataFrame) -> dict[str, bytes]:
-    """Returns a table's files by their paths, the name with the endings `.csv` and `.parquet`."""
-    return {f"{name}.csv": csv_bytes(table), f"{name}.parquet": table_bytes(table)}
-
-
-def csv_bytes(table: pd.DataFrame) -> bytes:
-    """Writes a table as CSV; columns of lists and of bytes are left out, Parquet has them."""
-    flat = table[[name for name in table.columns if _is_flat(table[name])]]
-    # Ten digits: enough for any ratio of counts, and no noise of the last bit.
-    return flat.to_csv(index=False, float_format="%.10g", lineterminator="\n").encode()
-
-
-def table_bytes(table: pd.DataFrame) -> bytes:
-    """Writes a table as Parquet."""
-    return parquet_bytes(pa.Table.from_pandas(table, preserve_index=False))
+    Columns of lists and of bytes are left out of CSV.
+    """
+    files: dict[str, bytes] = {}
+    for name, table in tables.items():
+        flat = table[[column for column in table.columns if _is_flat(table[column])]]
+        # Ten digits: enough for any ratio of counts, and no noise of the last bit.
+        files[f"{name}.csv"] = flat.to_csv(index=False, float_format="%.10g", lineterminator="\n").encode()
+        files[f"{name}.parquet"] = parquet_bytes(pa.Table.from_pandas(table, preserve_index=False))
+    return files
 
 
 def _is_flat(column: pd.Series) -> bool:

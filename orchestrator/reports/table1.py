@@ -15,7 +15,7 @@ from orchestrator.search.pair_choice import choose
 from search_spaces.budgets import format_bit_widths
 from search_spaces.cells import Cell
 from search_spaces.paper import BUDGET_LEVELS, TABLE_1, TABLE_1_WHITE_BOX, total_bits
-from search_spaces.recipes import DistillRecipe, Goal
+from search_spaces.recipes import Goal
 
 PAPER_DATASET = "oxford-iiit-pet"
 MEASURED: dict[Goal, tuple[str, ...]] = {
@@ -48,10 +48,6 @@ Value = str | int | float | None
 
 def table1(plan: Plan, trials: Sequence[Trial]) -> pd.DataFrame:
     """Builds Table 1 of a sweep.
-
-    Args:
-        plan: The plan of the sweep.
-        trials: All its trials, from `read_trials`.
 
     Returns:
         One row per network, option set, budget and seed, in grid order, with the columns of
@@ -133,12 +129,9 @@ def _chosen_columns(chosen: PairRecord | None) -> dict[str, Value]:
 
 def _white_box(architecture: str, trials: Sequence[Trial]) -> float | None:
     """Test accuracy of a white box from its own trial, for rows without any pair yet."""
-    for trial in trials:
-        recipe = trial.node.recipe
-        if trial.node.stage is Stage.DISTILL and isinstance(recipe, DistillRecipe):
-            if recipe.architecture == architecture:
-                return trial.metrics.get("test/accuracy")
-    return None
+    of_network = (trial for trial in trials if trial.node.recipe.architecture == architecture)
+    distilled = next((trial for trial in of_network if trial.node.stage is Stage.DISTILL), None)
+    return distilled.metrics.get("test/accuracy") if distilled else None
 
 
 def _cell_state(trials: Sequence[Trial]) -> str:

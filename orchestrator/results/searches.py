@@ -9,7 +9,7 @@ from orchestrator.results.pairs import PairRecord, record_of
 from orchestrator.results.trials import State, Trial
 from orchestrator.store.folder import EPOCHS
 from orchestrator.store.store import Store
-from orchestrator.store.usage import HOUR, Usage
+from orchestrator.store.usage import HOUR, paid_hours
 from search_spaces.cells import Cell
 from search_spaces.errors import StorageError
 from search_spaces.objective import ACCURACIES, accuracies_of, detrimental_objective
@@ -71,7 +71,7 @@ class SearchTrial:
 
     @property
     def _epoch_seconds(self) -> list[float]:
-        return [_device_seconds(row) for row in self.rows]
+        return [HOUR * paid_hours([row]) for row in self.rows]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,12 +106,7 @@ class SearchedCell:
 
 
 def read_searches(trials: Sequence[Trial], store: Store) -> tuple[SearchedCell, ...]:
-    """Reads all searched cells, in plan order.
-
-    Args:
-        trials: From `orchestrator.results.trials.read_trials`.
-        store: Where their epochs are.
-    """
+    """Reads all searched cells, in plan order."""
     by_cell: dict[str, list[Trial]] = {}
     cells: dict[str, Cell] = {}
     for trial in trials:
@@ -155,9 +150,3 @@ def _rows(trial: Trial, store: Store) -> tuple[Mapping[str, Any], ...]:
     # A resumed trial may have written an epoch twice; the later row is the one that training went on from.
     latest = {row["epoch"]: row for row in table.to_pylist()}
     return tuple(latest[epoch] for epoch in sorted(latest))
-
-
-def _device_seconds(row: Mapping[str, Any]) -> float:
-    usage = Usage()
-    usage.add_row(row)
-    return HOUR * usage.paid_hours

@@ -20,12 +20,8 @@ CONFIDENCE = 0.95
 def mcnemar_p(num_lost: int, num_gained: int) -> float:
     """Returns the exact two-sided p-value of McNemar's test.
 
-    If a change costs and wins images with the same probability, the number of lost ones among those that changed is
-    binomial with probability 1/2; where nothing changed, the p-value is 1.
-
-    Args:
-        num_lost: Images right before and wrong after.
-        num_gained: Images wrong before and right after.
+    If a change costs and wins images with the same probability, the number of lost ones (right before, wrong after)
+    among those that changed is binomial with probability 1/2; where nothing changed, the p-value is 1.
 
     Examples:
         >>> mcnemar_p(5, 0), mcnemar_p(3, 3), mcnemar_p(0, 0)
@@ -76,11 +72,10 @@ def mean_interval(values: Sequence[float]) -> Mean:
     """
     num_values = len(values)
     mean = fmean(values) if values else math.nan
-    if num_values < 2:
-        return Mean(num_values=num_values, mean=mean, standard_deviation=math.nan, low=math.nan, high=math.nan)
-    deviation = stdev(values)
-    quantile = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, num_values - 1))
-    half = quantile * deviation / math.sqrt(num_values)
+    deviation = half = math.nan
+    if num_values > 1:
+        deviation = stdev(values)
+        half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, num_values - 1)) * deviation / math.sqrt(num_values)
     return Mean(num_values=num_values, mean=mean, standard_deviation=deviation, low=mean - half, high=mean + half)
 
 
@@ -114,7 +109,7 @@ def _row(name: str, signal: pd.Series, drops: pd.Series, seed: int) -> dict[str,
     both = pd.DataFrame({"signal": signal, "drop": drops}).astype(float).dropna()
     row: dict[str, object] = {"signal": name, "num_trials": len(both), "reason": ""}
     if reason := _why_none(both):
-        return row | {"spearman": math.nan, "low": math.nan, "high": math.nan, "reason": reason}
+        return row | {"reason": reason}  # the numbers stay missing
     x, y = both["signal"].to_numpy(), both["drop"].to_numpy()
     # The same resamples for every signal of as many trials, so that signals differ by themselves and not by chance.
     chosen = np.random.default_rng(seed).integers(len(both), size=(len(both), NUM_RESAMPLES))

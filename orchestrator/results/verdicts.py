@@ -145,14 +145,13 @@ def outcome_of(searched: SearchedCell) -> Outcome:
 def _verdict(searched: SearchedCell, finding: Finding | None) -> SearchVerdict:
     if finding is None:
         return SearchVerdict.NOT_FOUND
-    has_further_seeds = finding.num_seeds > 1
-    if has_further_seeds and finding.num_catastrophic == 0:
-        return SearchVerdict.VALIDATION_ONLY
-    if has_further_seeds and finding.num_catastrophic < finding.num_seeds:
-        return SearchVerdict.SOMETIMES
+    if finding.num_seeds == 1:
+        return SearchVerdict.NOT_CONFIRMED
+    if finding.num_catastrophic < finding.num_seeds:
+        return SearchVerdict.SOMETIMES if finding.num_catastrophic else SearchVerdict.VALIDATION_ONLY
     # A confirmation that failed or is still to come may yet tell otherwise.
     is_complete = finding.num_seeds == 1 + len(searched.confirmations)
-    return SearchVerdict.CATASTROPHIC if has_further_seeds and is_complete else SearchVerdict.NOT_CONFIRMED
+    return SearchVerdict.CATASTROPHIC if is_complete else SearchVerdict.NOT_CONFIRMED
 
 
 def _finding(searched: SearchedCell) -> Finding | None:
@@ -169,9 +168,7 @@ def _finding(searched: SearchedCell) -> Finding | None:
 
 def _over_seeds(values: Sequence[float]) -> Interval:
     mean = mean_interval(values)
-    if mean.num_values < 2:
-        return Interval(value=mean.mean)
-    return _difference(mean.mean, mean.low, mean.high)
+    return _difference(mean.mean, mean.low, mean.high) if len(values) > 1 else Interval(value=mean.mean)
 
 
 def _difference(value: float, low: float, high: float) -> Interval:
@@ -225,8 +222,7 @@ _TYPES = {
 def outcome_table(outcomes: Sequence[Outcome]) -> pd.DataFrame:
     """Returns the facts of all searched cells, a row each."""
     table = pd.DataFrame([outcome_facts(outcome) for outcome in outcomes], dtype=object)
-    for name, kind in _TYPES.items():
-        if kind == "str":
-            table[name] = table[name].map(lambda text: text or "")
+    uids = ["first_uid", "pair_uid"]
+    table[uids] = table[uids].map(lambda uid: uid or "")
     numbers = [name for name in table.columns if name not in _TYPES]
     return table.astype(_TYPES | dict.fromkeys(numbers, "float64"))

@@ -19,7 +19,7 @@ from orchestrator.reports.grouping import (
     sorted_within,
     title_of,
 )
-from orchestrator.reports.layout import Column, TextTable, cell_table, pct, pp, spread_field
+from orchestrator.reports.layout import Column, TextTable, cell_table, filled, pct, pp, spread_field
 from search_spaces.recipes import Goal
 
 MEASURED = ("accuracy_fp", "accuracy_q")
@@ -72,10 +72,6 @@ def overall(summary: pd.DataFrame) -> pd.DataFrame:
 def section(tables: Tables, cells: Sequence[Row]) -> Section:
     """Returns the section of Figure 4, with figures and a table by corruption of the given cells."""
     summary, curves = tables["corruption_summary"], tables["corruption_curves"]
-    listed = (
-        _corruption_text(of_cells(summary, cells), "Mean over the degrees of every corruption"),
-        _corruption_text(overall(summary), "Mean over all corruptions and degrees, every cell"),
-    )
     return Section(
         title="Figure 4: corrupted images",
         statement=corruption_statement(summary, cells),
@@ -86,7 +82,10 @@ def section(tables: Tables, cells: Sequence[Row]) -> Section:
             cells,
             lambda cell: figure_corruptions(of_cell(curves, cell)),
         ),
-        tables=tuple(table for table in listed if table.rows),
+        tables=filled(
+            _corruption_text(of_cells(summary, cells), "Mean over the degrees of every corruption"),
+            _corruption_text(overall(summary), "Mean over all corruptions and degrees, every cell"),
+        ),
     )
 
 

@@ -28,6 +28,7 @@ from orchestrator.reports.layout import (
     Column,
     TextTable,
     cell_table,
+    filled,
     interval_text,
     number,
     pct,
@@ -139,11 +140,6 @@ def _paper_share(row: Row, dataset: str) -> float | None:
 
 def section(tables: Tables, cells: Sequence[Row]) -> Section:
     """Returns the section of Table 2, with the images of the given cells."""
-    listed = (
-        table2_text(tables["table2"]),
-        _worst_text(tables["transitory_points"], cells),
-        _overlap_text(tables["transitory_overlaps"]),
-    )
     return Section(
         title="Table 2: transitory points",
         statement=table2_statement(tables["table2"]),
@@ -155,7 +151,11 @@ def section(tables: Tables, cells: Sequence[Row]) -> Section:
             cells,
             lambda cell: figure_transitory(of_cell(tables["transitory"], cell)),
         ),
-        tables=tuple(table for table in listed if table.rows),
+        tables=filled(
+            table2_text(tables["table2"]),
+            _worst_text(tables["transitory_points"], cells),
+            _overlap_text(tables["transitory_overlaps"]),
+        ),
     )
 
 

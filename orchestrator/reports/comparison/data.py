@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from orchestrator.plan import Node, Plan
+from orchestrator.plan import Plan
 from orchestrator.reports.drawing import DASHES, DETRIMENTAL, INK, MUTED, ROBUST, style
 from orchestrator.results.pairs import records_of
 from orchestrator.results.time_to_pair import kaplan_meier
@@ -54,20 +54,22 @@ def comparison(plans: Mapping[Arm, Plan], store: Store) -> pd.DataFrame:
 def _row(trials: Sequence[Trial], store: Store) -> dict[str, object]:
     records = records_of(trials)
     qualifying = {record.uid for record in records if record.is_qualifying}
-    begun = [trial for trial in trials if trial.state not in (State.WAITING, State.SPARED, State.BLOCKED)]
-    spent = sorted((_spent(trial.node, store) for trial in begun), key=lambda each: each["ended_at"])
-    first = next((place for place, each in enumerate(spent) if each["uid"] in qualifying), None)
+    begun = [trial.node for trial in trials if trial.state not in (State.WAITING, State.SPARED, State.BLOCKED)]
+    epochs_of = [(node.uid, trial_of(store, node).epochs()) for node in begun]
+    epochs_of.sort(key=lambda each: each[1][-1]["timestamp_ms"] if each[1] else 0)
+    first = next((place for place, (uid, _) in enumerate(epochs_of) if uid in qualifying), None)
+    spent = [rows for _, rows in epochs_of]
     to_first = spent[: first + 1] if first is not None else []
     chosen = choose(records)
     return {
         "is_done": all(trial.state in (State.DONE, State.PRUNED, State.SPARED, State.FAILED) for trial in trials),
         "trials": len(spent),
-        "epochs": sum(each["epochs"] for each in spent),
-        "device_seconds": sum(each["seconds"] for each in spent),
+        "epochs": sum(map(len, spent)),
+        "device_seconds": _seconds(spent),
         "found": first is not None,
         "trials_to_first": len(to_first) or None,
-        "epochs_to_first": sum(each["epochs"] for each in to_first) or None,
-        "device_seconds_to_first": sum(each["seconds"] for each in to_first) or None,
+        "epochs_to_first": sum(map(len, to_first)) or None,
+        "device_seconds_to_first": _seconds(to_first) or None,
         "catastrophic": chosen is not None and chosen.catastrophic,
         "parity_gap": chosen.parity_gap if chosen else None,
         "drop": -chosen.accuracy_delta if chosen else None,
@@ -75,15 +77,8 @@ def _row(trials: Sequence[Trial], store: Store) -> dict[str, object]:
     }
 
 
-def _spent(node: Node, store: Store) -> dict[str, Any]:
-    rows = trial_of(store, node).epochs()
-    seconds = sum(row["seconds"] for row in rows)
-    return {
-        "uid": node.uid,
-        "epochs": len(rows),
-        "seconds": seconds,
-        "ended_at": rows[-1]["timestamp_ms"] if rows else 0,
-    }
+def _seconds(trials: Sequence[Sequence[Mapping[str, Any]]]) -> float:
+    return sum(sum(row["seconds"] for row in rows) for rows in trials)
 
 
 def without_pair(cells: pd.DataFrame) -> pd.DataFrame:
@@ -119,12 +114,9 @@ def figure_comparison(table: pd.DataFrame) -> Figure:
         by_seconds.step(times, [100, *100 * curve["share"]], where="post", color=color, linestyle=dashes)
         censored = curve[curve["num_censored"] > 0]
         by_seconds.plot(censored["device_seconds"], 100 * censored["share"], "|", color=color, markersize=11)
-    by_epochs.set_ylim(0, 102)
-    by_epochs.set_xlim(0, last)
-    by_epochs.set_xlabel("training epochs spent on a cell")
-    by_epochs.set_ylabel("cells with a pair (%)\non validation")
-    by_seconds.set_ylim(-3, 103)
-    by_seconds.set_xlim(left=0)
+    by_epochs.set(ylim=(0, 102), xlim=(0, last))
+    by_epochs.set(xlabel="training epochs spent on a cell", ylabel="cells with a pair (%)\non validation")
+    by_seconds.set(ylim=(-3, 103), xlim=(0, None))
     by_seconds.set_xlabel("device-seconds spent on a cell\n| ended without a pair")
     by_seconds.set_ylabel("cells without a pair (%)\nKaplan-Meier")
     figure.suptitle("Who finds the catastrophic pair, and how soon")

@@ -99,7 +99,7 @@ def write_comparison(name: str, table: pd.DataFrame, folder: Folder) -> list[str
     Returns:
         The paths of the files.
     """
-    files = table_files("comparison", table) | page_files("comparison", comparison_page(name, table))
+    files = table_files({"comparison": table}) | page_files("comparison", comparison_page(name, table))
     for path, content in files.items():
         folder.write_bytes(path, content)
     return [f"{folder.root}/{path}" for path in files]

@@ -48,9 +48,7 @@ def pareto_front(trials: Sequence[PairRecord]) -> list[PairRecord]:
 def importances(trials: Sequence[PairRecord], space: LossSpace) -> dict[str, float]:
     """Returns the share that each searched field has in reaching the best tenth of the objective (PED-ANOVA).
 
-    Args:
-        trials: Of one cell, for which `why_no_importances` is empty.
-        space: What was searched.
+    The trials are of one cell, for which `why_no_importances` is empty.
     """
     import optuna  # half a second, which only searches with enough trials pay
 
@@ -59,9 +57,8 @@ def importances(trials: Sequence[PairRecord], space: LossSpace) -> dict[str, flo
     distributions: dict[str, optuna.distributions.BaseDistribution] = {
         name: optuna.distributions.FloatDistribution(low, high, log=True) for name, (low, high) in space.ranges.items()
     }
-    distributions |= {
-        name: optuna.distributions.CategoricalDistribution(given) for name, given in space.choices.items()
-    }
+    for name, given in space.choices.items():
+        distributions[name] = optuna.distributions.CategoricalDistribution(given)
     for trial in _in_space(trials, space):
         params = {name: trial.point[name] for name in space.fields}
         study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=trial.objective))
@@ -104,14 +101,14 @@ def importance_table(records: Sequence[PairRecord], space: LossSpace) -> TextTab
 
 def search_statement(records: Sequence[PairRecord]) -> str:
     """Says in one sentence what searching added to the recipes' own points."""
-    gains = []
+    ends = []
     for trials in searched_cells(records).values():
         history = best_so_far(trials)
-        gains.append((history[-1][2] - history[0][1], history[0][1], history[-1][2], trials))
-    if not gains:
+        ends.append((history[0][1], history[-1][2], trials[0]))
+    if not ends:
         return ""
-    gain, first, best, trials = max(gains, key=lambda entry: entry[0])
-    cell = f"{trials[0].architecture} {trials[0].option_set}-{trials[0].budget_level}"
-    if gain <= 0:
+    first, best, pair = max(ends, key=lambda each: each[1] - each[0])
+    cell = f"{pair.architecture} {pair.option_set}-{pair.budget_level}"
+    if best <= first:
         return f"No search beat the recipe's own point on validation ({cell}: objective {first:.1f} pp)."
     return f"Searching raised the objective on validation most at {cell}, from {first:.1f} to {best:.1f} pp."

@@ -1,6 +1,6 @@
 """Whether ending trials early was safe, and what it saved."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import pandas as pd
 
@@ -18,17 +18,6 @@ def pruned_trials(searches: Sequence[SearchedCell]) -> list[tuple[SearchedCell, 
     return [(cell, each) for cell in searches for each in cell.trials if each.trial.state is State.PRUNED]
 
 
-def finished_at_rung(searches: Sequence[SearchedCell]) -> pd.DataFrame:
-    """Returns the objectives of the finished trials: a row per trial with cell, trial, epoch, at_rung and final."""
-    rows = [
-        (cell.cell.cell_id, each.number, rung(each.num_epochs), half, each.record.objective)
-        for cell in searches
-        for each in cell.trials
-        if each.record and (half := each.objective_at(rung(each.num_epochs))) is not None
-    ]
-    return pd.DataFrame(rows, columns=["cell", "trial", "epoch", "at_rung", "final"])
-
-
 def rung_correlations(searches: Sequence[SearchedCell]) -> pd.DataFrame:
     """Correlates the objective at half of the epochs with the final one, over the finished trials.
 
@@ -37,7 +26,13 @@ def rung_correlations(searches: Sequence[SearchedCell]) -> pd.DataFrame:
         so that easy and hard cells do not pass for a correlation: cell, epoch (missing for `ALL`), num_trials, spearman
         in [-1, 1], low and high of its 95 % bootstrap interval, and reason: why there is none.
     """
-    finished = finished_at_rung(searches)
+    objectives = [
+        (cell.cell.cell_id, each.number, rung(each.num_epochs), half, each.record.objective)
+        for cell in searches
+        for each in cell.trials
+        if each.record and (half := each.objective_at(rung(each.num_epochs))) is not None
+    ]
+    finished = pd.DataFrame(objectives, columns=["cell", "trial", "epoch", "at_rung", "final"])
     rows = [_row(cell, of_cell, of_cell["epoch"].iloc[0]) for cell, of_cell in finished.groupby("cell", sort=False)]
     if len(rows) > 1:
         values = ["at_rung", "final"]
@@ -51,6 +46,6 @@ def rung_correlations(searches: Sequence[SearchedCell]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype(types)
 
 
-def _row(cell: object, trials: pd.DataFrame, epoch: int | None) -> dict[str, object]:
+def _row(cell: object, trials: pd.DataFrame, epoch: int | None) -> dict[Hashable, object]:
     found = correlations(trials[["at_rung"]], trials["final"]).to_dict("records")[0]
-    return {str(name): value for name, value in found.items()} | {"cell": str(cell), "epoch": epoch}
+    return found | {"cell": str(cell), "epoch": epoch}

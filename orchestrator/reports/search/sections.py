@@ -1,5 +1,6 @@
 """The sections of a page on its searches, and the tables that lie beside it as files."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ import pandas as pd
 from orchestrator.plan import Plan
 from orchestrator.reports.document import Section, pictures
 from orchestrator.reports.grouping import is_missing
-from orchestrator.reports.layout import pct
+from orchestrator.reports.layout import filled, pct
 from orchestrator.reports.search.figures import figure_history, figure_search, figure_search_cost
 from orchestrator.reports.search.importance import importance_table, search_statement
 from orchestrator.reports.search.pruning import ALL, pruned_trials, rung_correlations
@@ -27,6 +28,13 @@ from orchestrator.results.trials import Trial
 from orchestrator.results.verdicts import Outcome, SearchVerdict, outcome_of, outcome_table
 from orchestrator.store.store import Store
 from search_spaces.loss_space import LossSpace
+
+_OTHER_VERDICTS = {
+    SearchVerdict.SOMETIMES: "on some seeds",
+    SearchVerdict.VALIDATION_ONLY: "on the validation split only",
+    SearchVerdict.NOT_CONFIRMED: "not confirmed",
+    SearchVerdict.NOT_FOUND: "without a pair",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,36 +69,27 @@ def search_files(searches: Searches) -> dict[str, pd.DataFrame]:
 
 def search_sections(searches: Searches) -> list[Section]:
     """Returns the sections on what searches found, what that cost, their trials, and what pruning did."""
-    return [
-        _verdict_section(searches.outcomes),
-        _cost_section(searches),
-        _trial_section(searches),
-        *_pruning_sections(searches),
-    ]
+    found, cost, trials = _verdict_section(searches.outcomes), _cost_section(searches), _trial_section(searches)
+    return [found, cost, trials, *_pruning_sections(searches)]
 
 
 def verdict_statement(outcomes: Sequence[Outcome]) -> str:
     """Says in one sentence what the searches found."""
-    confirmed = sum(outcome.verdict is SearchVerdict.CATASTROPHIC for outcome in outcomes)
-    parts = [
-        f"{count} {words}"
-        for verdict, words in (
-            (SearchVerdict.SOMETIMES, "on some seeds"),
-            (SearchVerdict.VALIDATION_ONLY, "on the validation split only"),
-            (SearchVerdict.NOT_CONFIRMED, "not confirmed"),
-            (SearchVerdict.NOT_FOUND, "without a pair"),
-        )
-        if (count := sum(outcome.verdict is verdict for outcome in outcomes))
-    ]
+    counts = Counter(outcome.verdict for outcome in outcomes)
+    parts = [f"{counts[verdict]} {words}" for verdict, words in _OTHER_VERDICTS.items() if counts[verdict]]
     others = f"; {', '.join(parts)}" if parts else ""
+    confirmed = counts[SearchVerdict.CATASTROPHIC]
     return f"In {confirmed} of {len(outcomes)} searched cells the pair is catastrophic on every seed{others}."
 
 
 def _verdict_section(outcomes: Sequence[Outcome]) -> Section:
-    bounds = [outcome for outcome in outcomes if outcome.chance_high is not None]
+    one = max(
+        (outcome for outcome in outcomes if outcome.chance_high is not None),
+        key=lambda outcome: outcome.num_trials,
+        default=None,
+    )
     in_words = ""
-    if bounds:
-        one = max(bounds, key=lambda outcome: outcome.num_trials)
+    if one:
         in_words = (
             f" Where {one.num_trials} trials found nothing, a trial of this search finds a pair with a chance below "
             f"{pct(one.chance_high, digits=1)} % (95 % confidence; 1 - 0.05^(1/{one.num_trials}), as if trials were "
@@ -132,28 +131,17 @@ def _cost_section(searches: Searches) -> Section:
 def _trial_section(searches: Searches) -> Section:
     records = [record for cell in searches.cells for record in cell.records]
     importance, front = importance_table(records, searches.space), front_table(searches.cells)
+    drop = "Parity gap against drop on validation for every trial of the searched cells."
+    objective = "Objective of every trial of the searched cells, and the best so far."
     return Section(
         title="Search: all trials",
         statement=search_statement(records),
         caption="The chosen trial has the smallest parity gap on validation of those whose drop there is not "
         "significantly below the best; the test split is only reported.",
         pictures=pictures(
-            (
-                "figure_search",
-                "Parity gap against drop on validation for every trial of the searched cells.",
-                figure_search(records),
-            ),
-            (
-                "figure_history",
-                "Objective of every trial of the searched cells, and the best so far.",
-                figure_history(records),
-            ),
+            ("figure_search", drop, figure_search(records)), ("figure_history", objective, figure_history(records))
         ),
-        tables=(
-            *([front] if front.rows else []),
-            *(trial_table(cell, searches.space) for cell in searches.cells),
-            *([importance] if importance else []),
-        ),
+        tables=(*filled(front), *(trial_table(cell, searches.space) for cell in searches.cells), *filled(importance)),
     )
 
 
@@ -163,10 +151,11 @@ def _pruning_sections(searches: Searches) -> list[Section]:
     known = searches.correlations[searches.correlations["reason"] == ""]
     if not pruned and known.empty:
         return []
-    saved = sum(each.saved_device_seconds for _, each in pruned)
-    trials = "1 trial was" if len(pruned) == 1 else f"{len(pruned)} trials were"
-    ended = f"{trials} ended early, which saved about {seconds_text(saved)} of device time"
-    statement = ended if pruned else "No trial was ended early"
+    statement = "No trial was ended early"
+    if pruned:
+        saved = seconds_text(sum(each.saved_device_seconds for _, each in pruned))
+        trials = "1 trial was" if len(pruned) == 1 else f"{len(pruned)} trials were"
+        statement = f"{trials} ended early, which saved about {saved} of device time"
     if len(known):
         row = known.to_dict("records")[-1]
         where = "within the cells" if row["cell"] == ALL else f"in {row['cell']}"
@@ -179,10 +168,7 @@ def _pruning_sections(searches: Searches) -> list[Section]:
             "1). Trials that were ended have no final objective: the correlation is that of the better half, and "
             "rather too low. 95 % interval by bootstrap over trials. Saved: epochs not run, at the median time of the "
             "trial's own.",
-            tables=(
-                *([pruned_table(searches.cells)] if pruned else []),
-                *([correlation_table(searches.correlations, searches.cells)] if len(searches.correlations) else []),
-            ),
+            tables=filled(pruned_table(searches.cells), correlation_table(searches.correlations, searches.cells)),
         )
     ]
 
