@@ -15,6 +15,7 @@ from orchestrator.store.store import Store
 from search_spaces.analyses import ANALYSES, Analysis
 from search_spaces.model import parse_recipe
 
+INTERRUPTED = "interrupted: analyze again to go on with it"
 PAIR_COLUMNS = ("architecture", "option_set", "budget_level", "budget", "seed", "goal", "trial_number", "pair_uid")
 """What identifies the pair of a row; an analysis that compares two names the detrimental one."""
 
@@ -67,9 +68,9 @@ def sweep_tables(records: Sequence[PairRecord], store: Store, sweep: Folder) -> 
         StorageError: A table is damaged.
     """
     tasks = tasks_of_sweep(records, store, sweep)
-    begun = [(task, folder) for task in tasks if (folder := AnalysisFolder(store, task.uid)).recipe() is not None]
+    begun = [(task, folder) for task in tasks if (folder := AnalysisFolder(store, task.uid)).task() is not None]
     missing = [
-        Missing(task.name, folder.error() or "interrupted: analyze again to go on with it")
+        Missing(task.name, headline.line if (headline := folder.headline()) else INTERRUPTED)
         for task, folder in begun
         if folder.state() is not State.DONE
     ]

@@ -99,4 +99,4 @@ def _task(
 def _checkpoint_sha256(store: Store, uid: str) -> str:
     result = TrialFolder(store, Stage.PAIR, uid).result()
     assert result is not None, f"pair {uid} has a record and is not done"
-    return str(result["files"][CHECKPOINT])
+    return str(result.files[CHECKPOINT])

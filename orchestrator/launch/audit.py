@@ -8,19 +8,11 @@ from dataclasses import dataclass
 from orchestrator.plan import Node, Origin, Plan
 from orchestrator.search.study import CellStudy
 from orchestrator.search.trial_budget import states_of
-from orchestrator.store.states import ENDED_BADLY, State
+from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
+from orchestrator.tracking.runs import run_status
 from search_spaces.objective import accuracies_of, detrimental_objective
-
-# What MLflow may say of a trial in each state; the empty tuple is no run at all.
-MLFLOW_STATUSES: Mapping[State, Sequence[tuple[str, ...]]] = {
-    State.DONE: (("FINISHED",),),
-    State.INTERRUPTED: (("KILLED",),),
-    State.WAITING: ((), ("KILLED",)),
-    State.PRUNED: (("KILLED",),),
-    State.SPARED: ((), ("KILLED",)),
-} | {state: (("FAILED",),) for state in ENDED_BADLY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +26,7 @@ class Agreement:
     def line(self) -> str:
         """Returns the counts in one line."""
         counts = Counter(self.states.values())
-        num_failed = sum(counts[state] for state in ENDED_BADLY)
+        num_failed = sum(state.is_failed for state in self.states.values())
         numbers = f"{counts[State.DONE]} done, {num_failed} failed"
         num_left = len(self.states) - counts[State.DONE] - num_failed - counts[State.PRUNED] - counts[State.SPARED]
         others = {"pruned": counts[State.PRUNED], "spared": counts[State.SPARED], "left": num_left}
@@ -60,7 +52,8 @@ def compare(
         statuses[uid].append(status)
     for node in plan.nodes:
         state = states[node.uid]
-        if mlflow_runs is not None and tuple(statuses[node.uid]) not in MLFLOW_STATUSES[state]:
+        has_none = not statuses[node.uid] and state in (State.WAITING, State.SPARED)
+        if mlflow_runs is not None and not has_none and statuses[node.uid] != [run_status(state)]:
             lines.append(f"MLflow has {_listed(statuses[node.uid])} for {node.name}, the store says {state}")
     for cell_id, study in studies.items():
         told = study.told()
@@ -82,7 +75,7 @@ def _fits(found: list[str], state: State, node: Node, store: Store) -> bool:
     if state is State.DONE:
         result = trial_of(store, node).result()
         assert result is not None, f"{node.name} is done without a result"
-        is_finite = math.isfinite(detrimental_objective(**accuracies_of(result["metrics"], "validation")))
+        is_finite = math.isfinite(detrimental_objective(**accuracies_of(result.metrics, "validation")))
         return counts["COMPLETE"] == is_finite and counts["RUNNING"] == 0 and bool(found)
     if state is State.PRUNED:
         return counts["PRUNED"] >= 1 and counts["COMPLETE"] == counts["RUNNING"] == 0

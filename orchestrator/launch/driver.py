@@ -39,7 +39,6 @@ from orchestrator.results.verdicts import outcome_of
 from orchestrator.search.study import JOURNAL, make_journal_whole
 from orchestrator.store.integrity import find_damage
 from orchestrator.store.provenance import code_variables, sweep_facts
-from orchestrator.store.states import ENDED_BADLY
 from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.tracking.tracker import Tracker
 from search_spaces.analyses import Analysis
@@ -183,7 +182,7 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
         how = f"{outcome.cap} is hit" if outcome.cap else "stopped" if outcome.is_stopping else "not finished"
         line = f"{how}, {num_left} of {overview.num_needed()} trials are not done; go on with: "
         console.print(line + sweep.resume_command(*more_of(outcome.cap)), highlight=False, soft_wrap=True)
-    num_failed = sum(state in ENDED_BADLY for state in overview.states.values())
+    num_failed = sum(state.is_failed for state in overview.states.values())
     if num_failed:
         line = f"{num_failed} trials failed; those that diverged or used up their tries run again with: "
         console.print(line + sweep.resume_command("--failed"), highlight=False, soft_wrap=True)

@@ -19,9 +19,10 @@ from orchestrator.search.study import CellStudy
 from orchestrator.search.trial_budget import read_states, settle
 from orchestrator.search.warm_start import Neighbours
 from orchestrator.store.failures import MAX_EQUAL_FAILURES, MAX_RETRIES, Failure, LostWorkerError, allowed_retries
-from orchestrator.store.states import ENDED_BADLY, State
+from orchestrator.store.logs import last_lines
+from orchestrator.store.states import State
 from orchestrator.store.store import Store
-from orchestrator.store.trial import TrialFolder, last_lines, trial_of
+from orchestrator.store.trial import TrialFolder, trial_of
 from search_spaces.errors import StorageError, SweepError, UnreachableError
 from search_spaces.loss_space import Point
 
@@ -84,7 +85,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         for cell_id, study in studies.items():
             study.reconcile(by_cell[cell_id])
             for node, folder in by_cell[cell_id]:
-                if self.states[node.uid] in ENDED_BADLY and not self._has_tries_left(node):
+                if self.states[node.uid].is_failed and not self._has_tries_left(node):
                     study.tell(node, folder)
         self._neighbours = Neighbours(plan, store, self._findings)
 
@@ -182,19 +183,19 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
     def _end(self, node: Node, *, error: bool) -> None:
         folder = self._folders[node.uid]
         state = folder.state()
-        if error and state not in (State.DONE, State.PRUNED, *ENDED_BADLY):
+        if error and not state.is_final:
             # Whoever can still speak leaves an error.txt.
             folder.write_error(LostWorkerError("its worker process or its node was lost"), log=last_lines(folder))
             state = State.FAILED
         self.states[node.uid] = state
-        if state in ENDED_BADLY and self._tries_again(node, folder):
+        if state.is_failed and self._tries_again(node, folder):
             return
         if state is State.DONE:
             self._equal_failures.clear()
         if study := self._study_of(node):
             self._findings.look(node, folder, state)
             self.states = settle(self._plan, self.states, self._findings)
-            if state in (State.DONE, State.PRUNED, *ENDED_BADLY):
+            if state.is_final:
                 study.tell(node, folder)
 
     def _tries_again(self, node: Node, folder: TrialFolder) -> bool:
@@ -236,9 +237,9 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
     def _has_tries_left(self, node: Node) -> bool:
         """Tells whether a launch works on a trial that it finds in this state."""
         state, folder = self.states[node.uid], self._folders[node.uid]
-        if state in (State.DONE, State.DIVERGED, State.PRUNED):
+        if state.ended_well or state is State.DIVERGED:
             return False
-        headline = folder.headline() if state in ENDED_BADLY else None
+        headline = folder.headline() if state.is_failed else None
         if headline is None or headline.failure in (Failure.USER, Failure.SHARED):
             # Whoever launches again has cured what was wrong; if not, the same line says so.
             return True

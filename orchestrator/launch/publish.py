@@ -12,14 +12,10 @@ from orchestrator.results.searches import read_searches
 from orchestrator.results.trials import read_trials
 from orchestrator.results.verdicts import outcome_of
 from orchestrator.search.trial_budget import states_of
-from orchestrator.store.states import State
 from orchestrator.store.sweep import Sweep
 from orchestrator.tracking.analysis_runs import tracked_analyses
 from orchestrator.tracking.sweep_metrics import search_metrics
 from orchestrator.tracking.tracker import Tracker
-
-COMPLETE = (State.DONE, State.PRUNED, State.SPARED)
-"""States of a trial with which a sweep is finished."""
 
 
 def publish(
@@ -48,7 +44,7 @@ def publish(
     tracker.sweep_metrics(search_metrics([outcome_of(cell) for cell in read_searches(trials, store)]))
     tasks = tasks_of_sweep(records_of(trials), store, sweep.folder)
     tracker.analyses(tracked_analyses(tasks, store, sweep.name))
-    is_done = all(state in COMPLETE for state in states_of(store, plan).values())
+    is_done = not any(state.needs_work for state in states_of(store, plan).values())
     if behind := tracker.close("FINISHED" if is_done else "FAILED"):
         console.print(
             f"MLflow lacks {len(behind)} runs; the same command replays them when its server answers.", highlight=False

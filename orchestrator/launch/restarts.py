@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 
 from orchestrator.plan import Node, Plan
 from orchestrator.search.trial_budget import states_of
-from orchestrator.store.states import ENDED_BADLY, State
+from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import ConfigError, unknown_name
@@ -51,7 +51,7 @@ def forget_failures(plan: Plan, store: Store) -> int:
         How many there are.
     """
     states = states_of(store, plan)
-    failed = [node for node in plan.nodes if states[node.uid] in ENDED_BADLY]
+    failed = [node for node in plan.nodes if states[node.uid].is_failed]
     for node in failed:
         trial_of(store, node).forget_failures()
     return len(failed)

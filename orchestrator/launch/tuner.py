@@ -21,6 +21,7 @@ from orchestrator.launch.notifications import Hook
 from orchestrator.plan import Node, Plan
 from orchestrator.search.study import CellStudy, sweep_journal
 from orchestrator.store.failures import MAX_RETRIES, failed_import
+from orchestrator.store.records import TrialRecord
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Caps, Sweep
 from orchestrator.store.trial import ROW, trial_of
@@ -32,8 +33,8 @@ SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "
 class Listener(Protocol):
     """Hears what happens to the trials of a launch."""
 
-    def started(self, node: Node, recipe: Mapping[str, Any]) -> None:
-        """A trial was handed to a worker; `recipe` is its recipe.json."""
+    def started(self, node: Node, record: TrialRecord | None) -> None:
+        """A trial was handed to a worker; `record` says what it runs."""
 
     def epoch(self, node: Node, row: Mapping[str, Any]) -> None:
         """A trial finished an epoch."""
@@ -186,7 +187,7 @@ class _Relay(tune.Callback):  # type: ignore[misc]  # ray ships no types
     def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
         node = self._nodes[trial.config["uid"]]
         for listener in self._listeners:
-            listener.started(node, trial_of(self._store, node).recipe() or {})
+            listener.started(node, trial_of(self._store, node).recipe())
 
     def on_trial_result(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict[str, Any], **info: Any

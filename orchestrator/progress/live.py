@@ -11,25 +11,30 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.plan import Node
-from orchestrator.progress.overview import RUNNING, Overview
-from orchestrator.store.states import ENDED_BADLY, State
+from orchestrator.progress.overview import Overview
+from orchestrator.store.records import TrialRecord
+from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from search_spaces.recipes import TrainingRecipe
 
-COLUMNS = (State.DONE, RUNNING, State.WAITING, State.INTERRUPTED, State.PRUNED, State.SPARED, *ENDED_BADLY)
+COLUMNS = (
+    *(State.DONE, State.RUNNING, State.WAITING, State.INTERRUPTED, State.PRUNED, State.SPARED),
+    *(state for state in State if state.is_failed),
+)
 SUMMARY_EVERY_SECONDS = 15.0
 
 
 def render_overview(overview: Overview, num_parallel: int) -> RenderableType:
     """Draws counts per stage, the running trials, the best pair so far and the time left."""
     counts = overview.counts()
-    shown = [name for name in COLUMNS if name in (State.DONE, RUNNING) or any(name in c for c in counts.values())]
+    always = (State.DONE, State.RUNNING)
+    shown = [state for state in COLUMNS if state in always or any(state in counter for counter in counts.values())]
     table = Table(box=None, pad_edge=False)
     table.add_column("stage")
-    for name in shown:
-        table.add_column(str(name), justify="right")
+    for state in shown:
+        table.add_column(str(state), justify="right")
     for stage, counter in counts.items():
-        table.add_row(str(stage), *(str(counter.get(name, 0)) for name in shown))
+        table.add_row(str(stage), *(str(counter.get(state, 0)) for state in shown))
     lines = [Text(f"  {line}", style="cyan", no_wrap=True) for line in running_lines(overview)]
     return Group(table, *lines, Text(summary_line(overview, num_parallel)))
 
@@ -98,7 +103,7 @@ class Progress:
         if self._console.is_terminal:
             self._live.stop()
 
-    def started(self, node: Node, recipe: Mapping[str, Any]) -> None:
+    def started(self, node: Node, record: TrialRecord | None) -> None:
         """A trial was handed to a worker."""
         self.overview.started(node)
         self._say(f"started {node.name} ({node.uid})")

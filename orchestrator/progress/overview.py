@@ -19,7 +19,6 @@ from search_spaces.cells import Cell
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
 from search_spaces.recipes import Goal, TrainingRecipe
 
-RUNNING = "running"
 # An epoch of a stage in units of a distillation's, as measured on digits; used until the stage has been seen.
 RELATIVE_COST = {Stage.TEACHER: 2.0, Stage.DISTILL: 1.0, Stage.PAIR: 3.0}
 
@@ -82,22 +81,22 @@ class Overview:
     def read_end(self, node: Node, folder: TrialFolder) -> None:
         """Reads the error or the result of a trial that ended, whatever its state means to others."""
         self.headlines.pop(node.uid, None)
-        if error := folder.error():
-            self.headlines[node.uid] = error.splitlines()[0]
+        if headline := folder.headline():
+            self.headlines[node.uid] = headline.line
         result = folder.result()
         if result and node.cell and node.origin is not Origin.CONFIRMED:
-            self._consider(node, node.cell, result["metrics"])
+            self._consider(node, node.cell, result.metrics)
 
-    def counts(self) -> dict[Stage, dict[str, int]]:
+    def counts(self) -> dict[Stage, dict[State, int]]:
         """Returns for every stage the number of trials in each state; running ones are counted as such."""
-        counts: dict[Stage, Counter[str]] = {stage: Counter() for stage in Stage}
+        counts: dict[Stage, Counter[State]] = {stage: Counter() for stage in Stage}
         for node in self.plan.nodes:
-            counts[node.stage][RUNNING if node.uid in self.epochs else self.states[node.uid]] += 1
+            counts[node.stage][State.RUNNING if node.uid in self.epochs else self.states[node.uid]] += 1
         return {stage: dict(counter) for stage, counter in counts.items()}
 
     def num_done(self) -> int:
         """Returns the number of trials that ended well: finished, or pruned."""
-        return sum(state in (State.DONE, State.PRUNED) for state in self.states.values())
+        return sum(state.ended_well for state in self.states.values())
 
     def num_needed(self) -> int:
         """Returns the number of trials that a launch runs as far as is known: all but those that a search spares."""
@@ -139,7 +138,7 @@ class Overview:
         base = sum(seconds / RELATIVE_COST[stage] for stage, seconds in seen.items()) / len(seen)
         return {stage: seen.get(stage, base * RELATIVE_COST[stage]) for stage in Stage}
 
-    def _consider(self, node: Node, cell: Cell, metrics: dict[str, float]) -> None:
+    def _consider(self, node: Node, cell: Cell, metrics: Mapping[str, float]) -> None:
         gap = metrics["validation/parity_gap"]
         pair = BestPair(
             name=node.name,
@@ -184,7 +183,7 @@ def overview_from_store(plan: Plan, store: Store, *, has_driver: bool) -> Overvi
 def summary(plan: Plan, states: dict[str, State]) -> str:
     """Returns the totals of a plan in one line."""
     counts = ", ".join(f"{count} {stage}" for stage, count in plan.stage_counts().items())
-    num_done = sum(state in (State.DONE, State.PRUNED) for state in states.values())
+    num_done = sum(state.ended_well for state in states.values())
     num_spared = sum(state is State.SPARED for state in states.values())
     spared = f", {num_spared} spared" if num_spared else ""
     refused = f"; {len(plan.refused)} cells refused" if plan.refused else ""

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from orchestrator.plan import Origin, Plan
-from orchestrator.results.trials import State, Trial, read_trials
+from orchestrator.results.trials import Trial, read_trials
+from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from search_spaces.cells import Cell
 from search_spaces.objective import accuracies_of, detrimental_objective, is_catastrophic, parity_gap, parity_violation

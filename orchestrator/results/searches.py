@@ -6,8 +6,9 @@ from statistics import median
 from typing import Any
 
 from orchestrator.results.pairs import PairRecord, record_of
-from orchestrator.results.trials import State, Trial
+from orchestrator.results.trials import Trial
 from orchestrator.store.folder import EPOCHS
+from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.usage import HOUR, Usage
 from search_spaces.cells import Cell
@@ -15,8 +16,6 @@ from search_spaces.errors import StorageError
 from search_spaces.objective import ACCURACIES, accuracies_of, detrimental_objective, is_catastrophic
 from search_spaces.recipes import TrainingRecipe
 
-ENDED = (State.DONE, State.PRUNED, State.FAILED)
-"""States of a trial that has told its search all that it will."""
 _COLUMNS = {"epoch", "seconds", "timestamp_ms", *(f"validation/{name}" for name in ACCURACIES)}
 
 
@@ -95,7 +94,7 @@ class SearchedCell:
     @property
     def ended(self) -> list[SearchTrial]:
         """Trials that ended and have a result or an epoch at least, in the order in which they ended."""
-        ran = [each for each in self.trials if each.record or (each.trial.state in ENDED and each.rows)]
+        ran = [each for each in self.trials if each.record or (each.trial.state.is_final and each.rows)]
         return sorted(ran, key=lambda each: (each.ended_ms, each.number))
 
     @property
@@ -106,7 +105,7 @@ class SearchedCell:
     @property
     def num_to_come(self) -> int:
         """Trials that the search still waits for."""
-        return sum(each.trial.state not in ENDED for each in self.trials)
+        return sum(each.trial.state.is_open for each in self.trials)
 
 
 def read_searches(trials: Sequence[Trial], store: Store) -> tuple[SearchedCell, ...]:
@@ -148,8 +147,6 @@ def _search_trial(trial: Trial, cell: Cell, store: Store) -> SearchTrial:
 
 
 def _rows(trial: Trial, store: Store) -> tuple[Mapping[str, Any], ...]:
-    if trial.state in (State.WAITING, State.BLOCKED):
-        return ()
     try:
         table = store.trial(trial.node.stage, trial.node.uid).read_table(EPOCHS)
     except (StorageError, OSError):

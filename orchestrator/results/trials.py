@@ -4,18 +4,17 @@ A report is made at any time, also while trials run or after some failed: what c
 a reason, never an exception.
 """
 
-import datetime
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from orchestrator.plan import Node, Origin, Plan, Stage
 from orchestrator.search.trial_budget import Findings, settle
-from orchestrator.store.folder import EPOCHS, ERROR, PRUNED, RECIPE, RESULT, Folder
-from orchestrator.store.states import State as LaunchState
+from orchestrator.store.folder import EPOCHS, RESULT, Folder
+from orchestrator.store.records import TrialRecord
+from orchestrator.store.states import State
 from orchestrator.store.store import Store
-from orchestrator.store.trial import point_from
+from orchestrator.store.trial import TrialFolder, point_from, trial_of
 from orchestrator.store.usage import paid_hours
 from search_spaces.errors import StorageError
 from search_spaces.loss_space import LossSpace, Point
@@ -32,42 +31,13 @@ _MAX_REASON = 300
 _STARTED = "started, no result yet: it runs, or was interrupted"
 
 
-class State(StrEnum):
-    """How far a trial has come, for a reader; `orchestrator.store.states.State` is what a launch acts on.
-
-    It knows what a single folder cannot tell (blocked by a parent), and calls damaged files failed instead of raising.
-    """
-
-    DONE = "done"
-    FAILED = "failed"
-    UNFINISHED = "unfinished"
-    """Started without a result: it runs right now, or it was interrupted."""
-    BLOCKED = "blocked"
-    """Never started, because a trial it needs failed."""
-    WAITING = "waiting"
-    PRUNED = "pruned"
-    """Ended early by its study."""
-    SPARED = "spared"
-    """Not needed by its search."""
-
-
-COMPLETE = (State.DONE, State.PRUNED, State.SPARED)
-"""States that leave nothing to do."""
-# As which a search counts them; a trial that did not begin is undecided.
-_LAUNCH_STATES = {
-    State.DONE: LaunchState.DONE,
-    State.FAILED: LaunchState.FAILED,
-    State.UNFINISHED: LaunchState.INTERRUPTED,
-    State.PRUNED: LaunchState.PRUNED,
-}
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
     """One node of the plan and what the store holds of it."""
 
     node: Node
     state: State
+    """What it died of, the reason says: every failure is `failed` here, damaged files too."""
     reason: str = ""
     """Why it failed or is blocked, in one line."""
     point: Point | None = None
@@ -99,7 +69,7 @@ def read_trials(plan: Plan, store: Store) -> tuple[Trial, ...]:
     """Returns every trial of the plan with its state, in plan order."""
     trials: dict[str, Trial] = {}
     for node in plan.nodes:
-        trials[node.uid] = _read_trial(node, store.trial(node.stage, node.uid), trials)
+        trials[node.uid] = _read_trial(node, trial_of(store, node), trials)
     spared = _spared(plan, store, trials)
     return tuple(replace(trial, state=State.SPARED) if uid in spared else trial for uid, trial in trials.items())
 
@@ -117,18 +87,18 @@ def _spared(plan: Plan, store: Store, trials: Mapping[str, Trial]) -> set[str]:
     """Returns the uids of the trials that a search does not need, among those that did not begin."""
     if not plan.searched_cells:
         return set()
-    states = {uid: _LAUNCH_STATES.get(trial.state, LaunchState.WAITING) for uid, trial in trials.items()}
+    states = {uid: trial.state for uid, trial in trials.items()}
     findings, has_limit = Findings(), plan.grid.search.gpu_hours is not None
     for uid, trial in trials.items():
         if trial.state not in (State.WAITING, State.BLOCKED):
             findings.begun.add(uid)
-        if has_limit and trial.node.is_of_search and trial.state in (State.DONE, State.PRUNED, State.FAILED):
+        if has_limit and trial.node.is_of_search and trial.state.is_final:
             findings.hours[uid] = _hours(store.trial(trial.node.stage, uid))
         if trial.state is State.DONE and trial.node.cell and not trial.is_confirmation:
             if is_catastrophic(**accuracies_of(trial.metrics, "validation")):
                 findings.qualifying.add(uid)
     settled = settle(plan, states, findings)
-    return {uid for uid, state in settled.items() if state is LaunchState.SPARED}
+    return {uid for uid, state in settled.items() if state is State.SPARED}
 
 
 def _hours(folder: Folder) -> float:
@@ -158,81 +128,53 @@ def read_curve(trial: Trial, store: Store) -> Curve | None:
     )
 
 
-def _read_trial(node: Node, folder: Folder, earlier: Mapping[str, Trial]) -> Trial:
+def _read_trial(node: Node, folder: TrialFolder, earlier: Mapping[str, Trial]) -> Trial:
     point: Point | None = None
     origin = str(node.origin)
 
     def trial(state: State, reason: str = "") -> Trial:
-        return Trial(node=node, state=state, reason=reason, point=point, point_from=origin, metrics={})
+        return Trial(node=node, state=state, reason=_shorten(reason), point=point, point_from=origin, metrics={})
 
     try:
-        recipe = folder.read_json(RECIPE)
-        point, origin = _point(node, recipe), point_from(node, recipe)
-        result = folder.read_json(RESULT)
-        if result is not None:
-            metrics = _numbers(result.get("metrics"))
+        record = folder.recipe()
+        point, origin = _point(node, record), point_from(node, record)
+        if result := folder.result():
+            metrics = {name: float(value) for name, value in result.metrics.items() if math.isfinite(value)}
             _check_metrics(node, folder, metrics)
-            done = replace(trial(State.DONE), metrics=metrics, seconds=_numbers(result).get("seconds"))
-            return replace(done, finished_ms=_milliseconds(result.get("finished_at")))
-        error = folder.read_bytes(ERROR)
+            done = replace(trial(State.DONE), metrics=metrics, seconds=result.seconds)
+            return replace(done, finished_ms=result.finished_ms)
+        state, headline = folder.state(), folder.headline()
     except StorageError as damage:
-        return trial(State.FAILED, _shorten(str(damage)))
-    if error is not None:
-        return trial(State.FAILED, _last_line(error))
-    if folder.exists(PRUNED):
-        return trial(State.PRUNED)
-    if recipe is not None:
-        return trial(State.UNFINISHED, _STARTED)
-    for parent in node.parents:
-        if earlier[parent].state in (State.FAILED, State.BLOCKED):
-            return trial(State.BLOCKED, f"needs {earlier[parent].node.name}, which is {earlier[parent].state}")
-    return trial(State.WAITING)
+        return trial(State.FAILED, str(damage))
+    if headline is not None:
+        return trial(State.FAILED, headline.line)
+    if state is State.INTERRUPTED:
+        return trial(state, _STARTED)
+    if state is State.WAITING:
+        for parent in node.parents:
+            if earlier[parent].state in (State.FAILED, State.BLOCKED):
+                return trial(State.BLOCKED, f"needs {earlier[parent].node.name}, which is {earlier[parent].state}")
+    return trial(state)
 
 
-def _point(node: Node, stored: Mapping[str, object] | None) -> Point | None:
+def _point(node: Node, record: TrialRecord | None) -> Point | None:
     """What the trial itself wrote, else the plan's, which is final where no study chooses."""
     if not isinstance(node.recipe, PairRecipe):
         return None
-    written = stored.get("recipe") if stored else None
-    if isinstance(written, Mapping) and set(POINT_FIELDS) <= set(written):
-        return {name: written[name] for name in POINT_FIELDS}
+    if record and set(POINT_FIELDS) <= set(record.recipe):
+        return {name: record.recipe[name] for name in POINT_FIELDS}
     if node.origin in (Origin.SEARCHED, Origin.CONFIRMED):
         return None
     return {name: getattr(node.recipe, name) for name in POINT_FIELDS}
 
 
-def _check_metrics(node: Node, folder: Folder, metrics: Mapping[str, float]) -> None:
+def _check_metrics(node: Node, folder: TrialFolder, metrics: Mapping[str, float]) -> None:
     missing = [name for name in PAIR_METRICS if name not in metrics] if node.stage is Stage.PAIR else []
     if missing:
         raise StorageError(
-            f"{folder.root}/{RESULT} has no finite {missing[0]}: it was edited, or another version wrote it. "
+            f"{folder.folder.root}/{RESULT} has no finite {missing[0]}: it was edited, or another version wrote it. "
             "Move it away and launch again."
         )
-
-
-def _milliseconds(time: object) -> int:
-    """A time in ISO format as milliseconds since 1970; 0 for what is none."""
-    try:
-        return int(1000 * datetime.datetime.fromisoformat(str(time)).timestamp())
-    except ValueError:
-        return 0
-
-
-def _numbers(value: object) -> dict[str, float]:
-    """The finite numbers of a JSON object; anything else is dropped."""
-    if not isinstance(value, Mapping):
-        return {}
-    return {
-        str(name): float(number)
-        for name, number in value.items()
-        if isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
-    }
-
-
-def _last_line(error: bytes) -> str:
-    """The last line of a traceback, which names the exception."""
-    lines = error.decode(errors="replace").split("\n")
-    return _shorten(next((line.strip() for line in reversed(lines) if line.strip()), "no message"))
 
 
 def _shorten(text: str) -> str:

@@ -10,14 +10,11 @@ from dataclasses import dataclass, field
 
 from orchestrator.plan import Node, Origin, Plan
 from orchestrator.store.folder import RECIPE
-from orchestrator.store.states import ENDED_BADLY, State
+from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder, begun_folders, trial_of
 from orchestrator.store.usage import paid_hours
 from search_spaces.objective import accuracies_of, is_catastrophic
-
-SETTLED = (State.DONE, State.PRUNED, State.SPARED, *ENDED_BADLY)
-"""States from which a search expects nothing more."""
 
 
 @dataclass(slots=True)
@@ -39,10 +36,10 @@ class Findings:
             self.begun.add(node.uid)
         if node.origin is Origin.CONFIRMED:
             return
-        if self.counts_hours and node.is_of_search and state in SETTLED:
+        if self.counts_hours and node.is_of_search and state.is_final:
             self.hours[node.uid] = paid_hours(folder.epochs())
         result = folder.result() if state is State.DONE else None
-        if result and is_catastrophic(**accuracies_of(result["metrics"], "validation")):
+        if result and is_catastrophic(**accuracies_of(result.metrics, "validation")):
             self.qualifying.add(node.uid)
 
 
@@ -102,4 +99,4 @@ def settle(plan: Plan, states: Mapping[str, State], findings: Findings) -> dict[
 
 def goes_on(nodes: Iterable[Node], states: Mapping[str, State]) -> bool:
     """Tells whether a cell's search may still find its pair."""
-    return any(states[node.uid] not in SETTLED for node in nodes if node.origin is not Origin.CONFIRMED)
+    return any(states[node.uid].is_open for node in nodes if node.origin is not Origin.CONFIRMED)

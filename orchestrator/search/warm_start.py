@@ -71,13 +71,13 @@ class Neighbours:
         done = {node.uid: node for node in self._trials[cell_id] if node.uid in self._findings.qualifying}
         results = {uid: trial_of(self._store, node).result() for uid, node in done.items()}
         chosen = choose(
-            [candidate(uid, done[uid].trial_number, result["metrics"]) for uid, result in results.items() if result]
+            [candidate(uid, done[uid].trial_number, result.metrics) for uid, result in results.items() if result]
         )
         return None if chosen is None else self._recipe_of_trial(done[chosen.uid])
 
     def _recipe_of_trial(self, node: Node) -> PairRecipe | None:
         planned = trial_of(self._store, node).recipe()
-        return None if planned is None else parse_recipe(PairRecipe, planned["recipe"])
+        return None if planned is None else parse_recipe(PairRecipe, planned.recipe)
 
     def _tried(self, cell: Cell) -> list[Point | None]:
         begun = [node for node in self._trials[cell.cell_id] if node.uid in self._findings.begun]

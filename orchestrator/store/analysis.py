@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from orchestrator.plan import ANALYSIS
 from orchestrator.store.folder import RECIPE, RESUME_FOLDER, parquet_bytes
+from orchestrator.store.records import AnalysisRecord
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
 from search_spaces.analyses import Analysis
@@ -36,17 +37,18 @@ class AnalysisFolder(TrialFolder):
             analysis: With its settings.
             subjects: Uids of its pairs.
         """
-        self.folder.write_json(
-            RECIPE,
-            {
-                "schema": ANALYSIS_SCHEMA,
-                "uid": self.uid,
-                "name": name,
-                "analysis": analysis.name,
-                "settings": analysis.model_dump(mode="json"),
-                "subjects": list(subjects),
-            },
+        record = AnalysisRecord(
+            uid=self.uid,
+            name=name,
+            analysis=analysis.name,
+            settings=analysis.model_dump(mode="json"),
+            subjects=tuple(subjects),
         )
+        self.folder.write_json(RECIPE, record.as_json(ANALYSIS_SCHEMA))
+
+    def task(self) -> AnalysisRecord | None:
+        """Returns what `write_task` wrote, or None if the analysis never started."""
+        return self._read_recipe(AnalysisRecord)
 
     def partial(self) -> tuple[list[dict[str, Any]], float]:
         """Returns the rows of the units that are done so far, and the seconds that they took."""

@@ -39,11 +39,8 @@ def _check(trial: TrialFolder, *, verify: bool) -> None:
     result = trial.result()
     if result is None:
         return
-    path = f"{trial.folder.root}/{RESULT}"
-    if result.get("uid") != trial.uid or not isinstance(result.get("files"), dict) or "metrics" not in result:
-        raise StorageError(f"{path} is no result of trial {trial.uid}: it was edited, or copied from another trial.")
     names = trial.folder.names()
-    for name in result["files"]:
+    for name in result.files:
         if name not in names:
             raise StorageError(f"{trial.folder.root}/{name} is missing, and {RESULT} names it.")
         if verify:

@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 from orchestrator.launch.frontier import Frontier
 from orchestrator.plan import Node, Plan, Stage, build_plan
 from orchestrator.search.study import CellStudy, open_journal
-from orchestrator.store.folder import CHECKPOINT
+from orchestrator.store.folder import CHECKPOINT, RECIPE
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
@@ -109,7 +109,7 @@ class SearchDriver:
 
     def recipes(self) -> dict[str, Any]:
         """What every trial was told to run, by name."""
-        return {node.name: trial_of(self.store, node).recipe() for node in self.plan.nodes}
+        return {node.name: trial_of(self.store, node).folder.read_json(RECIPE) for node in self.plan.nodes}
 
     def optuna_trials(self, cell_id: str) -> list[optuna.trial.FrozenTrial]:
         """All trials of a study, read anew."""

@@ -14,9 +14,10 @@ from orchestrator.plan import Node, Plan
 from orchestrator.reports.drawing import DASHES, DETRIMENTAL, INK, MUTED, ROBUST, style
 from orchestrator.results.pairs import PairRecord, records_of
 from orchestrator.results.time_to_pair import kaplan_meier
-from orchestrator.results.trials import State, Trial, read_trials, trials_by_cell
+from orchestrator.results.trials import Trial, read_trials, trials_by_cell
 from orchestrator.search.comparison_arms import Arm
 from orchestrator.search.pair_choice import choose
+from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.objective import is_catastrophic
@@ -60,7 +61,7 @@ def _row(trials: Sequence[Trial], store: Store) -> dict[str, object]:
     to_first = spent[: first + 1] if first is not None else []
     chosen = choose(list(records.values()))
     return {
-        "is_done": all(trial.state in (State.DONE, State.PRUNED, State.SPARED, State.FAILED) for trial in trials),
+        "is_done": not any(trial.state.is_open for trial in trials),
         "trials": len(spent),
         "epochs": sum(each["epochs"] for each in spent),
         "device_seconds": sum(each["seconds"] for each in spent),

@@ -33,7 +33,7 @@ def fake_trial(config: dict[str, Any]) -> None:
         return
     planned = trial.recipe()
     assert planned is not None
-    metrics = metrics_of(0.02, 0.5 - 0.1 * planned["trial_number"])
+    metrics = metrics_of(0.02, 0.5 - 0.1 * planned.trial_number)
     rows = []
     for epoch in range(1, EPOCHS + 1):
         rows.append({"epoch": epoch, "seconds": 1.0, "timestamp_ms": epoch, **metrics})

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from orchestrator.plan import Plan, Stage, build_plan
+from orchestrator.plan import Node, Plan, Stage, build_plan
 from orchestrator.reports.document import pct, pp
 from orchestrator.reports.drawing import DARK, dark, svg
 from orchestrator.reports.figures import figure_table1, figure_training
@@ -19,6 +19,7 @@ from orchestrator.reports.table1 import table1
 from orchestrator.results.pairs import pair_records
 from orchestrator.results.trials import read_trials
 from orchestrator.store.store import Store
+from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.recipes import Goal
 
@@ -61,16 +62,20 @@ def plan() -> Plan:
     return build_plan(build_grid("quick", Choices(search={"keep_searching": True}), lambda _: 15), lambda _: 15)
 
 
+def result_of(node: Node, metrics: dict[str, float]) -> dict[str, object]:
+    return {"schema": 1, "uid": node.uid, "metrics": metrics, "files": {}, "seconds": 1.0}
+
+
 def fill(plan: Plan, store: Store, *, levels: str) -> Store:
     """Finishes all pairs of some levels; searched trials drop a little more, trial 4 fails."""
     for node in plan.nodes:
         folder = store.trial(node.stage, node.uid)
         if node.stage is not Stage.PAIR or node.cell is None:
-            folder.write_json("result.json", {"metrics": {"test/accuracy": 0.96875}})
+            folder.write_json("result.json", result_of(node, {"test/accuracy": 0.96875}))
             continue
         if node.cell.budget_level not in levels:
             continue
-        folder.write_json("recipe.json", {"recipe": node.recipe.model_dump(mode="json")})
+        trial_of(store, node).write_recipe(node, None)
         if node.trial_number == 4:
             folder.write_bytes("error.txt", b"NonFiniteError: <b>loss</b> | nan & more\n")
             continue
@@ -78,7 +83,7 @@ def fill(plan: Plan, store: Store, *, levels: str) -> Store:
         names = ("accuracy_white_box", "accuracy_fp", "accuracy_q", "drop_standard_error")
         values = dict(zip(names, (0.96875, 0.9625, 0.9625 - drop, 0.0), strict=True))
         metrics = {f"{split}/{name}": value for split in ("test", "validation") for name, value in values.items()}
-        folder.write_json("result.json", {"metrics": metrics, "seconds": 1.0})
+        folder.write_json("result.json", result_of(node, metrics))
         curve = {"epoch": [1, 2], "validation/accuracy_fp": [0.5, 0.96], "validation/accuracy_q": [0.5, 0.4]}
         folder.write_table("epochs.parquet", pa.table(curve))
     return store

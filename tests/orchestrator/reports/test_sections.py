@@ -11,13 +11,14 @@ import pytest
 
 from orchestrator.analyses.results import SweepTables
 from orchestrator.analyses.tasks import Missing
-from orchestrator.plan import Plan, Stage, build_plan
+from orchestrator.plan import Node, Plan, Stage, build_plan
 from orchestrator.reports.decisions import decisions_table
 from orchestrator.reports.document import LONG_TABLE, Column, Field, Page, Section, TextTable
 from orchestrator.reports.page import FILES, analysis_sections, derived_tables, write_report
 from orchestrator.reports.rendering import html_page, markdown
 from orchestrator.results.pairs import PairRecord, pair_records
 from orchestrator.store.store import Store
+from orchestrator.store.trial import trial_of
 from search_spaces.analyses import ANALYSES
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.recipes import Goal
@@ -41,15 +42,19 @@ def plan() -> Plan:
     return build_plan(build_grid("quick", Choices(search={"keep_searching": True}), lambda _: 15), lambda _: 15)
 
 
+def result_of(node: Node, metrics: dict[str, float]) -> dict[str, object]:
+    return {"schema": 1, "uid": node.uid, "metrics": metrics, "files": {}, "seconds": 1.0}
+
+
 def fill(plan: Plan, store: Store) -> list[PairRecord]:
     """Finishes all pairs; those of level A drop most."""
     drops = {"A": 0.8, "B": 0.5, "C": 0.3}
     for node in plan.nodes:
         folder = store.trial(node.stage, node.uid)
         if node.stage is not Stage.PAIR or node.cell is None:
-            folder.write_json("result.json", {"metrics": {"test/accuracy": 0.96875}})
+            folder.write_json("result.json", result_of(node, {"test/accuracy": 0.96875}))
             continue
-        folder.write_json("recipe.json", {"recipe": node.recipe.model_dump(mode="json")})
+        trial_of(store, node).write_recipe(node, None)
         drop = drops[node.cell.budget_level] if node.cell.goal is Goal.DETRIMENTAL else 0.0
         values = {
             "accuracy_white_box": 0.97,
@@ -58,7 +63,7 @@ def fill(plan: Plan, store: Store) -> list[PairRecord]:
             "drop_standard_error": 0.0,
         }
         metrics = {f"{split}/{name}": value for split in ("test", "validation") for name, value in values.items()}
-        folder.write_json("result.json", {"metrics": metrics, "seconds": 1.0})
+        folder.write_json("result.json", result_of(node, metrics))
     return pair_records(plan, store)
 
 

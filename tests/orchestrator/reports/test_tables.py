@@ -13,9 +13,12 @@ from orchestrator.reports.figures import figure_table1
 from orchestrator.reports.table1 import TABLE_1_COLUMNS, table1
 from orchestrator.reports.terminal import render_table1
 from orchestrator.results.pairs import pair_records, verdict
-from orchestrator.results.trials import State, read_curve, read_trials
+from orchestrator.results.trials import read_curve, read_trials
 from orchestrator.search.pair_choice import choose
+from orchestrator.store.states import State
 from orchestrator.store.store import Store
+from orchestrator.store.trial import trial_of
+from search_spaces.errors import NonFiniteLossError
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.paper import NUM_SITES
 
@@ -49,10 +52,12 @@ def pair(plan: Plan, level: str, goal: str, trial: int = 0) -> Node:
 
 
 def write_recipe(store: Store, node: Node, **point: float) -> None:
-    recipe = node.recipe.model_dump(mode="json") | point
-    store.trial(node.stage, node.uid).write_json(
-        "recipe.json", {"recipe": recipe, "cell_id": node.cell_id, "trial_number": node.trial_number}
-    )
+    trial_of(store, node).write_recipe(node, point or None)
+
+
+def write_result(store: Store, node: Node, metrics: dict[str, float]) -> None:
+    result = {"schema": 1, "uid": node.uid, "stage": node.stage, "metrics": metrics, "files": {}, "seconds": 45.5}
+    store.trial(node.stage, node.uid).write_json("result.json", result)
 
 
 def write_pair(
@@ -70,8 +75,7 @@ def write_pair(
         names = ("accuracy_white_box", "accuracy_fp", "accuracy_q")
         metrics |= {f"{split}/{name}": value for name, value in zip(names, accuracies, strict=True)}
         metrics[f"{split}/drop_standard_error"] = noise
-    result = {"schema": 1, "uid": node.uid, "stage": "pair", "metrics": metrics, "seconds": 45.5}
-    store.trial(node.stage, node.uid).write_json("result.json", result)
+    write_result(store, node, metrics)
 
 
 def row_of(plan: Plan, store: Store, level: str) -> pd.Series:
@@ -217,20 +221,19 @@ def test_empty_sweep_has_all_rows_blank_and_waiting(plan: Plan, store: Store) ->
 def test_states_tell_failed_unfinished_blocked_and_damaged_trials_apart(plan: Plan, store: Store) -> None:
     failed, unfinished, damaged = (pair(plan, level, "robust") for level in "ABC")
     write_recipe(store, failed)
-    traceback = b"Traceback:\n  File x\nNonFiniteError: loss is nan\n\n"
-    store.trial("pair", failed.uid).write_bytes("error.txt", traceback)
+    trial_of(store, failed).write_error(NonFiniteLossError("loss is nan\nin epoch 3"))
     write_recipe(store, unfinished)
+    trial_of(store, unfinished).write_epoch([{"epoch": 1, "seconds": 1.0, "timestamp_ms": 1}], b"state")
     write_recipe(store, damaged)
-    nan = {"metrics": {"test/accuracy_fp": float("nan")}}
-    store.trial("pair", damaged.uid).write_json("result.json", nan)
+    write_result(store, damaged, {"test/accuracy_fp": float("nan")})
     distill = next(node for node in plan.nodes if node.stage is Stage.DISTILL)
     store.trial("distill", distill.uid).write_bytes("error.txt", b"")
 
     trials = {trial.node.uid: trial for trial in read_trials(plan, store)}
 
     assert trials[failed.uid].state is State.FAILED
-    assert trials[failed.uid].reason == "NonFiniteError: loss is nan"
-    assert trials[unfinished.uid].state is State.UNFINISHED
+    assert trials[failed.uid].reason == "NonFiniteLossError: loss is nan"
+    assert trials[unfinished.uid].state is State.INTERRUPTED
     assert trials[damaged.uid].state is State.FAILED
     assert "no finite validation/accuracy_white_box" in trials[damaged.uid].reason
     blocked = trials[pair(plan, "A", "detrimental").uid]
@@ -247,7 +250,7 @@ def test_unreadable_json_is_a_failed_trial_not_a_crash(plan: Plan, store: Store)
 
 def test_white_box_shows_before_any_pair_is_done(plan: Plan, store: Store) -> None:
     node = next(node for node in plan.nodes if node.stage is Stage.DISTILL)
-    store.trial("distill", node.uid).write_json("result.json", {"metrics": {"test/accuracy": 0.875}})
+    write_result(store, node, {"test/accuracy": 0.875})
 
     assert row_of(plan, store, "C")["accuracy_white_box"] == 0.875
 

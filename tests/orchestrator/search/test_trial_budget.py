@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.plan import Node, Origin, Plan
-from orchestrator.search.trial_budget import SETTLED, Findings, read_states, settle, states_of
+from orchestrator.search.trial_budget import Findings, read_states, settle, states_of
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
@@ -157,7 +157,7 @@ def test_rules_of_the_allocation(situation: tuple[Plan, dict[str, State], Findin
         assert len(begun) + len(open_ones) == len(of_search), "every cell gets exactly its trials"
     for cell_id in {node.cell_id for node in nodes}:
         own = [node for node in nodes if node.cell_id == cell_id]
-        may_find = any(result[node.uid] not in SETTLED for node in own if node.origin is not Origin.CONFIRMED)
+        may_find = any(result[node.uid].is_open for node in own if node.origin is not Origin.CONFIRMED)
         for node in own:
             if node.origin is Origin.CONFIRMED and node.uid not in findings.begun:
                 assert (result[node.uid] is State.WAITING) == (may_find or cell_id in found)
