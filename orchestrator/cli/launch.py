@@ -20,7 +20,7 @@ from orchestrator.cli.plan import print_plan
 from orchestrator.cli.remote import follow_to_the_end, is_dashboard, job_request, job_server, submit
 from orchestrator.console import line_printer, make_console
 from orchestrator.launch.driver import finish_sweep, launch_sweep
-from orchestrator.search.trial_budget import states_of
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.failures import MAX_RETRIES
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import LaunchOptions, Sweep
@@ -76,7 +76,7 @@ def command(
     chosen = choices_of(others)
     plan = plan_from_options(grid, chosen)
     if dry_run:
-        print_plan(plan, states_of(Store(storage, create=False), plan), console)
+        print_plan(plan, Snapshot(plan, Store(storage, create=False)).states, console)
         return
     if address is not None and is_dashboard(address):
         request = job_request(click.get_current_context())

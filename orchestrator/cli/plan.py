@@ -12,7 +12,7 @@ from orchestrator.cli.options import echo_json, json_option, storage_option
 from orchestrator.console import make_console
 from orchestrator.plan import Plan
 from orchestrator.progress.overview import summary
-from orchestrator.search.trial_budget import states_of
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 
@@ -39,7 +39,7 @@ def command(
     """
     plan = plan_from_options(grid, choices_of(choices))
     store = Store(storage, create=False)
-    states = states_of(store, plan)
+    states = Snapshot(plan, store).states
     estimated = estimate_from_options(
         plan,
         states,

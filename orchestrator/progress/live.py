@@ -14,7 +14,6 @@ from orchestrator.plan import Node
 from orchestrator.progress.overview import Overview
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.states import State
-from orchestrator.store.store import Store
 from search_spaces.recipes import TrainingRecipe
 
 COLUMNS = (
@@ -81,16 +80,15 @@ def format_seconds(seconds: float) -> str:
 class Progress:
     """Listens to a launch and shows it."""
 
-    def __init__(self, overview: Overview, store: Store, console: Console, *, num_parallel: int) -> None:
+    def __init__(self, overview: Overview, console: Console, *, num_parallel: int) -> None:
         """Prepares the display; `with` starts it.
 
         Args:
             overview: Kept up to date here.
-            store: Where ended trials are read from.
             console: Where to show.
             num_parallel: Trials that can run at once, for the estimate of the time left.
         """
-        self.overview, self._store, self._console, self._num_parallel = overview, store, console, num_parallel
+        self.overview, self._console, self._num_parallel = overview, console, num_parallel
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
         self._started_at = self._last_summary = time.monotonic()
 
@@ -120,7 +118,7 @@ class Progress:
 
     def ended(self, node: Node) -> None:
         """A trial ended, well or badly."""
-        self.overview.ended(node, self._store)
+        self.overview.ended(node)
         headline = self.overview.headlines.get(node.uid)
         self._say(f"{self.overview.states[node.uid]} {node.name}" + (f": {headline}" if headline else ""))
 

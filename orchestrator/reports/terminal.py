@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.analyses.results import SweepTables, sweep_tables
-from orchestrator.plan import Plan
 from orchestrator.reports.analyses.cross_policy import NETWORKS, POLICIES
 from orchestrator.reports.analyses.layers import MODES
 from orchestrator.reports.document import number, pct, pp
@@ -18,6 +17,7 @@ from orchestrator.reports.page import derived_tables
 from orchestrator.reports.search.tables import or_more, verdict_text
 from orchestrator.reports.table1 import state_text
 from orchestrator.results.pairs import PairRecord, Verdict
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.verdicts import Outcome, SearchVerdict
 from orchestrator.store.sweep import Sweep
 from search_spaces.recipes import Goal
@@ -235,9 +235,9 @@ def render_searches(outcomes: Sequence[Outcome]) -> Table:
     return rendered
 
 
-def print_analyses(sweep: Sweep, plan: Plan, records: Sequence[PairRecord], console: Console) -> SweepTables:
+def print_analyses(sweep: Sweep, snapshot: Snapshot, records: Sequence[PairRecord], console: Console) -> SweepTables:
     """Prints Tables 2 and 3 and the sites where accuracy is lost, of what is analyzed, and returns all tables."""
-    analyses = sweep_tables(records, sweep.store, sweep.folder)
-    for table in render_analyses(derived_tables(analyses.tables, records, dataset=plan.grid.dataset.name)):
+    analyses = sweep_tables(records, snapshot, sweep.folder)
+    for table in render_analyses(derived_tables(analyses.tables, records, dataset=snapshot.plan.grid.dataset.name)):
         console.print(table)
     return analyses

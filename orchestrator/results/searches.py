@@ -9,7 +9,6 @@ from orchestrator.results.pairs import PairRecord, record_of
 from orchestrator.results.trials import Trial
 from orchestrator.store.folder import EPOCHS
 from orchestrator.store.states import State
-from orchestrator.store.store import Store
 from orchestrator.store.usage import HOUR, Usage
 from search_spaces.cells import Cell
 from search_spaces.errors import StorageError
@@ -108,13 +107,8 @@ class SearchedCell:
         return sum(each.trial.state.is_open for each in self.trials)
 
 
-def read_searches(trials: Sequence[Trial], store: Store) -> tuple[SearchedCell, ...]:
-    """Reads all searched cells, in plan order.
-
-    Args:
-        trials: From `orchestrator.results.trials.read_trials`.
-        store: Where their epochs are.
-    """
+def read_searches(trials: Sequence[Trial]) -> tuple[SearchedCell, ...]:
+    """Reads all searched cells, in plan order, with the epochs of their trials."""
     by_cell: dict[str, list[Trial]] = {}
     cells: dict[str, Cell] = {}
     for trial in trials:
@@ -123,33 +117,31 @@ def read_searches(trials: Sequence[Trial], store: Store) -> tuple[SearchedCell, 
             by_cell.setdefault(cell.cell_id, []).append(trial)
             cells[cell.cell_id] = cell
     has_seeds = len({cell.seed for cell in cells.values()}) > 1
-    return tuple(
-        _searched_cell(cells[cell_id], of_cell, store, has_seeds=has_seeds) for cell_id, of_cell in by_cell.items()
-    )
+    return tuple(_searched_cell(cells[cell_id], of_cell, has_seeds=has_seeds) for cell_id, of_cell in by_cell.items())
 
 
-def _searched_cell(cell: Cell, trials: Iterable[Trial], store: Store, *, has_seeds: bool) -> SearchedCell:
+def _searched_cell(cell: Cell, trials: Iterable[Trial], *, has_seeds: bool) -> SearchedCell:
     seed = f", seed {cell.seed}" if has_seeds else ""
     needed = [trial for trial in trials if trial.state is not State.SPARED]
     spared = [trial for trial in trials if trial.state is State.SPARED and not trial.is_confirmation]
     return SearchedCell(
         cell=cell,
         title=f"{cell.architecture} {cell.option_set}-{cell.budget_level}, {cell.recipe.budget} bits{seed}",
-        trials=tuple(_search_trial(trial, cell, store) for trial in needed if not trial.is_confirmation),
-        confirmations=tuple(_search_trial(trial, cell, store) for trial in needed if trial.is_confirmation),
+        trials=tuple(_search_trial(trial, cell) for trial in needed if not trial.is_confirmation),
+        confirmations=tuple(_search_trial(trial, cell) for trial in needed if trial.is_confirmation),
         num_spared=len(spared),
     )
 
 
-def _search_trial(trial: Trial, cell: Cell, store: Store) -> SearchTrial:
+def _search_trial(trial: Trial, cell: Cell) -> SearchTrial:
     record = record_of(trial, cell) if trial.state is State.DONE else None
-    return SearchTrial(trial=trial, record=record, rows=_rows(trial, store))
+    return SearchTrial(trial=trial, record=record, rows=_rows(trial))
 
 
-def _rows(trial: Trial, store: Store) -> tuple[Mapping[str, Any], ...]:
+def _rows(trial: Trial) -> tuple[Mapping[str, Any], ...]:
     try:
-        table = store.trial(trial.node.stage, trial.node.uid).read_table(EPOCHS)
-    except (StorageError, OSError):
+        table = trial.folder.folder.read_table(EPOCHS)
+    except StorageError:
         return ()  # a damaged file costs a detail, not the report
     if table is None or not set(table.column_names) >= _COLUMNS:
         return ()

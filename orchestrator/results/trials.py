@@ -1,4 +1,4 @@
-"""Trials: what the store says about every node of a plan, done or not. All reading of a report happens here.
+"""Trials: what a snapshot says of every node of a plan, done or not, for a reader.
 
 A report is made at any time, also while trials run or after some failed: what cannot be read is a state with
 a reason, never an exception.
@@ -6,19 +6,17 @@ a reason, never an exception.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
-from orchestrator.plan import Node, Origin, Plan, Stage
-from orchestrator.search.trial_budget import Findings, settle
-from orchestrator.store.folder import EPOCHS, RESULT, Folder
-from orchestrator.store.records import TrialRecord
+from orchestrator.plan import Node, Origin, Stage
+from orchestrator.results.snapshot import Snapshot
+from orchestrator.store.folder import EPOCHS, RESULT
+from orchestrator.store.records import TrialRecord, TrialResult
 from orchestrator.store.states import State
-from orchestrator.store.store import Store
-from orchestrator.store.trial import TrialFolder, point_from, trial_of
-from orchestrator.store.usage import paid_hours
+from orchestrator.store.trial import TrialFolder, point_from
 from search_spaces.errors import StorageError
 from search_spaces.loss_space import LossSpace, Point
-from search_spaces.objective import ACCURACIES, accuracies_of, is_catastrophic
+from search_spaces.objective import ACCURACIES
 from search_spaces.recipes import PairRecipe
 
 SPLITS = ("validation", "test")
@@ -44,11 +42,13 @@ class Trial:
     """Loss weights, margin and all else of a pair that may be searched; None until its study has chosen them."""
     point_from: str = ""
     """Where the point comes from: `recipe`, `literal`, a sampler, or the cell that it was borrowed of."""
-    metrics: Mapping[str, float]
-    """The numbers of result.json; empty unless done."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The finite numbers of its result; empty unless done."""
     seconds: float | None = None
     finished_ms: int = 0
     """When it was done, in milliseconds since 1970; 0 unless its result says so."""
+    folder: TrialFolder = field(repr=False, compare=False)
+    """For what only some readers need."""
 
     @property
     def is_confirmation(self) -> bool:
@@ -65,13 +65,24 @@ class Curve:
     accuracy_q: tuple[float, ...]
 
 
-def read_trials(plan: Plan, store: Store) -> tuple[Trial, ...]:
-    """Returns every trial of the plan with its state, in plan order."""
+def read_trials(snapshot: Snapshot, *, points: bool = True) -> tuple[Trial, ...]:
+    """Returns every trial of the plan with its state, in plan order.
+
+    Args:
+        snapshot: Of the sweep.
+        points: Whether anybody asks for the points that studies chose; they lie in a file of their own.
+    """
     trials: dict[str, Trial] = {}
-    for node in plan.nodes:
-        trials[node.uid] = _read_trial(node, trial_of(store, node), trials)
-    spared = _spared(plan, store, trials)
-    return tuple(replace(trial, state=State.SPARED) if uid in spared else trial for uid, trial in trials.items())
+    for node in snapshot.plan.nodes:
+        folder, state = snapshot.trial(node), snapshot.states[node.uid]
+        try:
+            trials[node.uid] = _read_trial(node, folder, state, trials, points=points)
+        except StorageError as damage:
+            reason = _shorten(str(damage))
+            trials[node.uid] = Trial(
+                node=node, state=State.FAILED, reason=reason, point_from=str(node.origin), folder=folder
+            )
+    return tuple(trials.values())
 
 
 def trials_by_cell(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
@@ -83,37 +94,11 @@ def trials_by_cell(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
     return by_cell
 
 
-def _spared(plan: Plan, store: Store, trials: Mapping[str, Trial]) -> set[str]:
-    """Returns the uids of the trials that a search does not need, among those that did not begin."""
-    if not plan.searched_cells:
-        return set()
-    states = {uid: trial.state for uid, trial in trials.items()}
-    findings, has_limit = Findings(), plan.grid.search.gpu_hours is not None
-    for uid, trial in trials.items():
-        if trial.state not in (State.WAITING, State.BLOCKED):
-            findings.begun.add(uid)
-        if has_limit and trial.node.is_of_search and trial.state.is_final:
-            findings.hours[uid] = _hours(store.trial(trial.node.stage, uid))
-        if trial.state is State.DONE and trial.node.cell and not trial.is_confirmation:
-            if is_catastrophic(**accuracies_of(trial.metrics, "validation")):
-                findings.qualifying.add(uid)
-    settled = settle(plan, states, findings)
-    return {uid for uid, state in settled.items() if state is State.SPARED}
-
-
-def _hours(folder: Folder) -> float:
-    try:
-        table = folder.read_table(EPOCHS)
-    except (StorageError, OSError):
-        return 0.0  # damaged; what a launch says to that is not the report's to say
-    return 0.0 if table is None or "seconds" not in table.column_names else paid_hours(table.to_pylist())
-
-
-def read_curve(trial: Trial, store: Store) -> Curve | None:
+def read_curve(trial: Trial) -> Curve | None:
     """Returns a pair's training curve, or None while there are no epochs to show."""
     try:
-        table = store.trial(trial.node.stage, trial.node.uid).read_table(EPOCHS)
-    except (StorageError, OSError):
+        table = trial.folder.folder.read_table(EPOCHS)
+    except StorageError:
         return None  # a damaged file costs one line of one figure, not the report
     if table is None or table.num_rows == 0 or not set(CURVE_COLUMNS) <= set(table.column_names):
         return None
@@ -128,33 +113,33 @@ def read_curve(trial: Trial, store: Store) -> Curve | None:
     )
 
 
-def _read_trial(node: Node, folder: TrialFolder, earlier: Mapping[str, Trial]) -> Trial:
-    point: Point | None = None
-    origin = str(node.origin)
+def _read_trial(node: Node, folder: TrialFolder, state: State, earlier: Mapping[str, Trial], *, points: bool) -> Trial:
+    record = folder.recipe() if points else None
+    result = folder.result()
+    state, reason = _told(node, folder, state, earlier)
+    return Trial(
+        node=node,
+        state=state,
+        reason=_shorten(reason),
+        point=_point(node, record),
+        point_from=point_from(node, record),
+        metrics=_metrics(node, folder, result) if result else {},
+        seconds=result.seconds if result else None,
+        finished_ms=result.finished_ms if result else 0,
+        folder=folder,
+    )
 
-    def trial(state: State, reason: str = "") -> Trial:
-        return Trial(node=node, state=state, reason=_shorten(reason), point=point, point_from=origin, metrics={})
 
-    try:
-        record = folder.recipe()
-        point, origin = _point(node, record), point_from(node, record)
-        if result := folder.result():
-            metrics = {name: float(value) for name, value in result.metrics.items() if math.isfinite(value)}
-            _check_metrics(node, folder, metrics)
-            done = replace(trial(State.DONE), metrics=metrics, seconds=result.seconds)
-            return replace(done, finished_ms=result.finished_ms)
-        state, headline = folder.state(), folder.headline()
-    except StorageError as damage:
-        return trial(State.FAILED, str(damage))
-    if headline is not None:
-        return trial(State.FAILED, headline.line)
+def _told(node: Node, folder: TrialFolder, state: State, earlier: Mapping[str, Trial]) -> tuple[State, str]:
+    """Returns a state as readers are told it, and the reason."""
+    if state.is_failed and (headline := folder.headline()):
+        return State.FAILED, headline.line
     if state is State.INTERRUPTED:
-        return trial(state, _STARTED)
-    if state is State.WAITING:
-        for parent in node.parents:
-            if earlier[parent].state in (State.FAILED, State.BLOCKED):
-                return trial(State.BLOCKED, f"needs {earlier[parent].node.name}, which is {earlier[parent].state}")
-    return trial(state)
+        return state, _STARTED
+    for parent in node.parents if state is State.WAITING else ():
+        if earlier[parent].state in (State.FAILED, State.BLOCKED):
+            return State.BLOCKED, f"needs {earlier[parent].node.name}, which is {earlier[parent].state}"
+    return state, ""
 
 
 def _point(node: Node, record: TrialRecord | None) -> Point | None:
@@ -168,13 +153,15 @@ def _point(node: Node, record: TrialRecord | None) -> Point | None:
     return {name: getattr(node.recipe, name) for name in POINT_FIELDS}
 
 
-def _check_metrics(node: Node, folder: TrialFolder, metrics: Mapping[str, float]) -> None:
+def _metrics(node: Node, folder: TrialFolder, result: TrialResult) -> dict[str, float]:
+    metrics = {name: float(value) for name, value in result.metrics.items() if math.isfinite(value)}
     missing = [name for name in PAIR_METRICS if name not in metrics] if node.stage is Stage.PAIR else []
     if missing:
         raise StorageError(
             f"{folder.folder.root}/{RESULT} has no finite {missing[0]}: it was edited, or another version wrote it. "
             "Move it away and launch again."
         )
+    return metrics
 
 
 def _shorten(text: str) -> str:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.plan import ANALYSIS
-from orchestrator.store.folder import RECIPE, RESUME_FOLDER, parquet_bytes
+from orchestrator.store.folder import RECIPE, RESUME_FOLDER, Folder, parquet_bytes
 from orchestrator.store.records import AnalysisRecord
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
@@ -25,9 +25,9 @@ _SECONDS = b"seconds"
 class AnalysisFolder(TrialFolder):
     """Reads and writes the files of one analysis."""
 
-    def __init__(self, store: Store, uid: str) -> None:
+    def __init__(self, store: Store, uid: str, folder: Folder | None = None) -> None:
         """Points at an analysis; nothing is read or written yet."""
-        super().__init__(store, ANALYSIS, uid)
+        super().__init__(store, ANALYSIS, uid, folder)
 
     def write_task(self, name: str, analysis: Analysis, subjects: Sequence[str]) -> None:
         """Writes what is to be computed, before it is.

@@ -40,6 +40,11 @@ class State(StrEnum):
         return self.ended_well or self.is_failed
 
     @property
+    def has_begun(self) -> bool:
+        """Whether it left anything that counts: it runs, or ran at some time."""
+        return self not in (State.WAITING, State.BLOCKED, State.SPARED)
+
+    @property
     def is_open(self) -> bool:
         """Whether it is still to end: it runs, waits, or goes on some day."""
         return not (self.is_final or self is State.SPARED)

@@ -44,10 +44,17 @@ VERSIONED = ("torch", "timm", "numpy", "numba", "ray", "optuna")
 class TrialFolder:
     """Reads and writes the files of one trial."""
 
-    def __init__(self, store: Store, stage: str, uid: str) -> None:
-        """Points at a trial; nothing is read or written yet."""
+    def __init__(self, store: Store, stage: str, uid: str, folder: Folder | None = None) -> None:
+        """Points at a trial; nothing is read or written yet.
+
+        Args:
+            store: Where it is.
+            stage: Its stage.
+            uid: Its uid.
+            folder: How its folder is read, where it was listed before.
+        """
         self.stage, self.uid = stage, uid
-        self.folder: Folder = store.trial(stage, uid)
+        self.folder = folder or store.trial(stage, uid)
 
     def state(self) -> State:
         """Tells how far the trial is."""
@@ -269,16 +276,6 @@ def point_from(node: Node, record: TrialRecord | None) -> str:
     # Where no study chooses the plan knows: the sweep that began the trial may call its origin otherwise.
     known = record.point_from if record and node.is_searched else None
     return known or str(node.origin)
-
-
-def begun_folders(store: Store) -> dict[Stage, dict[str, list[str]]]:
-    """Returns by stage and uid the files of all trials that have a folder: one listing each, no question per trial."""
-    begun: dict[Stage, dict[str, list[str]]] = {stage: {} for stage in Stage}
-    for stage, trials in begun.items():
-        for path in store.root.folder(stage).sizes():
-            uid, _, name = path.partition("/")
-            trials.setdefault(uid, []).append(name)
-    return begun
 
 
 def parent_stage(stage: str) -> Stage:

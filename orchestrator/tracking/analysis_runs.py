@@ -13,9 +13,9 @@ import pandas as pd
 
 from orchestrator.analyses.tasks import AnalysisTask
 from orchestrator.plan import ANALYSIS
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.analysis import ROWS, UNIT, AnalysisFolder
 from orchestrator.store.folder import ERROR, LOG, RECIPE, RESULT
-from orchestrator.store.store import Store
 from orchestrator.tracking.runs import STAGE_TAG, UID_TAG, Content, Point, Tracked, error_tag, points_of
 from search_spaces.analyses import Analysis
 from search_spaces.model import as_text
@@ -23,9 +23,9 @@ from search_spaces.model import as_text
 _ARTIFACTS = {"FINISHED": (RECIPE, RESULT, ROWS), "FAILED": (RECIPE, ERROR, LOG)}
 
 
-def tracked_analyses(tasks: Sequence[AnalysisTask], store: Store, sweep: str) -> list[Tracked]:
+def tracked_analyses(tasks: Sequence[AnalysisTask], snapshot: Snapshot, sweep: str) -> list[Tracked]:
     """Returns the analyses of a sweep that have ended, as something to track."""
-    folders = [AnalysisFolder(store, task.uid) for task in tasks]
+    folders = [snapshot.analysis(task.uid) for task in tasks]
     return [
         Tracked(
             uid=task.uid,

@@ -20,6 +20,7 @@ from queue import Queue
 from typing import Any
 
 from orchestrator.plan import Node, Plan
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import Folder
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.store import Store
@@ -132,11 +133,12 @@ class Tracker:
         """Notes analyses that are done or failed, which `close` replays."""
         self._analyses = list(analyses)
 
-    def close(self, status: str) -> list[str]:
+    def close(self, status: str, snapshot: Snapshot | None = None) -> list[str]:
         """Delivers what is queued, replays every run that differs from the store, and ends the parent run.
 
         Args:
             status: Of the sweep: FINISHED, FAILED or KILLED.
+            snapshot: Of the sweep, up to date; None reads the store again.
 
         Returns:
             Names of the trials that MLflow lacks or has wrongly, because it is gone, and the sweep's own
@@ -150,7 +152,7 @@ class Tracker:
             self._attempt(lambda: None)
         behind = [
             each.name
-            for each in [*map(self._tracked, self._plan.nodes), *self._analyses]
+            for each in [*(self._tracked(node, snapshot) for node in self._plan.nodes), *self._analyses]
             if self._is_behind(each) and not self._attempt(partial(self._replay, each))
         ]
         if not self._attempt(partial(self._end_sweep, self._plan, status)):
@@ -212,8 +214,9 @@ class Tracker:
         run = self._ensure_run(self._tracked(node), params={})
         self._connected.log(run, points=[point for row in rows for point in replay.epoch_points(row)])
 
-    def _tracked(self, node: Node) -> Tracked:
-        return replay.tracked_node(node, trial_of(self._store, node), self._sweep)
+    def _tracked(self, node: Node, snapshot: Snapshot | None = None) -> Tracked:
+        trial = snapshot.trial(node) if snapshot else trial_of(self._store, node)
+        return replay.tracked_node(node, trial, self._sweep)
 
     def _ensure_run(self, each: Tracked, *, params: Mapping[str, str], start_ms: int | None = None) -> KnownRun:
         """Finds or creates the run of a trial or an analysis, with its params and tags."""

@@ -10,6 +10,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.launch.frontier import Frontier
 from orchestrator.plan import Node, Plan, Stage, build_plan
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import CellStudy, open_journal
 from orchestrator.store.folder import CHECKPOINT, RECIPE
 from orchestrator.store.states import State
@@ -61,7 +62,9 @@ class SearchDriver:
         journal = open_journal(self.journal)
         cells = {node.cell.cell_id: node.cell for node in self.plan.nodes if node.cell and node.cell.search_trials}
         self.studies = {cell_id: CellStudy(cell, journal, self.plan.grid.search) for cell_id, cell in cells.items()}
-        self.frontier = Frontier(self.plan, self.store, self.studies, data_dir=None, stop_file="sweeps/mine/stop")
+        self.frontier = Frontier(
+            Snapshot(self.plan, self.store), self.studies, data_dir=None, stop_file="sweeps/mine/stop"
+        )
 
     def run(self) -> None:
         for _ in self.moments():

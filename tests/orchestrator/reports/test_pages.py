@@ -17,6 +17,7 @@ from orchestrator.reports.page import write_report
 from orchestrator.reports.search.figures import figure_search
 from orchestrator.reports.table1 import table1
 from orchestrator.results.pairs import pair_records
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import read_trials
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
@@ -97,7 +98,7 @@ def files_of(paths: list[str]) -> dict[str, bytes]:
 def folder(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a sweep that ran to its end, with one failure; drawn once, for drawing takes a second."""
     storage = tmp_path_factory.mktemp("storage")
-    write_report(plan, fill(plan, Store(str(storage)), levels="ABC"), "demo <i>", facts=FACTS)
+    write_report(Snapshot(plan, fill(plan, Store(str(storage)), levels="ABC")), "demo <i>", facts=FACTS)
     return storage / "sweeps" / "demo <i>"
 
 
@@ -167,7 +168,7 @@ def test_search_lists_every_trial_with_its_point_and_marks_the_chosen(folder: Pa
 
 
 def test_sweep_without_any_result_says_so_and_has_no_figures(plan: Plan, tmp_path: Path) -> None:
-    files = files_of(write_report(plan, Store(str(tmp_path)), "demo", facts=FACTS))
+    files = files_of(write_report(Snapshot(plan, Store(str(tmp_path))), "demo", facts=FACTS))
 
     assert set(files) == SEARCH_TABLES | {"table1.csv", "table1.parquet", "report.md", "report.html"}
     assert "No pair is done yet." in files["report.html"].decode()
@@ -178,7 +179,7 @@ def test_sweep_without_any_result_says_so_and_has_no_figures(plan: Plan, tmp_pat
 def test_partial_sweep_names_what_is_missing(plan: Plan, tmp_path: Path) -> None:
     store = fill(plan, Store(str(tmp_path)), levels="B")
 
-    text = files_of(write_report(plan, store, "demo", facts=FACTS))["report.md"].decode()
+    text = files_of(write_report(Snapshot(plan, store), "demo", facts=FACTS))["report.md"].decode()
 
     assert "Not complete: 7 of 12 trials are done, 1 failed, 4 waiting." in text
     assert "| pair/test\\_resnet/I/C/robust/seed0 | waiting |" in text
@@ -188,14 +189,16 @@ def test_no_drop_is_reported_as_no_catastrophe(plan: Plan, tmp_path: Path, monke
     monkeypatch.setitem(DROPS, "A", 0.0625)
     store = fill(plan, Store(str(tmp_path)), levels="A")
 
-    text = files_of(write_report(plan, store, "demo", facts={}))["report.md"].decode()
+    text = files_of(write_report(Snapshot(plan, store), "demo", facts={}))["report.md"].decode()
 
     assert "No detrimental pair is catastrophic (0 of 1): the largest drop is 6.2 pp, at a parity gap of 0.6 pp" in text
 
 
 def test_equal_stores_give_equal_bytes(plan: Plan, tmp_path: Path) -> None:
     first, second = (
-        files_of(write_report(plan, fill(plan, Store(str(tmp_path / name)), levels="AB"), "demo", facts=FACTS))
+        files_of(
+            write_report(Snapshot(plan, fill(plan, Store(str(tmp_path / name)), levels="AB")), "demo", facts=FACTS)
+        )
         for name in ("one", "two")
     )
 
@@ -206,14 +209,14 @@ def test_equal_stores_give_equal_bytes(plan: Plan, tmp_path: Path) -> None:
 def test_figures_without_anything_to_show_are_none(plan: Plan, tmp_path: Path) -> None:
     store = Store(str(tmp_path))
 
-    assert figure_table1(table1(plan, read_trials(plan, store))) is None
-    assert figure_search(pair_records(plan, store)) is None
+    assert figure_table1(table1(plan, read_trials(Snapshot(plan, store)))) is None
+    assert figure_search(pair_records(Snapshot(plan, store))) is None
     assert figure_training({"A": {}}) is None
 
 
 def test_table1_figure_has_one_panel_per_network_and_option_set(tmp_path: Path) -> None:
     full = build_plan(build_grid("full", Choices(), lambda _: 20), lambda _: 20)
-    table = table1(full, read_trials(full, Store(str(tmp_path))))
+    table = table1(full, read_trials(Snapshot(full, Store(str(tmp_path)))))
     table.loc[0, ["robust_accuracy_fp", "robust_accuracy_delta"]] = [0.9, -0.02]
 
     figure = figure_table1(table)
@@ -226,7 +229,7 @@ def test_table1_figure_has_one_panel_per_network_and_option_set(tmp_path: Path) 
 
 def test_dark_figure_keeps_no_light_colour(plan: Plan, tmp_path: Path) -> None:
     store = fill(plan, Store(str(tmp_path)), levels="B")
-    figure = figure_search(pair_records(plan, store))
+    figure = figure_search(pair_records(Snapshot(plan, store)))
 
     assert figure is not None
     picture = dark(svg(figure)).decode()
@@ -235,12 +238,12 @@ def test_dark_figure_keeps_no_light_colour(plan: Plan, tmp_path: Path) -> None:
 
 def test_store_after_a_report_still_lists_the_same_trials(plan: Plan, tmp_path: Path) -> None:
     store = fill(plan, Store(str(tmp_path)), levels="A")
-    before = [trial.state for trial in read_trials(plan, store)]
+    before = [trial.state for trial in read_trials(Snapshot(plan, store))]
 
-    write_report(plan, store, "demo", facts={})
+    write_report(Snapshot(plan, store), "demo", facts={})
 
-    assert [trial.state for trial in read_trials(plan, store)] == before
-    assert json.dumps([record.as_json() for record in pair_records(plan, store)], allow_nan=False)
+    assert [trial.state for trial in read_trials(Snapshot(plan, store))] == before
+    assert json.dumps([record.as_json() for record in pair_records(Snapshot(plan, store))], allow_nan=False)
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.5, "50.00"), (None, ""), (float("nan"), ""), (pd.NA, "")])

@@ -17,6 +17,7 @@ from orchestrator.reports.document import LONG_TABLE, Column, Field, Page, Secti
 from orchestrator.reports.page import FILES, analysis_sections, derived_tables, write_report
 from orchestrator.reports.rendering import html_page, markdown
 from orchestrator.results.pairs import PairRecord, pair_records
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.analyses import ANALYSES
@@ -64,7 +65,7 @@ def fill(plan: Plan, store: Store) -> list[PairRecord]:
         }
         metrics = {f"{split}/{name}": value for split in ("test", "validation") for name, value in values.items()}
         folder.write_json("result.json", result_of(node, metrics))
-    return pair_records(plan, store)
+    return pair_records(Snapshot(plan, store))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def analyzed(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     records = fill(plan, store)
     analyses = tiny_analyses([contrast("A"), contrast("B", budget=82)])
     analyses["indicators"] = indicator_table(records)
-    write_report(plan, store, "demo", facts={"seed": "0"}, analyses=SweepTables(tables=analyses))
+    write_report(Snapshot(plan, store), "demo", facts={"seed": "0"}, analyses=SweepTables(tables=analyses))
     return storage / "sweeps" / "demo", analyses
 
 
@@ -132,11 +133,13 @@ def test_a_later_report_removes_what_only_an_earlier_one_wrote(plan: Plan, tmp_p
     store = Store(str(tmp_path))
     fill(plan, store)
     folder = tmp_path / "sweeps" / "demo"
-    write_report(plan, store, "demo", facts={}, analyses=SweepTables(tables={"layers": tiny_analyses()["layers"]}))
+    write_report(
+        Snapshot(plan, store), "demo", facts={}, analyses=SweepTables(tables={"layers": tiny_analyses()["layers"]})
+    )
     (folder / "figure_mine.png").write_bytes(b"kept: no report wrote it")
     assert (folder / "figure_layers_test_resnet.png").exists()
 
-    write_report(plan, store, "demo", facts={}, analyses=SweepTables(tables={}))
+    write_report(Snapshot(plan, store), "demo", facts={}, analyses=SweepTables(tables={}))
 
     assert not list(folder.glob("figure_layers*"))
     assert not list((folder / "analyses").iterdir())
@@ -153,7 +156,7 @@ def test_a_list_of_files_that_was_edited_removes_nothing_else(plan: Plan, tmp_pa
         store.sweep("demo").write_bytes(name, b"{}")
     store.sweep("demo").write_json(FILES, {"files": others})
 
-    write_report(plan, store, "demo", facts={}, analyses=SweepTables(tables={}))
+    write_report(Snapshot(plan, store), "demo", facts={}, analyses=SweepTables(tables={}))
 
     assert all((folder / name).exists() for name in others)
 
@@ -179,7 +182,7 @@ def test_analyses_that_were_begun_and_not_done_are_listed(plan: Plan, tmp_path: 
     fill(plan, store)
     missing = [Missing("layers/test_resnet/I/A/robust/seed0", "interrupted")]
 
-    write_report(plan, store, "demo", facts={}, analyses=SweepTables(tables={}, missing=missing))
+    write_report(Snapshot(plan, store), "demo", facts={}, analyses=SweepTables(tables={}, missing=missing))
 
     text = (tmp_path / "sweeps" / "demo" / "report.md").read_text()
     assert "| layers/test\\_resnet/I/A/robust/seed0 | not analyzed | interrupted |" in text
