@@ -142,10 +142,10 @@ def run_sweep(
                     pending = not_done(list_tasks(sweep, snapshot, analyses, console), snapshot, console)
                     if pending:
                         ended = run_tasks(pending, sweep, launch.data_dir, capacity.resources, console)
+            # Launches of other sweeps may have finished trials that these share.
+            snapshot.refresh()
         else:
             tracker.open(plan, facts)
-        # Launches of other sweeps may have finished trials that these share.
-        snapshot.refresh()
         overview = overview_of(snapshot, has_driver=False)
         publish(tracker, sweep, snapshot, facts, console)
         if launch.hook:

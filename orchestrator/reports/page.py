@@ -38,7 +38,7 @@ from orchestrator.reports.table1 import table1, table1_summary
 from orchestrator.results.pairs import PairRecord, records_of
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import Curve, Trial, read_curve, read_trials
-from orchestrator.store.folder import Folder
+from orchestrator.store.folder import Folder, sha256
 from search_spaces.recipes import Goal
 
 FILES = "report_files.json"
@@ -100,16 +100,22 @@ def write_report(
 
 
 def _write(folder: Folder, files: Mapping[str, bytes]) -> list[str]:
-    """Writes a report and removes what only an earlier one had."""
-    before = (folder.read_json(FILES) or {}).get("files", [])
-    # Both lists until the end: a report that is killed in between forgets no file.
-    folder.write_json(FILES, {"files": sorted({*before, *files})})
-    for name, content in files.items():
-        folder.write_bytes(name, content)
-    for name in set(before) - set(files):
-        if _OWN_FILE.fullmatch(name):
-            folder.delete(name)
-    folder.write_json(FILES, {"files": sorted(files)})
+    """Writes a report and removes what only an earlier one had; an object store gets only what changed."""
+    content = folder.read_json(FILES) or {}
+    before, checksums = content.get("files", []), content.get("sha256", {})
+    sizes = folder.sizes() if checksums else {}
+    known = {name: (sizes.get(name), checksum) for name, checksum in checksums.items()}
+    changed = [name for name, each in files.items() if known.get(name) != (len(each), sha256(each))]
+    if changed or set(before) != set(files):
+        # Both lists until the end: a report that is killed in between forgets no file.
+        folder.write_json(FILES, {"files": sorted({*before, *files})})
+        for name in changed:
+            folder.write_bytes(name, files[name])
+        for name in set(before) - set(files):
+            if _OWN_FILE.fullmatch(name):
+                folder.delete(name)
+        sums = {"sha256": {name: sha256(each) for name, each in files.items()}} if folder.is_on_object_store else {}
+        folder.write_json(FILES, {"files": sorted(files), **sums})
     return [f"{folder.root}/{name}" for name in files]
 
 

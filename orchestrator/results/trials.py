@@ -116,6 +116,8 @@ def read_curve(trial: Trial) -> Curve | None:
 def _read_trial(node: Node, folder: TrialFolder, state: State, earlier: Mapping[str, Trial], *, points: bool) -> Trial:
     record = folder.recipe() if points else None
     result = folder.result()
+    if state is State.DONE and result is None:
+        state = State.WAITING  # somebody restarted it since it was listed
     state, reason = _told(node, folder, state, earlier)
     return Trial(
         node=node,

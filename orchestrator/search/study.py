@@ -56,11 +56,13 @@ def sweep_journal(folder: Folder) -> Iterator[JournalStorage]:
         return
     with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as temporary:
         copy = Path(temporary, JOURNAL)
-        copy.write_bytes(folder.read_bytes(JOURNAL) or b"")
+        before = folder.read_bytes(JOURNAL)
+        copy.write_bytes(before or b"")
         try:
             yield open_journal(copy)
         finally:
-            folder.write_bytes(JOURNAL, copy.read_bytes())
+            if (now := copy.read_bytes()) != before:
+                folder.write_bytes(JOURNAL, now)
 
 
 def make_journal_whole(path: Path) -> str | None:

@@ -280,8 +280,7 @@ class Tracker:
         }
         experiment.log(experiment.parent, points=self._metrics, tags=tags)
         for folder in self._reports:
-            with folder.on_disk() as path:
-                experiment.log_folder(experiment.parent, path)
+            experiment.log_folder(experiment.parent, folder)
         experiment.end(experiment.parent, status)
 
     def _warn(self, error: Exception) -> None:

@@ -1,27 +1,26 @@
 """How often a sweep on an object store asks it: counted on an S3 server of this machine, by kind of request.
 
-At commit 7627d42, before a sweep was read once, the same finished sweep of 32 trials took, by kind:
+At commit 7627d42, before a sweep was read once, the same finished sweep of 32 trials took:
 
-    launch  TODO
-    status  TODO
+    launch   1493   697 HEAD, 662 GET, 101 LIST, 31 PUT, 2 DELETE
+    status    401   216 HEAD, 181 GET, 4 LIST
 """
 
 import io
 import json
 import logging
-import os
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pyarrow.fs as pafs
 import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
-from werkzeug.wrappers import Request
 
 from orchestrator.cli.main import main
 from orchestrator.plan import Plan, build_plan
@@ -55,12 +54,9 @@ class CountedServer:
 def server() -> Iterator[CountedServer]:
     counted, app = CountedServer(), DomainDispatcherApplication(create_backend_app)
 
-    def counting(environ, start_response):  # type: ignore[no-untyped-def]
-        request = Request(environ)
-        is_list = request.method == "GET" and "list-type" in parse_qs(environ["QUERY_STRING"])
-        counted.asked["LIST" if is_list else request.method] += 1
-        if os.environ.get("SHOW"):
-            print(request.method, request.full_path[:150], file=open(os.environ["SHOW"], "a"))
+    def counting(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        is_list = "list-type" in parse_qs(environ["QUERY_STRING"])
+        counted.asked["LIST" if is_list else environ["REQUEST_METHOD"]] += 1
         return app(environ, start_response)
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -108,8 +104,10 @@ def finished(server: CountedServer, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_a_launch_with_nothing_to_do_asks_three_times_per_trial(
-    server: CountedServer, finished: tuple[str, ...]
+    server: CountedServer, finished: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The heart beats by the clock, however many trials there are.
+    monkeypatch.setattr("orchestrator.store.lease._Heart._run", lambda heart: None)
     server.asked.clear()
     assert "32 done, 0 failed" in run("launch", *finished)
     assert server.asked.total() <= 3 * NUM_TRIALS + 40, server.asked

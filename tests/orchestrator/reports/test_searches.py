@@ -326,7 +326,7 @@ def test_files_and_json_hold_plain_values_and_a_terminal_line_fits(written: Writ
     written.done("A/trial0", 0.8, 0.8)
     written.done("B/trial0", 0.05, 0.8)
     trials = read_trials(Snapshot(written.plan, written.store))
-    searches = searches_of(written.plan, trials, written.store)
+    searches = searches_of(written.plan, trials)
     assert searches is not None
 
     files = search_files(searches)
