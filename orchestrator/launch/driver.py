@@ -137,13 +137,14 @@ def run_sweep(
             ):
                 if frontier.pending:
                     _run_trials(launch, frontier, tracker, capacity, console)
+                # Launches of other sweeps may have finished trials that these share.
+                snapshot.refresh()
                 is_early = frontier.is_stopping or frontier.halted or launch.meter.hit
                 if analyses and not is_early and pair_records(snapshot):
                     pending = not_done(list_tasks(sweep, snapshot, analyses, console), snapshot, console)
                     if pending:
                         ended = run_tasks(pending, sweep, launch.data_dir, capacity.resources, console)
-            # Launches of other sweeps may have finished trials that these share.
-            snapshot.refresh()
+                        snapshot.refresh()
         else:
             tracker.open(plan, facts)
         overview = overview_of(snapshot, has_driver=False)

@@ -6,12 +6,10 @@ from statistics import median
 from typing import Any
 
 from orchestrator.results.pairs import PairRecord, record_of
-from orchestrator.results.trials import Trial
-from orchestrator.store.folder import EPOCHS
+from orchestrator.results.trials import Trial, read_rows
 from orchestrator.store.states import State
 from orchestrator.store.usage import HOUR, Usage
 from search_spaces.cells import Cell
-from search_spaces.errors import StorageError
 from search_spaces.objective import ACCURACIES, accuracies_of, detrimental_objective, is_catastrophic
 from search_spaces.recipes import TrainingRecipe
 
@@ -135,19 +133,7 @@ def _searched_cell(cell: Cell, trials: Iterable[Trial], *, has_seeds: bool) -> S
 
 def _search_trial(trial: Trial, cell: Cell) -> SearchTrial:
     record = record_of(trial, cell) if trial.state is State.DONE else None
-    return SearchTrial(trial=trial, record=record, rows=_rows(trial))
-
-
-def _rows(trial: Trial) -> tuple[Mapping[str, Any], ...]:
-    try:
-        table = trial.folder.folder.read_table(EPOCHS)
-    except StorageError:
-        return ()  # a damaged file costs a detail, not the report
-    if table is None or not set(table.column_names) >= _COLUMNS:
-        return ()
-    # A resumed trial may have written an epoch twice; the later row is the one that training went on from.
-    latest = {row["epoch"]: row for row in table.to_pylist()}
-    return tuple(latest[epoch] for epoch in sorted(latest))
+    return SearchTrial(trial=trial, record=record, rows=read_rows(trial, _COLUMNS))
 
 
 def _device_seconds(row: Mapping[str, Any]) -> float:

@@ -5,8 +5,9 @@ a reason, never an exception.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator.plan import Node, Origin, Stage
 from orchestrator.results.snapshot import Snapshot
@@ -94,23 +95,27 @@ def trials_by_cell(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
     return by_cell
 
 
-def read_curve(trial: Trial) -> Curve | None:
-    """Returns a pair's training curve, or None while there are no epochs to show."""
+def read_rows(trial: Trial, columns: Collection[str]) -> tuple[Mapping[str, Any], ...]:
+    """Returns the epochs of a trial in order; none where the table is damaged, which costs a detail and no report."""
     try:
         table = trial.folder.folder.read_table(EPOCHS)
     except StorageError:
-        return None  # a damaged file costs one line of one figure, not the report
-    if table is None or table.num_rows == 0 or not set(CURVE_COLUMNS) <= set(table.column_names):
-        return None
-    columns = (table.column(name).to_pylist() for name in CURVE_COLUMNS)
+        return ()
+    if table is None or not set(columns) <= set(table.column_names):
+        return ()
     # A resumed trial may have written an epoch twice; the later row is the one that training went on from.
-    latest = {epoch: (fp, q) for epoch, fp, q in zip(*columns, strict=True) if None not in (epoch, fp, q)}
-    epochs = sorted(latest)
-    return Curve(
-        epochs=tuple(epochs),
-        accuracy_fp=tuple(latest[epoch][0] for epoch in epochs),
-        accuracy_q=tuple(latest[epoch][1] for epoch in epochs),
-    )
+    latest = {row["epoch"]: row for row in table.to_pylist()}
+    return tuple(latest[epoch] for epoch in sorted(latest))
+
+
+def read_curve(trial: Trial) -> Curve | None:
+    """Returns a pair's training curve, or None while there are no epochs to show."""
+    rows = [[row[name] for name in CURVE_COLUMNS] for row in read_rows(trial, CURVE_COLUMNS)]
+    rows = [row for row in rows if None not in row]
+    if not rows:
+        return None
+    epochs, accuracy_fp, accuracy_q = (tuple(column) for column in zip(*rows, strict=True))
+    return Curve(epochs=epochs, accuracy_fp=accuracy_fp, accuracy_q=accuracy_q)
 
 
 def _read_trial(node: Node, folder: TrialFolder, state: State, earlier: Mapping[str, Trial], *, points: bool) -> Trial:

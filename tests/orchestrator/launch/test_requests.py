@@ -4,6 +4,11 @@ At commit 7627d42, before a sweep was read once, the same finished sweep of 32 t
 
     launch   1493   697 HEAD, 662 GET, 101 LIST, 31 PUT, 2 DELETE
     status    401   216 HEAD, 181 GET, 4 LIST
+
+and since then:
+
+    launch    128   102 GET, 12 HEAD, 6 LIST, 6 PUT, 2 DELETE
+    status     69    63 GET, 4 LIST, 2 HEAD
 """
 
 import io
