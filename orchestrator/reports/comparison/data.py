@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from orchestrator.plan import Plan
 from orchestrator.reports.drawing import DASHES, DETRIMENTAL, INK, MUTED, ROBUST, style
 from orchestrator.results.pairs import records_of
+from orchestrator.results.snapshot import EVERYTHING, Snapshot
 from orchestrator.results.time_to_pair import kaplan_meier
-from orchestrator.results.trials import State, Trial, read_trials, trials_by_cell
+from orchestrator.results.trials import Trial, read_trials, trials_by_cell
 from orchestrator.search.arms import Arm
 from orchestrator.search.pair_choice import choose
 from orchestrator.store.store import Store
-from orchestrator.store.trial import trial_of
 from search_spaces.recipes import Goal
 
 TITLES = {
@@ -45,24 +45,23 @@ def comparison(plans: Mapping[Arm, Plan], store: Store) -> pd.DataFrame:
     """
     rows = []
     for arm, plan in plans.items():
-        trials = read_trials(plan, store)
+        trials = read_trials(Snapshot(plan, store, ahead=EVERYTHING))
         cells = trials_by_cell(each for each in trials if each.node.cell and each.node.cell.goal is Goal.DETRIMENTAL)
-        rows += [{"arm": str(arm), "cell_id": cell_id, **_row(of_cell, store)} for cell_id, of_cell in cells.items()]
+        rows += [{"arm": str(arm), "cell_id": cell_id, **_row(of_cell)} for cell_id, of_cell in cells.items()]
     return pd.DataFrame(rows)
 
 
-def _row(trials: Sequence[Trial], store: Store) -> dict[str, object]:
+def _row(trials: Sequence[Trial]) -> dict[str, object]:
     records = records_of(trials)
     qualifying = {record.uid for record in records if record.is_qualifying}
-    begun = [trial.node for trial in trials if trial.state not in (State.WAITING, State.SPARED, State.BLOCKED)]
-    epochs_of = [(node.uid, trial_of(store, node).epochs()) for node in begun]
-    epochs_of.sort(key=lambda each: each[1][-1]["timestamp_ms"] if each[1] else 0)
-    first = next((place for place, (uid, _) in enumerate(epochs_of) if uid in qualifying), None)
-    spent = [rows for _, rows in epochs_of]
+    begun = [(trial.node.uid, trial.folder.epochs()) for trial in trials if trial.state.has_begun]
+    begun.sort(key=lambda each: each[1][-1]["timestamp_ms"] if each[1] else 0)
+    first = next((place for place, (uid, _) in enumerate(begun) if uid in qualifying), None)
+    spent = [rows for _, rows in begun]
     to_first = spent[: first + 1] if first is not None else []
     chosen = choose(records)
     return {
-        "is_done": all(trial.state in (State.DONE, State.PRUNED, State.SPARED, State.FAILED) for trial in trials),
+        "is_done": not any(trial.state.is_open for trial in trials),
         "trials": len(spent),
         "epochs": sum(map(len, spent)),
         "device_seconds": _seconds(spent),
