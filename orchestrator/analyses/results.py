@@ -20,11 +20,7 @@ PAIR_COLUMNS = ("architecture", "option_set", "budget_level", "budget", "seed", 
 
 
 def read_tables(tasks: Sequence[AnalysisTask], snapshot: Snapshot) -> dict[str, pd.DataFrame]:
-    """Reads what is done of a sweep's analyses.
-
-    Args:
-        tasks: All its tasks, done or not.
-        snapshot: Of the sweep.
+    """Reads what is done of a sweep's analyses, given all tasks.
 
     Returns:
         By name of the analysis, in the order of `tasks`, a tidy table with `PAIR_COLUMNS` first; an analysis of which
@@ -39,8 +35,10 @@ def read_tables(tasks: Sequence[AnalysisTask], snapshot: Snapshot) -> dict[str, 
         if folder.state() is not State.DONE:
             continue
         table = folder.rows().to_pandas().drop(columns=UNIT)
-        for place, (name, value) in enumerate(_identity(task.subjects[-1]).items()):
-            table.insert(place, name, value)
+        pair = task.subjects[-1]
+        identity = {"goal": str(pair.goal), "pair_uid": pair.uid}
+        for place, name in enumerate(PAIR_COLUMNS):
+            table.insert(place, name, identity.get(name) or getattr(pair, name))
         parts.setdefault(task.analysis.name, []).append(table)
     return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
 
@@ -56,29 +54,19 @@ class SweepTables:
 
 
 def sweep_tables(records: Sequence[PairRecord], snapshot: Snapshot, sweep: Folder) -> SweepTables:
-    """Reads the analyses of a sweep.
-
-    Args:
-        records: The pairs that are done, in plan order.
-        snapshot: Of the sweep.
-        sweep: The sweep's folder, which keeps the settings.
+    """Reads the analyses of a sweep, given its pairs that are done and its folder.
 
     Raises:
         StorageError: A table is damaged.
     """
     tasks = tasks_of_sweep(records, snapshot, sweep)
-    begun = [(task, folder) for task in tasks if (folder := snapshot.analysis(task.uid)).task() is not None]
+    folders = ((task, snapshot.analysis(task.uid)) for task in tasks)
     missing = [
         Missing(task.name, headline.line if (headline := folder.headline()) else INTERRUPTED)
-        for task, folder in begun
-        if folder.state() is not State.DONE
+        for task, folder in folders
+        if folder.task() is not None and folder.state() is not State.DONE
     ]
     return SweepTables(tables=read_tables(tasks, snapshot), missing=missing)
-
-
-def _identity(record: PairRecord) -> dict[str, str | int]:
-    values = {name: getattr(record, name) for name in PAIR_COLUMNS if name != "pair_uid"}
-    return values | {"goal": str(record.goal), "pair_uid": record.uid}
 
 
 SETTINGS = "analyses.json"
@@ -98,17 +86,10 @@ def load_analyses(sweep: Folder) -> dict[str, Analysis]:
 
 
 def tasks_of_sweep(records: Sequence[PairRecord], snapshot: Snapshot, sweep: Folder) -> list[AnalysisTask]:
-    """Lists all analyses of a sweep with its settings; none where nothing was ever analyzed on the storage.
-
-    Args:
-        records: The pairs that are done, in plan order.
-        snapshot: Of the sweep.
-        sweep: The sweep's folder.
-    """
+    """Lists all analyses of a sweep with its settings; none where nothing was ever analyzed on the storage."""
     if not snapshot.has_analyses:
         return []
-    tasks, _ = tasks_of(records, list(load_analyses(sweep).values()), checksums_of(snapshot))
-    return tasks
+    return tasks_of(records, list(load_analyses(sweep).values()), checksums_of(snapshot))[0]
 
 
 def save_analyses(sweep: Folder, analyses: Mapping[str, Analysis]) -> None:

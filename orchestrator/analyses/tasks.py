@@ -50,15 +50,9 @@ class Missing:
 def tasks_of(
     records: Sequence[PairRecord], analyses: Sequence[Analysis], checksum: Callable[[str], str]
 ) -> tuple[list[AnalysisTask], list[Missing]]:
-    """Lists what the analyses of a sweep consist of.
+    """Lists what analyses of the pairs that are done consist of: the tasks, and those for which a pair is missing.
 
-    Args:
-        records: The pairs that are done, in plan order.
-        analyses: Which analyses, with their settings.
-        checksum: Of the checkpoint of a pair, by its uid; see `checksums_of`.
-
-    Returns:
-        The tasks by analysis, and those for which a pair is missing.
+    `checksum` returns that of a pair's checkpoint by the pair's uid; see `checksums_of`.
     """
     contrasts = contrasts_of(records)
     tasks: list[AnalysisTask] = []

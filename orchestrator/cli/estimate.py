@@ -1,7 +1,7 @@
 """What a cluster file says of costs: the estimate of `plan`, and the price of the cap of `launch` and `resume`."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
@@ -22,38 +22,31 @@ MINUTE = 60.0
 
 
 def estimate_from_options(
-    plan: Plan,
-    states: dict[str, State],
-    store: Store,
-    *,
-    cluster_file: Path | None,
-    price_file: Path | None,
-    step_seconds: tuple[str, ...],
-    start_minutes: float,
+    plan: Plan, states: dict[str, State], store: Store, values: Mapping[str, Any]
 ) -> Estimate | None:
-    """Estimates what the rest of a plan takes on the cluster that the options name, None if they name none.
+    """Estimates what the rest of a plan takes on the cluster that a command's options name, None if they name none.
 
     Raises:
         ConfigError: A file cannot be read, a machine has no price, or nobody knows how long a training takes.
     """
-    if cluster_file is None:
-        if price_file or step_seconds:
+    if values["cluster_file"] is None:
+        if values["price_file"] or values["step_seconds"]:
             raise click.UsageError("--prices and --step-seconds are for an estimate: name its --cluster FILE.")
         return None
     nodes = plan.by_uid()
     wanted = {training_of(node, nodes) for node in plan.nodes}
     step_times = StepTimes(
-        [*measured_in(store, wanted), *measured_by_others()], by_hand=parse_step_seconds(step_seconds)
+        [*measured_in(store, wanted), *measured_by_others()], by_hand=parse_step_seconds(values["step_seconds"])
     )
     interrupted = (node for node in plan.nodes if states[node.uid] is State.INTERRUPTED)
     return estimate(
         plan,
         states,
         {node.uid: len(trial_of(store, node).epochs()) for node in interrupted},
-        read_cluster(cluster_file),
-        read_prices(price_file),
+        read_cluster(values["cluster_file"]),
+        read_prices(values["price_file"]),
         step_times,
-        start_seconds=start_minutes * MINUTE,
+        start_seconds=values["start_minutes"] * MINUTE,
     )
 
 

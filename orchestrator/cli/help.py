@@ -1,7 +1,7 @@
 """How `--help` is laid out: options under headings, commands in the order of use, and summaries whole."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import click
@@ -57,10 +57,4 @@ what, search, where, limit, estimate, other = (partial(click.option, cls=Option,
 
 def together(*options: Decorator) -> Decorator:
     """Returns one decorator that adds several options, shown in this order."""
-
-    def add(function: Function) -> Function:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return add
+    return lambda function: reduce(lambda decorated, option: option(decorated), reversed(options), function)

@@ -1,6 +1,5 @@
 """`dptq-sweep plan`: every trial that a launch would run, and which of them are done already."""
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -30,17 +29,7 @@ from orchestrator.store.defaults import START_SECONDS
     help="From asking for a machine until it runs trials.",
 )
 @json_option
-def command(
-    grid: str,
-    name: str | None,
-    storage: str,
-    cluster_file: Path | None,
-    price_file: Path | None,
-    step_seconds: tuple[str, ...],
-    start_minutes: float,
-    as_json: bool,
-    **choices: Any,
-) -> None:
+def command(grid: str, name: str | None, storage: str, as_json: bool, **others: Any) -> None:
     """Show every trial that `launch` would run: stage, uid, parents, and whether it is done.
 
     With --cluster also what it would take there: machines, GPU-hours, time and price.
@@ -52,18 +41,10 @@ def command(
     from orchestrator.results.snapshot import Snapshot
     from orchestrator.store.store import Store
 
-    plan = plan_from_options(grid, choices_of(choices))
+    plan = plan_from_options(grid, choices_of(others))
     store = Store(storage, create=False)
     states = Snapshot(plan, store).states
-    estimated = estimate_from_options(
-        plan,
-        states,
-        store,
-        cluster_file=cluster_file,
-        price_file=price_file,
-        step_seconds=step_seconds,
-        start_minutes=start_minutes,
-    )
+    estimated = estimate_from_options(plan, states, store, others)
     if as_json:
         costs = {"estimate": estimate_as_json(estimated)} if estimated else {}
         echo_json(plan_as_json(plan, states) | costs)

@@ -33,9 +33,6 @@ def command(
     only: tuple[str, ...],
     restarted: tuple[str, ...],
     with_children: bool,
-    address: str | None,
-    shared_storage: bool,
-    tracking_uri: str | None,
     no_caps: bool,
     **others: Any,
 ) -> None:
@@ -62,8 +59,8 @@ def command(
     if no_caps:
         options = options.model_copy(update={"caps": Caps()})
     limits = limits_of(others, options)
-    changes = {"address": address, "tracking_uri": tracking_uri, "shared_storage": shared_storage or None}
-    options = options.model_copy(update={key: value for key, value in changes.items() if value is not None})
+    # What is left of the options are the places.
+    options = options.model_copy(update={name: value for name, value in others.items() if value not in (None, False)})
     locate(options.tracking_uri, sweep.store)
     chosen = [find_node(plan, prefix) for prefix in only]
     anew = [find_node(plan, prefix) for prefix in restarted]

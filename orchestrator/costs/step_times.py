@@ -238,10 +238,7 @@ def _training_in(store: Store, trial: TrialFolder) -> Training | None:
             return None
         teacher = parent.architecture
     return Training(
-        stage=Stage(trial.stage),
-        architecture=architecture,
-        teacher=teacher,
-        image_size=record.dataset["image_size"],
+        stage=Stage(trial.stage), architecture=architecture, teacher=teacher, image_size=record.dataset["image_size"]
     )
 
 

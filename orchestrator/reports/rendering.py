@@ -2,8 +2,6 @@
 
 import html
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
 
 import jinja2
 import pandas as pd
@@ -13,7 +11,13 @@ from orchestrator.reports.document import Page, Section
 from orchestrator.reports.layout import Field, TextTable
 from orchestrator.store.folder import parquet_bytes
 
-_TEMPLATE = "report.html.j2"
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.PackageLoader("orchestrator", "reports"),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 _MARKDOWN_SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_[]|#"} | {"\n": " "})
 
 
@@ -28,7 +32,7 @@ def page_files(name: str, page: Page) -> dict[str, bytes]:
 
 def html_page(page: Page) -> str:
     """Renders one self-contained page: no scripts, no external resource, light and dark theme."""
-    return _template().render(page=page)
+    return _TEMPLATES.get_template("report.html.j2").render(page=page)
 
 
 def markdown(page: Page) -> str:
@@ -37,14 +41,6 @@ def markdown(page: Page) -> str:
     for section in page.sections:
         parts += _md_section(section)
     return "\n\n".join(parts) + "\n"
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(resources.files("orchestrator.reports").joinpath(_TEMPLATE).read_text("utf-8"))
 
 
 def _md_section(section: Section) -> list[str]:
