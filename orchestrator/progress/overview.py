@@ -16,8 +16,9 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder, trial_of
 from orchestrator.store.usage import Usage
 from search_spaces.cells import Cell
+from search_spaces.names import Goal
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
-from search_spaces.recipes import Goal, TrainingRecipe
+from search_spaces.recipes import TrainingRecipe
 
 RUNNING = "running"
 # An epoch of a stage in units of a distillation's, as measured on digits; used until the stage has been seen.

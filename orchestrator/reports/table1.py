@@ -14,8 +14,9 @@ from orchestrator.results.trials import State, Trial, trials_by_cell
 from orchestrator.search.pair_choice import choose
 from search_spaces.budgets import format_bit_widths
 from search_spaces.cells import Cell
+from search_spaces.names import Goal
 from search_spaces.paper import BUDGET_LEVELS, TABLE_1, TABLE_1_WHITE_BOX, total_bits
-from search_spaces.recipes import DistillRecipe, Goal
+from search_spaces.recipes import DistillRecipe
 
 PAPER_DATASET = "oxford-iiit-pet"
 MEASURED: dict[Goal, tuple[str, ...]] = {

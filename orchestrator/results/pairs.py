@@ -12,9 +12,9 @@ from orchestrator.plan import Origin, Plan
 from orchestrator.results.trials import State, Trial, read_trials
 from orchestrator.store.store import Store
 from search_spaces.cells import Cell
+from search_spaces.names import Goal
 from search_spaces.objective import accuracies_of, detrimental_objective, is_catastrophic, parity_gap, parity_violation
 from search_spaces.paper import AVERAGE_BITS, NUM_SITES
-from search_spaces.recipes import Goal
 
 Scalar = str | int | float | bool | None
 Json = Scalar | list[int] | Mapping[str, Scalar]

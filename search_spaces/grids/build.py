@@ -12,7 +12,8 @@ from search_spaces.grids.layers import TemplateStack, read_stack
 from search_spaces.grids.overrides import Settings, parse_assignments
 from search_spaces.grids.template import Budget
 from search_spaces.model import Frozen
-from search_spaces.recipes import DistillRecipe, Goal, PairRecipe, TeacherRecipe
+from search_spaces.names import Goal
+from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
 from search_spaces.search import Search
 
 NumSites = Callable[[str], int]

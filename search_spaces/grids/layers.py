@@ -11,7 +11,8 @@ from search_spaces.grids.named import NAMED_TEMPLATES
 from search_spaces.grids.overrides import Settings, Values, changes_for, override, scale_epochs
 from search_spaces.grids.template import Budget, Template, is_file_name, read_template
 from search_spaces.model import parse
-from search_spaces.recipes import Goal, TrainingRecipe
+from search_spaces.names import Goal
+from search_spaces.recipes import TrainingRecipe
 from search_spaces.search import Search
 
 TrainingT = TypeVar("TrainingT", bound=TrainingRecipe)

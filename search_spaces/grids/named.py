@@ -10,7 +10,8 @@ from search_spaces.grids.overrides import SET_BY_CELLS, Values
 from search_spaces.grids.template import ArchitectureSettings, Budget, Template
 from search_spaces.loss_space import LossSpace
 from search_spaces.model import vary
-from search_spaces.recipes import Goal, TrainingRecipe
+from search_spaces.names import Goal
+from search_spaces.recipes import TrainingRecipe
 from search_spaces.search import Search
 
 BOTH_GOALS = (Goal.ROBUST, Goal.DETRIMENTAL)

@@ -12,7 +12,8 @@ from pydantic import Field
 
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.model import Frozen, FrozenT, parse, vary
-from search_spaces.recipes import Goal, TrainingRecipe
+from search_spaces.names import Goal
+from search_spaces.recipes import TrainingRecipe
 from search_spaces.yaml_files import yaml_value
 
 Values = dict[str, Any]

@@ -14,8 +14,8 @@ from search_spaces.budgets import OPTION_SETS, budget_from_average, check_bit_wi
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.grids.overrides import Settings, Values
 from search_spaces.model import Frozen, Positive, parse
+from search_spaces.names import Goal
 from search_spaces.paper import AVERAGE_BITS, average_bits
-from search_spaces.recipes import Goal
 from search_spaces.search import Search
 from search_spaces.yaml_files import parse_documents, read_text
 

@@ -19,7 +19,7 @@ from orchestrator.search.arms import Arm
 from orchestrator.search.pair_choice import choose
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 TITLES = {
     Arm.LITERAL: "literal reading",

@@ -14,7 +14,7 @@ from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from search_spaces.analyses import ANALYSES, CrossPolicy, Indicators, Layers
 from search_spaces.errors import StorageError
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 BASE = PairRecord(
     uid="r0",

@@ -22,7 +22,7 @@ from orchestrator.results.pairs import PairRecord, pair_records
 from orchestrator.store.store import Store
 from search_spaces.analyses import ANALYSES
 from search_spaces.grids.build import Choices, build_grid
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 from tests.orchestrator.tiny_analyses import contrast, indicator_table, tiny_analyses
 
 TITLES = {
