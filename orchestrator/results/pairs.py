@@ -133,7 +133,7 @@ def average_bits(cell: Cell) -> float | None:
     """Returns the bits per site of a cell, nominal where its sites are not known; None for custom budgets."""
     if cell.architecture in NUM_SITES:
         return cell.recipe.budget / NUM_SITES[cell.architecture]
-    return next((average for level, average in AVERAGE_BITS.items() if level == cell.budget_level), None)
+    return AVERAGE_BITS.get(cell.budget_level)
 
 
 def record_of(trial: Trial, cell: Cell) -> PairRecord:

@@ -157,10 +157,9 @@ def _budgets(stack: TemplateStack, choices: Choices) -> list[tuple[Budget, bool]
 
 def _total(stack: TemplateStack, budget: Budget, architecture: str, option_set: str, num_sites: NumSites) -> int:
     """Returns a budget's total; the paper's networks on a grid with the paper's totals take them as printed."""
-    level = next((level for level in paper.BUDGET_LEVELS if level == budget.level), None)
-    is_printed = level is not None and architecture in paper.BUDGETS and option_set in OPTION_SETS
-    if is_printed and level and stack.axis("printed_totals"):
-        return paper.total_bits(architecture, option_set, level)
+    is_printed = budget.level in paper.BUDGET_LEVELS and architecture in paper.BUDGETS and option_set in OPTION_SETS
+    if is_printed and stack.axis("printed_totals"):
+        return paper.total_bits(architecture, option_set, budget.level)
     return budget.total(num_sites(architecture), option_set)
 
 
