@@ -13,10 +13,10 @@ from search_spaces.uris import absolute_uri
 
 def _absolute_name(name: str) -> str:
     """Checks a name and makes its path absolute, once and for all: the plan, and so every uid, holds the result."""
+    kind, colon, place = name.partition(":")
     # First of all, since every other error repeats the name.
     if "://" in name:
-        absolute_uri(name.partition(":")[2] if name.partition(":")[0] in DATASETS else name, what="dataset")
-    kind, colon, place = name.partition(":")
+        absolute_uri(place if kind in DATASETS else name, what="dataset")
     if kind not in DATASETS or bool(colon) != bool(DATASETS[kind].place):
         raise unknown_name("dataset", name, DATASET_FORMS)
     if not colon:
@@ -90,10 +90,9 @@ class DatasetSpec(Frozen):
             >>> DatasetSpec(name="folder:/data/flowers", image_size=224).num_trained is None
             True
         """
-        info, kept = DATASETS[self.kind], self.train_images
-        if kept is None and info.num_training is not None:
-            kept = info.num_training
-        elif kept is None and info.num_images is not None:
+        info = DATASETS[self.kind]
+        kept = self.train_images or info.num_training
+        if kept is None and info.num_images is not None:
             kept = info.num_images - round(self.test_fraction * info.num_images)
         return None if kept is None else kept - round(self.validation_fraction * kept)
 
@@ -117,13 +116,7 @@ class DatasetSpec(Frozen):
 def dataset_spec(
     name: str, *, image_size: int | None = None, train_images: int | None = None, test_images: int | None = None
 ) -> DatasetSpec:
-    """Returns the specification of a dataset.
-
-    Args:
-        name: One of `DATASET_FORMS`; a relative path is made absolute.
-        image_size: Height and width in pixels; None takes the default of the dataset's kind.
-        train_images: Keep so many of the training images; None keeps all.
-        test_images: Keep so many of the test images; None keeps all.
+    """Returns the specification of a dataset, by default at its kind's image size and with all of its images.
 
     Raises:
         UnknownNameError: No dataset has this name.

@@ -57,10 +57,7 @@ def vary(original: FrozenT, **changes: object) -> FrozenT:
 def parse(kind: type[FrozenT], values: Mapping[str, object], *, place: str | None = None) -> FrozenT:
     """Builds something frozen from plain values, with one clear line for the first thing that is wrong.
 
-    Args:
-        kind: What to build.
-        values: Its fields by name.
-        place: Where the user wrote the values, such as `pair.robust`; None names `kind` instead.
+    The line begins with the place where the user wrote the values, such as `pair.robust`, or else names `kind`.
 
     Raises:
         UnknownNameError: A field does not exist; names the nearest ones.
