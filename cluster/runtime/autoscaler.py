@@ -111,7 +111,7 @@ def autoscaler_of(config: Mapping[str, Any]) -> Autoscaler:
 
 
 def request_bundles(bundles: Sequence[Mapping[str, float]]) -> None:
-    """Tells the autoscaler what should fit on the cluster at once, in place of what it was told before."""
+    """Tells the autoscaler what should fit on the cluster at once, in place of the last wish; none takes that back."""
     request_resources(bundles=[dict(bundle) for bundle in bundles])
 
 

@@ -25,12 +25,9 @@ _MAX_NAME = 47
 
 
 def check_manifests(documents: Sequence[Any], versions: Versions, own: Schemas) -> list[Finding]:
-    """Returns what is wrong with the manifests of a file.
+    """Returns what is wrong with the manifests of a file; the operator's own schemas, by kind, win over ours.
 
-    Args:
-        documents: Everything in the file; what is neither RayJob nor RayCluster is Kubernetes' business, save MLflow.
-        versions: What is installed here.
-        own: Schemas of the operator itself, by kind, which win over ours.
+    What is neither RayJob nor RayCluster is Kubernetes' business, save MLflow.
     """
     findings: list[Finding] = []
     for manifest in documents:
@@ -127,9 +124,8 @@ def _check_cluster(spec: Manifest, versions: Versions, place: str, entrypoint: s
     yield from _check_scaling(spec, place)
     head = joined(place, "headGroupSpec"), spec["headGroupSpec"]
     yield from _check_head(*head, entrypoint)
-    workers = [
-        (joined(place, "workerGroupSpecs", i), group) for i, group in enumerate(spec.get("workerGroupSpecs", ()))
-    ]
+    groups = spec.get("workerGroupSpecs", ())
+    workers = [(joined(place, "workerGroupSpecs", position), group) for position, group in enumerate(groups)]
     names: set[str] = set()
     for where, group in workers:
         yield from _check_worker_group(where, group, names)

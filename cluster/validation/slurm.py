@@ -30,10 +30,10 @@ def check_script(text: str, versions: Versions) -> list[Finding]:
     if syntax := _syntax_error(text):
         return [syntax]
     findings = [*_check_options(text), *_check_commands(text, versions)]
-    if text.startswith("#!"):
-        return findings
-    cure = "sbatch refuses a script that does not say what runs it: begin with #!/bin/bash."
-    return [Finding("line 1", cure), *findings]
+    if not text.startswith("#!"):
+        refused = "sbatch refuses a script that does not say what runs it: begin with #!/bin/bash."
+        findings.insert(0, Finding("line 1", refused))
+    return findings
 
 
 def _syntax_error(text: str) -> Finding | None:

@@ -68,7 +68,7 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
     """Builds a grid with the user's choices applied.
 
     Args:
-        name: `quick`, `smoke`, `cifar10`, `full`, or the path of a grid file.
+        name: One of `GRIDS`, or the path of a grid file.
         choices: What to change.
         num_sites: Tells the number of sites of an architecture.
 
