@@ -119,7 +119,15 @@ class Indicators(Analysis):
 
 ANALYSES: dict[str, Analysis] = {
     analysis.name: analysis
-    for analysis in (Transitory(), CrossPolicy(), Layers(), Histograms(), Corruptions(), Mitigation(), Indicators())
+    for analysis in (
+        Transitory(),
+        CrossPolicy(),
+        Layers(),
+        Histograms(),
+        Corruptions(),
+        Mitigation(),
+        Indicators(),
+    )
 }
 """Every analysis with its default settings, in the order of the paper."""
 
