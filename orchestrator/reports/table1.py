@@ -10,8 +10,9 @@ import pandas as pd
 from orchestrator.plan import Plan, Stage
 from orchestrator.reports.grouping import CELL, Row, over_seeds
 from orchestrator.results.pairs import PairRecord, Verdict, average_bits, records_of, verdict
-from orchestrator.results.trials import State, Trial, trials_by_cell
+from orchestrator.results.trials import Trial, trials_by_cell
 from orchestrator.search.pair_choice import choose
+from orchestrator.store.states import State
 from search_spaces.budgets import format_bit_widths
 from search_spaces.cells import Cell
 from search_spaces.names import Goal
@@ -154,7 +155,7 @@ def _cell_state(trials: Sequence[Trial]) -> str:
         return str(states[0])
     if done or failed:
         return f"{done} of {len(states)} trials done" + (f", {failed} failed" if failed else "")
-    return str(State.UNFINISHED if State.UNFINISHED in states else states[0])
+    return str(State.INTERRUPTED if State.INTERRUPTED in states else states[0])
 
 
 def _paper_columns(plan: Plan, cell: Cell) -> dict[str, Value]:

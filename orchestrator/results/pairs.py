@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from orchestrator.plan import Origin, Plan
-from orchestrator.results.trials import State, Trial, read_trials
-from orchestrator.store.store import Store
+from orchestrator.plan import Origin
+from orchestrator.results.snapshot import Snapshot
+from orchestrator.results.trials import Trial, read_trials
+from orchestrator.store.states import State
 from search_spaces.cells import Cell
 from search_spaces.names import Goal
 from search_spaces.objective import accuracies_of, detrimental_objective, is_catastrophic, parity_gap, parity_violation
@@ -98,9 +99,9 @@ class PairRecord:
         return asdict(self) | {"bit_widths": list(self.bit_widths), "goal": str(self.goal)}
 
 
-def pair_records(plan: Plan, store: Store) -> list[PairRecord]:
+def pair_records(snapshot: Snapshot) -> list[PairRecord]:
     """Returns a record for every pair that is done, in plan order."""
-    return records_of(read_trials(plan, store))
+    return records_of(read_trials(snapshot))
 
 
 def records_of(trials: Sequence[Trial]) -> list[PairRecord]:
