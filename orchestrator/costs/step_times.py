@@ -22,7 +22,7 @@ from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.model import Frozen, Positive, parse
 from search_spaces.recipes import TrainingRecipe
-from search_spaces.yaml_files import parse_documents, read_text
+from search_spaces.yaml_files import read_documents
 
 STEP_TIMES = Path(__file__).with_name("step_times.yaml")
 MAX_TRIALS = 20
@@ -164,7 +164,7 @@ def measured_by_others(path: Path = STEP_TIMES) -> list[Measurement]:
     Raises:
         ConfigError: A line breaks a rule.
     """
-    (content,) = parse_documents(read_text(path, what="table of step times"), what=f"table of step times {path}")
+    (content,) = read_documents(path, what="table of step times")
     return [
         Measurement(
             training=Training(**line.model_dump(include={"stage", "architecture", "teacher", "image_size"})),

@@ -16,7 +16,7 @@ from orchestrator.store.states import State
 from orchestrator.store.sweep import Sweep
 from search_spaces.analyses import Analysis
 from search_spaces.errors import ConfigError
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

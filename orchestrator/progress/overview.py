@@ -14,8 +14,9 @@ from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.states import State
 from orchestrator.store.usage import Usage
 from search_spaces.cells import Cell
+from search_spaces.names import Goal
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
-from search_spaces.recipes import Goal, TrainingRecipe
+from search_spaces.recipes import TrainingRecipe
 
 # An epoch of a stage in units of a distillation's, as measured on digits; used until the stage has been seen.
 RELATIVE_COST = {Stage.TEACHER: 2.0, Stage.DISTILL: 1.0, Stage.PAIR: 3.0}

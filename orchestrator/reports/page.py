@@ -33,7 +33,7 @@ from orchestrator.results.pairs import records_of
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import Curve, Trial, read_curve, read_trials
 from orchestrator.store.folder import Folder, sha256
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 FILES = "report_files.json"
 """Which files the last report wrote, so that the next one can remove those it no longer writes."""

@@ -27,8 +27,8 @@ from orchestrator.reports.table1 import MEASURED, PAPER, SUMMARIZED, state_text
 from orchestrator.results.pairs import Verdict
 from orchestrator.results.trials import Curve, Trial
 from orchestrator.store.states import State
+from search_spaces.names import Goal
 from search_spaces.objective import CATASTROPHIC_DROP, PARITY_PENALTY, PARITY_TOLERANCE, is_catastrophic
-from search_spaces.recipes import Goal
 
 TOLERANCE, DROP = f"{100 * PARITY_TOLERANCE:g} pp", f"{100 * CATASTROPHIC_DROP:g} pp"
 DEFINITIONS: dict[str, str] = {

@@ -13,9 +13,9 @@ from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import Trial, read_trials
 from orchestrator.store.states import State
 from search_spaces.cells import Cell
+from search_spaces.names import Goal
 from search_spaces.objective import accuracies_of, detrimental_objective, is_catastrophic, parity_gap, parity_violation
 from search_spaces.paper import AVERAGE_BITS, NUM_SITES
-from search_spaces.recipes import Goal
 
 Scalar = str | int | float | bool | None
 Json = Scalar | list[int] | Mapping[str, Scalar]
@@ -132,7 +132,7 @@ def average_bits(cell: Cell) -> float | None:
     """Returns the bits per site of a cell, nominal where its sites are not known; None for custom budgets."""
     if cell.architecture in NUM_SITES:
         return cell.recipe.budget / NUM_SITES[cell.architecture]
-    return next((average for level, average in AVERAGE_BITS.items() if level == cell.budget_level), None)
+    return AVERAGE_BITS.get(cell.budget_level)
 
 
 def record_of(trial: Trial, cell: Cell) -> PairRecord:

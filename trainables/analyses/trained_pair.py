@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.recipes import Goal, PairRecipe
+from search_spaces.names import Goal
+from search_spaces.recipes import PairRecipe
 from trainables.data.images import TEST, ImageData, Split
 from trainables.evaluation import EVALUATION_BATCH, Classified, classify, classify_quantized
 from trainables.quant.student import QuantizedStudent

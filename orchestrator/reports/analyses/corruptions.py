@@ -20,7 +20,7 @@ from orchestrator.reports.grouping import (
     title_of,
 )
 from orchestrator.reports.layout import Column, TextTable, cell_table, filled, pct, pp, spread_field
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 MEASURED = ("accuracy_fp", "accuracy_q")
 _ACCURACIES = tuple(f"{goal}_{name}" for goal in Goal for name in MEASURED)

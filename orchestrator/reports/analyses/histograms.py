@@ -30,7 +30,7 @@ from orchestrator.reports.grouping import (
 )
 from orchestrator.reports.layout import Column, TextTable, cell_table, number, pct, pp, site_text, spread_field
 from search_spaces.analyses import Histograms
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 HISTOGRAM_VALUES = ("zero_fp", "zero_q", "zero_change", "kurtosis_fp", "kurtosis_q", "sqnr_db", "single_drop")
 NUM_CHANGED = 5

@@ -23,7 +23,7 @@ from orchestrator.reports.drawing import (
 )
 from orchestrator.reports.grouping import CELL, PAIR, Row, is_missing, largest, of_cell, of_cells, over_seeds, title_of
 from orchestrator.reports.layout import Column, TextTable, cell_table, pct, spread_field
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 CURES = {
     "none": "none",

@@ -19,7 +19,7 @@ from orchestrator.results.trials import Trial, read_trials, trials_by_cell
 from orchestrator.search.arms import Arm
 from orchestrator.search.pair_choice import choose
 from orchestrator.store.store import Store
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 TITLES = {
     Arm.LITERAL: "literal reading",

@@ -19,7 +19,7 @@ from orchestrator.store.trial import TrialFolder
 from search_spaces.analyses import ANALYSES, CrossPolicy, Indicators, Layers
 from search_spaces.errors import StorageError
 from search_spaces.grids.build import Choices, build_grid
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 PLAN = build_plan(build_grid("smoke", Choices(), lambda _: 15), lambda _: 15)
 BASE = PairRecord(

@@ -14,7 +14,7 @@ from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 from tests.orchestrator.search_driver import search_plan
 
 SEARCH = {"keep_searching": True, "start_points": ("recipe",)}

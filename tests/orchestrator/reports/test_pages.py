@@ -22,7 +22,7 @@ from orchestrator.results.trials import read_trials
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 FACTS = {"date": "2026-01-02", "command": "dptq-sweep launch --name '<script>alert(1)</script>'"}
 VOID = {"meta", "img", "source", "link", "br", "hr", "input"}

@@ -24,7 +24,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.analyses import ANALYSES
 from search_spaces.grids.build import Choices, build_grid
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 from tests.orchestrator.tiny_analyses import contrast, indicator_table, tiny_analyses
 
 TITLES = {
