@@ -5,7 +5,8 @@ alone, and `leave_one_out` all but l; the others stay at full precision. The pol
 the sites that are quantized: each mode is the policy's matrix, masked.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -15,13 +16,18 @@ import torch
 from search_spaces.analyses import Layers
 from trainables.analyses.trained_pair import Row, Subject, Unit, paired_counts
 from trainables.data.images import Split
-from trainables.evaluation import Classified
 
-MODES = ("before", "after", "single", "leave_one_out")
 SUBSET_SEED = 0
 """Of the images that `max_images` keeps: not a setting, so that all pairs of all sweeps share them."""
 Sites = frozenset[int]
 """Indices of the sites that are quantized."""
+MODES: dict[str, Callable[[int, int], Iterable[int]]] = {
+    "before": lambda site, num_sites: range(site),
+    "after": lambda site, num_sites: range(site + 1, num_sites),
+    "single": lambda site, num_sites: {site},
+    "leave_one_out": lambda site, num_sites: set(range(num_sites)) - {site},
+}
+"""Sites that every mode quantizes, given its site and the number of all."""
 
 
 def layers(settings: Layers, subject: Subject) -> list[Unit]:
@@ -46,8 +52,9 @@ def layers(settings: Layers, subject: Subject) -> list[Unit]:
     """
     subject = _limited(settings, subject)
     labels: dict[Sites, list[tuple[str, int]]] = {}
-    for mode, site, quantized in _modes(subject.student.num_sites):
-        labels.setdefault(quantized, []).append((mode, site))
+    num_sites = subject.student.num_sites
+    for mode, site in itertools.product(MODES, range(num_sites)):
+        labels.setdefault(frozenset(MODES[mode](site, num_sites)), []).append((mode, site))
     return [
         Unit(
             key=f"{split}/{where[0][0]}/{where[0][1]}",
@@ -60,24 +67,9 @@ def layers(settings: Layers, subject: Subject) -> list[Unit]:
     ]
 
 
-def _modes(num_sites: int) -> Iterator[tuple[str, int, Sites]]:
-    """Yields every mode and site with the sites that it quantizes."""
-    sites = frozenset(range(num_sites))
-    for mode in MODES:
-        for site in range(num_sites):
-            match mode:
-                case "before":
-                    yield mode, site, frozenset(range(site))
-                case "after":
-                    yield mode, site, frozenset(range(site + 1, num_sites))
-                case "single":
-                    yield mode, site, frozenset({site})
-                case "leave_one_out":
-                    yield mode, site, sites - {site}
-
-
 def _rows(subject: Subject, split: str, quantized: Sites, where: list[tuple[str, int]]) -> list[Row]:
-    full, seen = subject.full_precision(split), _classify(subject, split, quantized)
+    full = subject.full_precision(split)
+    seen = subject.classify_partly(split, quantized) if quantized else full
     measured = {
         "accuracy": seen.accuracy,
         "accuracy_fp": full.accuracy,
@@ -87,14 +79,6 @@ def _rows(subject: Subject, split: str, quantized: Sites, where: list[tuple[str,
         {"split": split, "mode": mode, "site": site, "site_name": subject.site_names[site]} | measured
         for mode, site in where
     ]
-
-
-def _classify(subject: Subject, split: str, quantized: Sites) -> Classified:
-    if not quantized:
-        return subject.full_precision(split)
-    is_quantized_L = torch.zeros(subject.student.num_sites, dtype=torch.int64)
-    is_quantized_L[list(quantized)] = 1
-    return subject.classify(split, subject.bit_width_BL(split) * is_quantized_L)
 
 
 def _limited(settings: Layers, subject: Subject) -> Subject:
