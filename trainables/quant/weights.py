@@ -16,7 +16,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from trainables.quant import affine, affine_numba
+from trainables.quant import affine, affine_numba, affine_torch
 
 
 def fake_quantize_weights(weights: Sequence[Tensor], bit_width: int) -> tuple[Tensor, ...]:
@@ -59,7 +59,7 @@ def _quantize(weight: Tensor, quant_max: float) -> Tensor:
         quantized = torch.empty_like(weight)
         _quantize_values(weight.view(-1).numpy(), np.float32(quant_max), quantized.view(-1).numpy())
         return quantized
-    wide = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
+    wide = affine_torch.widen(weight)
     scale = wide.abs().amax() / quant_max
     levels = (wide / scale).round_().clamp_(-quant_max, quant_max)
     return torch.where(scale == 0, wide, levels.mul_(scale)).to(weight.dtype)
