@@ -12,7 +12,7 @@ its own control flow (BatchNorm, dropout and stochastic depth in training and ev
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,22 +193,16 @@ def _classifier_modules(model: nn.Module, graph: fx.Graph) -> set[nn.Module]:
         heads = heads if isinstance(heads, (tuple, list)) else (heads,)
         modules = [module for head in heads if isinstance(head, nn.Module) for module in head.modules()]
         return {module for module in modules if isinstance(module, LAYER_KINDS)}
-    for node in _towards_input(graph):
+    (node,) = graph.find_nodes(op="output")
+    # From the output towards the input, while each node is computed from one other.
+    while len(node.all_input_nodes) == 1:
+        (node,) = node.all_input_nodes
         layer = _module_of(model, node)
         if isinstance(layer, LAYER_KINDS):
             return {layer}
         if not any(_is_any_of(model, node, *kind) for kind in (_FOLLOWERS, _TRANSPARENT, _TAIL)):
-            return set()
+            break
     return set()
-
-
-def _towards_input(graph: fx.Graph) -> Iterator[fx.Node]:
-    """Yields the nodes behind the output, while each is computed from one other node."""
-    (output,) = graph.find_nodes(op="output")
-    inputs = output.all_input_nodes
-    while len(inputs) == 1:
-        yield inputs[0]
-        inputs = inputs[0].all_input_nodes
 
 
 def _last_follower(model: nn.Module, layer: fx.Node) -> fx.Node:
