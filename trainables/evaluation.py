@@ -8,6 +8,7 @@ from torch import Tensor
 
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import ImageData, Split
+from trainables.losses import leads
 
 # B = images, K = classes.
 
@@ -40,10 +41,7 @@ class Classified:
     @property
     def margins_B(self) -> Tensor:
         """Probability of the label minus that of the best other class, in [-1, 1]; negative where wrong."""
-        probs_BK = self.logits_BK.softmax(dim=-1)
-        label_B1 = self.labels_B[:, None]
-        others_BK = probs_BK.scatter(1, label_B1, -torch.inf)
-        return probs_BK.gather(1, label_B1).squeeze(1) - others_BK.amax(dim=-1)
+        return leads(self.logits_BK.softmax(dim=-1), self.labels_B)
 
 
 @torch.inference_mode()

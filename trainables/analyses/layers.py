@@ -15,7 +15,6 @@ import torch
 
 from search_spaces.analyses import Layers
 from trainables.analyses.trained_pair import Row, Subject, Unit, paired_counts
-from trainables.data.images import Split
 
 SUBSET_SEED = 0
 """Of the images that `max_images` keeps: not a setting, so that all pairs of all sweeps share them."""
@@ -86,12 +85,8 @@ def _limited(settings: Layers, subject: Subject) -> Subject:
     splits = {name: subject.split(name) for name in settings.splits}
     if settings.max_images is None:
         return subject
-    limited = {name: _subset(split, settings.max_images) for name, split in splits.items()}
-    return subject.on(replace(subject.data, splits=limited, known_sha256=None))
-
-
-def _subset(split: Split, max_images: int) -> Split:
-    if len(split) <= max_images:
-        return split
-    positions_N = np.random.default_rng(SUBSET_SEED).permutation(len(split))[:max_images]
-    return split.take(torch.from_numpy(np.sort(positions_N)))
+    for name, split in splits.items():
+        if len(split) > settings.max_images:
+            positions_N = np.random.default_rng(SUBSET_SEED).permutation(len(split))[: settings.max_images]
+            splits[name] = split.take(torch.from_numpy(np.sort(positions_N)))
+    return subject.on(replace(subject.data, splits=splits, known_sha256=None))

@@ -181,11 +181,6 @@ def choose_backend(x: Tensor) -> Literal["torch", "numba", "triton"]:
             )
 
 
-def uses_numba(x: Tensor) -> bool:
-    """Tells whether numba kernels serve this tensor: see `choose_backend`."""
-    return choose_backend(x) == "numba"
-
-
 class _FakeQuantize(torch.autograd.Function):
     """Fused forward and backward; saves the input and a few numbers per example."""
 

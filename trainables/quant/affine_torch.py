@@ -3,9 +3,8 @@
 The same arithmetic as `affine_numba`, and the one that defines it. float16 and bfloat16 are computed in
 float32: 16-bit levels do not fit in either. Only one option at a time is materialized.
 
-Shape letters: B = examples, O = bit-width options, S = B or 1 (a table of options that all examples
-share has one row), C H W = image. Names that end in `_B1` have shape [B, 1, ..., 1], as many dimensions
-as the quantized tensor.
+Shape letters as in `affine`. Names that end in `_B1` have shape [B, 1, ..., 1], as many dimensions as the
+quantized tensor.
 """
 
 import torch

@@ -87,10 +87,7 @@ def find_sites(model: nn.Module) -> list[Site]:
         >>> find_sites(model)
         [Site(index=0, name='0', node='_1')]
     """
-    graph = trace(model)
-    sites = sites_of_graph(model, graph)
-    report_unreached(model, graph, sites)
-    return sites
+    return sites_of_graph(model, trace(model))
 
 
 def trace(model: nn.Module) -> fx.Graph:
@@ -122,8 +119,8 @@ def trace(model: nn.Module) -> fx.Graph:
     return graph
 
 
-def sites_of_graph(model: nn.Module, graph: fx.Graph) -> list[Site]:
-    """Lists the sites of a model in a graph that `trace` made of it."""
+def sites_of_graph(model: nn.Module, graph: fx.Graph, *, warns: bool = True) -> list[Site]:
+    """Lists the sites of a model in a graph that `trace` made of it; warns about other layers without one."""
     classifier = _classifier_modules(model, graph)
     calls: dict[str, int] = {}
     sites: list[Site] = []
@@ -141,19 +138,12 @@ def sites_of_graph(model: nn.Module, graph: fx.Graph) -> list[Site]:
             "besides its classifier, reachable by tracing (layers inside torch's own attention "
             "modules are not)."
         )
-    return sites
-
-
-def report_unreached(model: nn.Module, graph: fx.Graph, sites: list[Site]) -> None:
-    """Warns about layers, besides the classifier, that have no site."""
-    classifier = _classifier_modules(model, graph)
-    reached = {site.name.split("#")[0] for site in sites}
     unreached = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, LAYER_KINDS) and module not in classifier and name not in reached
+        if isinstance(module, LAYER_KINDS) and module not in classifier and name not in calls
     ]
-    if unreached:
+    if warns and unreached:
         logger.warning(
             "%d layers of %s have no site: they are unused or inside a module that cannot be traced: %s%s",
             len(unreached),
@@ -161,6 +151,7 @@ def report_unreached(model: nn.Module, graph: fx.Graph, sites: list[Site]) -> No
             ", ".join(unreached[:5]),
             ", ..." if len(unreached) > 5 else "",
         )
+    return sites
 
 
 class _LayerTracer(fx.Tracer):

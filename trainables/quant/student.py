@@ -24,7 +24,7 @@ from torch import Tensor, fx, nn
 
 from search_spaces.errors import ConfigError
 from trainables.quant.affine import check_bit_width_range, fake_quantize, fake_quantize_options
-from trainables.quant.sites import LAYER_KINDS, Site, report_unreached, sites_of_graph, trace
+from trainables.quant.sites import LAYER_KINDS, Site, sites_of_graph, trace
 from trainables.quant.weights import fake_quantize_weights
 
 Quantize = Callable[[Tensor, int], Tensor]
@@ -248,10 +248,8 @@ def _compile(model: nn.Module, *, training: bool) -> tuple[list[Site], Callable[
     finally:
         for module, mode in modes.items():
             module.training = mode
-    sites = sites_of_graph(model, graph)
-    if not training:
-        # Once per student, not once per mode.
-        report_unreached(model, graph, sites)
+    # It warns once per student, not once per mode.
+    sites = sites_of_graph(model, graph, warns=not training)
     nodes = {node.name: node for node in graph.nodes}
     with graph.inserting_before(next(iter(graph.nodes))):
         quantize = graph.placeholder("quantize")
