@@ -137,7 +137,7 @@ def check_opposites(robust: Subject, detrimental: Subject) -> None:
     if goals != (Goal.ROBUST, Goal.DETRIMENTAL):
         raise ConfigError(
             f"pairs with the goals {goals[0]} and {goals[1]} are no opposites: give the robust one first and "
-            " the detrimental one second."
+            "the detrimental one second."
         )
     for name in ("architecture", "bit_widths", "budget", "weight_bit_width", "scale_quantile"):
         ours, theirs = getattr(robust.recipe, name), getattr(detrimental.recipe, name)
