@@ -17,29 +17,25 @@ class Section:
 
     def section(self, key: str) -> "Section":
         """Returns the mapping under a key, an empty one if it is not there."""
-        return as_section(self.values.get(key), self._place_of(key))
+        return as_section(self.values.get(key), join_place(self.place, key))
 
     def sections(self, key: str) -> Iterator["Section"]:
         """Yields the mappings of the list under a key."""
-        items: list[object] = self._checked(key, [], lambda value: isinstance(value, list), "a list")
-        for number, item in enumerate(items):
-            yield as_section(item, self._place_of(f"{key}[{number}]"))
+        for number, item in enumerate(self._checked(key, [], lambda value: isinstance(value, list), "a list")):
+            yield as_section(item, join_place(self.place, f"{key}[{number}]"))
 
     def text(self, key: str) -> str | None:
         """Returns a name, None if it is not there."""
-        name: str | None = self._checked(key, None, lambda value: isinstance(value, str) and value, "a name")
-        return name
+        return self._checked(key, None, lambda value: isinstance(value, str) and value, "a name")
 
     def count(self, key: str, default: int) -> int:
         """Returns a whole number of at least 0."""
         rule = "a whole number of at least 0"
-        number: int = self._checked(key, default, lambda value: type(value) is int and value >= 0, rule)
-        return number
+        return self._checked(key, default, lambda value: type(value) is int and value >= 0, rule)
 
     def flag(self, key: str) -> bool:
         """Returns true or false, false if it is not there."""
-        switch: bool = self._checked(key, False, lambda value: isinstance(value, bool), "true or false")
-        return switch
+        return self._checked(key, False, lambda value: isinstance(value, bool), "true or false")
 
     def quantity(self, key: str) -> float | None:
         """Returns an amount of at least 0 as Kubernetes writes it, None if it is not there.
@@ -51,18 +47,17 @@ class Section:
         value = self.values.get(key)
         if value is None:
             return None
-        text, unit = (value[:-1], 1000) if isinstance(value, str) and value.endswith("m") else (value, 1)
         try:
-            amount = float(text) / unit if not isinstance(value, bool) else -1.0
+            amount = float(value[:-1]) / 1000 if str(value).endswith("m") else float(value)
         except (TypeError, ValueError):
             amount = -1.0
-        if not 0 <= amount < float("inf"):
+        if isinstance(value, bool) or not 0 <= amount < float("inf"):
             raise self.wrong(key, "an amount of at least 0, such as 4 or 500m")
         return amount
 
     def wrong(self, key: str, rule: str) -> ConfigError:
         """Builds the error for a value that breaks a rule."""
-        return ConfigError(f"{self._place_of(key)}={self.values[key]!r}: it should be {rule}.")
+        return ConfigError(f"{join_place(self.place, key)}={self.values[key]!r}: it should be {rule}.")
 
     def _checked(self, key: str, default: Any, is_right: Callable[[Any], object], rule: str) -> Any:
         value = self.values.get(key)
@@ -71,9 +66,6 @@ class Section:
         if not is_right(value):
             raise self.wrong(key, rule)
         return value
-
-    def _place_of(self, key: str) -> str:
-        return join_place(self.place, key)
 
 
 def as_section(value: object, place: str) -> Section:

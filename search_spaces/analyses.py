@@ -149,11 +149,7 @@ def analysis_named(name: str) -> Analysis:
 
 
 def set_analyses(analyses: Mapping[str, Analysis], assignments: Sequence[str]) -> dict[str, Analysis]:
-    """Returns analyses with some of their settings replaced.
-
-    Args:
-        analyses: By name.
-        assignments: Texts such as `layers.max_images=500`; the value is YAML.
+    """Returns analyses with some settings replaced by assignments such as `layers.max_images=500`, in YAML.
 
     Raises:
         UnknownNameError: There is no such analysis or setting.

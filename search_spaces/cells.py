@@ -3,7 +3,8 @@
 from pydantic import Field
 
 from search_spaces.model import Frozen
-from search_spaces.recipes import Goal, PairRecipe
+from search_spaces.names import Goal
+from search_spaces.recipes import PairRecipe
 
 
 class Cell(Frozen):

@@ -1,13 +1,33 @@
 """Which data a sweep trains on, as a value: the plan hashes it, trainables.data.loading loads it."""
 
 import re
+from typing import Annotated
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import AfterValidator, ConfigDict, Field
 
 from search_spaces.dataset_kinds import DATASET_FORMS, DATASETS
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.model import Frozen, later_field, parse
 from search_spaces.uris import absolute_uri
+
+
+def _absolute_name(name: str) -> str:
+    """Checks a name and makes its path absolute, once and for all: the plan, and so every uid, holds the result."""
+    kind, colon, place = name.partition(":")
+    # First of all, since every other error repeats the name.
+    if "://" in name:
+        absolute_uri(place if kind in DATASETS else name, what="dataset")
+    if kind not in DATASETS or bool(colon) != bool(DATASETS[kind].place):
+        raise unknown_name("dataset", name, DATASET_FORMS)
+    if not colon:
+        return name
+    location, question_mark, query = place.partition("?") if kind == "parquet" else (place, "", "")
+    if not location or (kind == "folder" and "://" in location):
+        raise ConfigError(
+            f"dataset {name!r} names no {DATASETS[kind].place.lower()}: folder:PATH reads class folders of this "
+            "machine, parquet:URI also reads object stores (s3://..., gs://...)."
+        )
+    return f"{kind}:{absolute_uri(location, what='dataset')}{question_mark}{query}"
 
 
 class DatasetSpec(Frozen):
@@ -16,7 +36,7 @@ class DatasetSpec(Frozen):
     # An error shows the value otherwise, and a URI may hold credentials.
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    name: str
+    name: Annotated[str, AfterValidator(_absolute_name)]
     """Dataset in one of `DATASET_FORMS`, its path made absolute."""
     image_size: int = Field(ge=8)
     """Height and width after loading, in pixels."""
@@ -30,11 +50,6 @@ class DatasetSpec(Frozen):
     """Number of training images to keep, validation included, every class with its share; None keeps all."""
     test_images: int | None = later_field(ge=1)
     """Number of test images to keep, every class with its share; None keeps all."""
-
-    @field_validator("name")
-    @classmethod
-    def _check_name(cls, name: str) -> str:
-        return _absolute_name(name)
 
     @property
     def kind(self) -> str:
@@ -75,10 +90,9 @@ class DatasetSpec(Frozen):
             >>> DatasetSpec(name="folder:/data/flowers", image_size=224).num_trained is None
             True
         """
-        info, kept = DATASETS[self.kind], self.train_images
-        if kept is None and info.num_training is not None:
-            kept = info.num_training
-        elif kept is None and info.num_images is not None:
+        info = DATASETS[self.kind]
+        kept = self.train_images or info.num_training
+        if kept is None and info.num_images is not None:
             kept = info.num_images - round(self.test_fraction * info.num_images)
         return None if kept is None else kept - round(self.validation_fraction * kept)
 
@@ -102,13 +116,7 @@ class DatasetSpec(Frozen):
 def dataset_spec(
     name: str, *, image_size: int | None = None, train_images: int | None = None, test_images: int | None = None
 ) -> DatasetSpec:
-    """Returns the specification of a dataset.
-
-    Args:
-        name: One of `DATASET_FORMS`; a relative path is made absolute.
-        image_size: Height and width in pixels; None takes the default of the dataset's kind.
-        train_images: Keep so many of the training images; None keeps all.
-        test_images: Keep so many of the test images; None keeps all.
+    """Returns the specification of a dataset, by default at its kind's image size and with all of its images.
 
     Raises:
         UnknownNameError: No dataset has this name.
@@ -135,22 +143,3 @@ def dataset_slug(name: str) -> str:
     kind, _, place = _absolute_name(name).partition(":")
     last = place.partition("?")[0].rstrip("/").rpartition("/")[2].removesuffix(".parquet")
     return "-".join(part for part in (kind, re.sub(r"[^\w.]+", "-", last).strip("-.")) if part)
-
-
-def _absolute_name(name: str) -> str:
-    """Checks a name and makes its path absolute, once and for all: the plan, and so every uid, holds the result."""
-    # First of all, since every other error repeats the name.
-    if "://" in name:
-        absolute_uri(name.partition(":")[2] if name.partition(":")[0] in DATASETS else name, what="dataset")
-    kind, colon, place = name.partition(":")
-    if kind not in DATASETS or bool(colon) != bool(DATASETS[kind].place):
-        raise unknown_name("dataset", name, DATASET_FORMS)
-    if not colon:
-        return name
-    location, question_mark, query = place.partition("?") if kind == "parquet" else (place, "", "")
-    if not location or (kind == "folder" and "://" in location):
-        raise ConfigError(
-            f"dataset {name!r} names no {DATASETS[kind].place.lower()}: folder:PATH reads class folders of this "
-            "machine, parquet:URI also reads object stores (s3://..., gs://...)."
-        )
-    return f"{kind}:{absolute_uri(location, what='dataset')}{question_mark}{query}"

@@ -1,16 +1,5 @@
 """Every error that a user can cause or cure.
 
-    SweepError                     the command prints `Error: ...` and exits 1
-    +-- ConfigError                a value in a grid, a recipe or a flag breaks a rule
-    |   +-- UnknownNameError       a name that is not among the known ones; lists the nearest
-    |   +-- InfeasibleBudgetError  no allocation of bit-widths sums to the budget
-    +-- UnavailableError           data or weights that are not on this machine and cannot be fetched
-    +-- StorageError               the storage folder cannot be read, or holds something else
-    |   +-- UnwritableError        the storage folder cannot be written: full, read-only or not ours
-    +-- UnreachableError           the storage does not answer, which says nothing about what it holds
-    +-- TrackingError              the MLflow store cannot be reached
-    +-- NonFiniteLossError         a training diverged; recorded, never retried
-
 The text of an error says what is wrong with the value, the rule with its numbers, and the cure. Errors
 cross process boundaries inside Ray, so they take plain positional arguments only: an exception with a
 keyword-only constructor does not unpickle.
@@ -21,7 +10,7 @@ from collections.abc import Iterable
 
 
 class SweepError(Exception):
-    """Anything the user can cause or cure."""
+    """Anything the user can cause or cure: the command prints `Error: ...` and exits 1."""
 
 
 class ConfigError(SweepError, ValueError):
@@ -29,7 +18,7 @@ class ConfigError(SweepError, ValueError):
 
 
 class UnknownNameError(ConfigError):
-    """A name that is not among the known ones."""
+    """A name that is not among the known ones; lists the nearest."""
 
 
 class InfeasibleBudgetError(ConfigError):
@@ -57,7 +46,7 @@ class TrackingError(SweepError):
 
 
 class NonFiniteLossError(SweepError, ArithmeticError):
-    """The training loss became NaN or infinite."""
+    """The training loss became NaN or infinite; recorded, never retried."""
 
 
 def join_place(place: str, *parts: object) -> str:

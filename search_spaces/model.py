@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
-from search_spaces.errors import ConfigError, UnknownNameError, join_place, unknown_name
+from search_spaces.errors import ConfigError, join_place, unknown_name
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -57,10 +57,7 @@ def vary(original: FrozenT, **changes: object) -> FrozenT:
 def parse(kind: type[FrozenT], values: Mapping[str, object], *, place: str | None = None) -> FrozenT:
     """Builds something frozen from plain values, with one clear line for the first thing that is wrong.
 
-    Args:
-        kind: What to build.
-        values: Its fields by name.
-        place: Where the user wrote the values, such as `pair.robust`; None names `kind` instead.
+    The line begins with the place where the user wrote the values, such as `pair.robust`, or else names `kind`.
 
     Raises:
         UnknownNameError: A field does not exist; names the nearest ones.
@@ -71,19 +68,15 @@ def parse(kind: type[FrozenT], values: Mapping[str, object], *, place: str | Non
     except ValidationError as error:
         first = error.errors()[0]
     if first["type"] == _UNKNOWN_FIELD:
-        raise _unknown_field(kind, first, place)
+        where = join_place(place or "", *first["loc"])
+        what = "field" if where else f"field of {kind.__name__}"
+        raise unknown_name(what, first["ctx"]["name"], first["ctx"]["known"], place=where)
     where = join_place(place or f"{kind.__name__} ", *first["loc"])
     # A rule on the whole shows the values in its own text.
     is_shown = first["loc"] and not kind.model_config.get("hide_input_in_errors")
     value = f"={first['input']!r}" if is_shown else ""
     rule = first["msg"].removeprefix("Value error, ").removesuffix(".")
     raise ConfigError(f"{where.rstrip(': ')}{value}: {rule}.")
-
-
-def _unknown_field(kind: type[Frozen], error: ErrorDetails, place: str | None) -> UnknownNameError:
-    where = join_place(place or "", *error["loc"])
-    what = "field" if where else f"field of {kind.__name__}"
-    return unknown_name(what, error["ctx"]["name"], error["ctx"]["known"], place=where)
 
 
 def as_text(value: object) -> str:

@@ -1,13 +1,12 @@
 """Every number of Frank & Ardis 2025 (arXiv 2510.02457), each with its place in the paper."""
 
-from typing import Any, Literal
+from typing import Any
 
 from search_spaces.budgets import OPTION_SETS
 from search_spaces.recipes import Augmentation, DistillRecipe, PairRecipe, TeacherRecipe
 
-BudgetLevel = Literal["A", "B", "C"]
-BUDGET_LEVELS: tuple[BudgetLevel, ...] = ("A", "B", "C")
-AVERAGE_BITS: dict[BudgetLevel, float] = {"A": 4.0, "B": 5.5, "C": 7.0}  # section 4.1, "approximately"
+BUDGET_LEVELS = ("A", "B", "C")
+AVERAGE_BITS: dict[str, float] = {"A": 4.0, "B": 5.5, "C": 7.0}  # section 4.1, "approximately"
 # Section 4, Datasets & Networks; timm's names. ResNet50 is the black box.
 TEACHER = "resnet50"
 WHITE_BOXES = ("resnet18", "mobilenetv4_conv_medium", "regnetx_016")
@@ -15,7 +14,7 @@ WHITE_BOXES = ("resnet18", "mobilenetv4_conv_medium", "regnetx_016")
 # trainables.quant.sites finds (a test compares them).
 NUM_SITES: dict[str, int] = {"resnet18": 20, "mobilenetv4_conv_medium": 77, "regnetx_016": 59}
 # Section 4.1: the totals of budgets A, B, C for option set I, and what "versions II and III" add to each.
-BUDGETS: dict[str, dict[BudgetLevel, int]] = {
+BUDGETS: dict[str, dict[str, int]] = {
     "resnet18": {"A": 80, "B": 110, "C": 140},
     "mobilenetv4_conv_medium": {"A": 310, "B": 420, "C": 540},
     "regnetx_016": {"A": 230, "B": 320, "C": 410},
@@ -23,7 +22,7 @@ BUDGETS: dict[str, dict[BudgetLevel, int]] = {
 ADDED_FOR_II_AND_III: dict[str, int] = {"resnet18": 20, "mobilenetv4_conv_medium": 30, "regnetx_016": 80}
 
 
-def average_bits(option_set: str, level: BudgetLevel) -> float:
+def average_bits(option_set: str, level: str) -> float:
     """Returns the bits per site that a level stands for on networks whose totals the paper does not print.
 
     Sets II and III, whose coarsest options are missing, get one bit more, as on ResNet18 (20 bits over its 20 sites; it
@@ -36,7 +35,7 @@ def average_bits(option_set: str, level: BudgetLevel) -> float:
     return AVERAGE_BITS[level] + (1.0 if option_set in ("II", "III") else 0.0)
 
 
-def total_bits(architecture: str, option_set: str, level: BudgetLevel) -> int:
+def total_bits(architecture: str, option_set: str, level: str) -> int:
     """Returns the budget of a cell of Table 1 in bits, as printed, feasible or not.
 
     Examples:
@@ -150,7 +149,7 @@ TABLE_1: dict[tuple[str, str, str], tuple[float, float, float, float]] = {
 # that of ResNet18: 88.17 and 88.09 at full precision and -24.39 quantized, which is TABLE_3_CELL.
 TABLE_2: dict[str, float] = {"resnet18": 23.60, "mobilenetv4_conv_medium": 67.32, "regnetx_016": 27.09}
 # Section 4.1, Table 3, percent: quantized test accuracy of ResNet18's pairs, by network and policy.
-TABLE_3_CELL: tuple[str, str, BudgetLevel] = ("resnet18", "II", "B")
+TABLE_3_CELL = ("resnet18", "II", "B")
 TABLE_3: dict[tuple[str, str], float] = {
     ("white_box", "robust"): 87.92,
     ("robust", "robust"): 87.95,

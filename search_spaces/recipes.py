@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from search_spaces.budgets import check_bit_widths
 from search_spaces.errors import ConfigError
 from search_spaces.model import Fraction, Frozen, Positive, later_field
-from search_spaces.names import Goal as Goal
+from search_spaces.names import Goal
 
 Augmentation = Literal["random_resized_crop", "rand_augment", "color_jitter", "horizontal_flip", "padded_crop", "mixup"]
 

@@ -20,10 +20,6 @@ _CREDENTIALS = re.compile(r"://[^/\s]*@")
 def absolute_uri(uri: str, *, what: str) -> str:
     """Returns a place written so that it means the same from every folder: a URI as it is, a path absolute.
 
-    Args:
-        uri: A path, `~` included, or a URI.
-        what: What it is the place of, for the error.
-
     Raises:
         ConfigError: The URI holds credentials.
 

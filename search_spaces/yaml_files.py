@@ -25,11 +25,7 @@ class UniqueKeys(yaml.SafeLoader):
 
 
 def read_text(path: Path, *, what: str) -> str:
-    """Reads a text file.
-
-    Args:
-        path: The file.
-        what: What it is, for the error, such as `grid file`.
+    """Reads a text file; `what` says in errors what it is, such as `grid file`.
 
     Raises:
         ConfigError: It cannot be read.
@@ -40,12 +36,29 @@ def read_text(path: Path, *, what: str) -> str:
         raise ConfigError(f"{what} {path} cannot be read: {getattr(error, 'strerror', error)}.") from None
 
 
+def read_documents(path: Path, *, what: str) -> list[Any]:
+    """Reads all documents of a YAML file.
+
+    Raises:
+        ConfigError: It cannot be read, or is no YAML.
+    """
+    return parse_documents(read_text(path, what=what), what=f"{what} {path}")
+
+
+def read_mapping(path: Path, *, what: str, cure: str) -> dict[str, Any]:
+    """Reads a YAML file that holds one mapping; `cure` says in the error how such a file begins.
+
+    Raises:
+        ConfigError: It cannot be read, or holds something else.
+    """
+    match read_documents(path, what=what):
+        case [dict(content)]:
+            return content
+    raise ConfigError(f"{what} {path} holds no mapping: {cure}.")
+
+
 def parse_documents(text: str, *, what: str) -> list[Any]:
     r"""Parses YAML, of which a file may hold several documents between lines of `---`; empty ones are left out.
-
-    Args:
-        text: The YAML.
-        what: Where it stands, for the error, such as `grid file my.yaml`.
 
     Raises:
         ConfigError: It is no YAML, or gives a key twice; says in which line.
@@ -65,11 +78,7 @@ def parse_documents(text: str, *, what: str) -> list[Any]:
 
 
 def yaml_value(assignment: str, text: str) -> Any:
-    """Reads the value of an assignment.
-
-    Args:
-        assignment: The whole, for the error.
-        text: What stands behind its equals sign.
+    """Reads the value of an assignment, which is the text behind its equals sign.
 
     Raises:
         ConfigError: It is no YAML.

@@ -20,7 +20,17 @@ from tests.golden.snapshot import Texts, canonical_json, read_expected, take
 #     ('"spared"', '"skipped"'), ("num_spared", "num_skipped"), (" spared", " skipped")
 # Names of trials and sweeps are safe only as long as no word here is a part of them. Spaces between words count as one,
 # but where a table of the terminal breaks a line is not hidden: `("0 of 3\nseeds", "0 of 3 seeds")` tells it.
-CHANGED_WORDS: tuple[tuple[str, str], ...] = ()
+CHANGED_WORDS: tuple[tuple[str, str], ...] = (
+    # One word for a trial that is begun and does not run: that of `status`.
+    (" unfinished", " interrupted"),
+    (">unfinished<", ">interrupted<"),
+    # One headline of an error: the first line of error.txt, for reports and MLflow, too.
+    ('"dptq.error": "search_spaces.errors.', '"dptq.error": "'),
+    ('<td class="wraps">search_spaces.errors.', '<td class="wraps">'),
+    (r"| failed | search\_spaces.errors.", "| failed | "),
+    ("gave nan\n\nRuntimeError: the site layer1.conv1 gave nan\n</td>", "gave nan</td>"),
+    ("gave nan  RuntimeError: the site layer1.conv1 gave nan |", "gave nan |"),
+)
 
 MAX_LINES = 150
 """Of a file's difference that are shown."""

@@ -1,12 +1,12 @@
 """Files that describe a cluster: for Ray's launcher, or of KubeRay; which one it is, and what it is called."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from search_spaces.errors import ConfigError
-from search_spaces.yaml_files import parse_documents, read_text
+from search_spaces.yaml_files import read_documents
 
 KUBERAY_API = "ray.io/"
 KUBERAY_LABELS = {"RayCluster": "ray.io/cluster", "RayJob": "ray.io/originated-from-cr-name"}
@@ -24,8 +24,7 @@ class LauncherFile:
     @property
     def provider(self) -> Mapping[str, Any]:
         """Which cloud, and how it is addressed."""
-        provider: Mapping[str, Any] = self.content["provider"]
-        return provider
+        return self.content["provider"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,10 +57,13 @@ def read_cluster_file(path: Path) -> ClusterFile:
     Raises:
         ConfigError: The file cannot be read, or describes no cluster, or several.
     """
-    documents = _documents(path)
+    documents = read_documents(path, what="cluster file")
+    if not all(isinstance(document, dict) for document in documents):
+        raise ConfigError(f"cluster file {path} holds something else than mappings: begin with `cluster_name:`.")
     if len(documents) == 1 and "cluster_name" in documents[0] and isinstance(documents[0].get("provider"), dict):
         return LauncherFile(path=path, name=str(documents[0]["cluster_name"]), content=documents[0])
-    clusters = [each for each in documents if _makes_a_cluster(each)]
+    kuberay = [each for each in documents if str(each.get("apiVersion", "")).startswith(KUBERAY_API)]
+    clusters = [each for each in kuberay if each.get("kind") in KUBERAY_LABELS]
     if len(clusters) != 1:
         kinds = ", ".join(str(each.get("kind", "no kind")) for each in documents) or "nothing"
         raise ConfigError(
@@ -73,14 +75,3 @@ def read_cluster_file(path: Path) -> ClusterFile:
         raise ConfigError(f"cluster file {path}: its {clusters[0]['kind']} has no metadata.name, by which to find it.")
     namespace = metadata.get("namespace")
     return KubeRayFile(path=path, name=str(metadata["name"]), kind=clusters[0]["kind"], namespace=namespace)
-
-
-def _makes_a_cluster(document: Mapping[str, Any]) -> bool:
-    return document.get("kind") in KUBERAY_LABELS and str(document.get("apiVersion", "")).startswith(KUBERAY_API)
-
-
-def _documents(path: Path) -> Sequence[dict[str, Any]]:
-    documents = parse_documents(read_text(path, what="cluster file"), what=f"cluster file {path}")
-    if not all(isinstance(document, dict) for document in documents):
-        raise ConfigError(f"cluster file {path} holds something else than mappings: begin with `cluster_name:`.")
-    return documents

@@ -12,7 +12,7 @@ from cluster.providers.base import Provider
 from cluster.providers.registry import PROVIDERS, provider_of, spot_label
 from cluster.typed_mapping import Section, as_section
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.yaml_files import parse_documents, read_text
+from search_spaces.yaml_files import read_documents
 
 MAX_WORKERS = 2
 """Of all node types together where a launcher's file does not say; ray/autoscaler/aws/defaults.yaml."""
@@ -60,12 +60,8 @@ class Cluster:
         Those that are always there come first. Where the node types together allow more workers than the file, the
         first types have theirs.
         """
-        always = [(node_type, True) for node_type in self.node_types for _ in range(node_type.min_workers)]
-        others = [
-            (node_type, False)
-            for node_type in self.node_types
-            for _ in range(node_type.max_workers - node_type.min_workers)
-        ]
+        always = [(each, True) for each in self.node_types for _ in range(each.min_workers)]
+        others = [(each, False) for each in self.node_types for _ in range(each.max_workers - each.min_workers)]
         return always + others[: self.max_workers - len(always)]
 
 
@@ -75,8 +71,7 @@ def read_cluster(path: Path) -> Cluster:
     Raises:
         ConfigError: The file cannot be read, holds no cluster, or something in it is of the wrong kind.
     """
-    text, what = read_text(path, what="cluster file"), f"cluster file {path}"
-    documents = [as_section(document, f"{path}: ") for document in parse_documents(text, what=what)]
+    documents = [as_section(document, f"{path}: ") for document in read_documents(path, what="cluster file")]
     for document in documents:
         if document.values.get("kind") in ("RayCluster", "RayJob"):
             return _kuberay_cluster(document, str(path))

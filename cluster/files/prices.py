@@ -4,7 +4,6 @@ import datetime
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field, model_validator
 
@@ -12,7 +11,7 @@ from cluster.files.node_types import INSTANCE_TYPE, Cluster, NodeType
 from cluster.providers.base import Machine, Provider
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.model import Frozen, Positive, parse
-from search_spaces.yaml_files import parse_documents, read_text
+from search_spaces.yaml_files import read_mapping
 
 PRICES = Path(__file__).with_name("prices.yaml")
 CPU = "cpu"
@@ -116,9 +115,8 @@ class PriceTable:
             return self.prices[name]
         nearest = difflib.get_close_matches(name, self.prices, n=3, cutoff=0.5)
         hint = f" The nearest it has: {', '.join(nearest)}." if nearest else ""
-        cure = "Give"
-        if name == node_type.name:
-            cure = f"Name a machine in the nodeSelector of its pods ({INSTANCE_TYPE}), or give"
+        is_group = name == node_type.name
+        cure = f"Name a machine in the nodeSelector of its pods ({INSTANCE_TYPE}), or give" if is_group else "Give"
         raise ConfigError(
             f"no price for {name!r}, the machine of node type {node_type.name!r}, in {self.source}.{hint} {cure} a "
             f"line for it with --prices FILE, in the form of {PRICES}."
@@ -126,10 +124,7 @@ class PriceTable:
 
 
 def read_prices(path: Path | None = None) -> PriceTable:
-    """Reads the price table.
-
-    Args:
-        path: Lines that win over those that come with this program; None for these alone.
+    """Reads the price table; the lines of a file win over those that come with this program.
 
     Raises:
         ConfigError: The file cannot be read, or a line in it breaks a rule.
@@ -140,11 +135,7 @@ def read_prices(path: Path | None = None) -> PriceTable:
 
 
 def find_machine(name: str, *providers: Provider) -> Machine:
-    """Looks up a machine with GPUs in the table that comes with this program.
-
-    Args:
-        name: The provider's own name of it.
-        providers: Whose it may be.
+    """Looks up a machine with GPUs in the table that comes with this program, by its name with one of the providers.
 
     Raises:
         UnknownNameError: The table has no such machine; names the nearest ones.
@@ -192,8 +183,5 @@ def trial_machines(machines: list[PricedMachine], cluster: Cluster) -> list[Pric
 
 
 def _read(path: Path) -> _PriceFile:
-    documents = parse_documents(read_text(path, what="price file"), what=f"price file {path}")
-    content: Any = documents[0] if len(documents) == 1 else None
-    if not isinstance(content, dict):
-        raise ConfigError(f"price file {path} holds no mapping: it has the form of {PRICES}.")
+    content = read_mapping(path, what="price file", cure=f"it has the form of {PRICES}")
     return parse(_PriceFile, content, place=f"{path}: ")

@@ -58,19 +58,21 @@ class ClusterOptions:
 
 
 def render(kind: str, options: ClusterOptions) -> str:
-    """Renders a cluster file.
-
-    Args:
-        kind: One of `KINDS`.
-        options: What differs from one cluster to another.
+    """Renders a cluster file of one of the `KINDS`.
 
     Raises:
         ConfigError: An option breaks a rule, or is missing.
     """
     _check(kind, options)
     versions = installed_versions()
-    template = _templates().get_template(KINDS[kind])
-    text = template.render(
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("cluster"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # YAML and shell, no HTML; what users bring in is checked above
+    )
+    text = templates.get_template(KINDS[kind]).render(
         kind=kind,
         options=options,
         versions=versions,
@@ -82,16 +84,6 @@ def render(kind: str, options: ClusterOptions) -> str:
         idle_minutes=IDLE_MINUTES,
     )
     return text.rstrip() + "\n"
-
-
-def _templates() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("cluster"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # YAML and shell, no HTML; what users bring in is checked below
-    )
 
 
 def _check(kind: str, options: ClusterOptions) -> None:

@@ -4,7 +4,6 @@ A head's dashboard lets anybody run commands, so it should listen to nobody but 
 (over SSH) or that of `kubectl`, and ends with the `with` block.
 """
 
-import os
 import socket
 import subprocess
 import tempfile
@@ -54,14 +53,13 @@ def tunnel(file: ClusterFile) -> Iterator[str]:
     Raises:
         UnavailableError: There is no tunnel within a minute; holds what the program said last.
     """
-    port = _free_port()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     command = _tunnel_command(file, port)
     check_program(command)
     with tempfile.TemporaryFile("w+") as said:
         # A group of its own: Ctrl-C ends what uses the tunnel first, and the tunnel with the block.
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True, env=dict(os.environ)
-        )
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True)
         try:
             if not _opens(process, port):
                 said.seek(0)
@@ -98,9 +96,3 @@ def _opens(process: "subprocess.Popen[bytes]", port: int) -> bool:
         else:
             return True
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as asked:
-        asked.bind(("127.0.0.1", 0))
-        return int(asked.getsockname()[1])

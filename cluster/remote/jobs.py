@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
@@ -88,10 +87,7 @@ class JobServer:
     """The jobs of one cluster."""
 
     def __init__(self, address: str) -> None:
-        """Connects to a dashboard.
-
-        Args:
-            address: `http(s)://HOST:8265`.
+        """Connects to a dashboard at `http(s)://HOST:8265`.
 
         Raises:
             ConfigError: The address holds credentials.
@@ -147,16 +143,14 @@ class JobServer:
     def log(self, job: Job) -> str:
         """Returns what a job printed so far."""
         with self._asking():
-            text: str = self._client.get_job_logs(job.job_id)
-        return text
+            return self._client.get_job_logs(job.job_id)
 
     def follow(self, job: Job) -> Iterator[str]:
         """Yields what a job printed and prints, piece by piece, until it is over."""
         stream = self._client.tail_job_logs(job.job_id)
 
         async def following() -> str | None:
-            piece: str | None = await anext(stream, None)
-            return piece
+            return await anext(stream, None)
 
         with self._asking(), asyncio.Runner() as runner:
             while (piece := runner.run(following())) is not None:
@@ -169,12 +163,14 @@ class JobServer:
 
     def _create(self, job_id: str, request: JobRequest, working_dir: str | None) -> bool:
         """Submits a job; returns False if somebody else did since we asked."""
+        variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), **request.environment}
+        folder = {"working_dir": working_dir} if working_dir else {}
         with self._asking():
             try:
                 self._client.submit_job(
                     entrypoint=request.entrypoint,
                     submission_id=job_id,
-                    runtime_env=_runtime_env(request.environment, working_dir),
+                    runtime_env=code_for_workers() | {"env_vars": variables} | folder,
                     metadata={SWEEP: request.sweep, STORAGE: redact(request.storage)},
                 )
             except RuntimeError as error:
@@ -216,11 +212,6 @@ def _job(details: JobDetails) -> Job:
         started_ms=details.start_time or 0,
         ended_ms=details.end_time,
     )
-
-
-def _runtime_env(environment: Mapping[str, str], working_dir: str | None) -> dict[str, Any]:
-    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), **environment}
-    return code_for_workers() | {"env_vars": variables} | ({"working_dir": working_dir} if working_dir else {})
 
 
 @contextmanager

@@ -4,7 +4,6 @@ Nothing is taken to be gone because a program said so. After `end_cluster` the p
 carries the cluster's name, since a machine that was forgotten goes on costing money.
 """
 
-import os
 import time
 
 from cluster.files.identify import ClusterFile, KubeRayFile, LauncherFile
@@ -31,15 +30,11 @@ def start_cluster(file: ClusterFile) -> None:
         run([*KUBECTL, "apply", "--filename", str(file.path)])
     else:
         # Without the cache: an edited file would otherwise have no effect.
-        run([*RAY, "up", str(file.path), "--yes", "--no-config-cache"], environment=_environment())
+        run([*RAY, "up", str(file.path), "--yes", "--no-config-cache"])
 
 
 def end_cluster(file: ClusterFile, *, seconds: float = SECONDS_TO_VANISH) -> list[str]:
-    """Ends a cluster and returns what is left of it, which should be nothing.
-
-    Args:
-        file: What describes it.
-        seconds: Longest wait for the last pods and machines to vanish.
+    """Ends a cluster, waits for its last pods and machines to vanish, and returns what is left of it.
 
     Raises:
         UnavailableError: kubectl is missing, the launcher failed, or the provider cannot be asked what is left.
@@ -47,7 +42,7 @@ def end_cluster(file: ClusterFile, *, seconds: float = SECONDS_TO_VANISH) -> lis
     if isinstance(file, KubeRayFile):
         run([*KUBECTL, "delete", "--filename", str(file.path), "--ignore-not-found"])
     else:
-        run([*RAY, "down", str(file.path), "--yes"], environment=_environment())
+        run([*RAY, "down", str(file.path), "--yes"])
     deadline = time.monotonic() + seconds
     while (left := remaining(file)) and time.monotonic() < deadline:
         time.sleep(ASK_EVERY_SECONDS)
@@ -86,8 +81,3 @@ def stays_behind(file: ClusterFile) -> str | None:
         f"{file.path} has no `cache_stopped_nodes: False` under `provider`: machines were stopped and not deleted, and "
         "their disks still cost money. Delete them in the console, and add the line."
     )
-
-
-def _environment() -> dict[str, str]:
-    """Returns this process's environment, in which Ray's launcher asks nothing and reports nothing."""
-    return {"RAY_USAGE_STATS_ENABLED": "0", "RAY_UP_enable_autoscaler_v2": "1"} | dict(os.environ)

@@ -1,10 +1,11 @@
 """Runs the programs that start and end clusters, and says in one line what went wrong with them."""
 
+import os
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from search_spaces.errors import UnavailableError
 from search_spaces.uris import redact
@@ -12,6 +13,8 @@ from search_spaces.uris import redact
 # As a module, because the script `ray` is on nobody's PATH where the environment was not activated.
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
 KUBECTL = ("kubectl",)
+ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_UP_enable_autoscaler_v2": "1"}
+"""Variables with which Ray's launcher asks nothing and reports nothing; this process's own win over them."""
 
 
 def check_program(command: Sequence[str]) -> None:
@@ -27,16 +30,18 @@ def check_program(command: Sequence[str]) -> None:
         )
 
 
-def run(command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> None:
+def run(command: Sequence[str]) -> None:
     """Runs a program whose output people read as it comes.
 
     Raises:
         UnavailableError: It is missing or failed; what it printed says why.
     """
     check_program(command)
-    code = subprocess.run(command, check=False, env=environment, stdin=subprocess.DEVNULL).returncode
-    if code:
-        raise UnavailableError(f"`{_shown(command)}` failed with exit code {code}: see what it printed above.")
+    done = subprocess.run(command, check=False, env=ENVIRONMENT | os.environ, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        raise UnavailableError(
+            f"`{_shown(command)}` failed with exit code {done.returncode}: see what it printed above."
+        )
 
 
 def output_of(command: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from ray.autoscaler.sdk import request_resources
 
 from cluster.runtime.ray_internals import kuberay_settings
 from search_spaces.errors import one_line
-from search_spaces.yaml_files import parse_documents, read_text
+from search_spaces.yaml_files import read_documents
 
 HEAD = "node:__internal_head__"
 """A resource that only the head has."""
@@ -65,21 +65,18 @@ def ask_autoscaler() -> Autoscaler:
     asked = ray.remote(num_cpus=0, resources={HEAD: 0.001}, max_retries=0)(read_autoscaler)
     address = ray.get_runtime_context().gcs_address
     try:
-        found: Autoscaler = ray.get(asked.remote(address), timeout=ASK_SECONDS)
+        return ray.get(asked.remote(address), timeout=ASK_SECONDS)
     except ray.exceptions.RayError as error:
         return Autoscaler(unknown=one_line(error))
-    return found
 
 
 def read_autoscaler(gcs_address: str) -> Autoscaler:
     """Reads the settings of the autoscaler; runs on the head, and returns nothing but node types: the rest is secret.
 
-    Args:
-        gcs_address: Of the cluster, since several may have their head on one machine.
+    Several clusters may have their head on one machine, so the address says which one is meant.
     """
     if (path := _launcher_config(gcs_address)) is not None:
-        text = read_text(path.expanduser(), what="autoscaler file")
-        return autoscaler_of(parse_documents(text, what=f"autoscaler file {path}")[0])
+        return autoscaler_of(read_documents(path.expanduser(), what="autoscaler file")[0])
     if "RAY_CLUSTER_NAME" in os.environ and SERVICE_ACCOUNT.is_dir():
         name, namespace = os.environ["RAY_CLUSTER_NAME"], (SERVICE_ACCOUNT / "namespace").read_text().strip()
         try:
@@ -114,11 +111,7 @@ def autoscaler_of(config: Mapping[str, Any]) -> Autoscaler:
 
 
 def request_bundles(bundles: Sequence[Mapping[str, float]]) -> None:
-    """Tells the autoscaler what should fit on the cluster at once, in place of what it was told before.
-
-    Args:
-        bundles: What every trial takes, e.g. `[{"CPU": 1, "GPU": 0.5}]`; none takes the wish back.
-    """
+    """Tells the autoscaler what should fit on the cluster at once, in place of the last wish; none takes that back."""
     request_resources(bundles=[dict(bundle) for bundle in bundles])
 
 

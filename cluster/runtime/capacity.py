@@ -1,12 +1,12 @@
 """What a cluster has, and what it can grow to; and whether a trial fits on any node of it, asked before one waits."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 
-from cluster.runtime.autoscaler import HEAD, Autoscaler, ask_autoscaler
+from cluster.runtime.autoscaler import HEAD, Autoscaler
 from search_spaces.errors import ConfigError
 
 Resources = Mapping[str, float]
@@ -29,7 +29,12 @@ class Capacity:
             >>> Capacity(nodes=[{"CPU": 4.0, "GPU": 1.0}, {"CPU": 2.0}]).resources
             {'CPU': 6.0, 'GPU': 1.0}
         """
-        most = {name: max(self._running(name), self._grown(name)) for name in COUNTED}
+        most: dict[str, float] = {}
+        for name in COUNTED:
+            running = sum(node.get(name, 0) for node in self.nodes)
+            # Its workers are counted among those that it may have, running or not; only the head is besides them.
+            grown = sum(node.get(name, 0) for node in self.nodes if HEAD in node) + self.autoscaler.at_most(name)
+            most[name] = max(running, grown)
         return {name: amount for name, amount in most.items() if amount}
 
     @property
@@ -42,35 +47,19 @@ class Capacity:
         kinds = [*self.nodes, *(each.resources for each in self.autoscaler.node_types)]
         return any(all(kind.get(name, 0) >= amount for name, amount in request.items()) for kind in kinds)
 
-    def _running(self, name: str) -> float:
-        return sum(node.get(name, 0) for node in self.nodes)
-
-    def _grown(self, name: str) -> float:
-        # The autoscaler's workers are counted among those it may have, running or not; only the head is besides them.
-        return sum(node.get(name, 0) for node in self.nodes if HEAD in node) + self.autoscaler.at_most(name)
-
 
 def alive_nodes() -> list[dict[str, Any]]:
     """Returns what Ray tells of every node that is alive, those without a core for trials included."""
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def cluster_capacity(*, is_joined: bool) -> Capacity:
-    """Asks the Ray cluster of this process what it has, and a joined one what it can grow to.
-
-    Args:
-        is_joined: Others started it; what this process started itself never grows.
-    """
-    nodes = [node["Resources"] for node in alive_nodes()]
-    return Capacity(nodes=nodes, autoscaler=ask_autoscaler() if is_joined else Autoscaler())
+def current_capacity(autoscaler: Autoscaler) -> Capacity:
+    """Asks the Ray cluster of this process what it has; its autoscaler is known already."""
+    return Capacity(nodes=[node["Resources"] for node in alive_nodes()], autoscaler=autoscaler)
 
 
 def check_room(requests: Mapping[str, Resources], capacity: Capacity) -> None:
-    """Refuses trials that would wait for ever.
-
-    Args:
-        requests: What every trial needs, by its name, as Ray counts it: `{"CPU": 1, "GPU": 0.5}`.
-        capacity: Where they are to run.
+    """Refuses trials that would wait for ever; their requests are as Ray counts them, `{"CPU": 1, "GPU": 0.5}`.
 
     Raises:
         ConfigError: Something fits on no node that runs or could be started; names a trial, its need and the cure.
@@ -81,17 +70,14 @@ def check_room(requests: Mapping[str, Resources], capacity: Capacity) -> None:
     name, request = next(iter(too_large.items()))
     others = f" and {len(too_large) - 1} more" if len(too_large) > 1 else ""
     scalable = [f"{each.name} with {_shown(each.resources)}" for each in capacity.autoscaler.node_types]
-    where = f"the largest node has {_shown(_largest(capacity.nodes))}"
+    largest = max(capacity.nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
+    where = f"the largest node has {_shown(largest)}"
     where += f", its autoscaler adds {', '.join(scalable)}" if scalable else ", and the cluster does not grow"
     cure = "launch without --gpus-per-trial" if request.get("GPU") else "give its nodes at least one core for trials"
     raise ConfigError(
         f"trial {name}{others} needs {_shown(request)}; no node type has that ({where}): {cure}, or join another "
         "cluster."
     )
-
-
-def _largest(nodes: Iterable[Resources]) -> Resources:
-    return max(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
 
 
 def _shown(resources: Resources) -> str:

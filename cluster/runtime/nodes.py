@@ -7,7 +7,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.runtime.autoscaler import Autoscaler
-from cluster.runtime.capacity import Capacity, alive_nodes
+from cluster.runtime.capacity import Capacity, alive_nodes, current_capacity
 from cluster.runtime.resources import max_concurrent_trials
 
 ANSWER_SECONDS = 60.0
@@ -50,13 +50,7 @@ class Room:
     def __init__(
         self, gpu_shares: Collection[float], autoscaler: Autoscaler, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Asks nobody yet.
-
-        Args:
-            gpu_shares: Of all trials to run.
-            autoscaler: What may be added to the machines that run.
-            clock: Seconds, from any zero.
-        """
+        """Asks nobody yet; `gpu_shares` are those of all trials to run."""
         self._gpu_shares, self._autoscaler, self._clock = gpu_shares, autoscaler, clock
         self._num_trials, self._asked_at = 0, float("-inf")
 
@@ -65,17 +59,12 @@ class Room:
         now = self._clock()
         if now - self._asked_at >= LOOK_EVERY_SECONDS:
             self._asked_at = now
-            nodes = [node["Resources"] for node in alive_nodes()]
-            self._num_trials = num_out_at_once(Capacity(nodes=nodes, autoscaler=self._autoscaler), self._gpu_shares)
+            self._num_trials = num_out_at_once(current_capacity(self._autoscaler), self._gpu_shares)
         return self._num_trials
 
 
 def num_out_at_once(capacity: Capacity, gpu_shares: Collection[float]) -> int:
-    """Returns how many trials may run or wait for a machine.
-
-    Args:
-        capacity: The machines that run now, and those that may be added.
-        gpu_shares: Of all trials to run.
+    """Returns how many trials may run or wait for a machine; `gpu_shares` are those of all trials to run.
 
     Examples:
         >>> num_out_at_once(Capacity(nodes=[{"CPU": 2.0}]), [0.0])
@@ -83,19 +72,13 @@ def num_out_at_once(capacity: Capacity, gpu_shares: Collection[float]) -> int:
         >>> num_out_at_once(Capacity(nodes=[{"CPU": 2.0}], autoscaler=Autoscaler(unknown="403")), [0.0])
         10
     """
-    now = max_concurrent_trials(Capacity(nodes=capacity.nodes).resources, gpu_shares)
-    if not capacity.may_grow:
-        return now
-    waiting = now + NUM_WAITING
-    return (
-        waiting if capacity.autoscaler.unknown else min(waiting, max_concurrent_trials(capacity.resources, gpu_shares))
-    )
+    most = max_concurrent_trials(Capacity(nodes=capacity.nodes).resources, gpu_shares) + NUM_WAITING
+    return most if capacity.autoscaler.unknown else min(most, max_concurrent_trials(capacity.resources, gpu_shares))
 
 
 def _answer(reference: "ray.ObjectRef[str | None]") -> str | None:
     try:
-        answer: str | None = ray.get(reference)
-        return answer
+        return ray.get(reference)
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", error)  # of what the function itself raised
         return f"{type(cause).__name__}: {cause}".splitlines()[0]

@@ -49,8 +49,7 @@ def launcher_schema() -> dict[str, Any]:
     path = Path(spec.origin or "").parent / "autoscaler" / "ray-schema.json" if spec else Path("ray-schema.json")
     if not path.exists():
         raise _moved(str(path))
-    schema: dict[str, Any] = json.loads(path.read_text())
-    return schema
+    return json.loads(path.read_text())
 
 
 def launcher_objection(settings: Settings) -> str | None:
@@ -80,7 +79,7 @@ def launcher_machines(settings: Settings) -> list[str]:
         # With the cache that `ray down` left: filling in a cloud's defaults again would create roles and keys there.
         config = _bootstrap_config(copy.deepcopy(dict(settings)))
         provider = _get_node_provider(config["provider"], config["cluster_name"], use_cache=False)
-        machines: list[str] = provider.non_terminated_nodes({})
+        machines = provider.non_terminated_nodes({})
         return [f"{provider.node_tags(each).get(TAG_RAY_NODE_KIND, 'node')} {each}" for each in machines]
 
 
@@ -95,10 +94,8 @@ def kuberay_settings(name: str, namespace: str) -> Settings:
     from ray.autoscaler._private.kuberay.node_provider import KubernetesHttpApiClient
 
     cluster = KubernetesHttpApiClient(namespace=namespace).get(f"rayclusters/{name}")
-    if not cluster["spec"].get("enableInTreeAutoscaling"):
-        return {}
-    settings: Settings = _derive_autoscaling_config_from_ray_cr(cluster)
-    return settings
+    is_scaled = cluster["spec"].get("enableInTreeAutoscaling")
+    return _derive_autoscaling_config_from_ray_cr(cluster) if is_scaled else {}
 
 
 @contextlib.contextmanager

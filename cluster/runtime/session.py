@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 import ray
 
-from cluster.runtime.capacity import Capacity, cluster_capacity
+from cluster.runtime.autoscaler import Autoscaler, ask_autoscaler
+from cluster.runtime.capacity import Capacity, current_capacity
 from cluster.runtime.code import code_for_workers
 from cluster.runtime.ray_internals import is_in_job
 from search_spaces.errors import ConfigError, UnavailableError
@@ -27,6 +28,18 @@ WORKER_ENVIRONMENT = {
     # Only work that asks for a GPU may see one.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
 }
+_TAKES_JOBS = (
+    "takes jobs, and only `launch` makes one: launch again to go on with a sweep there, or type this command on the "
+    "cluster's head with --address auto."
+)
+NOT_JOINED = {
+    # A sweep of days would hang on this machine's connection, and Tune's driver belongs next to its trials.
+    "ray": "is Ray Client, and its sweep ends with the connection: give the dashboard's address to `launch` instead "
+    "(http://HOST:8265), and the cluster's head runs it as a job.",
+    "http": _TAKES_JOBS,
+    "https": _TAKES_JOBS,
+}
+"""What is said of an address that is a URI, by its scheme."""
 AUTH_MODE = "RAY_AUTH_MODE"
 DRIVER_ENVIRONMENT = {
     # Explicit, because Ray otherwise turns tokens on for local clusters and writes one into the home directory.
@@ -83,7 +96,8 @@ def session(address: str | None = None, *, environment: Mapping[str, str] | None
             "dashboard's address instead (http://HOST:8265), and the cluster's head runs it as a job."
         ) from error
     try:
-        yield cluster_capacity(is_joined=address is not None)
+        # What this process started itself never grows.
+        yield current_capacity(Autoscaler() if address is None else ask_autoscaler())
     finally:
         ray.shutdown()
 
@@ -95,9 +109,9 @@ def check_address(address: str | None) -> None:
         ConfigError: The address is of a kind that cannot be joined; says what to do instead.
         UnavailableError: Nobody answers there.
     """
-    scheme, separator, _ = (address or "").partition("://")
-    if separator:
-        raise ConfigError(_refusal(redact(address or ""), scheme))
+    if address and "://" in address:
+        unknown = "is of an unknown kind: give auto, host:port or http://HOST:8265."
+        raise ConfigError(f"--address {redact(address)} {NOT_JOINED.get(address.partition('://')[0], unknown)}")
     host, colon, port = (address or "").rpartition(":")
     if not colon or not port.isdigit() or "/" in host:
         return  # None, `auto`, or a name that Ray resolves
@@ -105,21 +119,6 @@ def check_address(address: str | None) -> None:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise _no_cluster(address) from error
-
-
-def _refusal(address: str, scheme: str) -> str:
-    if scheme == "ray":
-        # A sweep of days would hang on this machine's connection, and Tune's driver belongs next to its trials.
-        return (
-            f"--address {address} is Ray Client, and its sweep ends with the connection: give the dashboard's address "
-            "to `launch` instead (http://HOST:8265), and the cluster's head runs it as a job."
-        )
-    if scheme in ("http", "https"):
-        return (
-            f"--address {address} takes jobs, and only `launch` makes one: launch again to go on with a sweep there, "
-            "or type this command on the cluster's head with --address auto."
-        )
-    return f"--address {address} is of an unknown kind: give auto, host:port or http://HOST:8265."
 
 
 def _no_cluster(address: str | None) -> UnavailableError:

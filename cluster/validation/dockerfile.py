@@ -13,12 +13,7 @@ _INSTALLS_US = re.compile(r"\bpip3? install\b[^&;|]*(\s\.(\s|$)|dptq.sweep)")
 
 
 def check_dockerfile(text: str, versions: Versions) -> list[Finding]:
-    """Returns what is wrong with a Dockerfile.
-
-    Args:
-        text: Its text.
-        versions: What is installed here.
-    """
+    """Returns what is wrong with a Dockerfile."""
     steps = list(_steps(text))
     findings = [finding for place, word, rest in steps for finding in _check_step(place, word, rest, versions)]
     if not any(word == "RUN" and _INSTALLS_US.search(rest) for _, word, rest in steps):

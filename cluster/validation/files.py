@@ -3,16 +3,15 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cluster.files.versions import installed_versions
 from cluster.validation.dockerfile import check_dockerfile
-from cluster.validation.findings import Finding
-from cluster.validation.kuberay import KINDS, Schemas, check_manifests, crd_schema
+from cluster.validation.findings import Finding, strict
+from cluster.validation.kuberay import KINDS, Schemas, check_manifests
 from cluster.validation.launcher import check_launcher
 from cluster.validation.slurm import check_script
 from search_spaces.errors import ConfigError
-from search_spaces.yaml_files import parse_documents, read_text
+from search_spaces.yaml_files import parse_documents, read_documents, read_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +52,13 @@ def check_file(path: Path, crd: Path | None = None) -> Checked:
 
 
 def _read_crd(path: Path, found: list[str]) -> Schemas:
-    documents = parse_documents(read_text(path, what="definition"), what=f"definition {path}")
-    definition: dict[str, Any] = documents[0] if len(documents) == 1 and isinstance(documents[0], dict) else {}
-    if definition.get("kind") != "CustomResourceDefinition":
-        raise ConfigError(f"{path} holds no CustomResourceDefinition: take KubeRay's, such as ray.io_rayjobs.yaml.")
-    if (kind := definition["spec"]["names"]["kind"]) not in found:
-        raise ConfigError(f"the definition {path} is of {kind}, and the file holds {' and '.join(found)}.")
-    return {kind: crd_schema(definition)}
+    """Returns the schema of a custom resource definition by its kind, as strict as the API server."""
+    match read_documents(path, what="definition"):
+        case [{"kind": "CustomResourceDefinition", "spec": {"names": {"kind": kind}} as spec}]:
+            if kind not in found:
+                raise ConfigError(f"the definition {path} is of {kind}, and the file holds {' and '.join(found)}.")
+            for version in spec.get("versions", ()):
+                if version.get("name") == "v1":
+                    return {kind: strict(version["schema"]["openAPIV3Schema"])}
+            raise ConfigError("the definition given with --crd has no version v1: take it from KubeRay 1.0 or newer.")
+    raise ConfigError(f"{path} holds no CustomResourceDefinition: take KubeRay's, such as ray.io_rayjobs.yaml.")

@@ -51,32 +51,18 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
 
 def unknown_keys(given: Mapping[str, Any], known: Iterable[str], *, place: str, reader: str) -> Iterator[Finding]:
-    """Yields a finding for every key that nobody reads.
-
-    Args:
-        given: The mapping.
-        known: Keys that are read.
-        place: Where the mapping stands.
-        reader: Who reads it, such as `Ray's launcher on AWS`.
-    """
+    """Yields a finding for every key that its reader, such as `Ray's launcher on AWS`, does not know."""
     names = sorted(known)
     for key in given:
         if key not in names:
             yield Finding(joined(place, key), f"{reader} knows no such field.{did_you_mean(key, names)}")
 
 
-def schema_findings(document: object, schema: Mapping[str, Any], *, place: str = "", reader: str) -> Iterator[Finding]:
-    """Yields a finding for everything in a document that a JSON schema does not allow.
-
-    Args:
-        document: What to check.
-        schema: The schema.
-        place: Where the document stands in the file.
-        reader: Who reads it.
-    """
+def schema_findings(document: object, schema: Mapping[str, Any], *, reader: str) -> Iterator[Finding]:
+    """Yields a finding for everything in a document that a JSON schema does not allow."""
     validator = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)(schema)
     for error in sorted(validator.iter_errors(document), key=lambda each: each.json_path):
-        here = joined(place, *error.absolute_path)
+        here = joined("", *error.absolute_path)
         if error.validator == "additionalProperties":
             yield from unknown_keys(error.instance, error.schema.get("properties", ()), place=here, reader=reader)
         elif error.validator == "required":
@@ -94,10 +80,9 @@ def schema_findings(document: object, schema: Mapping[str, Any], *, place: str =
 
 
 def strict(schema: Any) -> Any:
-    """Returns a Kubernetes schema in plain JSON schema that refuses unknown fields, as the API server does.
+    """Returns the `openAPIV3Schema` of a custom resource definition, or a part of it, in plain JSON schema.
 
-    Args:
-        schema: `openAPIV3Schema` of a custom resource definition, or a part of it.
+    It refuses unknown fields, as the API server does.
     """
     if isinstance(schema, list):
         return [strict(each) for each in schema]

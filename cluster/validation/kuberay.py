@@ -10,7 +10,7 @@ from cluster.files.node_types import GPU, INSTANCE_TYPE
 from cluster.files.render import IDLE_MINUTES
 from cluster.files.versions import Versions
 from cluster.providers.registry import PROVIDERS, spot_label
-from cluster.validation.findings import Finding, joined, schema_findings, strict
+from cluster.validation.findings import Finding, joined, schema_findings
 from cluster.validation.kuberay_schema import SCHEMAS
 from cluster.validation.software import check_image, check_storage
 from search_spaces.errors import ConfigError
@@ -25,12 +25,9 @@ _MAX_NAME = 47
 
 
 def check_manifests(documents: Sequence[Any], versions: Versions, own: Schemas) -> list[Finding]:
-    """Returns what is wrong with the manifests of a file.
+    """Returns what is wrong with the manifests of a file; the operator's own schemas, by kind, win over ours.
 
-    Args:
-        documents: Everything in the file; what is neither RayJob nor RayCluster is Kubernetes' business, save MLflow.
-        versions: What is installed here.
-        own: Schemas of the operator itself, by kind, which win over ours.
+    What is neither RayJob nor RayCluster is Kubernetes' business, save MLflow.
     """
     findings: list[Finding] = []
     for manifest in documents:
@@ -56,18 +53,6 @@ def _check_ray_manifest(manifest: Manifest, versions: Versions, own: Schemas) ->
     if "rayClusterSpec" in spec:
         findings += _check_cluster(spec["rayClusterSpec"], versions, "spec.rayClusterSpec", spec["entrypoint"])
     return findings
-
-
-def crd_schema(crd: Manifest) -> dict[str, Any]:
-    """Returns the schema of version v1 of a custom resource definition, as strict as the API server.
-
-    Raises:
-        ConfigError: It has no such version.
-    """
-    for version in crd.get("spec", {}).get("versions", ()):
-        if version.get("name") == "v1":
-            return strict(version["schema"]["openAPIV3Schema"])
-    raise ConfigError("the definition given with --crd has no version v1: take it from KubeRay 1.0 or newer.")
 
 
 def _check_name(name: str) -> Iterator[Finding]:
@@ -137,19 +122,18 @@ def _check_cluster(spec: Manifest, versions: Versions, place: str, entrypoint: s
             "is missing: whoever reaches the head would run code on it. Write mode: token (or mode: disabled).",
         )
     yield from _check_scaling(spec, place)
-    head = spec["headGroupSpec"]
-    yield from _check_head(head, joined(place, "headGroupSpec"))
-    yield from _check_pod_storage(head["template"]["spec"], entrypoint, joined(place, "headGroupSpec"))
-    groups = [(joined(place, "headGroupSpec"), head)]
+    head = joined(place, "headGroupSpec"), spec["headGroupSpec"]
+    yield from _check_head(*head, entrypoint)
+    groups = spec.get("workerGroupSpecs", ())
+    workers = [(joined(place, "workerGroupSpecs", position), group) for position, group in enumerate(groups)]
     names: set[str] = set()
-    for position, group in enumerate(spec.get("workerGroupSpecs", ())):
-        groups.append((joined(place, "workerGroupSpecs", position), group))
-        yield from _check_worker_group(group, names, groups[-1][0])
+    for where, group in workers:
+        yield from _check_worker_group(where, group, names)
         names.add(group["groupName"])
-    for group_place, group in groups:
+    for where, group in (head, *workers):
         for position, container in enumerate(group["template"]["spec"]["containers"]):
-            where = joined(group_place, "template", "spec", "containers", position, "image")
-            yield from check_image(container["image"], versions, place=where)
+            image = joined(where, "template", "spec", "containers", position, "image")
+            yield from check_image(container["image"], versions, place=image)
 
 
 def _check_scaling(spec: Manifest, place: str) -> Iterator[Finding]:
@@ -167,7 +151,7 @@ def _check_scaling(spec: Manifest, place: str) -> Iterator[Finding]:
         )
 
 
-def _check_head(head: Manifest, place: str) -> Iterator[Finding]:
+def _check_head(place: str, head: Manifest, entrypoint: str) -> Iterator[Finding]:
     cpus = head.get("rayStartParams", {}).get("num-cpus")
     if cpus != "0":
         yield Finding(
@@ -179,9 +163,10 @@ def _check_head(head: Manifest, place: str) -> Iterator[Finding]:
             joined(place, "template", "spec", "nodeSelector"),
             f"{label} puts the head on a spot node, and the launch dies when the cloud takes it back: leave it out.",
         )
+    yield from _check_pod_storage(head["template"]["spec"], entrypoint, place)
 
 
-def _check_worker_group(group: Manifest, names: set[str], place: str) -> Iterator[Finding]:
+def _check_worker_group(place: str, group: Manifest, names: set[str]) -> Iterator[Finding]:
     if group["groupName"] in names:
         yield Finding(
             joined(place, "groupName"), f"{group['groupName']!r} stands there twice: names tell groups apart."
@@ -204,7 +189,9 @@ def _check_pod_storage(pod: Manifest, entrypoint: str, place: str) -> Iterator[F
     environment = {each["name"]: each.get("value") for each in container.get("env", ())}
     words = shlex.split(entrypoint.replace("--storage=", "--storage "))
     option = next((after for word, after in pairwise(words) if word == "--storage"), None)
-    storage = option or environment.get("DPTQ_STORAGE")
+    storage = environment["DPTQ_STORAGE"] = option or environment.get("DPTQ_STORAGE")
+    if "--shared-storage" in words:
+        environment["DPTQ_SHARED_STORAGE"] = "1"
     volumes = {each["name"]: each for each in pod.get("volumes", ())}
     shared = [
         mount["mountPath"]
@@ -212,9 +199,8 @@ def _check_pod_storage(pod: Manifest, entrypoint: str, place: str) -> Iterator[F
         if {"persistentVolumeClaim", "nfs", "csi"} & volumes.get(mount["name"], {}).keys()
     ]
     yield from check_storage(
-        storage,
+        environment,
         is_shared_path=storage is not None and any(storage.startswith(path) for path in shared),
-        is_declared="--shared-storage" in words or "DPTQ_SHARED_STORAGE" in environment,
         place=joined(place, "template", "spec", "containers", 0, "env"),
     )
 

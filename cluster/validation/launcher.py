@@ -15,7 +15,7 @@ from cluster.providers.registry import PROVIDERS, provider_of
 from cluster.runtime.ray_internals import launcher_objection, launcher_schema
 from cluster.typed_mapping import as_section
 from cluster.validation.findings import Finding, did_you_mean, joined, schema_findings, unknown_keys
-from cluster.validation.software import check_auth_mode, check_command, check_image, check_storage, exported
+from cluster.validation.software import check_command, check_environment, check_image, exported
 from search_spaces.errors import ConfigError, UnknownNameError
 
 Config = Mapping[str, Any]
@@ -32,12 +32,7 @@ _READER = "Ray's launcher"
 
 
 def check_launcher(config: Config, versions: Versions) -> list[Finding]:
-    """Returns what is wrong with a `ray up` file, in the order of the file's parts.
-
-    Args:
-        config: The parsed file.
-        versions: What is installed here.
-    """
+    """Returns what is wrong with a `ray up` file, in the order of the file's parts."""
     findings = list(schema_findings(config, launcher_schema(), reader=_READER))
     if findings:
         return findings  # what follows relies on the kinds of values
@@ -73,7 +68,13 @@ def _check_provider(config: Config) -> Iterator[Finding]:
         yield Finding(
             joined("provider", project), f"is empty, and {known.title} bills every machine to a project: name it."
         )
-    yield from _check_idle_timeout(config)
+    minutes = config.get("idle_timeout_minutes", IDLE_MINUTES)
+    if minutes < IDLE_MINUTES:
+        yield Finding(
+            "idle_timeout_minutes",
+            f"{minutes} minutes is less than a gap between stages, and machines would come and go: write at least "
+            f"{IDLE_MINUTES}.",
+        )
 
 
 def _check_own_machines(config: Config) -> Iterator[Finding]:
@@ -84,16 +85,6 @@ def _check_own_machines(config: Config) -> Iterator[Finding]:
         for key in ("head_ip", "worker_ips"):
             if key not in config["provider"]:
                 yield Finding("provider", f"{key!r} is missing: name the machines, or a coordinator_address.")
-
-
-def _check_idle_timeout(config: Config) -> Iterator[Finding]:
-    minutes = config.get("idle_timeout_minutes", IDLE_MINUTES)
-    if minutes < IDLE_MINUTES:
-        yield Finding(
-            "idle_timeout_minutes",
-            f"{minutes} minutes is less than a gap between stages, and machines would come and go: write at least "
-            f"{IDLE_MINUTES}.",
-        )
 
 
 def _check_machines(config: Config) -> Iterator[Finding]:
@@ -160,7 +151,6 @@ def _check_gpus(resources: Config, rental: Rental, provider: Provider, *, place:
 
 
 def _check_software(config: Config, versions: Versions) -> Iterator[Finding]:
-    is_local = config["provider"]["type"] == "local"
     commands = {key: config.get(key, []) for key in COMMANDS}
     for key, each in commands.items():
         for position, command in enumerate(each):
@@ -177,14 +167,15 @@ def _check_software(config: Config, versions: Versions) -> Iterator[Finding]:
         yield Finding("setup_commands", "is empty: machines would get Ray's nightly build, or none, and no dptq-sweep.")
         return
     environment = exported(command for each in commands.values() for command in each)
-    yield from check_auth_mode(environment, place="setup_commands")
-    yield from _check_token(config, environment)
-    yield from check_storage(
-        environment.get("DPTQ_STORAGE"),
-        is_shared_path=is_local,
-        is_declared="DPTQ_SHARED_STORAGE" in environment,
-        place="setup_commands",
-    )
+    mounts: Iterable[str] = config.get("file_mounts", {})
+    if environment.get("RAY_AUTH_MODE") == "token" and not any(path.endswith("auth_token") for path in mounts):
+        yield Finding(
+            "file_mounts",
+            "RAY_AUTH_MODE is token, but no machine gets one: mount ~/.ray/auth_token, made by "
+            "`ray get-auth-token --generate`.",
+        )
+    is_local = config["provider"]["type"] == "local"
+    yield from check_environment(environment, is_shared_path=is_local, place="setup_commands")
 
 
 def _check_docker(docker: Config) -> Iterator[Finding]:
@@ -193,13 +184,3 @@ def _check_docker(docker: Config) -> Iterator[Finding]:
         yield Finding("docker", "an image without a container_name: name the container, such as dptq_sweep.")
     if docker.get("container_name") and not has_image:
         yield Finding("docker", "a container_name without an image: name one, or leave docker out.")
-
-
-def _check_token(config: Config, environment: Mapping[str, str]) -> Iterator[Finding]:
-    mounts: Iterable[str] = config.get("file_mounts", {})
-    if environment.get("RAY_AUTH_MODE") == "token" and not any(path.endswith("auth_token") for path in mounts):
-        yield Finding(
-            "file_mounts",
-            "RAY_AUTH_MODE is token, but no machine gets one: mount ~/.ray/auth_token, made by "
-            "`ray get-auth-token --generate`.",
-        )

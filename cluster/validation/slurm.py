@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cluster.files.versions import Versions
 from cluster.validation.findings import Finding, did_you_mean
-from cluster.validation.software import check_auth_mode, check_command, check_storage, exported
+from cluster.validation.software import check_command, check_environment, exported
 
 # Long names of sbatch's options that make sense in a script, some with the letter that is short for them.
 _OPTIONS = """
@@ -26,15 +26,14 @@ _TIME = re.compile(r"\d+(:\d\d){0,2}|\d+-\d\d?(:\d\d){0,2}|UNLIMITED|INFINITE", 
 
 
 def check_script(text: str, versions: Versions) -> list[Finding]:
-    """Returns what is wrong with an sbatch script.
-
-    Args:
-        text: The script.
-        versions: What is installed here.
-    """
+    """Returns what is wrong with an sbatch script."""
     if syntax := _syntax_error(text):
         return [syntax]
-    return [*_check_head_of_file(text), *_check_options(text), *_check_commands(text, versions)]
+    findings = [*_check_options(text), *_check_commands(text, versions)]
+    if not text.startswith("#!"):
+        refused = "sbatch refuses a script that does not say what runs it: begin with #!/bin/bash."
+        findings.insert(0, Finding("line 1", refused))
+    return findings
 
 
 def _syntax_error(text: str) -> Finding | None:
@@ -44,11 +43,6 @@ def _syntax_error(text: str) -> Finding | None:
     first = checked.stderr.strip().splitlines()[0]
     match = re.search(r"line (\d+): (.*)", first)
     return Finding(f"line {match[1]}", f"bash: {match[2]}") if match else Finding("file", first)
-
-
-def _check_head_of_file(text: str) -> Iterator[Finding]:
-    if not text.startswith("#!"):
-        yield Finding("line 1", "sbatch refuses a script that does not say what runs it: begin with #!/bin/bash.")
 
 
 def _check_options(text: str) -> list[Finding]:
@@ -102,17 +96,9 @@ def _check_allocation(given: dict[str, str]) -> Iterator[Finding]:
 
 
 def _check_commands(text: str, versions: Versions) -> Iterator[Finding]:
-    lines = text.splitlines()
-    for number, line in enumerate(lines, start=1):
-        if not line.startswith("#"):
-            yield from check_command(line, versions, place=f"line {number}")
-    environment = exported(line for line in lines if not line.startswith("#"))
-    yield from check_auth_mode(environment, place="script")
-    yield from check_storage(
-        environment.get("DPTQ_STORAGE"),
-        is_shared_path=True,
-        is_declared="DPTQ_SHARED_STORAGE" in environment,
-        place="script",
-    )
+    commands = {n: line for n, line in enumerate(text.splitlines(), start=1) if not line.startswith("#")}
+    for number, command in commands.items():
+        yield from check_command(command, versions, place=f"line {number}")
+    yield from check_environment(exported(commands.values()), is_shared_path=True, place="script")
     if "ray symmetric-run" in text and "--min-nodes" not in text:
         yield Finding("script", "without --min-nodes, `ray symmetric-run` launches before the other nodes have joined.")

@@ -27,8 +27,8 @@ def exported(commands: Iterable[str]) -> dict[str, str]:
 def check_command(command: str, versions: Versions, *, place: str) -> Iterator[Finding]:
     """Yields a finding where a shell command installs another Ray or makes another Python than is installed here."""
     for words in re.findall(r"\bpip3?\s+install\s+([^;&|]*)", command):
-        for requirement in _requirements(words):
-            yield from _check_requirement(requirement, versions, place=place)
+        for word in re.findall(r"'[^']*'|\"[^\"]*\"|\S+", words):  # a quoted `ray @ URL` is one
+            yield from _check_requirement(word.strip("'\""), versions, place=place)
     for minor in _PYTHON.findall(command):
         if minor != versions.python:
             yield Finding(place, f"Python {minor} is not {versions.python}, as here, and Ray refuses to mix them.")
@@ -53,8 +53,7 @@ def _check_requirement(requirement: str, versions: Versions, *, place: str) -> I
 
 def check_image(image: str, versions: Versions, *, place: str) -> Iterator[Finding]:
     """Yields a finding where an image of Ray's holds another Ray or Python than is installed here."""
-    match = _RAY_IMAGE.search(image)
-    if match is None:
+    if not (match := _RAY_IMAGE.search(image)):
         return
     if match[1] != versions.ray:
         yield Finding(
@@ -69,8 +68,8 @@ def check_image(image: str, versions: Versions, *, place: str) -> Iterator[Findi
         )
 
 
-def check_auth_mode(environment: Mapping[str, str], *, place: str) -> Iterator[Finding]:
-    """Yields a finding unless the file says who may connect."""
+def check_environment(environment: Mapping[str, str], *, is_shared_path: bool, place: str) -> Iterator[Finding]:
+    """Yields a finding unless the exported variables say who may connect, and where all machines see the trials."""
     mode = environment.get("RAY_AUTH_MODE")
     if mode not in ("token", "disabled"):
         yield Finding(
@@ -78,17 +77,15 @@ def check_auth_mode(environment: Mapping[str, str], *, place: str) -> Iterator[F
             f"RAY_AUTH_MODE is {mode!r}, and what Ray does then differs from version to version: "
             "export RAY_AUTH_MODE=token (or disabled, where nobody else reaches the machines).",
         )
+    yield from check_storage(environment, is_shared_path=is_shared_path, place=place)
 
 
-def check_storage(storage: str | None, *, is_shared_path: bool, is_declared: bool, place: str) -> Iterator[Finding]:
+def check_storage(environment: Mapping[str, str | None], *, is_shared_path: bool, place: str) -> Iterator[Finding]:
     """Yields a finding where trials would be kept on a disk that the other machines do not see.
 
-    Args:
-        storage: Value of DPTQ_STORAGE or --storage.
-        is_shared_path: Whether an absolute path may be that of a file system which all machines share.
-        is_declared: Whether launches are told that it is one.
-        place: Where it stands.
+    An absolute path is taken where it may be that of a file system which all machines share, and launches are told so.
     """
+    storage = environment.get("DPTQ_STORAGE")
     if storage is None:
         yield Finding(
             place, "DPTQ_STORAGE is not set, and trials would be kept on one machine's disk: export it, as s3://..."
@@ -98,14 +95,9 @@ def check_storage(storage: str | None, *, is_shared_path: bool, is_declared: boo
         yield Finding(
             place, f"storage {storage!r} is a path, which every machine has to itself: name {cure.removeprefix('a ')}"
         )
-    elif "://" not in storage and not is_declared:
+    elif "://" not in storage and "DPTQ_SHARED_STORAGE" not in environment:
         yield Finding(
             place,
             f"storage {storage!r} is a path, which launches refuse on several machines unless they are told that all "
             "mount it: export DPTQ_SHARED_STORAGE=1.",
         )
-
-
-def _requirements(words: str) -> list[str]:
-    """Splits arguments of pip; `ray @ URL` stays together."""
-    return [word.strip("'\"") for word in re.findall(r"'[^']*'|\"[^\"]*\"|\S+", words)]

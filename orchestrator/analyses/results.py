@@ -5,26 +5,26 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from orchestrator.analyses.tasks import AnalysisTask, Missing, tasks_of
-from orchestrator.plan import ANALYSIS
+from orchestrator.analyses.tasks import AnalysisTask, Missing, checksums_of, tasks_of
 from orchestrator.results.pairs import PairRecord
-from orchestrator.store.analysis import UNIT, AnalysisFolder
+from orchestrator.results.snapshot import Snapshot
+from orchestrator.store.analysis import UNIT
 from orchestrator.store.folder import Folder
 from orchestrator.store.states import State
-from orchestrator.store.store import Store
 from search_spaces.analyses import ANALYSES, Analysis
 from search_spaces.model import parse
 
+INTERRUPTED = "interrupted: analyze again to go on with it"
 PAIR_COLUMNS = ("architecture", "option_set", "budget_level", "budget", "seed", "goal", "trial_number", "pair_uid")
 """What identifies the pair of a row; an analysis that compares two names the detrimental one."""
 
 
-def read_tables(tasks: Sequence[AnalysisTask], store: Store) -> dict[str, pd.DataFrame]:
+def read_tables(tasks: Sequence[AnalysisTask], snapshot: Snapshot) -> dict[str, pd.DataFrame]:
     """Reads what is done of a sweep's analyses.
 
     Args:
         tasks: All its tasks, done or not.
-        store: Where they are.
+        snapshot: Of the sweep.
 
     Returns:
         By name of the analysis, in the order of `tasks`, a tidy table with `PAIR_COLUMNS` first; an analysis of which
@@ -35,7 +35,7 @@ def read_tables(tasks: Sequence[AnalysisTask], store: Store) -> dict[str, pd.Dat
     """
     parts: dict[str, list[pd.DataFrame]] = {}
     for task in tasks:
-        folder = AnalysisFolder(store, task.uid)
+        folder = snapshot.analysis(task.uid)
         if folder.state() is not State.DONE:
             continue
         table = folder.rows().to_pandas().drop(columns=UNIT)
@@ -55,25 +55,25 @@ class SweepTables:
     """What was begun and is not done."""
 
 
-def sweep_tables(records: Sequence[PairRecord], store: Store, sweep: Folder) -> SweepTables:
+def sweep_tables(records: Sequence[PairRecord], snapshot: Snapshot, sweep: Folder) -> SweepTables:
     """Reads the analyses of a sweep.
 
     Args:
         records: The pairs that are done, in plan order.
-        store: Where they and the analyses are.
+        snapshot: Of the sweep.
         sweep: The sweep's folder, which keeps the settings.
 
     Raises:
         StorageError: A table is damaged.
     """
-    tasks = tasks_of_sweep(records, store, sweep)
-    begun = [(task, folder) for task in tasks if (folder := AnalysisFolder(store, task.uid)).recipe() is not None]
+    tasks = tasks_of_sweep(records, snapshot, sweep)
+    begun = [(task, folder) for task in tasks if (folder := snapshot.analysis(task.uid)).task() is not None]
     missing = [
-        Missing(task.name, folder.error() or "interrupted: analyze again to go on with it")
+        Missing(task.name, headline.line if (headline := folder.headline()) else INTERRUPTED)
         for task, folder in begun
         if folder.state() is not State.DONE
     ]
-    return SweepTables(tables=read_tables(tasks, store), missing=missing)
+    return SweepTables(tables=read_tables(tasks, snapshot), missing=missing)
 
 
 def _identity(record: PairRecord) -> dict[str, str | int]:
@@ -97,17 +97,17 @@ def load_analyses(sweep: Folder) -> dict[str, Analysis]:
     }
 
 
-def tasks_of_sweep(records: Sequence[PairRecord], store: Store, sweep: Folder) -> list[AnalysisTask]:
+def tasks_of_sweep(records: Sequence[PairRecord], snapshot: Snapshot, sweep: Folder) -> list[AnalysisTask]:
     """Lists all analyses of a sweep with its settings; none where nothing was ever analyzed on the storage.
 
     Args:
         records: The pairs that are done, in plan order.
-        store: Where they and the analyses are.
+        snapshot: Of the sweep.
         sweep: The sweep's folder.
     """
-    if not store.root.folder(ANALYSIS).names():
+    if not snapshot.has_analyses:
         return []
-    tasks, _ = tasks_of(records, list(load_analyses(sweep).values()), store)
+    tasks, _ = tasks_of(records, list(load_analyses(sweep).values()), checksums_of(snapshot))
     return tasks
 
 

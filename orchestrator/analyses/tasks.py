@@ -12,15 +12,13 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 
-from orchestrator.plan import Stage
 from orchestrator.results.contrasts import contrasts_of
 from orchestrator.results.pairs import PairRecord
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.analysis import ANALYSIS_SCHEMA
 from orchestrator.store.folder import CHECKPOINT
-from orchestrator.store.store import Store
-from orchestrator.store.trial import TrialFolder
 from search_spaces.analyses import Analysis
 
 
@@ -50,21 +48,19 @@ class Missing:
 
 
 def tasks_of(
-    records: Sequence[PairRecord], analyses: Sequence[Analysis], store: Store
+    records: Sequence[PairRecord], analyses: Sequence[Analysis], checksum: Callable[[str], str]
 ) -> tuple[list[AnalysisTask], list[Missing]]:
     """Lists what the analyses of a sweep consist of.
 
     Args:
         records: The pairs that are done, in plan order.
         analyses: Which analyses, with their settings.
-        store: Where the pairs' checkpoints are.
+        checksum: Of the checkpoint of a pair, by its uid; see `checksums_of`.
 
     Returns:
         The tasks by analysis, and those for which a pair is missing.
     """
     contrasts = contrasts_of(records)
-    # Asked for by every analysis, read once.
-    checksum = cache(partial(_checkpoint_sha256, store))
     tasks: list[AnalysisTask] = []
     missing: list[Missing] = []
     for analysis in analyses:
@@ -96,7 +92,14 @@ def _task(
     return AnalysisTask(uid=uid, name=name, analysis=analysis, subjects=subjects)
 
 
-def _checkpoint_sha256(store: Store, uid: str) -> str:
-    result = TrialFolder(store, Stage.PAIR, uid).result()
-    assert result is not None, f"pair {uid} has a record and is not done"
-    return str(result["files"][CHECKPOINT])
+def checksums_of(snapshot: Snapshot) -> Callable[[str], str]:
+    """Returns what tells the checksum of a pair's checkpoint, given the uid of a pair that is done."""
+    nodes = snapshot.plan.by_uid()
+
+    @cache
+    def checksum(uid: str) -> str:
+        result = snapshot.trial(nodes[uid]).result()
+        assert result is not None, f"pair {uid} has a record and is not done"
+        return result.files[CHECKPOINT]
+
+    return checksum

@@ -56,6 +56,7 @@ def command(
     from orchestrator.launch.storage_check import check_storage
     from orchestrator.reports.terminal import print_analyses
     from orchestrator.results.pairs import pair_records
+    from orchestrator.results.snapshot import EVERYTHING, Snapshot
     from orchestrator.store.provenance import code_variables, sweep_facts
     from orchestrator.tracking.tracker import Tracker
     from search_spaces.analyses import analysis_named, set_analyses
@@ -69,10 +70,11 @@ def command(
     tracker, facts = Tracker(tracking_uri or launched.tracking_uri, sweep.store, sweep.name), sweep_facts(plan)
     tracker.check()
     with sweep.driver():
-        tasks = list_tasks(sweep, plan, [analyses[each] for each in names], console)
+        snapshot = Snapshot(plan, sweep.store, ahead=EVERYTHING)
+        tasks = list_tasks(sweep, snapshot, [analyses[each] for each in names], console)
         save_analyses(sweep.folder, analyses)
         ended = AnalysesEnd()
-        if pending := not_done(tasks, sweep, console):
+        if pending := not_done(tasks, snapshot, console):
             with (
                 session(address, environment=code_variables()) as capacity,
                 stop_on_signals(sweep, line_printer(console)),
@@ -81,8 +83,9 @@ def command(
                     check_storage(sweep, capacity, is_shared=shared_storage or launched.shared_storage)
                 ended = run_tasks(pending, sweep, data_dir, capacity.resources, console)
         tracker.open(plan, facts)
-        tables = print_analyses(sweep, plan, pair_records(plan, sweep.store), console)
-        publish(tracker, sweep, plan, facts, console, analyses=tables)
+        snapshot.refresh()
+        tables = print_analyses(sweep, snapshot, pair_records(snapshot), console)
+        publish(tracker, sweep, snapshot, facts, console, analyses=tables)
     if ended.num_stopped:
         say_stopped(ended.num_stopped, sweep, console)
     if ended.errors:

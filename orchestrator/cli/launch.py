@@ -43,7 +43,7 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
     from orchestrator.console import line_printer, make_console
     from orchestrator.launch.driver import finish_sweep, launch_sweep
     from orchestrator.progress.plan import print_plan
-    from orchestrator.search.trial_budget import states_of
+    from orchestrator.results.snapshot import Snapshot
     from orchestrator.store.store import Store
     from orchestrator.store.sweep import Sweep
     from orchestrator.tracking.backend import check, locate
@@ -53,7 +53,7 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
     limits, options, chosen = limits_of(others), launch_options_of(others), choices_of(others)
     plan = plan_from_options(grid, chosen)
     if dry_run:
-        print_plan(plan, states_of(Store(storage, create=False), plan), console)
+        print_plan(plan, Snapshot(plan, Store(storage, create=False)).states, console)
         return
     if options.address and is_dashboard(options.address):
         request = job_request(click.get_current_context())

@@ -49,12 +49,12 @@ def command(
     from orchestrator.cli.values import choices_of, plan_from_options
     from orchestrator.console import make_console
     from orchestrator.progress.plan import plan_as_json, print_plan
-    from orchestrator.search.trial_budget import states_of
+    from orchestrator.results.snapshot import Snapshot
     from orchestrator.store.store import Store
 
     plan = plan_from_options(grid, choices_of(choices))
     store = Store(storage, create=False)
-    states = states_of(store, plan)
+    states = Snapshot(plan, store).states
     estimated = estimate_from_options(
         plan,
         states,

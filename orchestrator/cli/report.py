@@ -20,19 +20,21 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
     from orchestrator.reports.terminal import print_analyses, render
     from orchestrator.results.pairs import records_of
     from orchestrator.results.searches import read_searches
+    from orchestrator.results.snapshot import EVERYTHING, Snapshot
     from orchestrator.results.trials import read_trials
     from orchestrator.results.verdicts import outcome_of
     from orchestrator.store.provenance import sweep_facts
 
     sweep, plan = open_sweep(storage, name)
-    trials = read_trials(plan, sweep.store)
+    snapshot = Snapshot(plan, sweep.store, ahead=EVERYTHING)
+    trials = read_trials(snapshot)
     if as_json:
         echo_json({"pairs": [record.as_json() for record in records_of(trials)]})
         return
     console = make_console()
     console.print(render(table1_text(table1(plan, trials), is_short=True)))
-    if searches := read_searches(trials, sweep.store):
+    if searches := read_searches(trials):
         console.print(render(overview_table([outcome_of(cell) for cell in searches])))
-    analyses = print_analyses(sweep, plan, records_of(trials), console)
-    paths = write_report(plan, sweep.store, sweep.name, facts=sweep_facts(plan), analyses=analyses)
+    analyses = print_analyses(sweep, snapshot, records_of(trials), console)
+    paths = write_report(snapshot, sweep.name, facts=sweep_facts(plan), analyses=analyses)
     console.print(written(paths), highlight=False, soft_wrap=True)

@@ -189,7 +189,7 @@ def _left_to_run(plan: Plan, states: Mapping[str, State]) -> list[Node]:
     for node in plan.nodes:
         if states[node.uid] is State.DIVERGED or hopeless.intersection(node.parents):
             hopeless.add(node.uid)
-        elif states[node.uid] not in (State.DONE, State.PRUNED, State.SPARED):
+        elif states[node.uid].needs_work:
             left.append(node)
     return left
 

@@ -21,7 +21,7 @@ from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.model import Frozen, Positive, parse
 from search_spaces.recipes import TrainingRecipe
-from search_spaces.yaml_files import parse_documents, read_text
+from search_spaces.yaml_files import read_documents
 
 STEP_TIMES = Path(__file__).with_name("step_times.yaml")
 MAX_TRIALS = 20
@@ -172,7 +172,7 @@ def measured_by_others(path: Path = STEP_TIMES) -> list[Measurement]:
     Raises:
         ConfigError: A line breaks a rule.
     """
-    (content,) = parse_documents(read_text(path, what="table of step times"), what=f"table of step times {path}")
+    (content,) = read_documents(path, what="table of step times")
     return [
         Measurement(
             training=Training(
@@ -239,33 +239,33 @@ class _Table(Frozen):
 
 def _training_in(store: Store, trial: TrialFolder) -> Training | None:
     """Returns what a stored trial trained; None if its recipe, or that of its parent, is gone."""
-    planned = trial.recipe()
-    if planned is None:
+    record = trial.recipe()
+    if record is None:
         return None
-    architecture, teacher = planned["recipe"]["architecture"], None
+    architecture, teacher = record.architecture, None
     if trial.stage == Stage.PAIR:
         teacher = architecture  # a pair is a copy of its white box
-    elif planned["parents"]:
-        parent = TrialFolder(store, parent_stage(trial.stage), planned["parents"][0]).recipe()
+    elif record.parents:
+        parent = TrialFolder(store, parent_stage(trial.stage), record.parents[0]).recipe()
         if parent is None:
             return None
-        teacher = parent["recipe"]["architecture"]
+        teacher = parent.architecture
     return Training(
         stage=Stage(trial.stage),
         architecture=architecture,
         teacher=teacher,
-        image_size=planned["dataset"]["image_size"],
+        image_size=record.dataset["image_size"],
     )
 
 
 def _measurement(trial: TrialFolder, training: Training, device: str) -> Measurement | None:
     """Returns what a stored trial took, with the official number of images: a sample on disk would be taken for all."""
-    rows, planned = trial.epochs(), trial.recipe()
-    assert planned is not None, f"{trial.folder.root} lost its recipe while it was read"
-    dataset = parse(DatasetSpec, planned["dataset"])
+    rows, record = trial.epochs(), trial.recipe()
+    assert record is not None, f"{trial.folder.root} lost its recipe while it was read"
+    dataset = parse(DatasetSpec, record.dataset)
     if not rows or dataset.num_trained is None:
         return None
-    batch_size = int(planned["recipe"]["batch_size"])
+    batch_size = int(record.recipe["batch_size"])
     # The median, because a worker's first epoch compiles kernels and takes several times as long.
     seconds = median(row["seconds"] for row in rows)
     shares = [row[GPU_SECONDS] / row["seconds"] for row in rows if row.get(GPU_SECONDS)]

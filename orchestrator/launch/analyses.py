@@ -8,16 +8,15 @@ from rich.console import Console
 
 from cluster.runtime.resources import analysis_resources, max_concurrent_trials
 from orchestrator.analyses.runner import AnalysisRun
-from orchestrator.analyses.tasks import AnalysisTask, tasks_of
-from orchestrator.plan import Plan
+from orchestrator.analyses.tasks import AnalysisTask, checksums_of, tasks_of
 from orchestrator.progress.analyses import AnalysisProgress, render_cost
 from orchestrator.results.pairs import pair_records
-from orchestrator.store.analysis import AnalysisFolder
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.states import State
 from orchestrator.store.sweep import Sweep
 from search_spaces.analyses import Analysis
 from search_spaces.errors import ConfigError
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,16 +35,16 @@ def say_stopped(num_stopped: int, sweep: Sweep, console: Console) -> None:
     console.print(line + sweep.command("analyze"), highlight=False, soft_wrap=True)
 
 
-def list_tasks(sweep: Sweep, plan: Plan, analyses: Sequence[Analysis], console: Console) -> list[AnalysisTask]:
+def list_tasks(sweep: Sweep, snapshot: Snapshot, analyses: Sequence[Analysis], console: Console) -> list[AnalysisTask]:
     """Lists the analyses that can be made of the pairs that are done, and says which cannot.
 
     Raises:
         ConfigError: None can be made.
     """
-    tasks, missing = tasks_of(pair_records(plan, sweep.store), analyses, sweep.store)
+    tasks, missing = tasks_of(pair_records(snapshot), analyses, checksums_of(snapshot))
     if not tasks:
         lacking = f"{missing[0].reason} for {missing[0].name}" if missing else "no pair is done"
-        has_both = len({cell.goal for cell in plan.grid.cells}) == len(Goal)
+        has_both = len({cell.goal for cell in snapshot.plan.grid.cells}) == len(Goal)
         cure = f"Finish it with: {sweep.resume_command()}" if has_both else "Launch a grid with both goals."
         raise ConfigError(f"sweep {sweep.name!r} has nothing to analyze: {lacking}. {cure}")
     for each in missing:
@@ -53,9 +52,9 @@ def list_tasks(sweep: Sweep, plan: Plan, analyses: Sequence[Analysis], console: 
     return tasks
 
 
-def not_done(tasks: Sequence[AnalysisTask], sweep: Sweep, console: Console) -> list[AnalysisTask]:
+def not_done(tasks: Sequence[AnalysisTask], snapshot: Snapshot, console: Console) -> list[AnalysisTask]:
     """Returns the analyses that are left to do, and says how many are done."""
-    pending = [task for task in tasks if AnalysisFolder(sweep.store, task.uid).state() is not State.DONE]
+    pending = [task for task in tasks if snapshot.analysis(task.uid).state() is not State.DONE]
     console.print(f"{len(tasks)} analyses, {len(tasks) - len(pending)} done already", highlight=False)
     return pending
 

@@ -1,26 +1,16 @@
-"""Do plan, store, Optuna and MLflow tell the same story? Asked at the end of every launch, of each anew."""
+"""Do plan, store, Optuna and MLflow tell the same story? Asked at the end of every launch."""
 
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.plan import Node, Origin, Plan
+from orchestrator.plan import Node, Origin
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import CellStudy
-from orchestrator.search.trial_budget import states_of
-from orchestrator.store.states import ENDED_BADLY, State
-from orchestrator.store.store import Store
-from orchestrator.store.trial import trial_of
+from orchestrator.store.states import State
+from orchestrator.tracking.runs import run_status
 from search_spaces.objective import accuracies_of, detrimental_objective
-
-# What MLflow may say of a trial in each state; the empty tuple is no run at all.
-MLFLOW_STATUSES: Mapping[State, Sequence[tuple[str, ...]]] = {
-    State.DONE: (("FINISHED",),),
-    State.INTERRUPTED: (("KILLED",),),
-    State.WAITING: ((), ("KILLED",)),
-    State.PRUNED: (("KILLED",),),
-    State.SPARED: ((), ("KILLED",)),
-} | {state: (("FAILED",),) for state in ENDED_BADLY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +24,7 @@ class Agreement:
     def line(self) -> str:
         """Returns the counts in one line."""
         counts = Counter(self.states.values())
-        num_failed = sum(counts[state] for state in ENDED_BADLY)
+        num_failed = sum(state.is_failed for state in self.states.values())
         numbers = f"{counts[State.DONE]} done, {num_failed} failed"
         num_left = len(self.states) - counts[State.DONE] - num_failed - counts[State.PRUNED] - counts[State.SPARED]
         others = {"pruned": counts[State.PRUNED], "spared": counts[State.SPARED], "left": num_left}
@@ -43,24 +33,24 @@ class Agreement:
 
 
 def compare(
-    plan: Plan, store: Store, studies: Mapping[str, CellStudy], mlflow_runs: Sequence[tuple[str, str]] | None
+    snapshot: Snapshot, studies: Mapping[str, CellStudy], mlflow_runs: Sequence[tuple[str, str]] | None
 ) -> Agreement:
     """Compares everybody with the store.
 
     Args:
-        plan: The sweep's plan.
-        store: The truth.
+        snapshot: The truth.
         studies: The study of every searched cell, by cell_id.
         mlflow_runs: Uid and status of every run of MLflow; None if it does not answer.
     """
-    states = states_of(store, plan)
+    plan, states = snapshot.plan, snapshot.states
     lines = [] if mlflow_runs is not None else ["MLflow does not answer; the next launch replays what it lacks"]
     statuses: dict[str, list[str]] = defaultdict(list)
     for uid, status in mlflow_runs or ():
         statuses[uid].append(status)
     for node in plan.nodes:
         state = states[node.uid]
-        if mlflow_runs is not None and tuple(statuses[node.uid]) not in MLFLOW_STATUSES[state]:
+        has_none = not statuses[node.uid] and state in (State.WAITING, State.SPARED)
+        if mlflow_runs is not None and not has_none and statuses[node.uid] != [run_status(state)]:
             lines.append(f"MLflow has {_listed(statuses[node.uid])} for {node.name}, the store says {state}")
     for cell_id, study in studies.items():
         told = study.told()
@@ -68,7 +58,7 @@ def compare(
             if node.cell_id != cell_id or node.origin is Origin.CONFIRMED:
                 continue
             found = told.pop(node.uid, [])
-            if not _fits(found, states[node.uid], node, store):
+            if not _fits(found, states[node.uid], node, snapshot):
                 lines.append(f"Optuna has {_listed(found)} for {node.name}, the store says {states[node.uid]}")
         lines += [
             f"Optuna has RUNNING for {uid}, which is no trial of {cell_id}" for uid in told if "RUNNING" in told[uid]
@@ -76,13 +66,13 @@ def compare(
     return Agreement(states, tuple(lines))
 
 
-def _fits(found: list[str], state: State, node: Node, store: Store) -> bool:
+def _fits(found: list[str], state: State, node: Node, snapshot: Snapshot) -> bool:
     """Tells whether the states that a study holds of a node fit the store's; earlier attempts may have failed."""
     counts = Counter(found)
     if state is State.DONE:
-        result = trial_of(store, node).result()
+        result = snapshot.trial(node).result()
         assert result is not None, f"{node.name} is done without a result"
-        is_finite = math.isfinite(detrimental_objective(**accuracies_of(result["metrics"], "validation")))
+        is_finite = math.isfinite(detrimental_objective(**accuracies_of(result.metrics, "validation")))
         return counts["COMPLETE"] == is_finite and counts["RUNNING"] == 0 and bool(found)
     if state is State.PRUNED:
         return counts["PRUNED"] >= 1 and counts["COMPLETE"] == counts["RUNNING"] == 0

@@ -15,6 +15,7 @@ from cluster.runtime.resources import as_bundle, trial_resources
 from orchestrator.launch.frontier import Frontier
 from orchestrator.launch.tuner import Launch, Listener
 from orchestrator.plan import Node
+from orchestrator.store.records import TrialRecord
 
 Request = Callable[[Sequence[Mapping[str, float]]], None]
 
@@ -44,7 +45,7 @@ class Prescaler:
         self._running: dict[str, Node] = {}
         self._tell()
 
-    def started(self, node: Node, recipe: Mapping[str, Any]) -> None:
+    def started(self, node: Node, record: TrialRecord | None) -> None:
         """Counts a trial that runs."""
         self._running[node.uid] = node
         self._tell()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.plan import Node
+from orchestrator.store.records import TrialRecord
 from orchestrator.store.sweep import Caps
 from orchestrator.store.usage import HOUR, Usage
 
@@ -46,7 +47,7 @@ class Meter:
         """Tells what the sweep took before, and the share of a GPU of every trial that may start."""
         self._usage, self._gpu_shares = replace(usage), gpu_shares
 
-    def started(self, node: Node, recipe: Mapping[str, Any]) -> None:
+    def started(self, node: Node, record: TrialRecord | None) -> None:
         """A trial takes its devices from now on."""
         self._since[node.uid] = self._clock()
 

@@ -29,19 +29,19 @@ from orchestrator.launch.storage_check import check_storage
 from orchestrator.launch.tuner import Launch
 from orchestrator.plan import Plan
 from orchestrator.progress.live import Progress
-from orchestrator.progress.overview import Overview, overview_from_store, summary
+from orchestrator.progress.overview import Overview, overview_of, summary
 from orchestrator.reports.search.tables import overview_table
 from orchestrator.reports.summary import table1_text
 from orchestrator.reports.table1 import table1
 from orchestrator.reports.terminal import render
 from orchestrator.results.pairs import pair_records
 from orchestrator.results.searches import read_searches
+from orchestrator.results.snapshot import EVERYTHING, Snapshot
 from orchestrator.results.trials import read_trials
 from orchestrator.results.verdicts import outcome_of
 from orchestrator.search.study import JOURNAL, make_journal_whole
 from orchestrator.store.integrity import find_damage
 from orchestrator.store.provenance import code_variables, sweep_facts
-from orchestrator.store.states import ENDED_BADLY
 from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.tracking.tracker import Tracker
 from search_spaces.analyses import Analysis
@@ -78,7 +78,8 @@ def launch_sweep(
     Raises:
         StorageError: A finished trial is damaged; says which, and how to run it again.
     """
-    damages = find_damage(plan, sweep.store, verify=limits.verify)
+    snapshot = Snapshot(plan, sweep.store, ahead=EVERYTHING)
+    damages = find_damage(((node, snapshot.trial(node)) for node in plan.nodes), verify=limits.verify)
     for damage in damages:
         console.print(f"damaged {damage.node.name}: {damage.reason}", highlight=False, soft_wrap=True)
     if damages:
@@ -96,7 +97,7 @@ def launch_sweep(
     with _telling(limits, sweep, console) as hook:
         launched = Launch(
             sweep=sweep,
-            plan=plan,
+            snapshot=snapshot,
             data_dir=options.data_dir,
             gpus_per_trial=options.gpus_per_trial,
             max_retries=options.max_retries,
@@ -118,7 +119,7 @@ def run_sweep(
     shared_storage: bool = False,
 ) -> Outcome:
     """Runs what is left of a plan and of some analyses, follows it in MLflow and writes its report."""
-    sweep, plan, store = launch.sweep, launch.plan, launch.sweep.store
+    sweep, snapshot, plan, store = launch.sweep, launch.snapshot, launch.plan, launch.sweep.store
     journal = sweep.folder.local_path
     if journal and (damage := make_journal_whole(journal / JOURNAL)):
         console.print(damage, highlight=False, soft_wrap=True)
@@ -138,21 +139,24 @@ def run_sweep(
             ):
                 if frontier.pending:
                     _run_trials(launch, frontier, tracker, capacity, console)
+                # Launches of other sweeps may have finished trials that these share.
+                snapshot.refresh()
                 is_early = frontier.is_stopping or frontier.halted or launch.meter.hit
-                if analyses and not is_early and pair_records(plan, store):
-                    pending = not_done(list_tasks(sweep, plan, analyses, console), sweep, console)
+                if analyses and not is_early and pair_records(snapshot):
+                    pending = not_done(list_tasks(sweep, snapshot, analyses, console), snapshot, console)
                     if pending:
                         ended = run_tasks(pending, sweep, launch.data_dir, capacity.resources, console)
+                        snapshot.refresh()
         else:
             tracker.open(plan, facts)
-        overview = overview_from_store(plan, store, has_driver=False)
-        publish(tracker, sweep, plan, facts, console)
+        overview = overview_of(snapshot, has_driver=False)
+        publish(tracker, sweep, snapshot, facts, console)
         if launch.hook:
             _tell_end(launch, overview)
         return Outcome(
             overview=overview,
             analyses=ended,
-            agreement=compare(plan, store, frontier.studies, tracker.statuses()),
+            agreement=compare(snapshot, frontier.studies, tracker.statuses()),
             halted=frontier.halted,
             is_stopping=frontier.is_stopping or ended.num_stopped > 0,
             cap=launch.meter.hit,
@@ -166,9 +170,9 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
     """
     overview, errors = outcome.overview, outcome.analyses.errors
     console.print()
-    trials = read_trials(overview.plan, sweep.store)
+    trials = read_trials(overview.snapshot)
     console.print(render(table1_text(table1(overview.plan, trials), is_short=True)))
-    if searches := read_searches(trials, sweep.store):
+    if searches := read_searches(trials):
         console.print(render(overview_table([outcome_of(cell) for cell in searches])))
     nodes = overview.plan.by_uid()
     for uid, headline in overview.headlines.items():
@@ -185,7 +189,7 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
         how = f"{outcome.cap} is hit" if outcome.cap else "stopped" if outcome.is_stopping else "not finished"
         line = f"{how}, {num_left} of {overview.num_needed()} trials are not done; go on with: "
         console.print(line + sweep.resume_command(*more_of(outcome.cap)), highlight=False, soft_wrap=True)
-    num_failed = sum(state in ENDED_BADLY for state in overview.states.values())
+    num_failed = sum(state.is_failed for state in overview.states.values())
     if num_failed:
         line = f"{num_failed} trials failed; those that diverged or used up their tries run again with: "
         console.print(line + sweep.resume_command("--failed"), highlight=False, soft_wrap=True)
@@ -237,7 +241,7 @@ def _ray_and_mlflow(
 
 
 def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: Capacity, console: Console) -> None:
-    overview = overview_from_store(launch.plan, launch.sweep.store, has_driver=False)
+    overview = overview_of(launch.snapshot, has_driver=False)
     say = line_printer(console)
     if capacity.autoscaler.unknown:
         say(f"what the cluster can grow to is unknown ({capacity.autoscaler.unknown}): only running nodes count")
@@ -255,7 +259,7 @@ def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: 
     num_parallel = max_concurrent_trials(capacity.resources, gpu_shares.values())
     console.print(f"Ray is up: {num_parallel} trials at a time", highlight=False)
     with (
-        Progress(overview, launch.sweep.store, console, num_parallel=num_parallel) as progress,
+        Progress(overview, console, num_parallel=num_parallel) as progress,
         prescaling(launch, frontier, gpu_shares, num_parallel, capacity) as growth,
     ):
         room = Room(gpu_shares.values(), capacity.autoscaler)

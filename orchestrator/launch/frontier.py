@@ -14,14 +14,14 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from orchestrator.plan import Node, Origin, Plan
+from orchestrator.plan import Node, Origin
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import CellStudy
-from orchestrator.search.trial_budget import read_states, settle
 from orchestrator.search.warm_start import Neighbours
 from orchestrator.store.failures import MAX_EQUAL_FAILURES, MAX_RETRIES, Failure, LostWorkerError, allowed_retries
-from orchestrator.store.states import ENDED_BADLY, State
-from orchestrator.store.store import Store
-from orchestrator.store.trial import TrialFolder, last_lines, trial_of
+from orchestrator.store.logs import last_lines
+from orchestrator.store.states import State
+from orchestrator.store.trial import TrialFolder, trial_of
 from search_spaces.errors import StorageError, SweepError, UnreachableError
 from search_spaces.loss_space import Point
 
@@ -33,8 +33,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
 
     def __init__(
         self,
-        plan: Plan,
-        store: Store,
+        snapshot: Snapshot,
         studies: Mapping[str, CellStudy],
         *,
         data_dir: str | None,
@@ -42,11 +41,10 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         max_retries: int = MAX_RETRIES,
         only: Collection[str] | None = None,
     ) -> None:
-        """Reads from the store what is done.
+        """Takes over what is done.
 
         Args:
-            plan: What to run.
-            store: Where results are and go.
+            snapshot: Of what to run, kept up to date here.
             studies: The open study of every searched cell, by cell_id.
             data_dir: Folder of datasets, handed to the trials.
             stop_file: Path in the storage; once it exists, nothing more is handed out.
@@ -54,14 +52,10 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             only: Uids to run; None for all.
         """
         super().__init__()
-        self._store, self.studies, self._data_dir, self._stop_file = store, studies, data_dir, stop_file
+        plan = snapshot.plan
+        self._snapshot, self._store = snapshot, snapshot.store
+        self.studies, self._data_dir, self._stop_file = studies, data_dir, stop_file
         self._max_retries = max_retries
-        self._nodes = plan.by_uid()
-        self._folders: dict[str, TrialFolder] = {uid: trial_of(store, node) for uid, node in self._nodes.items()}
-        self._plan = plan
-        states, self._findings = read_states(store, plan)
-        self.states: dict[str, State] = settle(plan, states, self._findings)
-        """Of all trials, by uid."""
         # A trial that once found its share of a GPU too small gets a whole one, in later launches too.
         self._whole_gpu: set[str] = {uid for uid, state in self.states.items() if state is State.OUT_OF_MEMORY}
         self._only = only
@@ -80,17 +74,22 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         by_cell: dict[str, list[tuple[Node, TrialFolder]]] = {}
         for node in plan.nodes:
             if node.origin is not Origin.CONFIRMED:
-                by_cell.setdefault(node.cell_id or "", []).append((node, self._folders[node.uid]))
+                by_cell.setdefault(node.cell_id or "", []).append((node, snapshot.trial(node)))
         for cell_id, study in studies.items():
             study.reconcile(by_cell[cell_id])
             for node, folder in by_cell[cell_id]:
-                if self.states[node.uid] in ENDED_BADLY and not self._has_tries_left(node):
+                if self.states[node.uid].is_failed and not self._has_tries_left(node):
                     study.tell(node, folder)
-        self._neighbours = Neighbours(plan, store, self._findings)
+        self._neighbours = Neighbours(plan, snapshot.trial, snapshot.findings)
 
     def __getstate__(self) -> dict[str, Any]:
         """Gives Tune nothing to pickle: it would do so for a restore that never happens here."""
         return {}
+
+    @property
+    def states(self) -> Mapping[str, State]:
+        """The states of all trials, by uid."""
+        return self._snapshot.states
 
     @property
     def pending(self) -> tuple[Node, ...]:
@@ -132,8 +131,8 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         self._pending.remove(ready)
         with self._remembering_errors():
             self._prepare(ready)
+            self._snapshot.look_again(ready)
         self._running[trial_id] = ready
-        self._findings.begun.add(ready.uid)
         return {
             "storage": self._store.uri,
             "stage": str(ready.stage),
@@ -152,7 +151,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         if (study := self._study_of(node)) is None or not study.report(node, row):
             return False
         with self._remembering_errors():
-            self._folders[node.uid].write_pruned(row["epoch"])
+            trial_of(self._store, node).write_pruned(row["epoch"])
         return True
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -163,7 +162,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
     def record(self, trial_id: str, error: SweepError) -> None:
         """Saves why a trial could not begin, which its worker was unable to."""
         with self._remembering_errors():
-            self._folders[self._running[trial_id].uid].write_error(error)
+            trial_of(self._store, self._running[trial_id]).write_error(error)
 
     def save(self, checkpoint_path: str) -> None:
         """Saves nothing: a relaunch reads the store."""
@@ -180,33 +179,30 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             raise
 
     def _end(self, node: Node, *, error: bool) -> None:
-        folder = self._folders[node.uid]
-        state = folder.state()
-        if error and state not in (State.DONE, State.PRUNED, *ENDED_BADLY):
+        state = self._snapshot.look_again(node)
+        if error and not state.is_final:
             # Whoever can still speak leaves an error.txt.
-            folder.write_error(LostWorkerError("its worker process or its node was lost"), log=last_lines(folder))
-            state = State.FAILED
-        self.states[node.uid] = state
-        if state in ENDED_BADLY and self._tries_again(node, folder):
+            lost, folder = LostWorkerError("its worker process or its node was lost"), trial_of(self._store, node)
+            folder.write_error(lost, log=last_lines(folder))
+            state = self._snapshot.look_again(node)
+        if state.is_failed and self._tries_again(node):
             return
         if state is State.DONE:
             self._equal_failures.clear()
-        if study := self._study_of(node):
-            self._findings.look(node, folder, state)
-            self.states = settle(self._plan, self.states, self._findings)
-            if state in (State.DONE, State.PRUNED, *ENDED_BADLY):
-                study.tell(node, folder)
+        if state.is_final and (study := self._study_of(node)):
+            study.tell(node, self._snapshot.trial(node))
 
-    def _tries_again(self, node: Node, folder: TrialFolder) -> bool:
+    def _tries_again(self, node: Node) -> bool:
         """Counts a failure, and puts the trial back if it may be tried again."""
-        headline = folder.headline()
-        assert headline is not None, f"{folder.folder.root} failed without an error"
+        trial = self._snapshot.trial(node)
+        headline = trial.headline()
+        assert headline is not None, f"{trial.folder.root} failed without an error"
         failure = headline.failure
-        num_failures = folder.count_attempt(failure)
+        num_failures = trial_of(self._store, node).count_attempt(failure)
         if failure is Failure.SHARED:
             self.halt(f"every other trial would fail like {node.name}: {headline.line}")
         elif failure in (Failure.USER, Failure.UNKNOWN):
-            self._notice(node, headline.signature, folder.error() or "")
+            self._notice(node, headline.signature, trial.error() or "")
         if num_failures > allowed_retries(failure, self._max_retries):
             return False
         if failure is Failure.UNKNOWN:
@@ -235,10 +231,10 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
 
     def _has_tries_left(self, node: Node) -> bool:
         """Tells whether a launch works on a trial that it finds in this state."""
-        state, folder = self.states[node.uid], self._folders[node.uid]
-        if state in (State.DONE, State.DIVERGED, State.PRUNED):
+        state, folder = self.states[node.uid], self._snapshot.trial(node)
+        if state.ended_well or state is State.DIVERGED:
             return False
-        headline = folder.headline() if state in ENDED_BADLY else None
+        headline = folder.headline() if state.is_failed else None
         if headline is None or headline.failure in (Failure.USER, Failure.SHARED):
             # Whoever launches again has cured what was wrong; if not, the same line says so.
             return True
@@ -275,7 +271,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
 
     def _prepare(self, node: Node) -> None:
         """Fixes what the trial runs before anybody runs it, and forgets how it failed before."""
-        folder = self._folders[node.uid]
+        folder = trial_of(self._store, node)
         point, study = self._point(node, folder), self._study_of(node)
         folder.write_recipe(node, point, point_from=study.point_from(node) if study else None)
         folder.clear_error()

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.plan import Node
-from orchestrator.store.states import ENDED_BADLY
+from orchestrator.store.records import TrialRecord
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import ConfigError, one_line
@@ -106,7 +106,7 @@ class Hook:
         self._queue.put(None)
         self._thread.join()
 
-    def started(self, node: Node, recipe: Mapping[str, Any]) -> None:
+    def started(self, node: Node, record: TrialRecord | None) -> None:
         """A trial was handed to a worker."""
         self._running[node.uid] = node.name
         self._last_sign = self._clock()
@@ -144,9 +144,8 @@ class Hook:
     def _tell_failure(self, node: Node) -> None:
         folder = trial_of(self._sweep.store, node)
         state = folder.state()
-        if state in ENDED_BADLY:
-            headline = (folder.error() or "").partition("\n")[0]
-            facts = {"uid": node.uid, "name": node.name, "state": str(state), "error": headline}
+        if state.is_failed and (headline := folder.headline()):
+            facts = {"uid": node.uid, "name": node.name, "state": str(state), "error": headline.line}
             self._deliver(Event.TRIAL_FAILED, facts)
 
     def _deliver(self, event: Event, facts: Mapping[str, Any]) -> None:

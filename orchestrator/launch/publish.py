@@ -5,27 +5,22 @@ from collections.abc import Mapping
 from rich.console import Console
 
 from orchestrator.analyses.results import SweepTables, tasks_of_sweep
-from orchestrator.plan import Plan
 from orchestrator.reports.page import write_report
 from orchestrator.results.pairs import records_of
 from orchestrator.results.searches import read_searches
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import read_trials
 from orchestrator.results.verdicts import outcome_of
-from orchestrator.search.trial_budget import states_of
-from orchestrator.store.states import State
 from orchestrator.store.sweep import Sweep
 from orchestrator.tracking.analysis_runs import tracked_analyses
 from orchestrator.tracking.sweep_metrics import search_metrics
 from orchestrator.tracking.tracker import Tracker
 
-COMPLETE = (State.DONE, State.PRUNED, State.SPARED)
-"""States of a trial with which a sweep is finished."""
-
 
 def publish(
     tracker: Tracker,
     sweep: Sweep,
-    plan: Plan,
+    snapshot: Snapshot,
     facts: Mapping[str, str],
     console: Console,
     *,
@@ -36,20 +31,19 @@ def publish(
     Args:
         tracker: Of the sweep, open.
         sweep: What to publish.
-        plan: Its plan.
+        snapshot: Of its plan, up to date.
         facts: For the report.
         console: Where to say what came of it.
         analyses: The sweep's tables; None reads them from the store.
     """
-    store = sweep.store
-    paths = write_report(plan, store, sweep.name, facts=facts, analyses=analyses)
+    paths = write_report(snapshot, sweep.name, facts=facts, analyses=analyses)
     tracker.sweep_artifacts(sweep.folder)
-    trials = read_trials(plan, store)
-    tracker.sweep_metrics(search_metrics([outcome_of(cell) for cell in read_searches(trials, store)]))
-    tasks = tasks_of_sweep(records_of(trials), store, sweep.folder)
-    tracker.analyses(tracked_analyses(tasks, store, sweep.name))
-    is_done = all(state in COMPLETE for state in states_of(store, plan).values())
-    if behind := tracker.close("FINISHED" if is_done else "FAILED"):
+    trials = read_trials(snapshot)
+    tracker.sweep_metrics(search_metrics([outcome_of(cell) for cell in read_searches(trials)]))
+    tasks = tasks_of_sweep(records_of(trials), snapshot, sweep.folder)
+    tracker.analyses(tracked_analyses(tasks, snapshot, sweep.name))
+    is_done = not any(state.needs_work for state in snapshot.states.values())
+    if behind := tracker.close("FINISHED" if is_done else "FAILED", snapshot):
         console.print(
             f"MLflow lacks {len(behind)} runs; the same command replays them when its server answers.", highlight=False
         )

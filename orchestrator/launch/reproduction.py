@@ -11,7 +11,7 @@ from orchestrator.store.provenance import ENVIRONMENT, differences, environment
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
-from orchestrator.workers.trial import open_trial, seeds_of
+from orchestrator.workers.trial import open_trial
 from search_spaces.errors import ConfigError
 from trainables.checkpoints import from_bytes
 from trainables.stage_runner import checkpoint_bytes, has_gpu, predictions_table
@@ -61,11 +61,11 @@ def reproduce(
     if trial.state() is not State.DONE or result is None or recipe is None:
         reason = "only one that is done can be reproduced: finish it first."
         raise ConfigError(f"trial {trial.uid} is {trial.state()}, {reason}")
-    before = trial.folder.read_json(ENVIRONMENT) or {"versions": result["versions"]}
+    before = trial.folder.read_json(ENVIRONMENT) or {"versions": result.versions}
     expected = _arrays(trial.read_checked(CHECKPOINT), source=f"{trial.folder.root}/{CHECKPOINT}")
     use_gpu = str(before.get("device", CPU)).split()[0] != CPU and has_gpu()
     running, parent = open_trial(store, trial, data_dir, use_gpu=use_gpu)
-    now = environment(device=running.device_name, data_sha256=running.data_sha256, seeds=seeds_of(recipe))
+    now = environment(device=running.device_name, data_sha256=running.data_sha256, seeds=recipe.seeds)
 
     def on_epoch(report: EpochReport) -> None:
         say(f"epoch {report.epoch}/{report.num_epochs}  {report.seconds:.1f} s")
@@ -78,8 +78,8 @@ def reproduce(
     is_exact = now["device"].split()[0] == CPU == str(before.get("device", CPU)).split()[0]
     tolerance = 0.0 if is_exact else GPU_TOLERANCE
     return Comparison(
-        environment=differences(before | {"data_sha256": result["data_sha256"]}, now),
-        metrics=compare_metrics(result["metrics"], again.metrics, tolerance),
+        environment=differences(before | {"data_sha256": result.data_sha256}, now),
+        metrics=compare_metrics(result.metrics, again.metrics, tolerance),
         tensors=compare_tensors(expected, _arrays(checkpoint, source="the new checkpoint")),
         tolerance=tolerance,
     )

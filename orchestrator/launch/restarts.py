@@ -3,8 +3,7 @@
 from collections.abc import Collection, Iterable
 
 from orchestrator.plan import Node, Plan
-from orchestrator.search.trial_budget import states_of
-from orchestrator.store.states import ENDED_BADLY, State
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import ConfigError, unknown_name
@@ -50,8 +49,8 @@ def forget_failures(plan: Plan, store: Store) -> int:
     Returns:
         How many there are.
     """
-    states = states_of(store, plan)
-    failed = [node for node in plan.nodes if states[node.uid] in ENDED_BADLY]
+    states = Snapshot(plan, store).states
+    failed = [node for node in plan.nodes if states[node.uid].is_failed]
     for node in failed:
         trial_of(store, node).forget_failures()
     return len(failed)
@@ -74,7 +73,8 @@ def restart(plan: Plan, store: Store, nodes: Collection[Node], *, children_too: 
     """
     uids = {node.uid for node in nodes}
     reached = with_children(plan, uids)
-    begun = [node for node in plan.nodes if node.uid in reached and trial_of(store, node).state() is not State.WAITING]
+    states = Snapshot(plan, store).states if reached else {}
+    begun = [node for node in plan.nodes if node.uid in reached and states[node.uid].has_begun]
     if not children_too and (children := [node for node in begun if node.uid not in uids]):
         raise ConfigError(
             f"{len(children)} trials were trained from what is to be restarted, such as {children[0].name}: "

@@ -19,11 +19,12 @@ from orchestrator.launch.caps import Meter
 from orchestrator.launch.frontier import Frontier
 from orchestrator.launch.notifications import Hook
 from orchestrator.plan import Node, Plan
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import CellStudy, sweep_journal
 from orchestrator.store.failures import MAX_RETRIES, failed_import
-from orchestrator.store.store import Store
+from orchestrator.store.records import TrialRecord
 from orchestrator.store.sweep import Caps, Sweep
-from orchestrator.store.trial import ROW, trial_of
+from orchestrator.store.trial import ROW
 from orchestrator.workers.entry_points import run_trial
 
 SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
@@ -32,8 +33,8 @@ SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "
 class Listener(Protocol):
     """Hears what happens to the trials of a launch."""
 
-    def started(self, node: Node, recipe: Mapping[str, Any]) -> None:
-        """A trial was handed to a worker; `recipe` is its recipe.json."""
+    def started(self, node: Node, record: TrialRecord | None) -> None:
+        """A trial was handed to a worker; `record` says what it runs."""
 
     def epoch(self, node: Node, row: Mapping[str, Any]) -> None:
         """A trial finished an epoch."""
@@ -47,7 +48,8 @@ class Launch:
     """A plan about to run."""
 
     sweep: Sweep
-    plan: Plan
+    snapshot: Snapshot
+    """Of its plan, kept up to date by what `open_frontier` yields."""
     data_dir: Path | None = None
     gpus_per_trial: float | None = None
     """Share of a GPU for every trial; None measures what each needs."""
@@ -62,13 +64,17 @@ class Launch:
     trainable: Callable[[dict[str, Any]], None] = run_trial
     """What runs a trial in its worker; a test that measures the orchestration itself passes one that trains nothing."""
 
+    @property
+    def plan(self) -> Plan:
+        """What is to run."""
+        return self.snapshot.plan
+
     @contextmanager
     def open_frontier(self) -> Iterator[Frontier]:
-        """Reads the store and opens the studies, and yields what is left to run."""
+        """Opens the studies, and yields what is left to run."""
         with self._open_studies() as studies:
             yield Frontier(
-                self.plan,
-                self.sweep.store,
+                self.snapshot,
                 studies,
                 data_dir=str(self.data_dir.absolute()) if self.data_dir else None,
                 stop_file=self.sweep.stop_file,
@@ -123,7 +129,7 @@ class Launch:
                     storage_path=scratch,
                     # The frontier decides what is tried again.
                     failure_config=tune.FailureConfig(max_failures=0),
-                    callbacks=[_Relay(self.plan, self.sweep.store, listeners)],
+                    callbacks=[_Relay(self.snapshot, listeners)],
                     verbose=0,
                 ),
             )
@@ -175,9 +181,8 @@ class Pruning(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
 class _Relay(tune.Callback):  # type: ignore[misc]  # ray ships no types
     """Turns Tune's callbacks into a launch's events."""
 
-    def __init__(self, plan: Plan, store: Store, listeners: Sequence[Listener]) -> None:
-        self._nodes, self._store = plan.by_uid(), store
-        self._listeners = listeners
+    def __init__(self, snapshot: Snapshot, listeners: Sequence[Listener]) -> None:
+        self._nodes, self._snapshot, self._listeners = snapshot.plan.by_uid(), snapshot, listeners
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles its callbacks for a restore that never happens here; listeners hold locks and terminals.
@@ -186,7 +191,7 @@ class _Relay(tune.Callback):  # type: ignore[misc]  # ray ships no types
     def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
         node = self._nodes[trial.config["uid"]]
         for listener in self._listeners:
-            listener.started(node, trial_of(self._store, node).recipe() or {})
+            listener.started(node, self._snapshot.trial(node).recipe())
 
     def on_trial_result(
         self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict[str, Any], **info: Any

@@ -11,25 +11,29 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.plan import Node
-from orchestrator.progress.overview import RUNNING, Overview
-from orchestrator.store.states import ENDED_BADLY, State
-from orchestrator.store.store import Store
+from orchestrator.progress.overview import Overview
+from orchestrator.store.records import TrialRecord
+from orchestrator.store.states import State
 from search_spaces.recipes import TrainingRecipe
 
-COLUMNS = (State.DONE, RUNNING, State.WAITING, State.INTERRUPTED, State.PRUNED, State.SPARED, *ENDED_BADLY)
+COLUMNS = (
+    *(State.DONE, State.RUNNING, State.WAITING, State.INTERRUPTED, State.PRUNED, State.SPARED),
+    *(state for state in State if state.is_failed),
+)
 SUMMARY_EVERY_SECONDS = 15.0
 
 
 def render_overview(overview: Overview, num_parallel: int) -> RenderableType:
     """Draws counts per stage, the running trials, the best pair so far and the time left."""
     counts = overview.counts()
-    shown = [name for name in COLUMNS if name in (State.DONE, RUNNING) or any(name in c for c in counts.values())]
+    always = (State.DONE, State.RUNNING)
+    shown = [state for state in COLUMNS if state in always or any(state in counter for counter in counts.values())]
     table = Table(box=None, pad_edge=False)
     table.add_column("stage")
-    for name in shown:
-        table.add_column(str(name), justify="right")
+    for state in shown:
+        table.add_column(str(state), justify="right")
     for stage, counter in counts.items():
-        table.add_row(str(stage), *(str(counter.get(name, 0)) for name in shown))
+        table.add_row(str(stage), *(str(counter.get(state, 0)) for state in shown))
     lines = [Text(f"  {line}", style="cyan", no_wrap=True) for line in running_lines(overview)]
     return Group(table, *lines, Text(summary_line(overview, num_parallel)))
 
@@ -76,16 +80,15 @@ def format_seconds(seconds: float) -> str:
 class Progress:
     """Listens to a launch and shows it."""
 
-    def __init__(self, overview: Overview, store: Store, console: Console, *, num_parallel: int) -> None:
+    def __init__(self, overview: Overview, console: Console, *, num_parallel: int) -> None:
         """Prepares the display; `with` starts it.
 
         Args:
             overview: Kept up to date here.
-            store: Where ended trials are read from.
             console: Where to show.
             num_parallel: Trials that can run at once, for the estimate of the time left.
         """
-        self.overview, self._store, self._console, self._num_parallel = overview, store, console, num_parallel
+        self.overview, self._console, self._num_parallel = overview, console, num_parallel
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
         self._started_at = self._last_summary = time.monotonic()
 
@@ -98,7 +101,7 @@ class Progress:
         if self._console.is_terminal:
             self._live.stop()
 
-    def started(self, node: Node, recipe: Mapping[str, Any]) -> None:
+    def started(self, node: Node, record: TrialRecord | None) -> None:
         """A trial was handed to a worker."""
         self.overview.started(node)
         self._say(f"started {node.name} ({node.uid})")
@@ -115,7 +118,7 @@ class Progress:
 
     def ended(self, node: Node) -> None:
         """A trial ended, well or badly."""
-        self.overview.ended(node, self._store)
+        self.overview.ended(node)
         headline = self.overview.headlines.get(node.uid)
         self._say(f"{self.overview.states[node.uid]} {node.name}" + (f": {headline}" if headline else ""))
 

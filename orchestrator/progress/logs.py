@@ -4,11 +4,10 @@ import time
 from collections.abc import Iterator
 
 from orchestrator.store.inventory import sweeps_of
-from orchestrator.store.states import ENDED_BADLY, State
+from orchestrator.store.logs import epoch_line
 from orchestrator.store.store import Store
-from orchestrator.store.trial import TrialFolder, epoch_line
+from orchestrator.store.trial import TrialFolder
 
-ENDED = (State.DONE, State.PRUNED, *ENDED_BADLY)
 LOOK_EVERY_SECONDS = 1.0
 
 
@@ -21,13 +20,13 @@ def log_lines(trial: TrialFolder, store: Store, *, follow: bool, seconds: float 
         follow: Wait for what comes until it ends.
         seconds: Between two looks.
     """
-    recipe = trial.recipe() or {}
-    num_epochs = recipe.get("recipe", {}).get("epochs", "?")
-    yield f"{recipe.get('name', trial.stage)} ({trial.uid})"
+    record = trial.recipe()
+    num_epochs = record.epochs if record else "?"
+    yield f"{record.name if record else trial.stage} ({trial.uid})"
     shown = 0
     while True:
         # Asked first: what is written between the two questions is shown now and not missed.
-        is_over = trial.state() in ENDED or not follow or not any(sweep.has_driver() for sweep in sweeps_of(store))
+        is_over = trial.state().is_final or not follow or not any(sweep.has_driver() for sweep in sweeps_of(store))
         rows = trial.epochs()
         for row in rows[shown:]:
             yield epoch_line(row, num_epochs)

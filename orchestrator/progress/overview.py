@@ -10,16 +10,14 @@ from statistics import median
 from typing import Any
 
 from orchestrator.plan import Node, Origin, Plan, Stage
-from orchestrator.search.trial_budget import Findings, read_states, settle
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.states import State
-from orchestrator.store.store import Store
-from orchestrator.store.trial import TrialFolder, trial_of
 from orchestrator.store.usage import Usage
 from search_spaces.cells import Cell
+from search_spaces.names import Goal
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
-from search_spaces.recipes import Goal, TrainingRecipe
+from search_spaces.recipes import TrainingRecipe
 
-RUNNING = "running"
 # An epoch of a stage in units of a distillation's, as measured on digits; used until the stage has been seen.
 RELATIVE_COST = {Stage.TEACHER: 2.0, Stage.DISTILL: 1.0, Stage.PAIR: 3.0}
 
@@ -43,9 +41,7 @@ class BestPair:
 class Overview:
     """The state of every trial of a plan."""
 
-    plan: Plan
-    states: dict[str, State]
-    """By uid; what the store says."""
+    snapshot: Snapshot
     epochs: dict[str, int] = field(default_factory=dict)
     """Finished epochs of the trials that run now, by uid."""
     epoch_seconds: dict[Stage, list[float]] = field(default_factory=dict)
@@ -55,13 +51,20 @@ class Overview:
     headlines: dict[str, str] = field(default_factory=dict)
     """First line of the error of every failed trial, by uid."""
     usage: Usage = field(default_factory=Usage)
-    findings: Findings = field(default_factory=Findings)
-    """What the searches found, which decides what they spare."""
+
+    @property
+    def plan(self) -> Plan:
+        """The sweep's plan."""
+        return self.snapshot.plan
+
+    @property
+    def states(self) -> dict[str, State]:
+        """The states of all trials, by uid; what the store says."""
+        return self.snapshot.states
 
     def started(self, node: Node) -> None:
         """Notes that a trial runs."""
         self.epochs.setdefault(node.uid, 0)
-        self.findings.begun.add(node.uid)
 
     def epoch(self, node: Node, row: Mapping[str, Any]) -> None:
         """Notes a finished epoch."""
@@ -69,35 +72,27 @@ class Overview:
         self.epoch_seconds.setdefault(node.stage, []).append(row["seconds"])
         self.usage.add_row(row)
 
-    def ended(self, node: Node, store: Store) -> None:
-        """Reads how a trial ended, and what that spares others."""
-        folder = trial_of(store, node)
+    def ended(self, node: Node) -> None:
+        """Reads the error or the result of a trial that ended, of which the snapshot was told."""
+        folder = self.snapshot.trial(node)
         self.epochs.pop(node.uid, None)
-        self.states[node.uid] = folder.state()
-        if node.cell and node.cell.search_trials:
-            self.findings.look(node, folder, self.states[node.uid])
-            self.states = settle(self.plan, self.states, self.findings)
-        self.read_end(node, folder)
-
-    def read_end(self, node: Node, folder: TrialFolder) -> None:
-        """Reads the error or the result of a trial that ended, whatever its state means to others."""
         self.headlines.pop(node.uid, None)
-        if error := folder.error():
-            self.headlines[node.uid] = error.splitlines()[0]
+        if headline := folder.headline():
+            self.headlines[node.uid] = headline.line
         result = folder.result()
         if result and node.cell and node.origin is not Origin.CONFIRMED:
-            self._consider(node, node.cell, result["metrics"])
+            self._consider(node, node.cell, result.metrics)
 
-    def counts(self) -> dict[Stage, dict[str, int]]:
+    def counts(self) -> dict[Stage, dict[State, int]]:
         """Returns for every stage the number of trials in each state; running ones are counted as such."""
-        counts: dict[Stage, Counter[str]] = {stage: Counter() for stage in Stage}
+        counts: dict[Stage, Counter[State]] = {stage: Counter() for stage in Stage}
         for node in self.plan.nodes:
-            counts[node.stage][RUNNING if node.uid in self.epochs else self.states[node.uid]] += 1
+            counts[node.stage][State.RUNNING if node.uid in self.epochs else self.states[node.uid]] += 1
         return {stage: dict(counter) for stage, counter in counts.items()}
 
     def num_done(self) -> int:
         """Returns the number of trials that ended well: finished, or pruned."""
-        return sum(state in (State.DONE, State.PRUNED) for state in self.states.values())
+        return sum(state.ended_well for state in self.states.values())
 
     def num_needed(self) -> int:
         """Returns the number of trials that a launch runs as far as is known: all but those that a search spares."""
@@ -139,7 +134,7 @@ class Overview:
         base = sum(seconds / RELATIVE_COST[stage] for stage, seconds in seen.items()) / len(seen)
         return {stage: seen.get(stage, base * RELATIVE_COST[stage]) for stage in Stage}
 
-    def _consider(self, node: Node, cell: Cell, metrics: dict[str, float]) -> None:
+    def _consider(self, node: Node, cell: Cell, metrics: Mapping[str, float]) -> None:
         gap = metrics["validation/parity_gap"]
         pair = BestPair(
             name=node.name,
@@ -154,37 +149,35 @@ class Overview:
             self.best = pair
 
 
-def overview_from_store(plan: Plan, store: Store, *, has_driver: bool) -> Overview:
-    """Fills an overview from the store alone.
+def overview_of(snapshot: Snapshot, *, has_driver: bool) -> Overview:
+    """Fills an overview with what a snapshot says.
 
     Args:
-        plan: The sweep's plan.
-        store: Where its trials are.
+        snapshot: Of the sweep.
         has_driver: Whether a launch is at work; if not, trials with saved epochs are interrupted, not running.
     """
-    states, findings = read_states(store, plan)
-    overview = Overview(plan, settle(plan, states, findings), findings=findings)
-    for node in plan.nodes:
-        state, folder = overview.states[node.uid], trial_of(store, node)
-        if state in (State.WAITING, State.SPARED):
-            if has_driver and folder.recipe() is not None:
+    overview = Overview(snapshot)
+    for node in snapshot.plan.nodes:
+        state = overview.states[node.uid]
+        if not state.has_begun:
+            if has_driver and node.uid in snapshot.findings.begun:
                 overview.started(node)
             continue
-        rows = folder.epochs()
+        rows = snapshot.trial(node).epochs()
         overview.epoch_seconds.setdefault(node.stage, []).extend(row["seconds"] for row in rows)
         for row in rows:
             overview.usage.add_row(row)
         if state is State.INTERRUPTED and has_driver and rows:
             overview.epochs[node.uid] = int(rows[-1]["epoch"])
         elif state is not State.INTERRUPTED:
-            overview.read_end(node, folder)
+            overview.ended(node)
     return overview
 
 
-def summary(plan: Plan, states: dict[str, State]) -> str:
+def summary(plan: Plan, states: Mapping[str, State]) -> str:
     """Returns the totals of a plan in one line."""
     counts = ", ".join(f"{count} {stage}" for stage, count in plan.stage_counts().items())
-    num_done = sum(state in (State.DONE, State.PRUNED) for state in states.values())
+    num_done = sum(state.ended_well for state in states.values())
     num_spared = sum(state is State.SPARED for state in states.values())
     spared = f", {num_spared} spared" if num_spared else ""
     refused = f"; {len(plan.refused)} cells refused" if plan.refused else ""

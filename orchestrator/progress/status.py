@@ -13,12 +13,13 @@ from rich.text import Text
 from orchestrator.analyses.results import tasks_of_sweep
 from orchestrator.plan import Plan
 from orchestrator.progress.live import render_overview, summary_line
-from orchestrator.progress.overview import Overview, overview_from_store
+from orchestrator.progress.overview import Overview, overview_of
 from orchestrator.results.pairs import records_of
 from orchestrator.results.searches import read_searches
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import Trial, read_trials
 from orchestrator.results.verdicts import Outcome, outcome_facts, outcome_of
-from orchestrator.store.analysis import AnalysisFolder
+from orchestrator.store.folder import EPOCHS, RESULT
 from orchestrator.store.states import State
 from orchestrator.store.sweep import Sweep
 from search_spaces.recipes import TrainingRecipe
@@ -49,13 +50,14 @@ class Status:
 
 def read_status(sweep: Sweep, plan: Plan, *, price_per_hour: float | None = None) -> Status:
     """Reads how far a sweep is."""
-    has_driver, trials = sweep.has_driver(), read_trials(plan, sweep.store)
+    has_driver, snapshot = sweep.has_driver(), Snapshot(plan, sweep.store, ahead=(RESULT, EPOCHS))
+    trials = read_trials(snapshot, points=False)
     return Status(
         sweep=sweep,
-        overview=overview_from_store(plan, sweep.store, has_driver=has_driver),
+        overview=overview_of(snapshot, has_driver=has_driver),
         has_driver=has_driver,
-        analyses=_count_analyses(sweep, trials),
-        searches=tuple(outcome_of(cell) for cell in read_searches(trials, sweep.store)),
+        analyses=_count_analyses(sweep, snapshot, trials),
+        searches=tuple(outcome_of(cell) for cell in read_searches(trials)),
         price_per_hour=price_per_hour,
     )
 
@@ -162,10 +164,9 @@ def status_as_json(status: Status) -> dict[str, Any]:
     }
 
 
-def _count_analyses(sweep: Sweep, trials: Sequence[Trial]) -> tuple[int, int]:
-    store = sweep.store
-    tasks = tasks_of_sweep(records_of(trials), store, sweep.folder)
-    done = sum(AnalysisFolder(store, task.uid).state() is State.DONE for task in tasks)
+def _count_analyses(sweep: Sweep, snapshot: Snapshot, trials: Sequence[Trial]) -> tuple[int, int]:
+    tasks = tasks_of_sweep(records_of(trials), snapshot, sweep.folder)
+    done = sum(snapshot.analysis(task.uid).state() is State.DONE for task in tasks)
     return done, len(tasks)
 
 

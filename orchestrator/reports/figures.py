@@ -29,7 +29,7 @@ from orchestrator.reports.drawing import (
 from orchestrator.reports.grouping import Row, is_missing
 from orchestrator.reports.layout import pp
 from orchestrator.results.trials import Curve
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 _LABEL_PP = 12.0
 """Width of a drop's label in a panel as wide as the figure, in points of accuracy."""

@@ -30,10 +30,10 @@ from orchestrator.reports.summary import (
 )
 from orchestrator.reports.table1 import table1, table1_summary
 from orchestrator.results.pairs import records_of
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import Curve, Trial, read_curve, read_trials
-from orchestrator.store.folder import Folder
-from orchestrator.store.store import Store
-from search_spaces.recipes import Goal
+from orchestrator.store.folder import Folder, sha256
+from search_spaces.names import Goal
 
 FILES = "report_files.json"
 """Which files the last report wrote, so that the next one can remove those it no longer writes."""
@@ -44,13 +44,12 @@ _OWN_FILE = re.compile(
 
 
 def write_report(
-    plan: Plan, store: Store, sweep: str, *, facts: Mapping[str, str], analyses: SweepTables | None = None
+    snapshot: Snapshot, sweep: str, *, facts: Mapping[str, str], analyses: SweepTables | None = None
 ) -> list[str]:
     """Writes the report of a sweep into its folder, whatever has been done of it so far.
 
     Args:
-        plan: What the sweep runs.
-        store: Where its trials live.
+        snapshot: Of the sweep.
         sweep: Its name.
         facts: What else to record, e.g. versions, seeds, commands, the date; shown in this order.
         analyses: From `sweep_tables`; None reads them from the store.
@@ -61,17 +60,17 @@ def write_report(
     Raises:
         StorageError: The folder cannot be written.
     """
-    trials = read_trials(plan, store)
+    plan, folder, trials = snapshot.plan, snapshot.store.sweep(sweep), read_trials(snapshot)
     table, records = table1(plan, trials), records_of(trials)
-    analyses = sweep_tables(records, store, store.sweep(sweep)) if analyses is None else analyses
-    searches = searches_of(plan, trials, store)
+    analyses = sweep_tables(records, snapshot, folder) if analyses is None else analyses
+    searches = searches_of(plan, trials)
     derived = derived_tables(analyses.tables, records, dataset=plan.grid.dataset.name)
     trouble = trouble_table(plan, trials, analyses.missing)
     sections = [
         *_table1_sections(table),
         *_analysis_sections(analyses.tables, derived, table),
         *(search_sections(searches) if searches else []),
-        *_trial_sections(plan, _curves(trials, table, store)),
+        *_trial_sections(plan, _curves(trials, table)),
         Section(title="Not done", tables=(trouble,) if trouble.rows else ()),
         Section(title="Terms", terms=DEFINITIONS),
         Section(title="Facts", terms=facts, is_literal=True),
@@ -90,20 +89,26 @@ def write_report(
         files |= table_files(f"analyses/{name}", each)
     for name, each in (search_files(searches) if searches else {}).items():
         files |= table_files(name, each)
-    return _write(store.sweep(sweep), files | page_files("report", page))
+    return _write(folder, files | page_files("report", page))
 
 
 def _write(folder: Folder, files: Mapping[str, bytes]) -> list[str]:
-    """Writes a report and removes what only an earlier one had."""
-    before = (folder.read_json(FILES) or {}).get("files", [])
-    # Both lists until the end: a report that is killed in between forgets no file.
-    folder.write_json(FILES, {"files": sorted({*before, *files})})
-    for name, content in files.items():
-        folder.write_bytes(name, content)
-    for name in set(before) - set(files):
-        if _OWN_FILE.fullmatch(name):
-            folder.delete(name)
-    folder.write_json(FILES, {"files": sorted(files)})
+    """Writes a report and removes what only an earlier one had; an object store gets only what changed."""
+    content = folder.read_json(FILES) or {}
+    before, checksums = content.get("files", []), content.get("sha256", {})
+    sizes = folder.sizes() if checksums else {}
+    known = {name: (sizes.get(name), checksum) for name, checksum in checksums.items()}
+    changed = [name for name, each in files.items() if known.get(name) != (len(each), sha256(each))]
+    if changed or set(before) != set(files):
+        # Both lists until the end: a report that is killed in between forgets no file.
+        folder.write_json(FILES, {"files": sorted({*before, *files})})
+        for name in changed:
+            folder.write_bytes(name, files[name])
+        for name in set(before) - set(files):
+            if _OWN_FILE.fullmatch(name):
+                folder.delete(name)
+        sums = {"sha256": {name: sha256(each) for name, each in files.items()}} if folder.is_on_object_store else {}
+        folder.write_json(FILES, {"files": sorted(files), **sums})
     return [f"{folder.root}/{name}" for name in files]
 
 
@@ -153,7 +158,7 @@ def _trial_sections(plan: Plan, curves: Mapping[str, Mapping[Goal, Curve]]) -> l
     ]
 
 
-def _curves(trials: Sequence[Trial], table: pd.DataFrame, store: Store) -> dict[str, dict[Goal, Curve]]:
+def _curves(trials: Sequence[Trial], table: pd.DataFrame) -> dict[str, dict[Goal, Curve]]:
     """Curves of the pairs that stand for their cells; trial 0 where none is chosen yet."""
     chosen = {uid for uid in table["chosen_uid"] if uid}
     by_uid = {trial.node.uid: trial for trial in trials}
@@ -163,7 +168,7 @@ def _curves(trials: Sequence[Trial], table: pd.DataFrame, store: Store) -> dict[
     for trial in trials:
         cell = trial.node.cell
         is_shown = trial.node.uid in chosen or (trial.node.trial_number == 0 and trial.node.cell_id not in settled)
-        curve = read_curve(trial, store) if cell and is_shown else None
+        curve = read_curve(trial) if cell and is_shown else None
         if cell and curve:
             network = f"{cell.architecture}\n" if has_several else ""
             seed = f", seed {cell.seed}" if has_seeds else ""

@@ -24,9 +24,10 @@ from orchestrator.reports.layout import (
 )
 from orchestrator.reports.table1 import MEASURED, PAPER, SUMMARIZED, state_text
 from orchestrator.results.pairs import Verdict
-from orchestrator.results.trials import COMPLETE, Curve, State, Trial
+from orchestrator.results.trials import Curve, Trial
+from orchestrator.store.states import State
+from search_spaces.names import Goal
 from search_spaces.objective import CATASTROPHIC_DROP, PARITY_PENALTY, PARITY_TOLERANCE, is_catastrophic
-from search_spaces.recipes import Goal
 
 TOLERANCE, DROP = f"{100 * PARITY_TOLERANCE:g} pp", f"{100 * CATASTROPHIC_DROP:g} pp"
 DEFINITIONS: dict[str, str] = {
@@ -89,7 +90,7 @@ def progress(plan: Plan, trials: Sequence[Trial]) -> str:
     searched = ", ".join(f"{counts[state]} {state}" for state in (State.PRUNED, State.SPARED) if counts[state])
     refused = f" Refused, because no allocation meets the budget: {len(plan.refused)} cells."
     refused = refused if plan.refused else ""
-    if all(state in COMPLETE for state in counts):
+    if not any(state.needs_work for state in counts):
         spared = f"{counts[State.DONE]} trials are done, {searched} by the search" if searched else ""
         return f"Complete: {spared or f'all {len(trials)} trials are done'}.{refused}"
     summary = ", ".join([f"{counts[State.DONE]} of {len(trials)} trials are done", *others])
@@ -211,7 +212,7 @@ def _is_drop(accuracy_fp: float, accuracy_q: float) -> bool:
 
 def trouble_table(plan: Plan, trials: Sequence[Trial], missing: Sequence[Missing] = ()) -> TextTable:
     """Lists what is not done and why: failed, interrupted, blocked and waiting trials, refused cells, analyses."""
-    pending = [trial for trial in trials if trial.state not in COMPLETE]
+    pending = [trial for trial in trials if trial.state.needs_work]
     pending.sort(key=lambda trial: list(State).index(trial.state))
     rows = [(trial.node.name, str(trial.state), trial.reason) for trial in pending]
     rows += [(refusal.cell, "refused", refusal.reason) for refusal in plan.refused]

@@ -10,12 +10,14 @@ import pandas as pd
 from orchestrator.plan import Plan, Stage
 from orchestrator.reports.grouping import CELL, Row, over_seeds
 from orchestrator.results.pairs import PairRecord, Verdict, average_bits, records_of, verdict
-from orchestrator.results.trials import State, Trial, trials_by_cell
+from orchestrator.results.trials import Trial, trials_by_cell
 from orchestrator.search.pair_choice import choose
+from orchestrator.store.states import State
 from search_spaces.budgets import format_bit_widths
 from search_spaces.cells import Cell
-from search_spaces.paper import BUDGET_LEVELS, TABLE_1, TABLE_1_WHITE_BOX, total_bits
-from search_spaces.recipes import DistillRecipe, Goal
+from search_spaces.names import Goal
+from search_spaces.paper import TABLE_1, TABLE_1_WHITE_BOX, total_bits
+from search_spaces.recipes import DistillRecipe
 
 PAPER_DATASET = "oxford-iiit-pet"
 MEASURED: dict[Goal, tuple[str, ...]] = {
@@ -153,16 +155,13 @@ def _cell_state(trials: Sequence[Trial]) -> str:
         return str(states[0])
     if done or failed:
         return f"{done} of {len(states)} trials done" + (f", {failed} failed" if failed else "")
-    return str(State.UNFINISHED if State.UNFINISHED in states else states[0])
+    return str(State.INTERRUPTED if State.INTERRUPTED in states else states[0])
 
 
 def _paper_columns(plan: Plan, cell: Cell) -> dict[str, Value]:
     """The paper's numbers, where dataset, network, option set and budget are the paper's."""
     key = (cell.architecture, cell.option_set, cell.budget_level)
-    level = next((level for level in BUDGET_LEVELS if level == cell.budget_level), None)
-    if plan.grid.dataset.name != PAPER_DATASET or key not in TABLE_1 or level is None:
-        return {"paper_verdict": ""}
-    if cell.recipe.budget != total_bits(cell.architecture, cell.option_set, level):
+    if plan.grid.dataset.name != PAPER_DATASET or key not in TABLE_1 or cell.recipe.budget != total_bits(*key):
         return {"paper_verdict": ""}
     # Percent with two decimals have four as fractions; rounding keeps thresholds free of float noise.
     white_box = round(TABLE_1_WHITE_BOX[cell.architecture] / 100, 6)

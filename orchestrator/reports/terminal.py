@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.analyses.results import SweepTables, sweep_tables
-from orchestrator.plan import Plan
 from orchestrator.reports.analyses.registry import derived_tables, overviews
 from orchestrator.reports.layout import NETWORK, Column, Field, TextTable
 from orchestrator.results.pairs import PairRecord, Verdict
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.sweep import Sweep
 
 VERDICT_STYLES: dict[str, str] = {
@@ -70,10 +70,10 @@ def _text(field: Field) -> Text:
     return text
 
 
-def print_analyses(sweep: Sweep, plan: Plan, records: Sequence[PairRecord], console: Console) -> SweepTables:
+def print_analyses(sweep: Sweep, snapshot: Snapshot, records: Sequence[PairRecord], console: Console) -> SweepTables:
     """Prints the main tables of what is analyzed, and returns all tables."""
-    analyses = sweep_tables(records, sweep.store, sweep.folder)
-    derived = derived_tables(analyses.tables, records, dataset=plan.grid.dataset.name)
+    analyses = sweep_tables(records, snapshot, sweep.folder)
+    derived = derived_tables(analyses.tables, records, dataset=snapshot.plan.grid.dataset.name)
     for table in overviews(analyses.tables, derived):
         console.print(render(table))
     return analyses

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from orchestrator.results.pairs import PairRecord
 from orchestrator.search.pair_choice import choose
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

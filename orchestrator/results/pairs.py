@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
-from orchestrator.plan import Origin, Plan
-from orchestrator.results.trials import State, Trial, read_trials
-from orchestrator.store.store import Store
+from orchestrator.plan import Origin
+from orchestrator.results.snapshot import Snapshot
+from orchestrator.results.trials import Trial, read_trials
+from orchestrator.store.states import State
 from search_spaces.cells import Cell
+from search_spaces.names import Goal
 from search_spaces.objective import accuracies_of, detrimental_objective, is_catastrophic, parity_gap, parity_violation
 from search_spaces.paper import AVERAGE_BITS, NUM_SITES
-from search_spaces.recipes import Goal
 
 Scalar = str | int | float | bool | None
 Json = Scalar | list[int] | Mapping[str, Scalar]
@@ -98,9 +99,9 @@ class PairRecord:
         return asdict(self) | {"bit_widths": list(self.bit_widths), "goal": str(self.goal)}
 
 
-def pair_records(plan: Plan, store: Store) -> list[PairRecord]:
+def pair_records(snapshot: Snapshot) -> list[PairRecord]:
     """Returns a record for every pair that is done, in plan order."""
-    return records_of(read_trials(plan, store))
+    return records_of(read_trials(snapshot))
 
 
 def records_of(trials: Sequence[Trial]) -> list[PairRecord]:
@@ -133,7 +134,7 @@ def average_bits(cell: Cell) -> float | None:
     """Returns the bits per site of a cell, nominal where its sites are not known; None for custom budgets."""
     if cell.architecture in NUM_SITES:
         return cell.recipe.budget / NUM_SITES[cell.architecture]
-    return next((average for level, average in AVERAGE_BITS.items() if level == cell.budget_level), None)
+    return AVERAGE_BITS.get(cell.budget_level)
 
 
 def record_of(trial: Trial, cell: Cell) -> PairRecord:

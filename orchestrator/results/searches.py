@@ -6,17 +6,13 @@ from statistics import median
 from typing import Any
 
 from orchestrator.results.pairs import PairRecord, record_of
-from orchestrator.results.trials import State, Trial
-from orchestrator.store.folder import EPOCHS
-from orchestrator.store.store import Store
+from orchestrator.results.trials import Trial, read_rows
+from orchestrator.store.states import State
 from orchestrator.store.usage import HOUR, Usage
 from search_spaces.cells import Cell
-from search_spaces.errors import StorageError
 from search_spaces.objective import ACCURACIES, accuracies_of, detrimental_objective
 from search_spaces.recipes import TrainingRecipe
 
-ENDED = (State.DONE, State.PRUNED, State.FAILED)
-"""States of a trial that has told its search all that it will."""
 _COLUMNS = {"epoch", "seconds", "timestamp_ms", *(f"validation/{name}" for name in ACCURACIES)}
 
 
@@ -91,7 +87,7 @@ class SearchedCell:
     @property
     def ended(self) -> list[SearchTrial]:
         """Trials that ended and have a result or an epoch at least, in the order in which they ended."""
-        ran = [each for each in self.trials if each.record or (each.trial.state in ENDED and each.rows)]
+        ran = [each for each in self.trials if each.record or (each.trial.state.is_final and each.rows)]
         return sorted(ran, key=lambda each: (each.ended_ms, each.number))
 
     @property
@@ -102,16 +98,11 @@ class SearchedCell:
     @property
     def num_to_come(self) -> int:
         """Trials that the search still waits for."""
-        return sum(each.trial.state not in ENDED for each in self.trials)
+        return sum(each.trial.state.is_open for each in self.trials)
 
 
-def read_searches(trials: Sequence[Trial], store: Store) -> tuple[SearchedCell, ...]:
-    """Reads all searched cells, in plan order.
-
-    Args:
-        trials: From `orchestrator.results.trials.read_trials`.
-        store: Where their epochs are.
-    """
+def read_searches(trials: Sequence[Trial]) -> tuple[SearchedCell, ...]:
+    """Reads all searched cells, in plan order, with the epochs of their trials."""
     by_cell: dict[str, list[Trial]] = {}
     cells: dict[str, Cell] = {}
     for trial in trials:
@@ -120,41 +111,25 @@ def read_searches(trials: Sequence[Trial], store: Store) -> tuple[SearchedCell, 
             by_cell.setdefault(cell.cell_id, []).append(trial)
             cells[cell.cell_id] = cell
     has_seeds = len({cell.seed for cell in cells.values()}) > 1
-    return tuple(
-        _searched_cell(cells[cell_id], of_cell, store, has_seeds=has_seeds) for cell_id, of_cell in by_cell.items()
-    )
+    return tuple(_searched_cell(cells[cell_id], of_cell, has_seeds=has_seeds) for cell_id, of_cell in by_cell.items())
 
 
-def _searched_cell(cell: Cell, trials: Iterable[Trial], store: Store, *, has_seeds: bool) -> SearchedCell:
+def _searched_cell(cell: Cell, trials: Iterable[Trial], *, has_seeds: bool) -> SearchedCell:
     seed = f", seed {cell.seed}" if has_seeds else ""
     needed = [trial for trial in trials if trial.state is not State.SPARED]
     spared = [trial for trial in trials if trial.state is State.SPARED and not trial.is_confirmation]
     return SearchedCell(
         cell=cell,
         title=f"{cell.architecture} {cell.option_set}-{cell.budget_level}, {cell.recipe.budget} bits{seed}",
-        trials=tuple(_search_trial(trial, cell, store) for trial in needed if not trial.is_confirmation),
-        confirmations=tuple(_search_trial(trial, cell, store) for trial in needed if trial.is_confirmation),
+        trials=tuple(_search_trial(trial, cell) for trial in needed if not trial.is_confirmation),
+        confirmations=tuple(_search_trial(trial, cell) for trial in needed if trial.is_confirmation),
         num_spared=len(spared),
     )
 
 
-def _search_trial(trial: Trial, cell: Cell, store: Store) -> SearchTrial:
+def _search_trial(trial: Trial, cell: Cell) -> SearchTrial:
     record = record_of(trial, cell) if trial.state is State.DONE else None
-    return SearchTrial(trial=trial, record=record, rows=_rows(trial, store))
-
-
-def _rows(trial: Trial, store: Store) -> tuple[Mapping[str, Any], ...]:
-    if trial.state in (State.WAITING, State.BLOCKED):
-        return ()
-    try:
-        table = store.trial(trial.node.stage, trial.node.uid).read_table(EPOCHS)
-    except (StorageError, OSError):
-        return ()  # a damaged file costs a detail, not the report
-    if table is None or not set(table.column_names) >= _COLUMNS:
-        return ()
-    # A resumed trial may have written an epoch twice; the later row is the one that training went on from.
-    latest = {row["epoch"]: row for row in table.to_pylist()}
-    return tuple(latest[epoch] for epoch in sorted(latest))
+    return SearchTrial(trial=trial, record=record, rows=read_rows(trial, _COLUMNS))
 
 
 def _device_seconds(row: Mapping[str, Any]) -> float:

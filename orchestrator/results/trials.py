@@ -1,25 +1,23 @@
-"""Trials: what the store says about every node of a plan, done or not. All reading of a report happens here.
+"""Trials: what a snapshot says of every node of a plan, done or not, for a reader.
 
 A report is made at any time, also while trials run or after some failed: what cannot be read is a state with
 a reason, never an exception.
 """
 
-import datetime
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from orchestrator.plan import Node, Origin, Plan, Stage
-from orchestrator.search.trial_budget import Findings, settle
-from orchestrator.store.folder import EPOCHS, ERROR, PRUNED, RECIPE, RESULT, Folder
-from orchestrator.store.states import State as LaunchState
-from orchestrator.store.store import Store
-from orchestrator.store.trial import point_from
-from orchestrator.store.usage import paid_hours
+from orchestrator.plan import Node, Origin, Stage
+from orchestrator.results.snapshot import Snapshot
+from orchestrator.store.folder import EPOCHS, RESULT
+from orchestrator.store.records import TrialRecord, TrialResult
+from orchestrator.store.states import State
+from orchestrator.store.trial import TrialFolder, point_from
 from search_spaces.errors import StorageError
 from search_spaces.loss_space import LossSpace, Point
-from search_spaces.objective import ACCURACIES, accuracies_of, is_catastrophic
+from search_spaces.objective import ACCURACIES
 from search_spaces.recipes import PairRecipe
 
 SPLITS = ("validation", "test")
@@ -32,53 +30,26 @@ _MAX_REASON = 300
 _STARTED = "started, no result yet: it runs, or was interrupted"
 
 
-class State(StrEnum):
-    """How far a trial has come, for a reader; `orchestrator.store.states.State` is what a launch acts on.
-
-    It knows what a single folder cannot tell (blocked by a parent), and calls damaged files failed instead of raising.
-    """
-
-    DONE = "done"
-    FAILED = "failed"
-    UNFINISHED = "unfinished"
-    """Started without a result: it runs right now, or it was interrupted."""
-    BLOCKED = "blocked"
-    """Never started, because a trial it needs failed."""
-    WAITING = "waiting"
-    PRUNED = "pruned"
-    """Ended early by its study."""
-    SPARED = "spared"
-    """Not needed by its search."""
-
-
-COMPLETE = (State.DONE, State.PRUNED, State.SPARED)
-"""States that leave nothing to do."""
-# As which a search counts them; a trial that did not begin is undecided.
-_LAUNCH_STATES = {
-    State.DONE: LaunchState.DONE,
-    State.FAILED: LaunchState.FAILED,
-    State.UNFINISHED: LaunchState.INTERRUPTED,
-    State.PRUNED: LaunchState.PRUNED,
-}
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
     """One node of the plan and what the store holds of it."""
 
     node: Node
     state: State
+    """What it died of, the reason says: every failure is `failed` here, damaged files too."""
     reason: str = ""
     """Why it failed or is blocked, in one line."""
     point: Point | None = None
     """Loss weights, margin and all else of a pair that may be searched; None until its study has chosen them."""
     point_from: str = ""
     """Where the point comes from: `recipe`, `literal`, a sampler, or the cell that it was borrowed of."""
-    metrics: Mapping[str, float]
-    """The numbers of result.json; empty unless done."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The finite numbers of its result; empty unless done."""
     seconds: float | None = None
     finished_ms: int = 0
     """When it was done, in milliseconds since 1970; 0 unless its result says so."""
+    folder: TrialFolder = field(repr=False, compare=False)
+    """For what only some readers need."""
 
     @property
     def is_confirmation(self) -> bool:
@@ -95,13 +66,24 @@ class Curve:
     accuracy_q: tuple[float, ...]
 
 
-def read_trials(plan: Plan, store: Store) -> tuple[Trial, ...]:
-    """Returns every trial of the plan with its state, in plan order."""
+def read_trials(snapshot: Snapshot, *, points: bool = True) -> tuple[Trial, ...]:
+    """Returns every trial of the plan with its state, in plan order.
+
+    Args:
+        snapshot: Of the sweep.
+        points: Whether anybody asks for the points that studies chose; they lie in a file of their own.
+    """
     trials: dict[str, Trial] = {}
-    for node in plan.nodes:
-        trials[node.uid] = _read_trial(node, store.trial(node.stage, node.uid), trials)
-    spared = _spared(plan, store, trials)
-    return tuple(replace(trial, state=State.SPARED) if uid in spared else trial for uid, trial in trials.items())
+    for node in snapshot.plan.nodes:
+        folder, state = snapshot.trial(node), snapshot.states[node.uid]
+        try:
+            trials[node.uid] = _read_trial(node, folder, state, trials, points=points)
+        except StorageError as damage:
+            reason = _shorten(str(damage))
+            trials[node.uid] = Trial(
+                node=node, state=State.FAILED, reason=reason, point_from=str(node.origin), folder=folder
+            )
+    return tuple(trials.values())
 
 
 def trials_by_cell(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
@@ -113,126 +95,80 @@ def trials_by_cell(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
     return by_cell
 
 
-def _spared(plan: Plan, store: Store, trials: Mapping[str, Trial]) -> set[str]:
-    """Returns the uids of the trials that a search does not need, among those that did not begin."""
-    if not plan.searched_cells:
-        return set()
-    states = {uid: _LAUNCH_STATES.get(trial.state, LaunchState.WAITING) for uid, trial in trials.items()}
-    findings, has_limit = Findings(), plan.grid.search.gpu_hours is not None
-    for uid, trial in trials.items():
-        if trial.state not in (State.WAITING, State.BLOCKED):
-            findings.begun.add(uid)
-        if has_limit and trial.node.is_of_search and trial.state in (State.DONE, State.PRUNED, State.FAILED):
-            findings.hours[uid] = _hours(store.trial(trial.node.stage, uid))
-        if trial.state is State.DONE and trial.node.cell and not trial.is_confirmation:
-            if is_catastrophic(**accuracies_of(trial.metrics, "validation")):
-                findings.qualifying.add(uid)
-    settled = settle(plan, states, findings)
-    return {uid for uid, state in settled.items() if state is LaunchState.SPARED}
-
-
-def _hours(folder: Folder) -> float:
+def read_rows(trial: Trial, columns: Collection[str]) -> tuple[Mapping[str, Any], ...]:
+    """Returns the epochs of a trial in order; none where the table is damaged, which costs a detail and no report."""
     try:
-        table = folder.read_table(EPOCHS)
-    except (StorageError, OSError):
-        return 0.0  # damaged; what a launch says to that is not the report's to say
-    return 0.0 if table is None or "seconds" not in table.column_names else paid_hours(table.to_pylist())
-
-
-def read_curve(trial: Trial, store: Store) -> Curve | None:
-    """Returns a pair's training curve, or None while there are no epochs to show."""
-    try:
-        table = store.trial(trial.node.stage, trial.node.uid).read_table(EPOCHS)
-    except (StorageError, OSError):
-        return None  # a damaged file costs one line of one figure, not the report
-    if table is None or table.num_rows == 0 or not set(CURVE_COLUMNS) <= set(table.column_names):
-        return None
-    columns = (table.column(name).to_pylist() for name in CURVE_COLUMNS)
+        table = trial.folder.folder.read_table(EPOCHS)
+    except StorageError:
+        return ()
+    if table is None or not set(columns) <= set(table.column_names):
+        return ()
     # A resumed trial may have written an epoch twice; the later row is the one that training went on from.
-    latest = {epoch: (fp, q) for epoch, fp, q in zip(*columns, strict=True) if None not in (epoch, fp, q)}
-    epochs = sorted(latest)
-    return Curve(
-        epochs=tuple(epochs),
-        accuracy_fp=tuple(latest[epoch][0] for epoch in epochs),
-        accuracy_q=tuple(latest[epoch][1] for epoch in epochs),
+    latest = {row["epoch"]: row for row in table.to_pylist()}
+    return tuple(latest[epoch] for epoch in sorted(latest))
+
+
+def read_curve(trial: Trial) -> Curve | None:
+    """Returns a pair's training curve, or None while there are no epochs to show."""
+    rows = [[row[name] for name in CURVE_COLUMNS] for row in read_rows(trial, CURVE_COLUMNS)]
+    rows = [row for row in rows if None not in row]
+    if not rows:
+        return None
+    epochs, accuracy_fp, accuracy_q = (tuple(column) for column in zip(*rows, strict=True))
+    return Curve(epochs=epochs, accuracy_fp=accuracy_fp, accuracy_q=accuracy_q)
+
+
+def _read_trial(node: Node, folder: TrialFolder, state: State, earlier: Mapping[str, Trial], *, points: bool) -> Trial:
+    record = folder.recipe() if points else None
+    result = folder.result()
+    if state is State.DONE and result is None:
+        state = State.WAITING  # somebody restarted it since it was listed
+    state, reason = _told(node, folder, state, earlier)
+    return Trial(
+        node=node,
+        state=state,
+        reason=_shorten(reason),
+        point=_point(node, record),
+        point_from=point_from(node, record),
+        metrics=_metrics(node, folder, result) if result else {},
+        seconds=result.seconds if result else None,
+        finished_ms=result.finished_ms if result else 0,
+        folder=folder,
     )
 
 
-def _read_trial(node: Node, folder: Folder, earlier: Mapping[str, Trial]) -> Trial:
-    point: Point | None = None
-    origin = str(node.origin)
-
-    def trial(state: State, reason: str = "") -> Trial:
-        return Trial(node=node, state=state, reason=reason, point=point, point_from=origin, metrics={})
-
-    try:
-        recipe = folder.read_json(RECIPE)
-        point, origin = _point(node, recipe), point_from(node, recipe)
-        result = folder.read_json(RESULT)
-        if result is not None:
-            metrics = _numbers(result.get("metrics"))
-            _check_metrics(node, folder, metrics)
-            done = replace(trial(State.DONE), metrics=metrics, seconds=_numbers(result).get("seconds"))
-            return replace(done, finished_ms=_milliseconds(result.get("finished_at")))
-        error = folder.read_bytes(ERROR)
-    except StorageError as damage:
-        return trial(State.FAILED, _shorten(str(damage)))
-    if error is not None:
-        return trial(State.FAILED, _last_line(error))
-    if folder.exists(PRUNED):
-        return trial(State.PRUNED)
-    if recipe is not None:
-        return trial(State.UNFINISHED, _STARTED)
-    for parent in node.parents:
+def _told(node: Node, folder: TrialFolder, state: State, earlier: Mapping[str, Trial]) -> tuple[State, str]:
+    """Returns a state as readers are told it, and the reason."""
+    if state.is_failed and (headline := folder.headline()):
+        return State.FAILED, headline.line
+    if state is State.INTERRUPTED:
+        return state, _STARTED
+    for parent in node.parents if state is State.WAITING else ():
         if earlier[parent].state in (State.FAILED, State.BLOCKED):
-            return trial(State.BLOCKED, f"needs {earlier[parent].node.name}, which is {earlier[parent].state}")
-    return trial(State.WAITING)
+            return State.BLOCKED, f"needs {earlier[parent].node.name}, which is {earlier[parent].state}"
+    return state, ""
 
 
-def _point(node: Node, stored: Mapping[str, object] | None) -> Point | None:
+def _point(node: Node, record: TrialRecord | None) -> Point | None:
     """What the trial itself wrote, else the plan's, which is final where no study chooses."""
     if not isinstance(node.recipe, PairRecipe):
         return None
-    written = stored.get("recipe") if stored else None
-    if isinstance(written, Mapping) and set(POINT_FIELDS) <= set(written):
-        return {name: written[name] for name in POINT_FIELDS}
+    if record and set(POINT_FIELDS) <= set(record.recipe):
+        return {name: record.recipe[name] for name in POINT_FIELDS}
     if node.origin in (Origin.SEARCHED, Origin.CONFIRMED):
         return None
     return {name: getattr(node.recipe, name) for name in POINT_FIELDS}
 
 
-def _check_metrics(node: Node, folder: Folder, metrics: Mapping[str, float]) -> None:
+def _metrics(node: Node, folder: TrialFolder, result: TrialResult) -> dict[str, float]:
+    metrics = {name: float(value) for name, value in result.metrics.items() if math.isfinite(value)}
     missing = [name for name in PAIR_METRICS if name not in metrics] if node.stage is Stage.PAIR else []
     if missing:
         raise StorageError(
-            f"{folder.root}/{RESULT} has no finite {missing[0]}: it was edited, or another version wrote it. "
+            f"{folder.folder.root}/{RESULT} has no finite {missing[0]}: it was edited, or another version wrote it. "
             "Move it away and launch again."
         )
-
-
-def _milliseconds(time: object) -> int:
-    """A time in ISO format as milliseconds since 1970; 0 for what is none."""
-    try:
-        return int(1000 * datetime.datetime.fromisoformat(str(time)).timestamp())
-    except ValueError:
-        return 0
-
-
-def _numbers(value: object) -> dict[str, float]:
-    """The finite numbers of a JSON object; anything else is dropped."""
-    if not isinstance(value, Mapping):
-        return {}
-    return {
-        str(name): float(number)
-        for name, number in value.items()
-        if isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
-    }
-
-
-def _last_line(error: bytes) -> str:
-    """The last line of a traceback, which names the exception."""
-    lines = error.decode(errors="replace").split("\n")
-    return _shorten(next((line.strip() for line in reversed(lines) if line.strip()), "no message"))
+    return metrics
 
 
 def _shorten(text: str) -> str:

@@ -13,7 +13,6 @@ import pandas as pd
 from orchestrator.results.pairs import PairRecord
 from orchestrator.results.searches import SearchedCell
 from orchestrator.results.statistics import CONFIDENCE, mean_interval, wilson_interval
-from orchestrator.results.trials import State
 from orchestrator.search.pair_choice import NORMAL_95, choose
 
 
@@ -133,7 +132,7 @@ def outcome_of(searched: SearchedCell) -> Outcome:
         searched=searched,
         verdict=_verdict(searched, finding),
         finding=finding,
-        num_trials=sum(each.trial.state in (State.DONE, State.PRUNED) for each in searched.trials),
+        num_trials=sum(each.trial.state.ended_well for each in searched.trials),
         num_ended=len(ended),
         device_seconds=sum(each.device_seconds for each in ended),
         trials_to_first=len(until) or None,

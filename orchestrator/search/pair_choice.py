@@ -1,9 +1,9 @@
 """Which pair stands for its cell: one rule for the table, for confirmations and for what neighbours borrow."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
 
@@ -45,7 +45,7 @@ class Candidate:
     validation_drop_standard_error: float
 
 
-def candidate(uid: str, trial_number: int, metrics: dict[str, Any]) -> Candidate:
+def candidate(uid: str, trial_number: int, metrics: Mapping[str, float]) -> Candidate:
     """Reads a candidate from the metrics of a trial's result."""
     return Candidate(
         uid,

@@ -12,7 +12,7 @@ import json
 import math
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,11 +57,13 @@ def sweep_journal(folder: Folder) -> Iterator[JournalStorage]:
         return
     with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as temporary:
         copy = Path(temporary, JOURNAL)
-        copy.write_bytes(folder.read_bytes(JOURNAL) or b"")
+        before = folder.read_bytes(JOURNAL)
+        copy.write_bytes(before or b"")
         try:
             yield open_journal(copy)
         finally:
-            folder.write_bytes(JOURNAL, copy.read_bytes())
+            if (now := copy.read_bytes()) != before:
+                folder.write_bytes(JOURNAL, now)
 
 
 def make_journal_whole(path: Path) -> str | None:
@@ -126,7 +128,7 @@ class CellStudy:
             if trial.user_attrs.get(UID) not in started:
                 self._study.tell(trial.number, state=TrialState.FAIL)
         for node, folder in folders:
-            if folder.state() in (State.DONE, State.DIVERGED, State.PRUNED):
+            if (state := folder.state()).ended_well or state is State.DIVERGED:
                 self.tell(node, folder)
 
     def point(self, node: Node, folder: TrialFolder, borrowed: tuple[str, Point] | None = None) -> Point | None:
@@ -146,9 +148,9 @@ class CellStudy:
             return None
         planned = folder.recipe()
         if planned is not None:
-            point = {name: planned["recipe"][name] for name in self._search.space.fields}
+            point = {name: planned.recipe[name] for name in self._search.space.fields}
             if not is_known:
-                self._adopt(node.uid, point, planned.get("point_from", "store"))
+                self._adopt(node.uid, point, planned.point_from or "store")
             return point
         if known is not None and known.state in (TrialState.COMPLETE, TrialState.PRUNED):
             # Its recipe.json was damaged and moved away; the study still knows the point.
@@ -191,7 +193,7 @@ class CellStudy:
     def tell(self, node: Node, folder: TrialFolder) -> None:
         """Tells a finished, pruned or failed trial, once; a non-finite objective is told as a failure."""
         known, state, result = self._find(node.uid), folder.state(), folder.result()
-        values = self._values(result["metrics"]) if result else None
+        values = self._values(result.metrics) if result else None
         if values is not None and all(math.isfinite(value) for value in values):
             outcome = TrialState.COMPLETE
         else:
@@ -199,7 +201,7 @@ class CellStudy:
         if known is not None and known.state in (TrialState.COMPLETE, outcome):
             return
         if known is None or known.state is not TrialState.RUNNING:
-            if state not in (State.DONE, State.PRUNED):
+            if not state.ended_well:
                 return
             self.point(node, folder)
             known = self._find(node.uid)
@@ -212,7 +214,7 @@ class CellStudy:
             self.report(node, row)
         if result:
             handle = trial_handle(self._study, known)
-            handle.set_constraint(CONSTRAINT, parity_violation(result["metrics"]["validation/parity_gap"]))
+            handle.set_constraint(CONSTRAINT, parity_violation(result.metrics["validation/parity_gap"]))
         self._study.tell(known.number, values, state=outcome)
 
     def told(self) -> dict[str, list[str]]:
@@ -222,7 +224,7 @@ class CellStudy:
             states.setdefault(trial.user_attrs.get(UID, "no uid"), []).append(trial.state.name)
         return states
 
-    def _values(self, metrics: dict[str, float]) -> list[float]:
+    def _values(self, metrics: Mapping[str, float]) -> list[float]:
         if self._has_two_objectives:
             return [-metrics["validation/accuracy_delta"], metrics["validation/parity_gap"]]
         return [detrimental_objective(**accuracies_of(metrics, "validation"))]

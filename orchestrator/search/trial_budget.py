@@ -9,20 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.plan import Node, Origin, Plan
-from orchestrator.store.folder import RECIPE
-from orchestrator.store.states import ENDED_BADLY, State
-from orchestrator.store.store import Store
-from orchestrator.store.trial import TrialFolder, begun_folders, trial_of
-from orchestrator.store.usage import paid_hours
-from search_spaces.objective import accuracies_of, is_catastrophic
-
-SETTLED = (State.DONE, State.PRUNED, State.SPARED, *ENDED_BADLY)
-"""States from which a search expects nothing more."""
+from orchestrator.store.states import State
 
 
 @dataclass(slots=True)
 class Findings:
-    """What a search has to show: kept up to date by `look`, one trial after the other."""
+    """What a search has to show; `orchestrator.results.snapshot` keeps it up to date."""
 
     qualifying: set[str] = field(default_factory=set)
     """Uids of finished trials that are catastrophic on the validation split."""
@@ -30,40 +22,12 @@ class Findings:
     """Uids of trials that have a recipe; they are finished whatever happens meanwhile."""
     hours: dict[str, float] = field(default_factory=dict)
     """Of GPUs, or of cores where there are none, in the trials that ended, however they did; by uid."""
-    counts_hours: bool = True
-    """Whether to look at hours at all: it takes a table of every trial, and only a limit on them asks for it."""
 
-    def look(self, node: Node, folder: TrialFolder, state: State) -> None:
-        """Takes in how far a trial of a searched cell is."""
-        if state is not State.WAITING or folder.folder.exists(RECIPE):
-            self.begun.add(node.uid)
-        if node.origin is Origin.CONFIRMED:
-            return
-        if self.counts_hours and node.is_of_search and state in SETTLED:
-            self.hours[node.uid] = paid_hours(folder.epochs())
-        result = folder.result() if state is State.DONE else None
-        if result and is_catastrophic(**accuracies_of(result["metrics"], "validation")):
-            self.qualifying.add(node.uid)
-
-
-def states_of(store: Store, plan: Plan) -> dict[str, State]:
-    """Returns the state of every trial of a plan, by uid."""
-    states, findings = read_states(store, plan)
-    return settle(plan, states, findings)
-
-
-def read_states(store: Store, plan: Plan) -> tuple[dict[str, State], Findings]:
-    """Returns the states as the folders tell them, and what the searches among them found."""
-    begun = begun_folders(store)
-    states: dict[str, State] = {}
-    findings = Findings(counts_hours=plan.grid.search.gpu_hours is not None)
-    for node in plan.nodes:
-        folder = trial_of(store, node)
-        files = begun[node.stage].get(node.uid, ())
-        states[node.uid] = folder.state_of(files)
-        if node.uid in begun[node.stage] and node.cell and node.cell.search_trials:
-            findings.look(node, folder, states[node.uid])
-    return states, findings
+    def forget(self, uid: str) -> None:
+        """Forgets a trial, which is looked at again."""
+        self.qualifying.discard(uid)
+        self.begun.discard(uid)
+        self.hours.pop(uid, None)
 
 
 def settle(plan: Plan, states: Mapping[str, State], findings: Findings) -> dict[str, State]:
@@ -102,4 +66,4 @@ def settle(plan: Plan, states: Mapping[str, State], findings: Findings) -> dict[
 
 def goes_on(nodes: Iterable[Node], states: Mapping[str, State]) -> bool:
     """Tells whether a cell's search may still find its pair."""
-    return any(states[node.uid] not in SETTLED for node in nodes if node.origin is not Origin.CONFIRMED)
+    return any(states[node.uid].is_open for node in nodes if node.origin is not Origin.CONFIRMED)

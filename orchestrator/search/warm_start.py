@@ -1,13 +1,12 @@
 """What one cell can take from another, or from its own search: the point of the pair that was found."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from orchestrator.plan import Node, Origin, Plan
 from orchestrator.search.pair_choice import candidate, choose
 from orchestrator.search.trial_budget import Findings, goes_on
 from orchestrator.store.states import State
-from orchestrator.store.store import Store
-from orchestrator.store.trial import trial_of
+from orchestrator.store.trial import TrialFolder
 from search_spaces.cells import Cell
 from search_spaces.loss_space import Point, place_of
 from search_spaces.model import parse
@@ -17,15 +16,15 @@ from search_spaces.recipes import PairRecipe
 class Neighbours:
     """The searched cells of a plan, and the points of their pairs."""
 
-    def __init__(self, plan: Plan, store: Store, findings: Findings) -> None:
+    def __init__(self, plan: Plan, trial: Callable[[Node], TrialFolder], findings: Findings) -> None:
         """Looks at nothing yet.
 
         Args:
             plan: With its search.
-            store: Where results are.
+            trial: Returns the folder of a trial, to read its record and its result.
             findings: Of the search; whoever owns them keeps them up to date.
         """
-        self._store, self._findings, self._search = store, findings, plan.grid.search
+        self._trial, self._findings, self._search = trial, findings, plan.grid.search
         self._trials: dict[str, list[Node]] = {}
         self._cells: dict[str, Cell] = {}
         for node in plan.nodes:
@@ -69,15 +68,15 @@ class Neighbours:
     def _recipe_of_pair(self, cell_id: str) -> PairRecipe | None:
         """Returns how the pair that stands for a cell was trained; None while it has no catastrophic one."""
         done = {node.uid: node for node in self._trials[cell_id] if node.uid in self._findings.qualifying}
-        results = {uid: trial_of(self._store, node).result() for uid, node in done.items()}
+        results = {uid: self._trial(node).result() for uid, node in done.items()}
         chosen = choose(
-            [candidate(uid, done[uid].trial_number, result["metrics"]) for uid, result in results.items() if result]
+            [candidate(uid, done[uid].trial_number, result.metrics) for uid, result in results.items() if result]
         )
         return None if chosen is None else self._recipe_of_trial(done[chosen.uid])
 
     def _recipe_of_trial(self, node: Node) -> PairRecipe | None:
-        planned = trial_of(self._store, node).recipe()
-        return None if planned is None else parse(PairRecipe, planned["recipe"])
+        record = self._trial(node).recipe()
+        return None if record is None else parse(PairRecipe, record.recipe)
 
     def _tried(self, cell: Cell) -> list[Point | None]:
         begun = [node for node in self._trials[cell.cell_id] if node.uid in self._findings.begun]

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.plan import ANALYSIS
-from orchestrator.store.folder import RECIPE, RESUME_FOLDER, parquet_bytes
+from orchestrator.store.folder import RECIPE, RESUME_FOLDER, Folder, parquet_bytes
+from orchestrator.store.records import AnalysisRecord
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
 from search_spaces.analyses import Analysis
@@ -24,9 +25,9 @@ _SECONDS = b"seconds"
 class AnalysisFolder(TrialFolder):
     """Reads and writes the files of one analysis."""
 
-    def __init__(self, store: Store, uid: str) -> None:
+    def __init__(self, store: Store, uid: str, folder: Folder | None = None) -> None:
         """Points at an analysis; nothing is read or written yet."""
-        super().__init__(store, ANALYSIS, uid)
+        super().__init__(store, ANALYSIS, uid, folder)
 
     def write_task(self, name: str, analysis: Analysis, subjects: Sequence[str]) -> None:
         """Writes what is to be computed, before it is.
@@ -36,17 +37,18 @@ class AnalysisFolder(TrialFolder):
             analysis: With its settings.
             subjects: Uids of its pairs.
         """
-        self.folder.write_json(
-            RECIPE,
-            {
-                "schema": ANALYSIS_SCHEMA,
-                "uid": self.uid,
-                "name": name,
-                "analysis": analysis.name,
-                "settings": analysis.model_dump(mode="json"),
-                "subjects": list(subjects),
-            },
+        record = AnalysisRecord(
+            uid=self.uid,
+            name=name,
+            analysis=analysis.name,
+            settings=analysis.model_dump(mode="json"),
+            subjects=tuple(subjects),
         )
+        self.folder.write_json(RECIPE, record.as_json(ANALYSIS_SCHEMA))
+
+    def task(self) -> AnalysisRecord | None:
+        """Returns what `write_task` wrote, or None if the analysis never started."""
+        return self._read_recipe(AnalysisRecord)
 
     def partial(self) -> tuple[list[dict[str, Any]], float]:
         """Returns the rows of the units that are done so far, and the seconds that they took."""

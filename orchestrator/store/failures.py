@@ -70,7 +70,7 @@ def headline_of(error_text: str) -> Headline:
     line = error_text.partition("\n")[0]
     kind = line.partition(":")[0]
     frames = re.findall(r'^ +(File ".*)$', error_text, re.MULTILINE)
-    return Headline(_failure(kind), line, (kind, frames[-1] if frames else ""))
+    return Headline(_failure(kind), line or "error.txt is empty", (kind, frames[-1] if frames else ""))
 
 
 def cannot_import(error: str, node: str) -> UnavailableError:

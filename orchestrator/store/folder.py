@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -34,31 +34,38 @@ TEMPORARY = ".tmp-"
 """How the name of a file begins while it is written; one that stays was left by a process that died."""
 
 
+class Stamp(NamedTuple):
+    """What a listing says of a file; another one means that the file was written again."""
+
+    size: int
+    changed_ns: int
+
+
 class Folder:
     """A folder of the store; paths are relative to it, with forward slashes."""
 
     def __init__(self, filesystem: pafs.FileSystem, path: str) -> None:
-        self._filesystem = filesystem
-        self._path = path
+        self.filesystem = filesystem
+        self.path = path
 
     def folder(self, path: str) -> "Folder":
         """Returns a folder below this one; it need not exist."""
-        return Folder(self._filesystem, self._full(path))
+        return Folder(self.filesystem, self._full(path))
 
     @property
     def root(self) -> str:
         """Where the folder is, as people write it: a path, or a URI without its options."""
-        return f"{PREFIXES.get(self._filesystem.type_name, '')}{self._path}"
+        return f"{PREFIXES.get(self.filesystem.type_name, '')}{self.path}"
 
     @property
     def is_on_object_store(self) -> bool:
         """Whether it is on S3 or its like, which every machine sees, and which has no folders, renames or locks."""
-        return self._filesystem.type_name in PREFIXES
+        return self.filesystem.type_name in PREFIXES
 
     @property
     def local_path(self) -> Path | None:
         """The folder as a path of this machine, or None on object storage."""
-        return Path(self._path) if isinstance(self._filesystem, pafs.LocalFileSystem) else None
+        return Path(self.path) if isinstance(self.filesystem, pafs.LocalFileSystem) else None
 
     @contextmanager
     def on_disk(self, names: Iterable[str] | None = None) -> Iterator[Path]:
@@ -71,7 +78,7 @@ class Folder:
             yield self.local_path
             return
         with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as temporary:
-            copy = Path(temporary, self._path.rpartition("/")[2])
+            copy = Path(temporary, self.path.rpartition("/")[2])
             for name in self.sizes() if names is None else names:
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
                 (copy / name).write_bytes(self.read_bytes(name) or b"")
@@ -84,26 +91,31 @@ class Folder:
             UnreachableError: The storage does not answer; so do all methods that read.
         """
         with self._reading(path):
-            return bool(self._filesystem.get_file_info(self._full(path)).type == pafs.FileType.File)
+            return bool(self.filesystem.get_file_info(self._full(path)).type == pafs.FileType.File)
 
     def names(self) -> list[str]:
         """Returns the names of the folders and files directly in this folder, sorted; none if it does not exist."""
         with self._reading():
-            infos = self._filesystem.get_file_info(pafs.FileSelector(self._path, allow_not_found=True))
+            infos = self.filesystem.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
         return sorted(info.base_name for info in infos if not info.base_name.startswith(TEMPORARY))
+
+    def stamps(self) -> dict[str, Stamp]:
+        """Returns what is known of every file in this folder and below, by its path; unfinished writes included."""
+        selector = pafs.FileSelector(self.path, allow_not_found=True, recursive=True)
+        with self._reading():
+            infos = self.filesystem.get_file_info(selector)
+        files = (info for info in infos if info.type == pafs.FileType.File)
+        return {info.path[len(self.path) + 1 :]: Stamp(info.size, info.mtime_ns) for info in files}
 
     def sizes(self) -> dict[str, int]:
         """Returns the bytes of every file in this folder and below, by its path; unfinished writes included."""
-        selector = pafs.FileSelector(self._path, allow_not_found=True, recursive=True)
-        with self._reading():
-            infos = self._filesystem.get_file_info(selector)
-        return {info.path[len(self._path) + 1 :]: info.size for info in infos if info.type == pafs.FileType.File}
+        return {path: stamp.size for path, stamp in self.stamps().items()}
 
     def read_bytes(self, path: str) -> bytes | None:
         """Returns the content of a file, or None if there is no such file."""
         with self._reading(path):
             try:
-                with self._filesystem.open_input_stream(self._full(path), compression=None) as stream:
+                with self.filesystem.open_input_stream(self._full(path), compression=None) as stream:
                     return bytes(stream.read())
             except FileNotFoundError:
                 return None
@@ -117,13 +129,13 @@ class Folder:
         target = self._full(path)
         with self._writing("write", path):
             if self.is_on_object_store:
-                upload(self._filesystem, target, content)
+                upload(self.filesystem, target, content)
                 return
-            self._filesystem.create_dir(target.rpartition("/")[0])
+            self.filesystem.create_dir(target.rpartition("/")[0])
             if self.local_path:
                 _replace_file(Path(target), content)
             else:
-                with self._filesystem.open_output_stream(target) as stream:
+                with self.filesystem.open_output_stream(target) as stream:
                     stream.write(content)
 
     def delete(self, path: str) -> None:
@@ -134,7 +146,7 @@ class Folder:
         """
         with self._writing("delete", path):
             try:
-                self._filesystem.delete_file(self._full(path))
+                self.filesystem.delete_file(self._full(path))
             except FileNotFoundError:
                 pass
 
@@ -145,11 +157,11 @@ class Folder:
             UnwritableError: The folder cannot be written.
         """
         with self._writing("delete", path):
-            if self._filesystem.get_file_info(self._full(path)).type == pafs.FileType.Directory:
-                self._filesystem.delete_dir(self._full(path))
+            if self.filesystem.get_file_info(self._full(path)).type == pafs.FileType.Directory:
+                self.filesystem.delete_dir(self._full(path))
 
     def _full(self, path: str) -> str:
-        return f"{self._path}/{path}" if path else self._path
+        return f"{self.path}/{path}" if path else self.path
 
     @contextmanager
     def _reading(self, path: str = "") -> Iterator[None]:

@@ -1,11 +1,11 @@
 """Is what the store calls done really there? Asked before a launch builds on it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orchestrator.plan import Node, Plan
+from orchestrator.plan import Node
 from orchestrator.store.folder import RESULT
-from orchestrator.store.store import Store
-from orchestrator.store.trial import TrialFolder, trial_of
+from orchestrator.store.trial import TrialFolder
 from search_spaces.errors import StorageError
 
 
@@ -17,18 +17,17 @@ class Damage:
     reason: str
 
 
-def find_damage(plan: Plan, store: Store, *, verify: bool) -> list[Damage]:
-    """Looks at every finished trial of a plan.
+def find_damage(trials: Iterable[tuple[Node, TrialFolder]], *, verify: bool) -> list[Damage]:
+    """Looks at every trial that is finished.
 
     Args:
-        plan: The sweep's plan.
-        store: Where its trials are.
+        trials: Of a sweep.
         verify: Read all files and compare their checksums; otherwise only results are read, and files looked for.
     """
     found = []
-    for node in plan.nodes:
+    for node, trial in trials:
         try:
-            _check(trial_of(store, node), verify=verify)
+            _check(trial, verify=verify)
         except StorageError as error:
             found.append(Damage(node, str(error)))
     return found
@@ -39,11 +38,8 @@ def _check(trial: TrialFolder, *, verify: bool) -> None:
     result = trial.result()
     if result is None:
         return
-    path = f"{trial.folder.root}/{RESULT}"
-    if result.get("uid") != trial.uid or not isinstance(result.get("files"), dict) or "metrics" not in result:
-        raise StorageError(f"{path} is no result of trial {trial.uid}: it was edited, or copied from another trial.")
     names = trial.folder.names()
-    for name in result["files"]:
+    for name in result.files:
         if name not in names:
             raise StorageError(f"{trial.folder.root}/{name} is missing, and {RESULT} names it.")
         if verify:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.plan import ANALYSIS, SCHEMA, Stage
-from orchestrator.store.folder import RECIPE, RESULT, RESUME_FOLDER, TEMPORARY
+from orchestrator.store.analysis import AnalysisFolder
+from orchestrator.store.folder import RESULT, RESUME_FOLDER, TEMPORARY
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import LAUNCH, PLAN, Sweep
 from orchestrator.store.trial import TrialFolder
@@ -59,8 +60,8 @@ def find_trial(store: Store, text: str) -> TrialFolder:
     found = [trial for trial in begun if text and trial.uid.startswith(text)]
     names: dict[str, str] = {}
     if not found:
-        names = {trial.uid: str((trial.recipe() or {}).get("name", "")) for trial in begun}
-        found = [trial for trial in begun if names[trial.uid] == text]
+        names = {trial.uid: record.name for trial in begun if (record := trial.recipe())}
+        found = [trial for trial in begun if names.get(trial.uid) == text]
     if len(found) > 1:
         uids = ", ".join(trial.uid for trial in found[:3])
         raise ConfigError(f"trial {text!r} could be any of {len(found)} ({uids}...): give more of its uid.")
@@ -69,7 +70,7 @@ def find_trial(store: Store, text: str) -> TrialFolder:
             raise ConfigError(
                 f"no trial {text!r} in {store.uri}, where none was begun: launch first, or name --storage."
             )
-        raise unknown_name("trial", text, {*names.values(), *names} - {""})
+        raise unknown_name("trial", text, {*names.values(), *(trial.uid for trial in begun)})
     return found[0]
 
 
@@ -148,8 +149,8 @@ def _is_reached(store: Store, folder: str, reached: set[str]) -> bool:
     if stage != ANALYSIS:
         return uid in reached
     # An analysis belongs to every sweep that has its pairs. One without a recipe says nothing, and is kept.
-    recipe = store.root.folder(folder).read_json(RECIPE)
-    return recipe is None or set(recipe.get("subjects", ())) <= reached
+    task = AnalysisFolder(store, uid).task()
+    return task is None or set(task.subjects) <= reached
 
 
 def _uid_of(path: str) -> str | None:

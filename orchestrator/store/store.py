@@ -7,7 +7,7 @@
                            /checkpoint.safetensors     the trained tensors
                            /predictions.parquet    per image and split: label, predictions, chosen bit-widths
                            /error.txt              the traceback of the last failure
-                           /log.txt                its last log lines; see `orchestrator.store.trial`
+                           /log.txt                its last log lines; see `orchestrator.store.logs`
                            /attempts.json          how often it failed in which way; see `orchestrator.store.failures`
                            /pruned.json            after which epoch its study ended it; then there is no result
                            /result.json            metrics and checksums; written last: it *is* "done"

@@ -28,6 +28,7 @@ from orchestrator.store.folder import (
     Folder,
     sha256,
 )
+from orchestrator.store.records import RecordT, TrialRecord, TrialResult, read_record
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from search_spaces.errors import StorageError
@@ -44,10 +45,17 @@ VERSIONED = ("torch", "timm", "numpy", "numba", "ray", "optuna")
 class TrialFolder:
     """Reads and writes the files of one trial."""
 
-    def __init__(self, store: Store, stage: str, uid: str) -> None:
-        """Points at a trial; nothing is read or written yet."""
+    def __init__(self, store: Store, stage: str, uid: str, folder: Folder | None = None) -> None:
+        """Points at a trial; nothing is read or written yet.
+
+        Args:
+            store: Where it is.
+            stage: Its stage.
+            uid: Its uid.
+            folder: How its folder is read, where it was listed before.
+        """
         self.stage, self.uid = stage, uid
-        self.folder: Folder = store.trial(stage, uid)
+        self.folder = folder or store.trial(stage, uid)
 
     def state(self) -> State:
         """Tells how far the trial is."""
@@ -65,7 +73,7 @@ class TrialFolder:
         has_progress = any(path.startswith(f"{RESUME_FOLDER}/") and TEMPORARY not in path for path in files)
         return State.INTERRUPTED if has_progress else State.WAITING
 
-    def write_recipe(self, node: Node, point: Point | None, *, point_from: str | None = None) -> dict[str, Any]:
+    def write_recipe(self, node: Node, point: Point | None, *, point_from: str | None = None) -> None:
         """Writes what the trial will run, before it runs.
 
         Args:
@@ -78,39 +86,52 @@ class TrialFolder:
         if point is not None:
             assert isinstance(recipe, PairRecipe)
             recipe = vary(recipe, **point)
-        content = {
-            "schema": SCHEMA,
-            "uid": node.uid,
-            "stage": node.stage,
-            "name": node.name,
-            "recipe": recipe.model_dump(mode="json"),
-            "dataset": node.dataset.model_dump(mode="json"),
-            "seed": node.seed,
-            "parents": list(node.parents),
-            "cell_id": node.cell_id,
-            "trial_number": node.trial_number,
-            "origin": node.origin,
-            "point_from": point_from or str(node.origin),
-        }
-        self.folder.write_json(RECIPE, content)
-        return content
+        record = TrialRecord(
+            uid=node.uid,
+            stage=node.stage,
+            name=node.name,
+            recipe=recipe.model_dump(mode="json"),
+            dataset=node.dataset.model_dump(mode="json"),
+            seed=node.seed,
+            parents=node.parents,
+            cell_id=node.cell_id,
+            trial_number=node.trial_number,
+            origin=node.origin,
+            point_from=point_from or str(node.origin),
+        )
+        self.folder.write_json(RECIPE, record.as_json())
 
-    def recipe(self) -> dict[str, Any] | None:
-        """Returns what `write_recipe` wrote, or None if the trial never started."""
-        return self.folder.read_json(RECIPE)
+    def recipe(self) -> TrialRecord | None:
+        """Returns what `write_recipe` wrote, or None if the trial never started.
 
-    def result(self) -> dict[str, Any] | None:
+        Raises:
+            StorageError: The file holds something else.
+        """
+        return self._read_recipe(TrialRecord)
+
+    def _read_recipe(self, kind: type[RecordT]) -> RecordT | None:
+        content, path = self.folder.read_json(RECIPE), f"{self.folder.root}/{RECIPE}"
+        damage = f"{path} does not say what to run: it was edited. Move it away and launch again."
+        return None if content is None else read_record(kind, content, damage)
+
+    def result(self) -> TrialResult | None:
         """Returns the result, or None while the trial is not done.
 
         Raises:
-            StorageError: The result was written by another version of this program.
+            StorageError: The result was written by another version of this program, or is of another trial.
         """
-        result = self.folder.read_json(RESULT)
-        if result is not None and result.get("schema") != SCHEMA:
+        content, path = self.folder.read_json(RESULT), f"{self.folder.root}/{RESULT}"
+        if content is None:
+            return None
+        if content.get("schema") != SCHEMA:
             raise StorageError(
-                f"{self.folder.root}/{RESULT} has schema {result.get('schema')}, this version writes {SCHEMA}: "
-                "use the version that wrote it, or a new storage."
+                f"{path} has schema {content.get('schema')}, this version writes {SCHEMA}: use the version that wrote "
+                "it, or a new storage."
             )
+        damage = f"{path} is no result of trial {self.uid}: it was edited, or copied from another trial."
+        result = read_record(TrialResult, content, damage)
+        if result.uid != self.uid:
+            raise StorageError(damage)
         return result
 
     def error(self) -> str | None:
@@ -173,31 +194,33 @@ class TrialFolder:
         self.folder.write_bytes(RESUME, resume)
 
     def write_result(
-        self, metrics: dict[str, float], files: dict[str, bytes], *, seconds: float, data_sha256: str
+        self, metrics: Mapping[str, float], files: dict[str, bytes], *, seconds: float, data_sha256: str
     ) -> None:
         """Saves the files of a finished trial, and last of all the result that makes it done."""
         for name, content in files.items():
             self.folder.write_bytes(name, content)
-        self.folder.write_json(
-            RESULT,
-            {
-                "schema": SCHEMA,
-                "uid": self.uid,
-                "stage": self.stage,
-                "metrics": metrics,
-                "files": {name: sha256(content) for name, content in files.items()},
-                "seconds": seconds,
-                "data_sha256": data_sha256,
-                "finished_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "versions": {"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
-            },
+        result = TrialResult(
+            uid=self.uid,
+            stage=self.stage,
+            metrics=dict(metrics),
+            files={name: sha256(content) for name, content in files.items()},
+            seconds=seconds,
+            data_sha256=data_sha256,
+            finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            versions={"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
         )
+        self.folder.write_json(RESULT, result.as_json())
         self._forget_progress()
 
     def write_pruned(self, epoch: int) -> None:
         """Notes that the trial's study ended it after an epoch; what it would resume from is of no more use."""
         self.folder.write_json(PRUNED, {"schema": SCHEMA, "epoch": epoch})
         self._forget_progress()
+
+    def pruned_after(self) -> int | None:
+        """Returns the epoch after which the trial's study ended it; None if it did not."""
+        pruned = self.folder.read_json(PRUNED)
+        return None if pruned is None else int(pruned["epoch"])
 
     def _forget_progress(self) -> None:
         """Removes what the trial would resume from, with what a process that died left half-written beside it."""
@@ -208,7 +231,7 @@ class TrialFolder:
 
         Args:
             error: What happened; credentials in URLs are left out.
-            log: The last log lines before it, from `orchestrator.store.trial.last_lines`.
+            log: The last log lines before it, from `orchestrator.store.logs.last_lines`.
         """
         headline = f"{type(error).__name__}: {error}".splitlines()[0]
         trace = "".join(traceback.format_exception(error))
@@ -235,7 +258,7 @@ class TrialFolder:
             StorageError: The file is gone or damaged.
         """
         result, content = self.result(), self.folder.read_bytes(name)
-        expected = result["files"].get(name) if result else None
+        expected = result.files.get(name) if result else None
         if content is None or sha256(content) != expected:
             raise StorageError(
                 f"{self.folder.root}/{name} is {'missing' if content is None else 'damaged (its checksum differs)'}: "
@@ -249,21 +272,11 @@ def trial_of(store: Store, node: Node) -> TrialFolder:
     return TrialFolder(store, node.stage, node.uid)
 
 
-def point_from(node: Node, recipe_json: Mapping[str, Any] | None) -> str:
+def point_from(node: Node, record: TrialRecord | None) -> str:
     """Returns where a trial's point comes from; `write_recipe` says what there is."""
     # Where no study chooses the plan knows: the sweep that began the trial may call its origin otherwise.
-    known = recipe_json if node.is_searched and recipe_json else {}
-    return str(known.get("point_from", node.origin))
-
-
-def begun_folders(store: Store) -> dict[Stage, dict[str, list[str]]]:
-    """Returns by stage and uid the files of all trials that have a folder: one listing each, no question per trial."""
-    begun: dict[Stage, dict[str, list[str]]] = {stage: {} for stage in Stage}
-    for stage, trials in begun.items():
-        for path in store.root.folder(stage).sizes():
-            uid, _, name = path.partition("/")
-            trials.setdefault(uid, []).append(name)
-    return begun
+    known = record.point_from if record and node.is_searched else None
+    return known or str(node.origin)
 
 
 def parent_stage(stage: str) -> Stage:
@@ -274,35 +287,3 @@ def parent_stage(stage: str) -> Stage:
 def now_ms() -> int:
     """Returns the time as MLflow wants it, in milliseconds."""
     return int(time.time() * 1000)
-
-
-NUM_LINES = 100
-"""Lines that are kept of a failed trial."""
-
-
-def last_lines(trial: TrialFolder, printed: Sequence[str] = ()) -> list[str]:
-    """Returns the last log lines of a trial or an analysis, without credentials.
-
-    Args:
-        trial: Whose epochs come first.
-        printed: What its worker printed.
-    """
-    try:
-        num_epochs = (trial.recipe() or {}).get("recipe", {}).get("epochs", "?")
-        epochs = [epoch_line(row, num_epochs) for row in trial.epochs()]
-    except StorageError as error:
-        # A damaged file may be what the trial failed of: its error must still be written.
-        epochs = [f"no epochs: {error}"]
-    return [redact(line) for line in (*epochs, *printed)][-NUM_LINES:]
-
-
-def epoch_line(row: Mapping[str, Any], num_epochs: object) -> str:
-    """Writes a row of epochs.parquet as a line.
-
-    Examples:
-        >>> epoch_line({"epoch": 3, "seconds": 1.234, "timestamp_ms": 0, "train/loss": 0.51234, "train/kd": None}, 32)
-        'epoch 3/32  1.2 s  train/loss 0.5123'
-    """
-    about = ("epoch", "seconds", "timestamp_ms")
-    metrics = [f"{name} {value:.4g}" for name, value in row.items() if name not in about and value is not None]
-    return "  ".join([f"epoch {row['epoch']}/{num_epochs}", f"{row['seconds']:.1f} s", *metrics])

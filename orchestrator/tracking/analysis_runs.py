@@ -4,7 +4,6 @@ The columns that tell what is measured become the metric's name and the column t
 accuracy of `test/before` over the sites is then a chart of MLflow's, in which pairs are compared.
 """
 
-import datetime
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -14,36 +13,34 @@ import pandas as pd
 
 from orchestrator.analyses.tasks import AnalysisTask
 from orchestrator.plan import ANALYSIS
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.analysis import ROWS, UNIT, AnalysisFolder
 from orchestrator.store.folder import ERROR, LOG, RECIPE, RESULT
-from orchestrator.store.states import State
-from orchestrator.store.store import Store
-from orchestrator.tracking.runs import ERROR_TAG, STAGE_TAG, UID_TAG, Point, Record, Tracked, points_of
+from orchestrator.tracking.runs import STAGE_TAG, UID_TAG, Content, Point, Tracked, error_tag, points_of
 from search_spaces.analyses import Analysis
 from search_spaces.model import as_text
 
-_ENDED = (State.DONE, State.FAILED, State.OUT_OF_MEMORY)
 _CELL = ("architecture", "option_set", "budget_level", "budget")
 _ARTIFACTS = {"FINISHED": (RECIPE, RESULT, ROWS), "FAILED": (RECIPE, ERROR, LOG)}
 
 
-def tracked_analyses(tasks: Sequence[AnalysisTask], store: Store, sweep: str) -> list[Tracked]:
+def tracked_analyses(tasks: Sequence[AnalysisTask], snapshot: Snapshot, sweep: str) -> list[Tracked]:
     """Returns the analyses of a sweep that have ended, as something to track."""
-    folders = [AnalysisFolder(store, task.uid) for task in tasks]
+    folders = [snapshot.analysis(task.uid) for task in tasks]
     return [
         Tracked(
             uid=task.uid,
             name=task.name,
-            folder=folder.folder,
+            trial=folder,
             tags=_tags(task, sweep),
             read=partial(read_analysis, task, folder),
         )
         for task, folder in zip(tasks, folders, strict=True)
-        if folder.state() in _ENDED
+        if folder.state().is_final
     ]
 
 
-def read_analysis(task: AnalysisTask, folder: AnalysisFolder, status: str) -> Record:
+def read_analysis(task: AnalysisTask, folder: AnalysisFolder, status: str) -> Content:
     """Reads what the run of an analysis that has ended should hold.
 
     Raises:
@@ -56,13 +53,12 @@ def read_analysis(task: AnalysisTask, folder: AnalysisFolder, status: str) -> Re
     end_ms: int | None = None
     seconds = 0.0
     if result is None:
-        tags[ERROR_TAG] = (folder.error() or "").partition("\n")[0]
+        tags = error_tag(folder)
     else:
-        seconds = result["seconds"]
-        end_ms = int(datetime.datetime.fromisoformat(result["finished_at"]).timestamp() * 1000)
+        seconds, end_ms = result.seconds, result.finished_ms
         table = folder.rows().to_pandas().drop(columns=UNIT)
         points = [*analysis_points(task.analysis, table, end_ms), Point("analysis_seconds", seconds, end_ms, 0)]
-    return Record(
+    return Content(
         status=status,
         params=params | {f"{record.goal}_pair": record.uid for record in task.subjects},
         tags=tags,

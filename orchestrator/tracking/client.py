@@ -9,12 +9,11 @@ import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from orchestrator.store.folder import Folder
+from orchestrator.store.folder import Folder, sha256
 from orchestrator.tracking.backend import Location
 from orchestrator.tracking.runs import ERROR_TAG, MARK_TAG, PARENT_TAG, STAGE_TAG, UID_TAG, Point
 
@@ -24,6 +23,10 @@ _PARAMS_PER_CALL = 100
 _TAGS_PER_CALL = 100
 _RUNS_PER_PAGE = 1000
 _SWEEP_STAGE = "sweep"
+LOGGED_TAG = "dptq.logged"
+"""Marks of the files of an object store that were logged: beginnings of checksums of their names and stamps."""
+MOST_MARKS = 500
+"""That fit into a tag; files beyond these are logged every time."""
 logger = logging.getLogger(__name__)
 
 
@@ -133,9 +136,16 @@ class Experiment:
             for name in names:
                 self._client.log_artifact(run.run_id, str(path / name))
 
-    def log_folder(self, run: KnownRun, path: Path) -> None:
-        """Logs a folder, with all below it, as artifacts under its name."""
-        self._client.log_artifacts(run.run_id, str(path), path.name)
+    def log_folder(self, run: KnownRun, folder: Folder) -> None:
+        """Logs a folder, with all below it, as artifacts under its name; of an object store what changed since then."""
+        stamps = folder.stamps() if folder.is_on_object_store else {}
+        marks = {path: sha256(f"{path} {stamp}".encode())[:8] for path, stamp in stamps.items()}
+        known = run.tags.get(LOGGED_TAG, "").split()
+        changed = [path for path, mark in marks.items() if mark not in known]
+        if changed or folder.local_path:
+            with folder.on_disk(changed) as path:
+                self._client.log_artifacts(run.run_id, str(path), path.name)
+            self.log(run, tags={LOGGED_TAG: " ".join([*marks.values()][:MOST_MARKS])} if marks else {})
 
     def _find_or_create(self, location: Location, name: str) -> str:
         experiment = self._client.get_experiment_by_name(name)

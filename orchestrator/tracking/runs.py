@@ -13,20 +13,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from orchestrator.plan import Node
-from orchestrator.store.folder import (
-    CHECKPOINT,
-    EPOCHS,
-    ERROR,
-    LOG,
-    PREDICTIONS,
-    PRUNED,
-    RECIPE,
-    RESULT,
-    Folder,
-    sha256,
-)
-from orchestrator.store.store import Store
-from orchestrator.store.trial import point_from
+from orchestrator.store.folder import CHECKPOINT, EPOCHS, ERROR, LOG, PREDICTIONS, PRUNED, RECIPE, RESULT, sha256
+from orchestrator.store.records import TrialRecord, TrialResult
+from orchestrator.store.states import State
+from orchestrator.store.trial import TrialFolder, point_from
 from search_spaces.model import as_text
 
 UID_TAG = "dptq.uid"
@@ -56,18 +46,13 @@ class Point(NamedTuple):
     step: int
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """Where a trial stands that is not running."""
-
-    status: str
-    """MLflow's word: FINISHED (result.json), FAILED (error.txt), or KILLED: begun, and neither, or pruned."""
-    mark: str
-    """Checksum of the files that decide the status and the metrics."""
+def run_status(state: State) -> str:
+    """Returns MLflow's word for a trial that is not running and has a run."""
+    return "FINISHED" if state is State.DONE else "FAILED" if state.is_failed else "KILLED"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Record:
+class Content:
     """All that a run holds once it is synced, but for its tags and the mark."""
 
     status: str
@@ -87,58 +72,58 @@ class Tracked:
 
     uid: str
     name: str
-    folder: Folder
+    trial: TrialFolder
     tags: Mapping[str, str]
     """By which the run is found and filtered."""
-    read: Callable[[str], Record]
-    """Reads the record from the folder, given the status that `read_state` says."""
+    read: Callable[[str], Content]
+    """Reads the content from the folder, given the status that `read_standing` says."""
 
 
-def tracked_node(node: Node, store: Store, sweep: str) -> Tracked:
+def tracked_node(node: Node, trial: TrialFolder, sweep: str) -> Tracked:
     """Returns a trial of a sweep as something to track."""
-    folder = store.trial(node.stage, node.uid)
     tags = node_tags(node, sweep)
-    return Tracked(uid=node.uid, name=node.name, folder=folder, tags=tags, read=partial(read_record, node, folder))
+    return Tracked(uid=node.uid, name=node.name, trial=trial, tags=tags, read=partial(read_content, node, trial))
 
 
-def read_state(folder: Folder) -> State | None:
-    """Returns where a trial stands, or None if it was never begun."""
-    result = folder.read_bytes(RESULT)
+def read_standing(trial: TrialFolder) -> tuple[str, str] | None:
+    """Returns the status of a trial's run and a mark, the checksum of what decides it; None for one never begun."""
+    read = trial.folder.read_bytes
+    result = read(RESULT)
     if result is not None:
-        return State("FINISHED", sha256(result))
-    error, epochs = folder.read_bytes(ERROR), folder.read_bytes(EPOCHS) or b""
+        return run_status(State.DONE), sha256(result)
+    error, epochs = read(ERROR), read(EPOCHS) or b""
     if error is not None:
-        return State("FAILED", sha256(error + (folder.read_bytes(LOG) or b"") + epochs))
-    pruned = folder.read_bytes(PRUNED) or b""
-    return State("KILLED", sha256(pruned + epochs)) if epochs or folder.exists(RECIPE) else None
+        return run_status(State.FAILED), sha256(error + (read(LOG) or b"") + epochs)
+    if epochs or trial.folder.exists(RECIPE):
+        return run_status(State.INTERRUPTED), sha256((read(PRUNED) or b"") + epochs)
+    return None
 
 
-def read_record(node: Node, folder: Folder, status: str) -> Record:
+def read_content(node: Node, trial: TrialFolder, status: str) -> Content:
     """Reads what the run of a trial that is not running should hold.
 
     Args:
         node: The trial.
-        folder: Its folder in the store.
-        status: As `read_state` says.
+        trial: Its folder in the store.
+        status: As `read_standing` says.
     """
-    table = folder.read_table(EPOCHS)
-    rows: list[dict[str, Any]] = table.to_pylist() if table else []
+    rows = trial.epochs()
     points = [point for row in rows for point in epoch_points(row)]
-    tags = {}
-    if status == "FINISHED":
-        points += _final_points(folder.read_json(RESULT) or {}, rows)
+    tags: dict[str, str] = {}
+    if status == "FINISHED" and (result := trial.result()):
+        points += _final_points(result, rows)
     if status == "FAILED":
-        tags[ERROR_TAG] = _last_line(folder.read_bytes(ERROR) or b"")
-    if pruned := folder.read_json(PRUNED):
-        tags[PRUNED_TAG] = str(pruned["epoch"])
-    recipe_json = folder.read_json(RECIPE) or {}
-    if node.cell and "point_from" in recipe_json:
-        tags[POINT_TAG] = point_from(node, recipe_json)
-    names = set(folder.names())
+        tags |= error_tag(trial)
+    if (epoch := trial.pruned_after()) is not None:
+        tags[PRUNED_TAG] = str(epoch)
+    record = trial.recipe()
+    if node.cell and record and record.point_from:
+        tags[POINT_TAG] = point_from(node, record)
+    names = set(trial.folder.names())
     first = rows[0] if rows else None
-    return Record(
+    return Content(
         status=status,
-        params=node_params(node, recipe_json),
+        params=node_params(node, record),
         tags=tags,
         points=points,
         artifacts=[name for name in _ARTIFACTS[status] if name in names],
@@ -159,9 +144,15 @@ def epoch_points(row: Mapping[str, Any]) -> list[Point]:
     return points_of(values.items(), timestamp_ms, step)
 
 
-def node_params(node: Node, recipe_json: Mapping[str, Any]) -> dict[str, str]:
+def error_tag(trial: TrialFolder) -> dict[str, str]:
+    """Returns the tag that says what a trial or an analysis failed of."""
+    headline = trial.headline()
+    return {ERROR_TAG: headline.line[:_LONGEST_ERROR]} if headline else {}
+
+
+def node_params(node: Node, record: TrialRecord | None) -> dict[str, str]:
     """Returns the resolved recipe as text, with the seed and the name of the data."""
-    recipe = recipe_json.get("recipe", {})
+    recipe = record.recipe if record else {}
     return {
         **{name: as_text(value)[:_LONGEST_PARAM] for name, value in recipe.items()},
         "seed": str(node.seed),
@@ -209,11 +200,9 @@ def metric_key(name: str) -> str:
     return f"{key[: _LONGEST_METRIC - 7]}.{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
-def _final_points(result: Mapping[str, Any], rows: list[dict[str, Any]]) -> list[Point]:
+def _final_points(result: TrialResult, rows: list[dict[str, Any]]) -> list[Point]:
     """The metrics of result.json, at the time of the last epoch, so that every replay gives the same."""
-    metrics = dict(result.get("metrics", {}))
-    if "seconds" in result:
-        metrics["trial_seconds"] = result["seconds"]
+    metrics = result.metrics | {"trial_seconds": result.seconds}
     last = rows[-1] if rows else {"timestamp_ms": 0, "epoch": 0}
     return points_of(metrics.items(), int(last["timestamp_ms"]), int(last["epoch"]))
 
@@ -225,8 +214,3 @@ def points_of(values: Iterable[tuple[str, Any]], timestamp_ms: int, step: int) -
         for name, value in values
         if isinstance(value, (int, float))
     ]
-
-
-def _last_line(error: bytes) -> str:
-    lines = error.decode(errors="replace").strip().splitlines()
-    return lines[-1][:_LONGEST_ERROR] if lines else "error.txt is empty"

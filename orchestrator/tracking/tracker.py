@@ -20,8 +20,11 @@ from queue import Queue
 from typing import Any
 
 from orchestrator.plan import Node, Plan
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import Folder
+from orchestrator.store.records import TrialRecord
 from orchestrator.store.store import Store
+from orchestrator.store.trial import trial_of
 from orchestrator.tracking import runs as replay
 from orchestrator.tracking.backend import check, locate
 from orchestrator.tracking.client import Experiment, KnownRun
@@ -101,9 +104,9 @@ class Tracker:
         self._thread = threading.Thread(target=self._serve, name="tracking", daemon=True)
         self._thread.start()
 
-    def started(self, node: Node, recipe_json: Mapping[str, Any]) -> None:
-        """Notes that a trial runs, with its recipe.json; returns at once."""
-        self._queue.put(partial(self._start_run, node, dict(recipe_json)))
+    def started(self, node: Node, record: TrialRecord | None) -> None:
+        """Notes that a trial runs, with what it runs; returns at once."""
+        self._queue.put(partial(self._start_run, node, record))
 
     def epoch(self, node: Node, row: Mapping[str, Any]) -> None:
         """Notes an epoch of a running trial, a row of its epochs.parquet; returns at once."""
@@ -130,11 +133,12 @@ class Tracker:
         """Notes analyses that are done or failed, which `close` replays."""
         self._analyses = list(analyses)
 
-    def close(self, status: str) -> list[str]:
+    def close(self, status: str, snapshot: Snapshot | None = None) -> list[str]:
         """Delivers what is queued, replays every run that differs from the store, and ends the parent run.
 
         Args:
             status: Of the sweep: FINISHED, FAILED or KILLED.
+            snapshot: Of the sweep, up to date; None reads the store again.
 
         Returns:
             Names of the trials that MLflow lacks or has wrongly, because it is gone, and the sweep's own
@@ -148,7 +152,7 @@ class Tracker:
             self._attempt(lambda: None)
         behind = [
             each.name
-            for each in [*map(self._tracked, self._plan.nodes), *self._analyses]
+            for each in [*(self._tracked(node, snapshot) for node in self._plan.nodes), *self._analyses]
             if self._is_behind(each) and not self._attempt(partial(self._replay, each))
         ]
         if not self._attempt(partial(self._end_sweep, self._plan, status)):
@@ -200,8 +204,8 @@ class Tracker:
         assert self._experiment is not None, "open the tracker first"
         return self._experiment
 
-    def _start_run(self, node: Node, recipe_json: Mapping[str, Any]) -> None:
-        run = self._ensure_run(self._tracked(node), params=replay.node_params(node, recipe_json))
+    def _start_run(self, node: Node, record: TrialRecord | None) -> None:
+        run = self._ensure_run(self._tracked(node), params=replay.node_params(node, record))
         self._connected.reopen(run)
 
     def _log_rows(self, node: Node) -> None:
@@ -210,8 +214,9 @@ class Tracker:
         run = self._ensure_run(self._tracked(node), params={})
         self._connected.log(run, points=[point for row in rows for point in replay.epoch_points(row)])
 
-    def _tracked(self, node: Node) -> Tracked:
-        return replay.tracked_node(node, self._store, self._sweep)
+    def _tracked(self, node: Node, snapshot: Snapshot | None = None) -> Tracked:
+        trial = snapshot.trial(node) if snapshot else trial_of(self._store, node)
+        return replay.tracked_node(node, trial, self._sweep)
 
     def _ensure_run(self, each: Tracked, *, params: Mapping[str, str], start_ms: int | None = None) -> KnownRun:
         """Finds or creates the run of a trial or an analysis, with its params and tags."""
@@ -229,34 +234,35 @@ class Tracker:
 
     def _replay(self, each: Tracked) -> None:
         """Makes a run that is not running equal to its folder in the store."""
-        state = replay.read_state(each.folder)
-        if state is None:
+        standing = replay.read_standing(each.trial)
+        if standing is None:
             # Handed out and never begun: there is nothing to tell, but nothing runs either.
             run = self._connected.runs.get(each.uid)
             if run and run.status == "RUNNING":
                 self._connected.end(run, "KILLED")
             return
-        record = each.read(state.status)
-        run = self._ensure_run(each, params=record.params, start_ms=record.start_ms)
-        self._connected.log(run, points=record.points, tags=record.tags)
-        if state.status != "FAILED":
+        status, mark = standing
+        content = each.read(status)
+        run = self._ensure_run(each, params=content.params, start_ms=content.start_ms)
+        self._connected.log(run, points=content.points, tags=content.tags)
+        if status != "FAILED":
             self._connected.clear_error(run)
-        self._connected.log_files(run, each.folder, record.artifacts)
-        if run.status != state.status:
-            self._connected.end(run, state.status, end_ms=record.end_ms)
-        self._connected.log(run, tags={replay.MARK_TAG: state.mark})
+        self._connected.log_files(run, each.trial.folder, content.artifacts)
+        if run.status != status:
+            self._connected.end(run, status, end_ms=content.end_ms)
+        self._connected.log(run, tags={replay.MARK_TAG: mark})
 
     def _is_behind(self, each: Tracked) -> bool:
         """Tells whether a run, as far as is known, differs from the store."""
         run = self._experiment.runs.get(each.uid) if self._experiment else None
         try:
-            state = replay.read_state(each.folder)
+            standing = replay.read_standing(each.trial)
         except (OSError, StorageError):
             return True
-        if state is None or run is None:
-            return state is not None or (run is not None and run.status == "RUNNING")
+        if standing is None or run is None:
+            return standing is not None or (run is not None and run.status == "RUNNING")
         parent = self._connected.parent.run_id
-        return (run.status, run.mark, run.tags.get(replay.PARENT_TAG)) != (state.status, state.mark, parent)
+        return (run.status, run.mark, run.tags.get(replay.PARENT_TAG)) != (*standing, parent)
 
     def _end_sweep(self, plan: Plan, status: str) -> None:
         """Ends the parent run, and runs of an earlier plan that died with their driver."""
@@ -274,8 +280,7 @@ class Tracker:
         }
         experiment.log(experiment.parent, points=self._metrics, tags=tags)
         for folder in self._reports:
-            with folder.on_disk() as path:
-                experiment.log_folder(experiment.parent, path)
+            experiment.log_folder(experiment.parent, folder)
         experiment.end(experiment.parent, status)
 
     def _warn(self, error: Exception) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 from orchestrator.plan import Stage
 from orchestrator.store.analysis import UNIT, AnalysisFolder
 from orchestrator.store.folder import CHECKPOINT
+from orchestrator.store.logs import last_lines
 from orchestrator.store.store import Store
-from orchestrator.store.trial import TrialFolder, last_lines
+from orchestrator.store.trial import TrialFolder
 from orchestrator.workers.output import WorkerOutput
 from orchestrator.workers.trial import open_trial
 from search_spaces.analyses import ANALYSES, Analysis
@@ -87,10 +88,10 @@ def _run(store: Store, folder: AnalysisFolder, data_dir: str | None, stop_file: 
 
 
 def _open(store: Store, folder: AnalysisFolder, data_dir: str | None) -> _Opened:
-    planned = folder.recipe()
-    assert planned is not None, f"{folder.folder.root} was handed out without a recipe"
-    analysis: Analysis = parse(type(ANALYSES[planned["analysis"]]), planned["settings"])
-    trials = [TrialFolder(store, Stage.PAIR, uid) for uid in planned["subjects"]]
+    task = folder.task()
+    assert task is not None, f"{folder.folder.root} was handed out without a recipe"
+    analysis: Analysis = parse(type(ANALYSES[task.analysis]), task.settings)
+    trials = [TrialFolder(store, Stage.PAIR, uid) for uid in task.subjects]
     subjects, data_sha256 = [], ""
     for trial in trials:
         subject, data_sha256 = _subject(store, trial, data_dir)

@@ -1,6 +1,6 @@
 """The stage generators as one Ray function trainable: read the store, run, write the store, report epochs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +8,12 @@ import ray
 from ray import tune
 
 from orchestrator.store.folder import CHECKPOINT, PREDICTIONS, RESUME, parquet_bytes
+from orchestrator.store.logs import last_lines
 from orchestrator.store.provenance import ENVIRONMENT, environment
+from orchestrator.store.records import TrialRecord
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
-from orchestrator.store.trial import ROW, TrialFolder, last_lines, now_ms, parent_stage
+from orchestrator.store.trial import ROW, TrialFolder, now_ms, parent_stage
 from orchestrator.store.usage import GPU_SECONDS
 from orchestrator.workers.output import WorkerOutput
 from search_spaces.errors import SweepError
@@ -52,7 +54,7 @@ def run_trial(config: dict[str, Any]) -> None:
 
 def _run(store: Store, trial: TrialFolder, data_dir: str | None, is_stopping: Callable[[], bool]) -> None:
     running, parent = open_trial(store, trial, data_dir)
-    seeds = seeds_of(trial.recipe() or {})
+    seeds = _record_of(trial).seeds
     facts = environment(device=running.device_name, data_sha256=running.data_sha256, seeds=seeds)
     trial.folder.write_json(ENVIRONMENT, facts)
     resume = trial.folder.read_bytes(RESUME)
@@ -85,11 +87,6 @@ def _run(store: Store, trial: TrialFolder, data_dir: str | None, is_stopping: Ca
     )
 
 
-def seeds_of(recipe: Mapping[str, Any]) -> dict[str, int]:
-    """Returns every seed of a trial, given its recipe.json."""
-    return {"trial": recipe["seed"], "split": recipe["dataset"]["split_seed"]}
-
-
 def _gpu_share() -> float:
     """Returns the share of a GPU that this worker's trial has, 0 without one."""
     if not ray.get_gpu_ids():
@@ -112,31 +109,36 @@ def open_trial(
     Returns:
         The trial with its data, and the checkpoint that it starts from; None for a teacher.
     """
-    planned = trial.recipe()
-    assert planned is not None, f"{trial.folder.root} was handed out without a recipe"
+    record = _record_of(trial)
     spec = TrialSpec(
         stage=trial.stage,
-        recipe=planned["recipe"],
-        dataset=planned["dataset"],
-        seed=planned["seed"],
+        recipe=record.recipe,
+        dataset=record.dataset,
+        seed=record.seed,
         data_dir=Path(data_dir) if data_dir else None,
     )
     if use_gpu is None:
         use_gpu = bool(ray.get_gpu_ids())
-    return Trial(spec, use_gpu=use_gpu), _parent(store, trial.stage, planned["parents"])
+    return Trial(spec, use_gpu=use_gpu), _parent(store, trial.stage, record.parents)
 
 
-def _parent(store: Store, stage: str, parents: list[str]) -> ParentCheckpoint | None:
+def _record_of(trial: TrialFolder) -> TrialRecord:
+    """Returns what a trial runs, which stands there before any worker hears of it."""
+    record = trial.recipe()
+    assert record is not None, f"{trial.folder.root} was handed out without a recipe"
+    return record
+
+
+def _parent(store: Store, stage: str, parents: Sequence[str]) -> ParentCheckpoint | None:
     """Fetches the checkpoint that a trial starts from; every stage has at most one parent."""
     if not parents:
         return None
     parent = TrialFolder(store, parent_stage(stage), parents[0])
-    planned, result = parent.recipe(), parent.result()
-    assert planned is not None, f"{parent.folder.root} was handed out as a parent and has no recipe"
+    result = parent.result()
     assert result is not None, f"{parent.folder.root} was handed out as a parent and is not done"
     return ParentCheckpoint(
-        architecture=planned["recipe"]["architecture"],
+        architecture=_record_of(parent).architecture,
         content=parent.read_checked(CHECKPOINT),
         source=f"{parent.folder.root}/{CHECKPOINT}",
-        data_sha256=result["data_sha256"],
+        data_sha256=result.data_sha256,
     )

@@ -12,7 +12,8 @@ from search_spaces.grids.layers import TemplateStack, read_stack
 from search_spaces.grids.overrides import Settings, parse_assignments
 from search_spaces.grids.template import Budget
 from search_spaces.model import Frozen
-from search_spaces.recipes import DistillRecipe, Goal, PairRecipe, TeacherRecipe
+from search_spaces.names import Goal
+from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
 from search_spaces.search import Search
 
 NumSites = Callable[[str], int]
@@ -67,7 +68,7 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
     """Builds a grid with the user's choices applied.
 
     Args:
-        name: `quick`, `smoke`, `cifar10`, `full`, or the path of a grid file.
+        name: One of `GRIDS`, or the path of a grid file.
         choices: What to change.
         num_sites: Tells the number of sites of an architecture.
 
@@ -156,10 +157,9 @@ def _budgets(stack: TemplateStack, choices: Choices) -> list[tuple[Budget, bool]
 
 def _total(stack: TemplateStack, budget: Budget, architecture: str, option_set: str, num_sites: NumSites) -> int:
     """Returns a budget's total; the paper's networks on a grid with the paper's totals take them as printed."""
-    level = next((level for level in paper.BUDGET_LEVELS if level == budget.level), None)
-    is_printed = level is not None and architecture in paper.BUDGETS and option_set in OPTION_SETS
-    if is_printed and level and stack.axis("printed_totals"):
-        return paper.total_bits(architecture, option_set, level)
+    is_printed = budget.level in paper.BUDGET_LEVELS and architecture in paper.BUDGETS and option_set in OPTION_SETS
+    if is_printed and stack.axis("printed_totals"):
+        return paper.total_bits(architecture, option_set, budget.level)
     return budget.total(num_sites(architecture), option_set)
 
 

@@ -3,18 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from search_spaces.datasets import DatasetSpec, dataset_spec
 from search_spaces.errors import join_place, unknown_name
 from search_spaces.grids.named import NAMED_TEMPLATES
-from search_spaces.grids.overrides import Settings, Values, changes_for, override, scale_epochs
+from search_spaces.grids.overrides import Settings, TrainingT, Values, changes_for, override, scale_epochs
 from search_spaces.grids.template import Budget, Template, is_file_name, read_template
 from search_spaces.model import parse
-from search_spaces.recipes import Goal, TrainingRecipe
+from search_spaces.names import Goal
 from search_spaces.search import Search
 
-TrainingT = TypeVar("TrainingT", bound=TrainingRecipe)
 BASE = "base"
 """Key of a grid file, and of a stage's section in it: the named grid that fills what is left out."""
 DEFAULT_BASE = "full"
@@ -40,16 +39,12 @@ class TemplateStack:
         return own if own is not None or self.base is None else getattr(self.base, name)
 
     def search(self, changes: Mapping[str, object]) -> Search:
-        """Returns how cells are searched.
-
-        Args:
-            changes: What the command line says of it, by field.
+        """Returns how cells are searched, with the command line's changes.
 
         Raises:
             ConfigError: A value breaks its field's rule, or does not go with the others.
         """
-        search: Search = self.axis("search")
-        return parse(Search, search.model_dump() | dict(changes), place="search")
+        return parse(Search, self.axis("search").model_dump() | dict(changes), place="search")
 
     def is_searched(self, budget: Budget) -> bool:
         """Tells whether cells at a budget are searched; a search tells apart only the budgets of its own layer."""
@@ -58,10 +53,7 @@ class TemplateStack:
         return levels == "all" or has_other_budgets or budget.name in levels
 
     def dataset(self, chosen: str | None) -> DatasetSpec:
-        """Returns the dataset; another name, here or in a later layer, starts from that dataset's defaults.
-
-        Args:
-            chosen: Name from the command line, None for the template's.
+        """Returns the dataset; another name, chosen or in a later layer, starts from that dataset's defaults.
 
         Raises:
             UnknownNameError: No such dataset or field.
@@ -121,12 +113,7 @@ class TemplateStack:
 
 
 def read_stack(grid: str, *, epochs_scale: float | None, options: tuple[tuple[str, Settings], ...]) -> TemplateStack:
-    """Finds the layers of a grid.
-
-    Args:
-        grid: A named grid or the path of a grid file.
-        epochs_scale: Multiplies all epochs.
-        options: Values from the command line.
+    """Finds the layers of a grid, given by its name or as the path of a grid file.
 
     Raises:
         UnknownNameError: No such grid, base, or architecture with values of its own.

@@ -12,7 +12,8 @@ from pydantic import Field
 
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.model import Frozen, FrozenT, parse, vary
-from search_spaces.recipes import Goal, TrainingRecipe
+from search_spaces.names import Goal
+from search_spaces.recipes import TrainingRecipe
 from search_spaces.yaml_files import yaml_value
 
 Values = dict[str, Any]
@@ -40,10 +41,7 @@ class Settings(Frozen):
 
 
 def parse_assignments(assignments: Sequence[str]) -> Settings:
-    """Reads the values of `--set`; of two for the same field the later one counts.
-
-    Args:
-        assignments: Texts such as `pair.margin=0.05`; the value is YAML.
+    """Reads the values of `--set`, which are YAML; of two for the same field the later one counts.
 
     Raises:
         UnknownNameError: There is no such stage or goal. Fields are checked when they are applied.
@@ -74,16 +72,7 @@ def parse_assignments(assignments: Sequence[str]) -> Settings:
 
 
 def changes_for(values: Values, place: str, goal: Goal | None) -> list[tuple[str, Values]]:
-    """Splits the values of a stage into those for both goals and, after them, those for one.
-
-    Args:
-        values: Of one stage.
-        place: Where they stand, for errors.
-        goal: The goal of the recipe that they are for; None for a stage without goals.
-
-    Returns:
-        Places and values, in the order to apply them.
-    """
+    """Splits the values of a stage into those for both goals and, after them, those for one, each with its place."""
     if goal is None:
         return [(place, values)]
     shared = {name: value for name, value in values.items() if name not in list(Goal)}
@@ -94,13 +83,7 @@ def changes_for(values: Values, place: str, goal: Goal | None) -> list[tuple[str
 
 
 def override(recipe: FrozenT, stage: str, values: Mapping[str, object], place: str) -> FrozenT:
-    """Returns a recipe with some of its values replaced.
-
-    Args:
-        recipe: A valid recipe of the stage.
-        stage: `dataset`, `teacher`, `distill` or `pair`.
-        values: What to replace.
-        place: Where the values stand, for errors.
+    """Returns the recipe of a stage, or the dataset, with some of its values replaced.
 
     Raises:
         UnknownNameError: A field does not exist.

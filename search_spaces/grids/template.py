@@ -14,10 +14,10 @@ from search_spaces.budgets import OPTION_SETS, budget_from_average, check_bit_wi
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.grids.overrides import Settings, Values
 from search_spaces.model import Frozen, Positive, parse
+from search_spaces.names import Goal
 from search_spaces.paper import AVERAGE_BITS, average_bits
-from search_spaces.recipes import Goal
 from search_spaces.search import Search
-from search_spaces.yaml_files import parse_documents, read_text
+from search_spaces.yaml_files import read_mapping
 
 Item = TypeVar("Item")
 Some = Annotated[tuple[Item, ...], Field(min_length=1)]
@@ -66,12 +66,9 @@ class Budget(Frozen):
             >>> Budget(level="A").total(15, "I"), Budget(level="A").total(15, "III")
             (60, 75)
         """
-        if self.bits is not None:
+        if self.bits:
             return self.bits
-        level = next((level for level in AVERAGE_BITS if level == self.level), None)
-        average = self.average_bits if level is None else average_bits(option_set, level)
-        assert average is not None, "a budget without a level of the paper has bits or average_bits"
-        return budget_from_average(average, num_sites)
+        return budget_from_average(self.average_bits or average_bits(option_set, self.level), num_sites)
 
 
 class ArchitectureSettings(Frozen):
@@ -162,8 +159,5 @@ def read_template(path: Path) -> Template:
     Raises:
         ConfigError: The file cannot be read, or something in it breaks a rule; says where.
     """
-    documents = parse_documents(read_text(path, what="grid file"), what=f"grid file {path}")
-    content = documents[0] if len(documents) == 1 else None
-    if not isinstance(content, dict):
-        raise ConfigError(f"grid file {path} holds no mapping: begin with `name:` and what the sweep changes.")
+    content = read_mapping(path, what="grid file", cure="begin with `name:` and what the sweep changes")
     return parse(Template, content, place=f"{path}: ")

@@ -21,7 +21,8 @@ from cluster.runtime.session import session
 from orchestrator.launch.tuner import Launch
 from orchestrator.plan import Plan, Stage
 from orchestrator.progress.live import Progress
-from orchestrator.progress.overview import overview_from_store
+from orchestrator.progress.overview import overview_of
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.store.trial import trial_of
@@ -48,14 +49,14 @@ def run_on(num_machines: int, num_workers: int, plan: Plan, sweep: Sweep, pair_s
         for _ in range(num_machines):
             cluster.add_node(num_cpus=num_workers // num_machines)
         tracker = Tracker(None, sweep.store, sweep.name)
-        launch = Launch(sweep=sweep, plan=plan, trainable=fake_trial(seconds_of))
-        overview = overview_from_store(plan, sweep.store, has_driver=False)
+        launch = Launch(sweep=sweep, snapshot=Snapshot(plan, sweep.store), trainable=fake_trial(seconds_of))
+        overview = overview_of(launch.snapshot, has_driver=False)
         with (
             open(os.devnull, "w") as nowhere,
             sweep.driver(),
             session(cluster.address) as capacity,
             launch.open_frontier() as frontier,
-            Progress(overview, sweep.store, Console(file=nowhere), num_parallel=num_workers) as progress,
+            Progress(overview, Console(file=nowhere), num_parallel=num_workers) as progress,
         ):
             sweep.save_plan(plan)
             sweep.save_launch(LaunchOptions())

@@ -24,6 +24,7 @@ from orchestrator.console import make_console
 from orchestrator.launch.driver import run_sweep
 from orchestrator.launch.tuner import Launch
 from orchestrator.plan import Plan, build_plan
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import LaunchOptions, Sweep
@@ -100,7 +101,9 @@ def run_fake_sweep(storage: str, num_trials: int, seconds: float) -> Cost:
         with sweep.driver():
             sweep.save_plan(plan)
             sweep.save_launch(LaunchOptions())
-            launch = Launch(sweep=sweep, plan=plan, trainable=fake_trial(lambda config: seconds))
+            launch = Launch(
+                sweep=sweep, snapshot=Snapshot(plan, sweep.store), trainable=fake_trial(lambda config: seconds)
+            )
             outcome = run_sweep(launch, [], cluster.address, None, make_console())
     return Cost(
         num_trials=len(plan.nodes),

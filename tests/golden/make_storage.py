@@ -21,10 +21,11 @@ from ray.tune.search import Searcher
 from safetensors.numpy import save
 
 from orchestrator.analyses.results import load_analyses, save_analyses
-from orchestrator.analyses.tasks import AnalysisTask, tasks_of
+from orchestrator.analyses.tasks import AnalysisTask, checksums_of, tasks_of
 from orchestrator.launch.frontier import Frontier
 from orchestrator.plan import Node, Plan, Stage, build_plan
 from orchestrator.results.pairs import pair_records
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import CellStudy, sweep_journal
 from orchestrator.store.analysis import AnalysisFolder
 from orchestrator.store.folder import CHECKPOINT, PREDICTIONS, RESULT, parquet_bytes
@@ -104,7 +105,9 @@ class Maker:
         with sweep_journal(sweep.folder) as journal:
             cells, search = plan.searched_cells, plan.grid.search
             studies = {cell.cell_id: CellStudy(cell, journal, search, sweep=sweep.name) for cell in cells}
-            yield Frontier(plan, self.store, studies, data_dir="/data", stop_file=sweep.stop_file, max_retries=1)
+            yield Frontier(
+                Snapshot(plan, self.store), studies, data_dir="/data", stop_file=sweep.stop_file, max_retries=1
+            )
 
     def run(self, sweep: Sweep, plan: Plan) -> None:
         """Runs all that is left."""
@@ -145,14 +148,15 @@ class Maker:
 
     def date(self, trial: TrialFolder) -> None:
         """Gives a result the clock's time, and the versions of no machine in particular."""
-        result = trial.result()
+        result = trial.folder.read_json(RESULT)
         assert result
         trial.folder.write_json(RESULT, result | {"finished_at": self.clock.text(), "versions": VERSIONS})
 
     def analyze(self, sweep: Sweep, plan: Plan) -> None:
         """Writes the analyses of some contrasts."""
         save_analyses(sweep.folder, set_analyses(load_analyses(sweep.folder), SETTINGS))
-        tasks, _ = tasks_of(pair_records(plan, self.store), list(load_analyses(sweep.folder).values()), self.store)
+        snapshot = Snapshot(plan, self.store)
+        tasks, _ = tasks_of(pair_records(snapshot), list(load_analyses(sweep.folder).values()), checksums_of(snapshot))
         for task in tasks:
             record = task.subjects[-1]
             if task.analysis.every_trial or f"{record.budget_level}/seed{record.seed}" in ANALYZED:

@@ -10,8 +10,9 @@ from ray.tune.search import Searcher
 
 from orchestrator.launch.frontier import Frontier
 from orchestrator.plan import Node, Plan, Stage, build_plan
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import CellStudy, open_journal
-from orchestrator.store.folder import CHECKPOINT
+from orchestrator.store.folder import CHECKPOINT, RECIPE
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
@@ -61,7 +62,9 @@ class SearchDriver:
         journal = open_journal(self.journal)
         cells = {node.cell.cell_id: node.cell for node in self.plan.nodes if node.cell and node.cell.search_trials}
         self.studies = {cell_id: CellStudy(cell, journal, self.plan.grid.search) for cell_id, cell in cells.items()}
-        self.frontier = Frontier(self.plan, self.store, self.studies, data_dir=None, stop_file="sweeps/mine/stop")
+        self.frontier = Frontier(
+            Snapshot(self.plan, self.store), self.studies, data_dir=None, stop_file="sweeps/mine/stop"
+        )
 
     def run(self) -> None:
         for _ in self.moments():
@@ -109,7 +112,7 @@ class SearchDriver:
 
     def recipes(self) -> dict[str, Any]:
         """What every trial was told to run, by name."""
-        return {node.name: trial_of(self.store, node).recipe() for node in self.plan.nodes}
+        return {node.name: trial_of(self.store, node).folder.read_json(RECIPE) for node in self.plan.nodes}
 
     def optuna_trials(self, cell_id: str) -> list[optuna.trial.FrozenTrial]:
         """All trials of a study, read anew."""

@@ -9,7 +9,8 @@ from search_spaces import paper
 from search_spaces.errors import ConfigError, UnknownNameError
 from search_spaces.loss_space import LossSpace, point_of, suggest
 from search_spaces.model import parse, vary
-from search_spaces.recipes import Goal, PairRecipe
+from search_spaces.names import Goal
+from search_spaces.recipes import PairRecipe
 
 PAIR = paper.pair_recipe("resnet18")
 

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from search_spaces.errors import ConfigError, NonFiniteLossError
 from search_spaces.model import vary
-from search_spaces.recipes import DistillRecipe, Goal, PairRecipe, TeacherRecipe
+from search_spaces.names import Goal
+from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
 from trainables.checkpoints import ResumePoint, strip_prefix
 from trainables.data.images import ImageData
 from trainables.models.backbones import count_sites, create_backbone, load_backbone

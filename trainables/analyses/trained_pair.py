@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 from trainables.data.images import TEST, ImageData, Split
 from trainables.evaluation import EVALUATION_BATCH, Classified, classify, classify_quantized, outputs
 from trainables.quant.student import QuantizedStudent

@@ -10,7 +10,7 @@ from orchestrator.reports.document import Section, cell_pictures
 from orchestrator.reports.drawing import COLORS, MARKERS, band, goal_handles, legend, line_handles, panels, style
 from orchestrator.reports.grouping import CELL, CONTRAST, Row, cell_title, of_cell, of_cells, over_seeds, title_of
 from orchestrator.reports.layout import Column, TextTable, cell_table, pct, pp, spread_field
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 MEASURED = ("accuracy_fp", "accuracy_q")
 _ACCURACIES = tuple(f"{goal}_{name}" for goal in Goal for name in MEASURED)

@@ -37,7 +37,7 @@ from orchestrator.reports.layout import (
     spread_field,
 )
 from search_spaces.analyses import Histograms
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 HISTOGRAM_VALUES = ("zero_fp", "zero_q", "zero_change", "kurtosis_fp", "kurtosis_q", "sqnr_db", "single_drop")
 NUM_CHANGED = 5

@@ -14,7 +14,7 @@ from orchestrator.reports.grouping import Row, first_row
 from orchestrator.reports.layout import Column, TextTable, number, text_table
 from orchestrator.results.pairs import PairRecord
 from orchestrator.results.statistics import correlations
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 
 def indicator_correlations(indicators: pd.DataFrame, records: Sequence[PairRecord]) -> pd.DataFrame:

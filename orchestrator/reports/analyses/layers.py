@@ -35,7 +35,7 @@ from orchestrator.reports.grouping import (
     title_of,
 )
 from orchestrator.reports.layout import Column, Field, TextTable, cell_table, pct, site_text
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 MODES = {"before": "before", "after": "after", "single": "single", "leave_one_out": "leave one out"}
 EFFECT = {

@@ -41,7 +41,7 @@ from orchestrator.reports.layout import (
     pct,
     spread_field,
 )
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 CURES = {
     "none": "none",

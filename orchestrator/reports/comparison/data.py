@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from orchestrator.plan import Node, Plan
+from orchestrator.plan import Plan
 from orchestrator.reports.drawing import DASHES, DETRIMENTAL, INK, MUTED, ROBUST, style
 from orchestrator.results.pairs import records_of
+from orchestrator.results.snapshot import EVERYTHING, Snapshot
 from orchestrator.results.time_to_pair import kaplan_meier
-from orchestrator.results.trials import State, Trial, read_trials, trials_by_cell
+from orchestrator.results.trials import Trial, read_trials, trials_by_cell
 from orchestrator.search.arms import Arm
 from orchestrator.search.pair_choice import choose
 from orchestrator.store.store import Store
-from orchestrator.store.trial import trial_of
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 TITLES = {
     Arm.LITERAL: "literal reading",
@@ -45,22 +45,22 @@ def comparison(plans: Mapping[Arm, Plan], store: Store) -> pd.DataFrame:
     """
     rows = []
     for arm, plan in plans.items():
-        trials = read_trials(plan, store)
+        trials = read_trials(Snapshot(plan, store, ahead=EVERYTHING))
         cells = trials_by_cell(each for each in trials if each.node.cell and each.node.cell.goal is Goal.DETRIMENTAL)
-        rows += [{"arm": str(arm), "cell_id": cell_id, **_row(of_cell, store)} for cell_id, of_cell in cells.items()]
+        rows += [{"arm": str(arm), "cell_id": cell_id, **_row(of_cell)} for cell_id, of_cell in cells.items()]
     return pd.DataFrame(rows)
 
 
-def _row(trials: Sequence[Trial], store: Store) -> dict[str, object]:
+def _row(trials: Sequence[Trial]) -> dict[str, object]:
     records = records_of(trials)
     qualifying = {record.uid for record in records if record.is_qualifying}
-    begun = [trial for trial in trials if trial.state not in (State.WAITING, State.SPARED, State.BLOCKED)]
-    spent = sorted((_spent(trial.node, store) for trial in begun), key=lambda each: each["ended_at"])
+    begun = [trial for trial in trials if trial.state.has_begun]
+    spent = sorted((_spent(trial) for trial in begun), key=lambda each: each["ended_at"])
     first = next((place for place, each in enumerate(spent) if each["uid"] in qualifying), None)
     to_first = spent[: first + 1] if first is not None else []
     chosen = choose(records)
     return {
-        "is_done": all(trial.state in (State.DONE, State.PRUNED, State.SPARED, State.FAILED) for trial in trials),
+        "is_done": not any(trial.state.is_open for trial in trials),
         "trials": len(spent),
         "epochs": sum(each["epochs"] for each in spent),
         "device_seconds": sum(each["seconds"] for each in spent),
@@ -75,11 +75,11 @@ def _row(trials: Sequence[Trial], store: Store) -> dict[str, object]:
     }
 
 
-def _spent(node: Node, store: Store) -> dict[str, Any]:
-    rows = trial_of(store, node).epochs()
+def _spent(trial: Trial) -> dict[str, Any]:
+    rows = trial.folder.epochs()
     seconds = sum(row["seconds"] for row in rows)
     return {
-        "uid": node.uid,
+        "uid": trial.node.uid,
         "epochs": len(rows),
         "seconds": seconds,
         "ended_at": rows[-1]["timestamp_ms"] if rows else 0,

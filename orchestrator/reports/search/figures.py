@@ -14,8 +14,8 @@ from orchestrator.reports.drawing import COLORS, DASHES, FACE, FEASIBLE, INK, MU
 from orchestrator.reports.search.importance import best_so_far, pareto_front, searched_cells
 from orchestrator.results.pairs import PairRecord
 from orchestrator.search.pair_choice import choose
+from search_spaces.names import Goal
 from search_spaces.objective import CATASTROPHIC_DROP, PARITY_TOLERANCE
-from search_spaces.recipes import Goal
 
 _SYMLOG_FROM_PP = 10.0
 _LABEL_DOTS = 12.0

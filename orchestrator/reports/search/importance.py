@@ -6,7 +6,7 @@ from orchestrator.plan import Origin
 from orchestrator.reports.layout import Column, TextTable, pct, text_table
 from orchestrator.results.pairs import PairRecord
 from search_spaces.loss_space import LossSpace, holds
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 MIN_TRIALS = 10
 """Finished trials from which importances are computed: PED-ANOVA compares the best tenth with all."""

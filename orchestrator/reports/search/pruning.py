@@ -6,7 +6,7 @@ import pandas as pd
 
 from orchestrator.results.searches import SearchedCell, SearchTrial
 from orchestrator.results.statistics import correlations
-from orchestrator.results.trials import State
+from orchestrator.store.states import State
 from search_spaces.search import rung
 
 ALL = "all"

@@ -25,7 +25,6 @@ from orchestrator.results.searches import SearchedCell, read_searches
 from orchestrator.results.time_to_pair import median_text, seconds_text, time_to_pair
 from orchestrator.results.trials import Trial
 from orchestrator.results.verdicts import Outcome, SearchVerdict, outcome_of, outcome_table
-from orchestrator.store.store import Store
 from search_spaces.loss_space import LossSpace
 
 
@@ -40,9 +39,9 @@ class Searches:
     correlations: pd.DataFrame
 
 
-def searches_of(plan: Plan, trials: Sequence[Trial], store: Store) -> Searches | None:
+def searches_of(plan: Plan, trials: Sequence[Trial]) -> Searches | None:
     """Reads the searches of a sweep; None where no cell is searched."""
-    cells = read_searches(trials, store)
+    cells = read_searches(trials)
     if not cells:
         return None
     outcomes = tuple(outcome_of(cell) for cell in cells)

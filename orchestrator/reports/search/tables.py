@@ -22,9 +22,10 @@ from orchestrator.reports.search.importance import pareto_front
 from orchestrator.reports.search.pruning import pruned_trials
 from orchestrator.results.searches import SearchedCell, SearchTrial
 from orchestrator.results.time_to_pair import seconds_text
-from orchestrator.results.trials import State, Trial
+from orchestrator.results.trials import Trial
 from orchestrator.results.verdicts import Finding, Interval, Outcome, SearchVerdict
 from orchestrator.search.pair_choice import choose
+from orchestrator.store.states import State
 from search_spaces.loss_space import LossSpace
 from search_spaces.objective import ACCURACIES, accuracies_of, detrimental_objective
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import ray
 
-from cluster.runtime.autoscaler import HEAD, Autoscaler, ScalableNode
-from cluster.runtime.capacity import Capacity, cluster_capacity
+from cluster.runtime.autoscaler import HEAD, Autoscaler, ScalableNode, ask_autoscaler
+from cluster.runtime.capacity import Capacity, current_capacity
 from cluster.runtime.nodes import Room, ask_every_machine, num_out_at_once
 from cluster.runtime.session import session
 from orchestrator.launch.storage_check import check_storage, look
@@ -41,7 +41,7 @@ def test_machines_are_asked_one_by_one_and_must_all_see_the_storage(store: Store
         answers = ask_every_machine(node_of_this_process)
         assert len(answers) == len({node for _, node in answers}) == 2, "the head runs no trials"
         assert {answer for _, answer in ask_every_machine(fail)} == {"ValueError: no such disk"}
-        capacity = cluster_capacity(is_joined=True)
+        capacity = current_capacity(ask_autoscaler())
         with local.driver(), remote.driver():
             with pytest.raises(ConfigError, match=r"the Ray cluster has 3 machines: give --storage s3://"):
                 check_storage(local, capacity, is_shared=False)

@@ -1,21 +1,27 @@
 """Which analyses a sweep asks for, under which uid, and what their folders keep."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from orchestrator.analyses.results import read_tables
 from orchestrator.analyses.tasks import AnalysisTask, tasks_of
+from orchestrator.plan import build_plan
 from orchestrator.results.contrasts import contrasts_of
 from orchestrator.results.pairs import PairRecord
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.analysis import PARTIAL, ROWS, AnalysisFolder
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
+from orchestrator.store.trial import TrialFolder
 from search_spaces.analyses import ANALYSES, CrossPolicy, Indicators, Layers
 from search_spaces.errors import StorageError
-from search_spaces.recipes import Goal
+from search_spaces.grids.build import Choices, build_grid
+from search_spaces.names import Goal
 
+PLAN = build_plan(build_grid("smoke", Choices(), lambda _: 15), lambda _: 15)
 BASE = PairRecord(
     uid="r0",
     name="pair/net/I/B/robust/seed0",
@@ -78,7 +84,17 @@ def records(store: Store) -> list[PairRecord]:
 
 
 def write_checkpoint(store: Store, uid: str, content: str) -> None:
-    store.trial("pair", uid).write_json("result.json", {"schema": 1, "uid": uid, "files": {CHECKPOINT: content}})
+    result = {"schema": 1, "uid": uid, "metrics": {}, "files": {CHECKPOINT: content}, "seconds": 1.0}
+    store.trial("pair", uid).write_json("result.json", result)
+
+
+def checksums(store: Store) -> Callable[[str], str]:
+    def checksum(uid: str) -> str:
+        result = TrialFolder(store, "pair", uid).result()
+        assert result is not None
+        return result.files[CHECKPOINT]
+
+    return checksum
 
 
 def test_contrast_takes_the_trial_that_stands_for_its_cell(records: list[PairRecord]) -> None:
@@ -88,7 +104,7 @@ def test_contrast_takes_the_trial_that_stands_for_its_cell(records: list[PairRec
 
 
 def test_tasks_cover_contrasts_chosen_pairs_or_every_trial(store: Store, records: list[PairRecord]) -> None:
-    tasks, missing = tasks_of(records, [CrossPolicy(), Layers(), Indicators()], store)
+    tasks, missing = tasks_of(records, [CrossPolicy(), Layers(), Indicators()], checksums(store))
     assert [task.name for task in tasks] == [
         "cross_policy/net/I/B/seed0",
         "layers/net/I/B/robust/seed0",
@@ -107,7 +123,7 @@ def test_tasks_cover_contrasts_chosen_pairs_or_every_trial(store: Store, records
 
 def test_uid_changes_with_the_settings_and_with_the_trained_weights(store: Store, records: list[PairRecord]) -> None:
     def uid(num_draws: int) -> str:
-        tasks, _ = tasks_of(records, [CrossPolicy(num_draws=num_draws)], store)
+        tasks, _ = tasks_of(records, [CrossPolicy(num_draws=num_draws)], checksums(store))
         return tasks[0].uid
 
     before = uid(20)
@@ -119,7 +135,7 @@ def test_uid_changes_with_the_settings_and_with_the_trained_weights(store: Store
 
 @pytest.fixture
 def task(store: Store, records: list[PairRecord]) -> AnalysisTask:
-    tasks, _ = tasks_of(records, [ANALYSES["layers"]], store)
+    tasks, _ = tasks_of(records, [ANALYSES["layers"]], checksums(store))
     return tasks[1]
 
 
@@ -140,9 +156,9 @@ def test_partial_rows_come_back_with_their_seconds_and_go_when_the_table_is_whol
 
 
 def test_tables_say_which_pair_each_row_is_about(store: Store, task: AnalysisTask) -> None:
-    assert read_tables([task], store) == {}
+    assert read_tables([task], Snapshot(PLAN, store)) == {}
     AnalysisFolder(store, task.uid).write_rows([{"unit": "a", "accuracy": 0.5}], seconds=1, data_sha256="data")
-    (row,) = read_tables([task], store)["layers"].to_dict("records")
+    (row,) = read_tables([task], Snapshot(PLAN, store))["layers"].to_dict("records")
     assert row == {
         "architecture": "net",
         "option_set": "I",

@@ -7,6 +7,7 @@ import pytest
 from orchestrator.launch.audit import compare
 from orchestrator.launch.frontier import Frontier
 from orchestrator.plan import Plan, Stage, build_plan
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import CellStudy, open_journal
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.store import Store
@@ -28,7 +29,7 @@ def studies(store: Store, tmp_path: Path) -> dict[str, CellStudy]:
     cell = SEARCHED[0].cell
     assert cell is not None
     studies = {cell.cell_id: CellStudy(cell, open_journal(tmp_path / "studies.log"), PLAN.grid.search)}
-    frontier = Frontier(PLAN, store, studies, data_dir=None, stop_file="sweeps/mine/stop")
+    frontier = Frontier(Snapshot(PLAN, store), studies, data_dir=None, stop_file="sweeps/mine/stop")
     for number in range(len(PLAN.nodes)):
         config = frontier.suggest(str(number))
         assert isinstance(config, dict)
@@ -42,7 +43,7 @@ ALL_FINISHED = [(node.uid, "FINISHED") for node in PLAN.nodes]
 
 
 def test_agreement_is_one_line_with_the_counts(store: Store, studies: dict[str, CellStudy]) -> None:
-    agreement = compare(PLAN, store, studies, ALL_FINISHED)
+    agreement = compare(Snapshot(PLAN, store), studies, ALL_FINISHED)
     assert agreement.disagreements == ()
     assert agreement.line() == "plan = store = Optuna = MLflow: 5 done, 0 failed"
 
@@ -60,11 +61,11 @@ def test_mlflow_that_disagrees_is_named(
     store: Store, studies: dict[str, CellStudy], runs: list[tuple[str, str]], found: str
 ) -> None:
     expected = f"MLflow has {found} for {PLAN.nodes[0].name}, the store says done"
-    assert compare(PLAN, store, studies, runs).disagreements == (expected,)
+    assert compare(Snapshot(PLAN, store), studies, runs).disagreements == (expected,)
 
 
 def test_mlflow_that_does_not_answer_is_no_agreement(store: Store, studies: dict[str, CellStudy]) -> None:
-    (line,) = compare(PLAN, store, studies, None).disagreements
+    (line,) = compare(Snapshot(PLAN, store), studies, None).disagreements
     assert line.startswith("MLflow does not answer")
 
 
@@ -75,7 +76,7 @@ def test_study_that_knows_nothing_of_a_finished_trial_is_named(
     assert cell is not None
     empty = {cell.cell_id: CellStudy(cell, open_journal(tmp_path / "other.log"), PLAN.grid.search)}
     expected = tuple(f"Optuna has nothing for {node.name}, the store says done" for node in SEARCHED)
-    assert compare(PLAN, store, empty, ALL_FINISHED).disagreements == expected
+    assert compare(Snapshot(PLAN, store), empty, ALL_FINISHED).disagreements == expected
 
 
 def test_study_that_holds_a_value_the_store_lost_is_named(store: Store, studies: dict[str, CellStudy]) -> None:
@@ -84,12 +85,12 @@ def test_study_that_holds_a_value_the_store_lost_is_named(store: Store, studies:
     runs = [*ALL_FINISHED[:-1], (node.uid, "KILLED")]
     assert SEARCHED[-1] == PLAN.nodes[-1]
     expected = f"Optuna has COMPLETE for {node.name}, the store says waiting"
-    assert compare(PLAN, store, studies, runs).disagreements == (expected,)
+    assert compare(Snapshot(PLAN, store), studies, runs).disagreements == (expected,)
 
 
 def test_failures_are_counted_apart(store: Store) -> None:
     trial_of(store, PLAN.nodes[0]).write_error(NonFiniteLossError("the loss became nan"))
-    agreement = compare(PLAN, store, {}, [(PLAN.nodes[0].uid, "FAILED")])
+    agreement = compare(Snapshot(PLAN, store), {}, [(PLAN.nodes[0].uid, "FAILED")])
     assert agreement.disagreements == ()
     assert agreement.line() == "plan = store = Optuna = MLflow: 0 done, 1 failed, 4 left"
     assert PLAN.nodes[0].stage is Stage.TEACHER

@@ -11,6 +11,7 @@ from orchestrator.launch.autoscaling import Prescaler, prescaling
 from orchestrator.launch.frontier import Frontier
 from orchestrator.launch.tuner import Launch
 from orchestrator.plan import Plan, Stage, build_plan
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import trial_of
@@ -29,7 +30,8 @@ class Wishes(list[Sequence[Mapping[str, float]]]):
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Launch:
-    return Launch(sweep=Sweep(Store(str(tmp_path)), "cifar10"), plan=PLAN)
+    sweep = Sweep(Store(str(tmp_path)), "cifar10")
+    return Launch(sweep=sweep, snapshot=Snapshot(PLAN, sweep.store))
 
 
 @pytest.fixture

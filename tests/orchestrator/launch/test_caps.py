@@ -10,6 +10,7 @@ from orchestrator.cli.launch import command
 from orchestrator.launch.caps import Meter
 from orchestrator.launch.frontier import Frontier
 from orchestrator.plan import Plan, build_plan
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
@@ -99,7 +100,7 @@ def test_cost_is_of_gpus_where_there_are_any_and_of_cores_elsewhere() -> None:
 
 def test_frontier_ends_with_what_runs_and_a_relaunch_goes_on(store: Store) -> None:
     allowed = [True]
-    frontier = Frontier(PLAN, store, {}, data_dir=None, stop_file="stop")
+    frontier = Frontier(Snapshot(PLAN, store), {}, data_dir=None, stop_file="stop")
     frontier.limit(lambda: allowed[0], lambda: 2)
     assert isinstance(frontier.suggest("a"), dict)
     trial_of(store, FIRST).write_result({}, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
@@ -110,7 +111,7 @@ def test_frontier_ends_with_what_runs_and_a_relaunch_goes_on(store: Store) -> No
     trial_of(store, SECOND).write_result({}, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
     frontier.on_trial_complete("b")
     assert frontier.suggest("d") == Searcher.FINISHED
-    again = Frontier(PLAN, store, {}, data_dir=None, stop_file="stop")
+    again = Frontier(Snapshot(PLAN, store), {}, data_dir=None, stop_file="stop")
     # Of the eight trials that the searched cell may take four are paid for.
     assert len(again.pending) == len(PLAN.nodes) - 2 - 4
     assert isinstance(again.suggest("e"), dict)

@@ -14,6 +14,7 @@ from ray.tune.search import Searcher
 from orchestrator.launch.frontier import Frontier
 from orchestrator.launch.restarts import find_node, forget_failures, restart, with_parents
 from orchestrator.plan import Node, Plan, Stage, build_plan
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import CellStudy, open_journal
 from orchestrator.store.failures import MAX_LOST
 from orchestrator.store.folder import CHECKPOINT, RECIPE
@@ -45,7 +46,9 @@ class Driver:
         """Forgets everything but the store and the journal, as a killed driver does."""
         cell = next(node.cell for node in PLAN.nodes if node.cell and node.cell.search_trials)
         self.study = CellStudy(cell, open_journal(self.journal), PLAN.grid.search)
-        self.frontier = Frontier(PLAN, self.store, {SEARCHED_CELL: self.study}, data_dir=None, stop_file=STOP_FILE)
+        self.frontier = Frontier(
+            Snapshot(PLAN, self.store), {SEARCHED_CELL: self.study}, data_dir=None, stop_file=STOP_FILE
+        )
 
     def fail(self, trial_id: str, error: Exception | None) -> Node:
         """Starts a trial, which fails at once; without an error its worker is lost."""
@@ -243,7 +246,7 @@ def test_stop_file_ends_the_launch_and_its_trials_are_not_failures(driver: Drive
 def test_only_some_trials_and_their_parents_are_run(driver: Driver) -> None:
     pair = PLAN.nodes[-1]
     only = with_parents(PLAN, [pair])
-    driver.frontier = Frontier(PLAN, driver.store, {}, data_dir=None, stop_file=STOP_FILE, only=only)
+    driver.frontier = Frontier(Snapshot(PLAN, driver.store), {}, data_dir=None, stop_file=STOP_FILE, only=only)
     driver.run_all()
     assert driver.started == [PLAN.nodes[0].name, PLAN.nodes[1].name, pair.name]
 

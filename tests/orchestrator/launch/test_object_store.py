@@ -22,9 +22,9 @@ import pytest
 
 from orchestrator.cli.main import main
 from orchestrator.plan import Plan, build_plan
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.dashboard import study_file
 from orchestrator.search.study import JOURNAL, CellStudy, open_journal, sweep_journal
-from orchestrator.search.trial_budget import states_of
 from orchestrator.store.folder import ERROR, RESULT, RESUME, Folder, upload
 from orchestrator.store.inventory import find_garbage, list_sweeps, remove
 from orchestrator.store.lease import OWNER, Pace, driver_lock, is_owned
@@ -127,7 +127,7 @@ def test_states_follow_the_files_and_not_the_folders_that_deletes_leave(folder: 
     trial = trial_of(store, NODE)
 
     def is_now(state: State) -> bool:
-        return trial.state() is states_of(store, PLAN)[NODE.uid] is state
+        return trial.state() is Snapshot(PLAN, store).states[NODE.uid] is state
 
     assert is_now(State.WAITING)
     trial.write_recipe(NODE, None)
@@ -142,7 +142,7 @@ def test_states_follow_the_files_and_not_the_folders_that_deletes_leave(folder: 
     trial.write_result({"test/accuracy": 0.5}, {"checkpoint.safetensors": b"x"}, seconds=1.0, data_sha256="d")
     assert is_now(State.DONE)
     assert not folder.exists(f"{NODE.stage}/{NODE.uid}/{RESUME}")
-    assert set(states_of(store, PLAN).values()) == {State.DONE, State.WAITING, State.SPARED}
+    assert set(Snapshot(PLAN, store).states.values()) == {State.DONE, State.WAITING, State.SPARED}
 
 
 def test_ctrl_c_in_the_middle_of_a_write_publishes_no_half_of_it(s3_store: Store) -> None:

@@ -12,6 +12,7 @@ from cluster.runtime.session import session
 from orchestrator.launch.audit import compare
 from orchestrator.launch.tuner import Launch
 from orchestrator.plan import Node
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import CHECKPOINT, PRUNED, RESUME
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
@@ -33,7 +34,7 @@ def fake_trial(config: dict[str, Any]) -> None:
         return
     planned = trial.recipe()
     assert planned is not None
-    metrics = metrics_of(0.02, 0.5 - 0.1 * planned["trial_number"])
+    metrics = metrics_of(0.02, 0.5 - 0.1 * planned.trial_number)
     rows = []
     for epoch in range(1, EPOCHS + 1):
         rows.append({"epoch": epoch, "seconds": 1.0, "timestamp_ms": epoch, **metrics})
@@ -66,7 +67,7 @@ class Heard:
 def test_bad_trials_end_at_half_of_their_epochs_and_everybody_hears_of_it(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "storage"))
     sweep, heard = Sweep(store, "pruning"), Heard(store=store)
-    launch = Launch(sweep=sweep, plan=PLAN, trainable=fake_trial)
+    launch = Launch(sweep=sweep, snapshot=Snapshot(PLAN, sweep.store), trainable=fake_trial)
     with session(None), launch.open_frontier() as frontier:
         launch.run(frontier, {node.uid: 0.0 for node in PLAN.nodes}, lambda: 1, [heard])
     first, *others = [node for node in PLAN.nodes if node.cell]
@@ -82,4 +83,4 @@ def test_bad_trials_end_at_half_of_their_epochs_and_everybody_hears_of_it(tmp_pa
         assert heard.ended_as[node.uid] == [State.PRUNED]
     assert heard.epochs[first.uid] == [1, 2, 3, 4]
     runs = [(node.uid, "KILLED" if node in others else "FINISHED") for node in PLAN.nodes]
-    assert compare(PLAN, store, frontier.studies, runs).disagreements == ()
+    assert compare(Snapshot(PLAN, store), frontier.studies, runs).disagreements == ()

@@ -102,7 +102,7 @@ def test_what_differs_is_named_and_exits_with_1(storage: Path) -> None:
     tensors[name] = tensors[name] + 0.5
     content = safetensors.numpy.save(tensors)
     folder.folder.write_bytes(CHECKPOINT, content)
-    result = folder.result()
+    result = folder.folder.read_json(RESULT)
     assert result is not None
     metrics = result["metrics"] | {"test/accuracy": 0.123}
     files = result["files"] | {CHECKPOINT: sha256(content)}

@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator.plan import build_plan
 from orchestrator.progress.status import read_status
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import open_journal
-from orchestrator.search.trial_budget import states_of
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
@@ -31,7 +31,7 @@ def test_a_sweep_of_fake_trials_costs_little_and_all_agree_on_it(tmp_path: Path)
     assert cost.cpu_seconds / cost.num_trials < DRIVER_SECONDS
     plan, store = plan_of(NUM_TRIALS), Store(str(storage))
     assert cost.num_done == cost.num_trials == len(plan.nodes)
-    assert set(states_of(store, plan).values()) == {State.DONE}
+    assert set(Snapshot(plan, store).states.values()) == {State.DONE}
     client = mlflow.MlflowClient(f"sqlite:///{storage}/mlflow.db")
     experiment = client.get_experiment_by_name("scale")
     assert experiment is not None
@@ -52,7 +52,7 @@ def test_a_sweep_of_fake_trials_costs_little_and_all_agree_on_it(tmp_path: Path)
 def test_a_plan_of_ten_thousand_trials_takes_seconds(store: Store) -> None:
     start = time.process_time()
     plan = build_plan(build_grid("quick", Choices(seeds=tuple(range(1000))), lambda _: 15), lambda _: 15)
-    states = states_of(store, plan)
+    states = Snapshot(plan, store).states
     assert time.process_time() - start < 5
     assert len(plan.nodes) == 14_002
     assert Counter(states.values()) == {State.WAITING: 10_002, State.SPARED: 4_000}

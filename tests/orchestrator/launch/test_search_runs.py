@@ -14,6 +14,7 @@ from orchestrator.launch.audit import compare
 from orchestrator.launch.restarts import restart
 from orchestrator.launch.tuner import Launch
 from orchestrator.plan import Node, Origin, Plan
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import JOURNAL, make_journal_whole
 from orchestrator.store.folder import CHECKPOINT, PRUNED, RESUME
 from orchestrator.store.states import State
@@ -150,7 +151,9 @@ def test_a_launch_takes_the_lock_of_a_dead_driver_off_the_journal_and_tells_of_d
     (folder / f"{JOURNAL}.lock").symlink_to(folder / JOURNAL)
     printed = io.StringIO()
     with pytest.raises(Reached):
-        running.run_sweep(Launch(sweep=sweep, plan=PLAN), [], None, None, Console(file=printed))
+        running.run_sweep(
+            Launch(sweep=sweep, snapshot=Snapshot(PLAN, sweep.store)), [], None, None, Console(file=printed)
+        )
     assert f"it is now {JOURNAL}.damaged" in printed.getvalue()
     assert sorted(path.name for path in folder.glob(f"{JOURNAL}*")) == [f"{JOURNAL}.damaged"]
 
@@ -161,11 +164,11 @@ def test_store_studies_and_plan_agree_at_the_end(make: Make) -> None:
     mlflow = {State.DONE: "FINISHED", State.PRUNED: "KILLED"}
     states = driver.frontier.states
     runs = [(uid, mlflow[state]) for uid, state in states.items() if state in mlflow]
-    agreement = compare(PLAN, driver.store, driver.studies, runs)
+    agreement = compare(Snapshot(PLAN, driver.store), driver.studies, runs)
     assert agreement.disagreements == ()
     assert agreement.line() == "plan = store = Optuna = MLflow: 12 done, 0 failed, 3 pruned, 8 spared"
     pruned = next(uid for uid, state in states.items() if state is State.PRUNED)
-    (line,) = compare(PLAN, driver.store, driver.studies, [*runs, (pruned, "FINISHED")]).disagreements
+    (line,) = compare(Snapshot(PLAN, driver.store), driver.studies, [*runs, (pruned, "FINISHED")]).disagreements
     assert "KILLED and FINISHED" in line
 
 
@@ -301,7 +304,7 @@ def test_restarted_trial_of_any_origin_is_told_again_and_leaves_nothing_open(
     driver.restart()
     assert driver.frontier.states[node.uid] is State.DONE
     runs = [(uid, "FINISHED" if s is State.DONE else "KILLED") for uid, s in driver.frontier.states.items()]
-    assert compare(plan, driver.store, driver.studies, runs).disagreements == ()
+    assert compare(Snapshot(plan, driver.store), driver.studies, runs).disagreements == ()
 
 
 def test_relaunches_do_not_tell_a_failure_again(make: Make) -> None:

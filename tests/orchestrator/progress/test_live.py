@@ -7,13 +7,14 @@ from rich.console import Console
 
 from orchestrator.plan import Node, Plan, Stage, build_plan
 from orchestrator.progress.live import Progress, render_overview, summary_line
-from orchestrator.progress.overview import Overview, overview_from_store
+from orchestrator.progress.overview import Overview, overview_of
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 from tests.orchestrator.search_driver import search_plan
 
 SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
@@ -22,8 +23,8 @@ TEACHER, DISTILL = PLAN.nodes[:2]
 DETRIMENTAL = [node for node in PLAN.nodes if node.cell and node.cell.goal is Goal.DETRIMENTAL]
 
 
-def fresh() -> Overview:
-    return Overview(PLAN, {node.uid: State.WAITING for node in PLAN.nodes})
+def fresh(store: Store) -> Overview:
+    return Overview(Snapshot(PLAN, store))
 
 
 def finish(store: Store, node: Node, *, gap: float = 0.0, drop: float = 0.5) -> None:
@@ -44,11 +45,12 @@ def text_of(renderable: object) -> str:
 
 
 def test_counts_follow_the_events(store: Store) -> None:
-    overview = fresh()
+    overview = fresh(store)
     overview.started(TEACHER)
     assert overview.counts()[Stage.TEACHER] == {"running": 1}
     finish(store, TEACHER)
-    overview.ended(TEACHER, store)
+    overview.snapshot.look_again(TEACHER)
+    overview.ended(TEACHER)
     assert overview.counts() == {
         Stage.TEACHER: {"done": 1},
         Stage.DISTILL: {"waiting": 1},
@@ -58,21 +60,26 @@ def test_counts_follow_the_events(store: Store) -> None:
 
 def test_trial_that_runs_is_not_spared_when_its_cell_finds_the_pair(store: Store) -> None:
     plan = search_plan(budgets=(82,), trials=2)
-    overview = overview_from_store(plan, store, has_driver=True)
+    overview = overview_of(Snapshot(plan, store), has_driver=True)
     first, running = plan.nodes[2:4]
-    overview.started(first)
-    overview.started(running)
+    for node in (first, running):
+        trial_of(store, node).write_recipe(node, None)
+        overview.snapshot.look_again(node)
+        overview.started(node)
     assert overview.num_needed() == 5, "the two trials that are paid for, and what comes before them"
     finish(store, first)
-    overview.ended(first, store)
+    overview.snapshot.look_again(first)
+    overview.ended(first)
     assert overview.states[running.uid] is State.WAITING
     assert overview.num_needed() == 4
     assert overview.counts()[Stage.PAIR] == {"done": 1, "running": 1, "spared": 3}
 
 
-def test_point_of_a_search_that_diverged_is_an_answer_and_a_pair_of_the_grid_that_diverged_is_not() -> None:
-    overview = fresh()
-    overview.states = dict.fromkeys(overview.states, State.DONE)
+def test_point_of_a_search_that_diverged_is_an_answer_and_a_pair_of_the_grid_that_diverged_is_not(
+    store: Store,
+) -> None:
+    overview = fresh(store)
+    overview.states.update(dict.fromkeys(overview.states, State.DONE))
     searched = next(node for node in DETRIMENTAL if node.is_of_search)
     overview.states[searched.uid] = State.DIVERGED
     assert overview.num_left() == 0
@@ -82,7 +89,7 @@ def test_point_of_a_search_that_diverged_is_an_answer_and_a_pair_of_the_grid_tha
 
 
 def test_time_left_is_epochs_left_times_seconds_per_epoch(store: Store) -> None:
-    overview = fresh()
+    overview = fresh(store)
     assert overview.eta_seconds(2) is None
     epochs = {node.uid: node.recipe.model_dump()["epochs"] for node in PLAN.nodes}
     for node, seconds in ((TEACHER, 2.0), (DISTILL, 1.0), (DETRIMENTAL[0], 3.0)):
@@ -93,10 +100,11 @@ def test_time_left_is_epochs_left_times_seconds_per_epoch(store: Store) -> None:
 
 
 def test_best_pair_keeps_parity_first_and_then_drops_most(store: Store) -> None:
-    overview = fresh()
+    overview = fresh(store)
     for node, gap, drop in zip(DETRIMENTAL, (0.05, 0.0, 0.0), (0.9, 0.3, 0.6), strict=False):
         finish(store, node, gap=gap, drop=drop)
-        overview.ended(node, store)
+        overview.snapshot.look_again(node)
+        overview.ended(node)
     assert overview.best is not None
     assert overview.best.name == DETRIMENTAL[2].name
 
@@ -105,8 +113,8 @@ def test_status_tells_running_from_interrupted_by_the_driver(store: Store) -> No
     finish(store, TEACHER)
     trial_of(store, DISTILL).write_recipe(DISTILL, None)
     trial_of(store, DISTILL).write_epoch([{"epoch": 3, "seconds": 1.5, "timestamp_ms": 0}], b"state")
-    alive = overview_from_store(PLAN, store, has_driver=True)
-    dead = overview_from_store(PLAN, store, has_driver=False)
+    alive = overview_of(Snapshot(PLAN, store), has_driver=True)
+    dead = overview_of(Snapshot(PLAN, store), has_driver=False)
     assert alive.counts()[Stage.DISTILL] == {"running": 1}
     assert alive.epochs[DISTILL.uid] == 3
     assert dead.counts()[Stage.DISTILL] == {"interrupted": 1}
@@ -114,12 +122,12 @@ def test_status_tells_running_from_interrupted_by_the_driver(store: Store) -> No
 
 def test_failures_show_their_first_line(store: Store) -> None:
     trial_of(store, TEACHER).write_error(RuntimeError("out of luck"))
-    overview = overview_from_store(PLAN, store, has_driver=False)
+    overview = overview_of(Snapshot(PLAN, store), has_driver=False)
     assert overview.headlines == {TEACHER.uid: "RuntimeError: out of luck"}
 
 
-def test_table_names_stages_running_trials_and_time_left() -> None:
-    overview = fresh()
+def test_table_names_stages_running_trials_and_time_left(store: Store) -> None:
+    overview = fresh(store)
     overview.epoch(DISTILL, {"epoch": 4, "seconds": 1.0})
     shown = text_of(render_overview(overview, 2))
     assert re.search(r"teacher\s+0\s+0\s+1", shown)
@@ -130,17 +138,18 @@ def test_table_names_stages_running_trials_and_time_left() -> None:
 def test_summary_of_a_finished_sweep_claims_no_time_left(store: Store) -> None:
     for node in PLAN.nodes:
         finish(store, node)
-    line = summary_line(overview_from_store(PLAN, store, has_driver=False), 2)
+    line = summary_line(overview_of(Snapshot(PLAN, store), has_driver=False), 2)
     assert line.startswith("12/12 trials done; best pair drops 50.0 pp")
     assert "left" not in line
 
 
 def test_without_a_terminal_progress_is_plain_lines(store: Store) -> None:
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
-    with Progress(fresh(), store, console, num_parallel=2) as progress:
+    with Progress(fresh(store), console, num_parallel=2) as progress:
         progress.started(TEACHER, {})
         progress.epoch(TEACHER, {"epoch": 1, "seconds": 1.0})
         finish(store, TEACHER)
+        progress.overview.snapshot.look_again(TEACHER)
         progress.ended(TEACHER)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert lines[0] == f"[0:00:00] started {TEACHER.name} ({TEACHER.uid})"
@@ -150,7 +159,7 @@ def test_without_a_terminal_progress_is_plain_lines(store: Store) -> None:
 
 def test_in_a_terminal_progress_redraws_a_table(store: Store) -> None:
     console = Console(file=io.StringIO(), width=120, force_terminal=True)
-    with Progress(fresh(), store, console, num_parallel=2) as progress:
+    with Progress(fresh(store), console, num_parallel=2) as progress:
         progress.started(TEACHER, {})
     drawn = console.file.getvalue()  # type: ignore[attr-defined]
     assert "stage" in drawn

@@ -28,7 +28,7 @@ from orchestrator.reports.search.importance import (
 from orchestrator.results.pairs import PairRecord
 from orchestrator.results.trials import Curve
 from search_spaces.loss_space import LossSpace
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 from tests.orchestrator.tiny_analyses import SHOWN
 
 

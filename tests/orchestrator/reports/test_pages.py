@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from orchestrator.plan import Plan, Stage, build_plan
+from orchestrator.plan import Node, Plan, Stage, build_plan
 from orchestrator.reports.drawing import DARK, dark, svg
 from orchestrator.reports.figures import figure_table1, figure_training
 from orchestrator.reports.layout import pct, pp
@@ -17,10 +17,12 @@ from orchestrator.reports.page import write_report
 from orchestrator.reports.search.figures import figure_search
 from orchestrator.reports.table1 import table1
 from orchestrator.results.pairs import pair_records
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import read_trials
 from orchestrator.store.store import Store
+from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 FACTS = {"date": "2026-01-02", "command": "dptq-sweep launch --name '<script>alert(1)</script>'"}
 VOID = {"meta", "img", "source", "link", "br", "hr", "input"}
@@ -61,16 +63,20 @@ def plan() -> Plan:
     return build_plan(build_grid("quick", Choices(search={"keep_searching": True}), lambda _: 15), lambda _: 15)
 
 
+def result_of(node: Node, metrics: dict[str, float]) -> dict[str, object]:
+    return {"schema": 1, "uid": node.uid, "metrics": metrics, "files": {}, "seconds": 1.0}
+
+
 def fill(plan: Plan, store: Store, *, levels: str) -> Store:
     """Finishes all pairs of some levels; searched trials drop a little more, trial 4 fails."""
     for node in plan.nodes:
         folder = store.trial(node.stage, node.uid)
         if node.stage is not Stage.PAIR or node.cell is None:
-            folder.write_json("result.json", {"metrics": {"test/accuracy": 0.96875}})
+            folder.write_json("result.json", result_of(node, {"test/accuracy": 0.96875}))
             continue
         if node.cell.budget_level not in levels:
             continue
-        folder.write_json("recipe.json", {"recipe": node.recipe.model_dump(mode="json")})
+        trial_of(store, node).write_recipe(node, None)
         if node.trial_number == 4:
             folder.write_bytes("error.txt", b"NonFiniteError: <b>loss</b> | nan & more\n")
             continue
@@ -78,7 +84,7 @@ def fill(plan: Plan, store: Store, *, levels: str) -> Store:
         names = ("accuracy_white_box", "accuracy_fp", "accuracy_q", "drop_standard_error")
         values = dict(zip(names, (0.96875, 0.9625, 0.9625 - drop, 0.0), strict=True))
         metrics = {f"{split}/{name}": value for split in ("test", "validation") for name, value in values.items()}
-        folder.write_json("result.json", {"metrics": metrics, "seconds": 1.0})
+        folder.write_json("result.json", result_of(node, metrics))
         curve = {"epoch": [1, 2], "validation/accuracy_fp": [0.5, 0.96], "validation/accuracy_q": [0.5, 0.4]}
         folder.write_table("epochs.parquet", pa.table(curve))
     return store
@@ -92,7 +98,7 @@ def files_of(paths: list[str]) -> dict[str, bytes]:
 def folder(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a sweep that ran to its end, with one failure; drawn once, for drawing takes a second."""
     storage = tmp_path_factory.mktemp("storage")
-    write_report(plan, fill(plan, Store(str(storage)), levels="ABC"), "demo <i>", facts=FACTS)
+    write_report(Snapshot(plan, fill(plan, Store(str(storage)), levels="ABC")), "demo <i>", facts=FACTS)
     return storage / "sweeps" / "demo <i>"
 
 
@@ -162,7 +168,7 @@ def test_search_lists_every_trial_with_its_point_and_marks_the_chosen(folder: Pa
 
 
 def test_sweep_without_any_result_says_so_and_has_no_figures(plan: Plan, tmp_path: Path) -> None:
-    files = files_of(write_report(plan, Store(str(tmp_path)), "demo", facts=FACTS))
+    files = files_of(write_report(Snapshot(plan, Store(str(tmp_path))), "demo", facts=FACTS))
 
     assert set(files) == SEARCH_TABLES | {"table1.csv", "table1.parquet", "report.md", "report.html"}
     assert "No pair is done yet." in files["report.html"].decode()
@@ -173,7 +179,7 @@ def test_sweep_without_any_result_says_so_and_has_no_figures(plan: Plan, tmp_pat
 def test_partial_sweep_names_what_is_missing(plan: Plan, tmp_path: Path) -> None:
     store = fill(plan, Store(str(tmp_path)), levels="B")
 
-    text = files_of(write_report(plan, store, "demo", facts=FACTS))["report.md"].decode()
+    text = files_of(write_report(Snapshot(plan, store), "demo", facts=FACTS))["report.md"].decode()
 
     assert "Not complete: 7 of 12 trials are done, 1 failed, 4 waiting." in text
     assert "| pair/test\\_resnet/I/C/robust/seed0 | waiting |" in text
@@ -183,14 +189,16 @@ def test_no_drop_is_reported_as_no_catastrophe(plan: Plan, tmp_path: Path, monke
     monkeypatch.setitem(DROPS, "A", 0.0625)
     store = fill(plan, Store(str(tmp_path)), levels="A")
 
-    text = files_of(write_report(plan, store, "demo", facts={}))["report.md"].decode()
+    text = files_of(write_report(Snapshot(plan, store), "demo", facts={}))["report.md"].decode()
 
     assert "No detrimental pair is catastrophic (0 of 1): the largest drop is 6.2 pp, at a parity gap of 0.6 pp" in text
 
 
 def test_equal_stores_give_equal_bytes(plan: Plan, tmp_path: Path) -> None:
     first, second = (
-        files_of(write_report(plan, fill(plan, Store(str(tmp_path / name)), levels="AB"), "demo", facts=FACTS))
+        files_of(
+            write_report(Snapshot(plan, fill(plan, Store(str(tmp_path / name)), levels="AB")), "demo", facts=FACTS)
+        )
         for name in ("one", "two")
     )
 
@@ -201,14 +209,14 @@ def test_equal_stores_give_equal_bytes(plan: Plan, tmp_path: Path) -> None:
 def test_figures_without_anything_to_show_are_none(plan: Plan, tmp_path: Path) -> None:
     store = Store(str(tmp_path))
 
-    assert figure_table1(table1(plan, read_trials(plan, store))) is None
-    assert figure_search(pair_records(plan, store)) is None
+    assert figure_table1(table1(plan, read_trials(Snapshot(plan, store)))) is None
+    assert figure_search(pair_records(Snapshot(plan, store))) is None
     assert figure_training({"A": {}}) is None
 
 
 def test_table1_figure_has_one_panel_per_network_and_option_set(tmp_path: Path) -> None:
     full = build_plan(build_grid("full", Choices(), lambda _: 20), lambda _: 20)
-    table = table1(full, read_trials(full, Store(str(tmp_path))))
+    table = table1(full, read_trials(Snapshot(full, Store(str(tmp_path)))))
     table.loc[0, ["robust_accuracy_fp", "robust_accuracy_delta"]] = [0.9, -0.02]
 
     figure = figure_table1(table)
@@ -221,7 +229,7 @@ def test_table1_figure_has_one_panel_per_network_and_option_set(tmp_path: Path) 
 
 def test_dark_figure_keeps_no_light_colour(plan: Plan, tmp_path: Path) -> None:
     store = fill(plan, Store(str(tmp_path)), levels="B")
-    figure = figure_search(pair_records(plan, store))
+    figure = figure_search(pair_records(Snapshot(plan, store)))
 
     assert figure is not None
     picture = dark(svg(figure)).decode()
@@ -230,12 +238,12 @@ def test_dark_figure_keeps_no_light_colour(plan: Plan, tmp_path: Path) -> None:
 
 def test_store_after_a_report_still_lists_the_same_trials(plan: Plan, tmp_path: Path) -> None:
     store = fill(plan, Store(str(tmp_path)), levels="A")
-    before = [trial.state for trial in read_trials(plan, store)]
+    before = [trial.state for trial in read_trials(Snapshot(plan, store))]
 
-    write_report(plan, store, "demo", facts={})
+    write_report(Snapshot(plan, store), "demo", facts={})
 
-    assert [trial.state for trial in read_trials(plan, store)] == before
-    assert json.dumps([record.as_json() for record in pair_records(plan, store)], allow_nan=False)
+    assert [trial.state for trial in read_trials(Snapshot(plan, store))] == before
+    assert json.dumps([record.as_json() for record in pair_records(Snapshot(plan, store))], allow_nan=False)
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.5, "50.00"), (None, ""), (float("nan"), ""), (pd.NA, "")])

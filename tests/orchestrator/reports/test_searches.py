@@ -18,6 +18,7 @@ from orchestrator.reports.search.sections import search_files, search_sections, 
 from orchestrator.reports.search.tables import front_table, overview_table, trial_table
 from orchestrator.reports.terminal import render
 from orchestrator.results.searches import SearchedCell, read_searches
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.time_to_pair import kaplan_meier, median_seconds, median_text, time_to_pair
 from orchestrator.results.trials import read_trials
 from orchestrator.results.verdicts import Outcome, chance_bound, outcome_facts, outcome_of
@@ -77,7 +78,7 @@ class Written:
 
     def searches(self) -> dict[str, SearchedCell]:
         """The searched cells, by budget level."""
-        searches = read_searches(read_trials(self.plan, self.store), self.store)
+        searches = read_searches(read_trials(Snapshot(self.plan, self.store)))
         return {searched.cell.budget_level: searched for searched in searches}
 
     def outcomes(self) -> dict[str, Outcome]:
@@ -165,7 +166,7 @@ def test_nothing_found_says_in_how_many_trials_and_bounds_the_chance(written: Wr
     for number in range(4):
         written.done(f"C/trial{number}", 0.05, 0.9)
 
-    searches = searches_of(written.plan, read_trials(written.plan, written.store), written.store)
+    searches = searches_of(written.plan, read_trials(Snapshot(written.plan, written.store)))
 
     assert searches is not None
     section = search_sections(searches)[0]
@@ -324,8 +325,8 @@ def test_figure_marks_censored_cells_and_needs_two_cells(written: Written) -> No
 def test_files_and_json_hold_plain_values_and_a_terminal_line_fits(written: Written) -> None:
     written.done("A/trial0", 0.8, 0.8)
     written.done("B/trial0", 0.05, 0.8)
-    trials = read_trials(written.plan, written.store)
-    searches = searches_of(written.plan, trials, written.store)
+    trials = read_trials(Snapshot(written.plan, written.store))
+    searches = searches_of(written.plan, trials)
     assert searches is not None
 
     files = search_files(searches)
@@ -350,6 +351,6 @@ def test_files_and_json_hold_plain_values_and_a_terminal_line_fits(written: Writ
 def test_sweep_without_a_search_says_nothing_of_searches(tmp_path: Path) -> None:
     plan = build_plan(build_grid("quick", Choices(search={"trials": 0}), lambda _: 15), lambda _: 15)
     store = Store(str(tmp_path))
-    assert searches_of(plan, read_trials(plan, store), store) is None
+    assert searches_of(plan, read_trials(Snapshot(plan, store))) is None
     assert search_metrics([]) == []
     assert LossSpace().fields == ("hinge_weight", "kd_weight", "margin")

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.analyses.results import SweepTables
 from orchestrator.analyses.tasks import Missing
-from orchestrator.plan import Plan, Stage, build_plan
+from orchestrator.plan import Node, Plan, Stage, build_plan
 from orchestrator.reports.analyses.registry import analysis_sections, derived_tables
 from orchestrator.reports.decisions import decisions_table
 from orchestrator.reports.document import Page, Section
@@ -19,10 +19,12 @@ from orchestrator.reports.layout import LONG_TABLE, Column, Field, TextTable
 from orchestrator.reports.page import FILES, write_report
 from orchestrator.reports.rendering import html_page, markdown
 from orchestrator.results.pairs import PairRecord, pair_records
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.store import Store
+from orchestrator.store.trial import trial_of
 from search_spaces.analyses import ANALYSES
 from search_spaces.grids.build import Choices, build_grid
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 from tests.orchestrator.tiny_analyses import contrast, indicator_table, tiny_analyses
 
 TITLES = {
@@ -43,15 +45,19 @@ def plan() -> Plan:
     return build_plan(build_grid("quick", Choices(search={"keep_searching": True}), lambda _: 15), lambda _: 15)
 
 
+def result_of(node: Node, metrics: dict[str, float]) -> dict[str, object]:
+    return {"schema": 1, "uid": node.uid, "metrics": metrics, "files": {}, "seconds": 1.0}
+
+
 def fill(plan: Plan, store: Store) -> list[PairRecord]:
     """Finishes all pairs; those of level A drop most."""
     drops = {"A": 0.8, "B": 0.5, "C": 0.3}
     for node in plan.nodes:
         folder = store.trial(node.stage, node.uid)
         if node.stage is not Stage.PAIR or node.cell is None:
-            folder.write_json("result.json", {"metrics": {"test/accuracy": 0.96875}})
+            folder.write_json("result.json", result_of(node, {"test/accuracy": 0.96875}))
             continue
-        folder.write_json("recipe.json", {"recipe": node.recipe.model_dump(mode="json")})
+        trial_of(store, node).write_recipe(node, None)
         drop = drops[node.cell.budget_level] if node.cell.goal is Goal.DETRIMENTAL else 0.0
         values = {
             "accuracy_white_box": 0.97,
@@ -60,8 +66,8 @@ def fill(plan: Plan, store: Store) -> list[PairRecord]:
             "drop_standard_error": 0.0,
         }
         metrics = {f"{split}/{name}": value for split in ("test", "validation") for name, value in values.items()}
-        folder.write_json("result.json", {"metrics": metrics, "seconds": 1.0})
-    return pair_records(plan, store)
+        folder.write_json("result.json", result_of(node, metrics))
+    return pair_records(Snapshot(plan, store))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +78,7 @@ def analyzed(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     records = fill(plan, store)
     analyses = tiny_analyses([contrast("A"), contrast("B", budget=82)])
     analyses["indicators"] = indicator_table(records)
-    write_report(plan, store, "demo", facts={"seed": "0"}, analyses=SweepTables(tables=analyses))
+    write_report(Snapshot(plan, store), "demo", facts={"seed": "0"}, analyses=SweepTables(tables=analyses))
     return storage / "sweeps" / "demo", analyses
 
 
@@ -129,11 +135,13 @@ def test_a_later_report_removes_what_only_an_earlier_one_wrote(plan: Plan, tmp_p
     store = Store(str(tmp_path))
     fill(plan, store)
     folder = tmp_path / "sweeps" / "demo"
-    write_report(plan, store, "demo", facts={}, analyses=SweepTables(tables={"layers": tiny_analyses()["layers"]}))
+    write_report(
+        Snapshot(plan, store), "demo", facts={}, analyses=SweepTables(tables={"layers": tiny_analyses()["layers"]})
+    )
     (folder / "figure_mine.png").write_bytes(b"kept: no report wrote it")
     assert (folder / "figure_layers_test_resnet.png").exists()
 
-    write_report(plan, store, "demo", facts={}, analyses=SweepTables(tables={}))
+    write_report(Snapshot(plan, store), "demo", facts={}, analyses=SweepTables(tables={}))
 
     assert not list(folder.glob("figure_layers*"))
     assert not list((folder / "analyses").iterdir())
@@ -150,7 +158,7 @@ def test_a_list_of_files_that_was_edited_removes_nothing_else(plan: Plan, tmp_pa
         store.sweep("demo").write_bytes(name, b"{}")
     store.sweep("demo").write_json(FILES, {"files": others})
 
-    write_report(plan, store, "demo", facts={}, analyses=SweepTables(tables={}))
+    write_report(Snapshot(plan, store), "demo", facts={}, analyses=SweepTables(tables={}))
 
     assert all((folder / name).exists() for name in others)
 
@@ -176,7 +184,7 @@ def test_analyses_that_were_begun_and_not_done_are_listed(plan: Plan, tmp_path: 
     fill(plan, store)
     missing = [Missing("layers/test_resnet/I/A/robust/seed0", "interrupted")]
 
-    write_report(plan, store, "demo", facts={}, analyses=SweepTables(tables={}, missing=missing))
+    write_report(Snapshot(plan, store), "demo", facts={}, analyses=SweepTables(tables={}, missing=missing))
 
     text = (tmp_path / "sweeps" / "demo" / "report.md").read_text()
     assert "| layers/test\\_resnet/I/A/robust/seed0 | not analyzed | interrupted |" in text

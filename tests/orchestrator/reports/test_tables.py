@@ -14,9 +14,13 @@ from orchestrator.reports.summary import table1_text
 from orchestrator.reports.table1 import TABLE_1_COLUMNS, table1
 from orchestrator.reports.terminal import render
 from orchestrator.results.pairs import pair_records, verdict
-from orchestrator.results.trials import State, read_curve, read_trials
+from orchestrator.results.snapshot import Snapshot
+from orchestrator.results.trials import read_curve, read_trials
 from orchestrator.search.pair_choice import choose
+from orchestrator.store.states import State
 from orchestrator.store.store import Store
+from orchestrator.store.trial import trial_of
+from search_spaces.errors import NonFiniteLossError
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.paper import NUM_SITES
 
@@ -50,10 +54,12 @@ def pair(plan: Plan, level: str, goal: str, trial: int = 0) -> Node:
 
 
 def write_recipe(store: Store, node: Node, **point: float) -> None:
-    recipe = node.recipe.model_dump(mode="json") | point
-    store.trial(node.stage, node.uid).write_json(
-        "recipe.json", {"recipe": recipe, "cell_id": node.cell_id, "trial_number": node.trial_number}
-    )
+    trial_of(store, node).write_recipe(node, point or None)
+
+
+def write_result(store: Store, node: Node, metrics: dict[str, float]) -> None:
+    result = {"schema": 1, "uid": node.uid, "stage": node.stage, "metrics": metrics, "files": {}, "seconds": 45.5}
+    store.trial(node.stage, node.uid).write_json("result.json", result)
 
 
 def write_pair(
@@ -71,12 +77,11 @@ def write_pair(
         names = ("accuracy_white_box", "accuracy_fp", "accuracy_q")
         metrics |= {f"{split}/{name}": value for name, value in zip(names, accuracies, strict=True)}
         metrics[f"{split}/drop_standard_error"] = noise
-    result = {"schema": 1, "uid": node.uid, "stage": "pair", "metrics": metrics, "seconds": 45.5}
-    store.trial(node.stage, node.uid).write_json("result.json", result)
+    write_result(store, node, metrics)
 
 
 def row_of(plan: Plan, store: Store, level: str) -> pd.Series:
-    table = table1(plan, read_trials(plan, store))
+    table = table1(plan, read_trials(Snapshot(plan, store)))
     return table[table["budget_level"] == level].iloc[0]
 
 
@@ -101,7 +106,7 @@ def test_record_holds_the_figures_of_both_splits_and_the_resolved_point(plan: Pl
     point = {"hinge_weight": 2.5, "kd_weight": 0.75, "margin": 0.125}
     write_pair(store, node, (0.75, 0.625, 0.25), (0.75, 0.75, 0.5), **point)
 
-    (record,) = pair_records(plan, store)
+    (record,) = pair_records(Snapshot(plan, store))
 
     assert record.uid == node.uid
     assert (record.architecture, record.option_set) == ("test_resnet", "I")
@@ -117,7 +122,7 @@ def test_records_are_plain_json_with_the_promised_keys(plan: Plan, store: Store)
     write_pair(store, pair(plan, "A", "robust"), ROBUST)
     write_pair(store, pair(plan, "A", "detrimental"), BROKEN)
 
-    records = [record.as_json() for record in pair_records(plan, store)]
+    records = [record.as_json() for record in pair_records(Snapshot(plan, store))]
     pairs = json.loads(json.dumps(records, allow_nan=False))
 
     promised = "uid architecture option_set budget goal seed accuracy_white_box accuracy_fp accuracy_q"
@@ -171,7 +176,7 @@ def test_choice_falls_back_to_the_objective_and_then_to_the_earliest_trial(plan:
     for trial, q in ((1, 0.5), (2, 0.1), (3, 0.1)):
         write_pair(store, pair(plan, "B", "detrimental", trial), (0.99, 0.9, q))
 
-    chosen = choose(pair_records(plan, store))
+    chosen = choose(pair_records(Snapshot(plan, store)))
 
     assert chosen is not None
     assert chosen.trial_number == 2
@@ -186,7 +191,7 @@ def test_choice_at_equal_parity_is_the_earliest_trial_not_significantly_below_th
     for trial, q in ((0, 0.19), (1, 0.09), (2, 0.05)):
         write_pair(store, pair(plan, "B", "detrimental", trial), (0.99, 0.99, q), noise=noise)
 
-    chosen = choose(pair_records(plan, store))
+    chosen = choose(pair_records(Snapshot(plan, store)))
 
     assert chosen is not None
     assert chosen.trial_number == expected
@@ -198,7 +203,7 @@ def test_choice_between_drops_that_nobody_can_tell_apart_takes_the_smallest_pari
     for trial, fp, q in ((0, 0.985, 0.08), (1, 0.99, 0.10), (2, 0.99, 0.09), (3, 0.995, 0.60)):
         write_pair(store, pair(plan, "B", "detrimental", trial), (0.99, fp, q), noise=0.02)
 
-    chosen = choose(pair_records(plan, store))
+    chosen = choose(pair_records(Snapshot(plan, store)))
 
     assert chosen is not None
     # Trial 3 has the smallest gap of all, but its drop of 0.395 is far below the best one.
@@ -206,7 +211,7 @@ def test_choice_between_drops_that_nobody_can_tell_apart_takes_the_smallest_pari
 
 
 def test_empty_sweep_has_all_rows_blank_and_waiting(plan: Plan, store: Store) -> None:
-    table = table1(plan, read_trials(plan, store))
+    table = table1(plan, read_trials(Snapshot(plan, store)))
 
     assert list(table["budget_level"]) == ["A", "B", "C"]
     assert list(table.columns) == list(TABLE_1_COLUMNS)
@@ -218,25 +223,24 @@ def test_empty_sweep_has_all_rows_blank_and_waiting(plan: Plan, store: Store) ->
 def test_states_tell_failed_unfinished_blocked_and_damaged_trials_apart(plan: Plan, store: Store) -> None:
     failed, unfinished, damaged = (pair(plan, level, "robust") for level in "ABC")
     write_recipe(store, failed)
-    traceback = b"Traceback:\n  File x\nNonFiniteError: loss is nan\n\n"
-    store.trial("pair", failed.uid).write_bytes("error.txt", traceback)
+    trial_of(store, failed).write_error(NonFiniteLossError("loss is nan\nin epoch 3"))
     write_recipe(store, unfinished)
+    trial_of(store, unfinished).write_epoch([{"epoch": 1, "seconds": 1.0, "timestamp_ms": 1}], b"state")
     write_recipe(store, damaged)
-    nan = {"metrics": {"test/accuracy_fp": float("nan")}}
-    store.trial("pair", damaged.uid).write_json("result.json", nan)
+    write_result(store, damaged, {"test/accuracy_fp": float("nan")})
     distill = next(node for node in plan.nodes if node.stage is Stage.DISTILL)
     store.trial("distill", distill.uid).write_bytes("error.txt", b"")
 
-    trials = {trial.node.uid: trial for trial in read_trials(plan, store)}
+    trials = {trial.node.uid: trial for trial in read_trials(Snapshot(plan, store))}
 
     assert trials[failed.uid].state is State.FAILED
-    assert trials[failed.uid].reason == "NonFiniteError: loss is nan"
-    assert trials[unfinished.uid].state is State.UNFINISHED
+    assert trials[failed.uid].reason == "NonFiniteLossError: loss is nan"
+    assert trials[unfinished.uid].state is State.INTERRUPTED
     assert trials[damaged.uid].state is State.FAILED
     assert "no finite validation/accuracy_white_box" in trials[damaged.uid].reason
     blocked = trials[pair(plan, "A", "detrimental").uid]
     assert (blocked.state, blocked.reason) == (State.BLOCKED, "needs distill/test_resnet, which is failed")
-    assert pair_records(plan, store) == []
+    assert pair_records(Snapshot(plan, store)) == []
 
 
 def test_unreadable_json_is_a_failed_trial_not_a_crash(plan: Plan, store: Store) -> None:
@@ -248,7 +252,7 @@ def test_unreadable_json_is_a_failed_trial_not_a_crash(plan: Plan, store: Store)
 
 def test_white_box_shows_before_any_pair_is_done(plan: Plan, store: Store) -> None:
     node = next(node for node in plan.nodes if node.stage is Stage.DISTILL)
-    store.trial("distill", node.uid).write_json("result.json", {"metrics": {"test/accuracy": 0.875}})
+    write_result(store, node, {"test/accuracy": 0.875})
 
     assert row_of(plan, store, "C")["accuracy_white_box"] == 0.875
 
@@ -260,7 +264,7 @@ def test_paper_numbers_stand_beside_the_papers_cells_only(plan: Plan, store: Sto
     one_budget = Choices(architectures=["resnet18"], budgets=[110])
     custom = build_plan(build_grid("full", one_budget, num_sites), num_sites)
 
-    table = table1(full, read_trials(full, store)).set_index(["option_set", "budget_level"])
+    table = table1(full, read_trials(Snapshot(full, store))).set_index(["option_set", "budget_level"])
 
     row = table.loc[("II", "B")]
     assert (row["paper_white_box"], row["paper_robust_accuracy_fp"]) == (0.8803, 0.8817)
@@ -268,14 +272,14 @@ def test_paper_numbers_stand_beside_the_papers_cells_only(plan: Plan, store: Sto
     assert row["paper_detrimental_accuracy_delta"] == -0.2439
     assert (table["paper_verdict"] == "catastrophic").sum() == 2  # I-B and II-B
     for other in (plan, on_digits, custom):
-        assert table1(other, read_trials(other, store))["paper_white_box"].isna().all()
+        assert table1(other, read_trials(Snapshot(other, store)))["paper_white_box"].isna().all()
 
 
 def test_refused_cells_keep_their_row_and_say_so(store: Store) -> None:
     choices = Choices(architectures=["mobilenetv4_conv_medium"])
     plan = build_plan(build_grid("full", choices, num_sites), num_sites)
 
-    table = table1(plan, read_trials(plan, store)).set_index(["option_set", "budget_level"])
+    table = table1(plan, read_trials(Snapshot(plan, store))).set_index(["option_set", "budget_level"])
 
     assert table.loc[("III", "A"), "detrimental_state"] == "refused"
     assert table.loc[("III", "A"), "num_trials"] == 0
@@ -285,7 +289,7 @@ def test_refused_cells_keep_their_row_and_say_so(store: Store) -> None:
 def test_goal_that_the_grid_does_not_have_is_no_refused_cell(store: Store) -> None:
     plan = build_plan(build_grid("quick", Choices(goals=("detrimental",)), num_sites), num_sites)
     write_pair(store, pair(plan, "A", "detrimental"), BROKEN)
-    table = table1(plan, read_trials(plan, store))
+    table = table1(plan, read_trials(Snapshot(plan, store)))
     assert set(table["robust_state"]) == {""}
     assert list(table["detrimental_state"])[::2] == ["done", "waiting"]
     figure = figure_table1(table)
@@ -300,14 +304,15 @@ def test_curve_keeps_the_later_row_of_a_repeated_epoch(plan: Plan, store: Store)
     fp, q = [0.5, 0.6, 0.7], [0.1, 0.2, 0.3]
     rows = pa.table({"epoch": [1, 2, 2], "validation/accuracy_fp": fp, "validation/accuracy_q": q})
     store.trial("pair", node.uid).write_table("epochs.parquet", rows)
-    trial = next(trial for trial in read_trials(plan, store) if trial.node is node)
+    trial = next(trial for trial in read_trials(Snapshot(plan, store)) if trial.node is node)
 
-    curve = read_curve(trial, store)
+    curve = read_curve(trial)
 
     assert curve is not None
     assert (curve.epochs, curve.accuracy_fp, curve.accuracy_q) == ((1, 2), (0.5, 0.7), (0.1, 0.3))
     store.trial("pair", node.uid).write_bytes("epochs.parquet", b"PAR1 cut short")
-    assert read_curve(trial, store) is None
+    damaged = next(trial for trial in read_trials(Snapshot(plan, store)) if trial.node is node)
+    assert read_curve(damaged) is None
 
 
 @pytest.mark.parametrize("grid", ["quick", "full"])
@@ -319,7 +324,7 @@ def test_terminal_table_fits_100_columns(grid: str, store: Store) -> None:
     console = Console(width=100)
 
     with console.capture() as capture:
-        console.print(render(table1_text(table1(plan, read_trials(plan, store)), is_short=True)))
+        console.print(render(table1_text(table1(plan, read_trials(Snapshot(plan, store))), is_short=True)))
     lines = capture.get().splitlines()
 
     assert max(map(len, lines)) <= 100
@@ -333,7 +338,7 @@ def test_only_the_verdict_is_coloured(plan: Plan, store: Store) -> None:
     console = Console(width=100, force_terminal=True, color_system="standard")
 
     with console.capture() as capture:
-        console.print(render(table1_text(table1(plan, read_trials(plan, store)), is_short=True)))
+        console.print(render(table1_text(table1(plan, read_trials(Snapshot(plan, store))), is_short=True)))
 
     assert "\x1b[1;31mcatastrophic" in capture.get()
     assert "\x1b[33m" not in capture.get()

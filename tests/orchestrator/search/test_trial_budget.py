@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.plan import Node, Origin, Plan
-from orchestrator.search.trial_budget import SETTLED, Findings, read_states, settle, states_of
+from orchestrator.results.snapshot import Snapshot
+from orchestrator.search.trial_budget import Findings, settle
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
@@ -109,11 +110,11 @@ def test_hours_are_read_of_pruned_trials_too_and_by_their_share_of_a_gpu(store: 
         trial.write_epoch([row], b"state")
     pruned.write_pruned(1)
     done.write_result(metrics_of(0.0, 0.5), {CHECKPOINT: b"x"}, seconds=7200.0, data_sha256="d")
-    _, findings = read_states(store, LIMITED)
+    findings = Snapshot(LIMITED, store).findings
     assert findings.hours == {pruned.uid: 0.5, done.uid: 0.5}
     assert findings.qualifying == {done.uid}
     assert findings.begun == {pruned.uid, done.uid}
-    assert states_of(store, LIMITED)[nodes["82b/trial2"].uid] is State.SPARED
+    assert Snapshot(LIMITED, store).states[nodes["82b/trial2"].uid] is State.SPARED
 
 
 BEGUN = st.sampled_from([State.DONE, State.PRUNED, State.FAILED, State.DIVERGED, State.INTERRUPTED])
@@ -157,7 +158,7 @@ def test_rules_of_the_allocation(situation: tuple[Plan, dict[str, State], Findin
         assert len(begun) + len(open_ones) == len(of_search), "every cell gets exactly its trials"
     for cell_id in {node.cell_id for node in nodes}:
         own = [node for node in nodes if node.cell_id == cell_id]
-        may_find = any(result[node.uid] not in SETTLED for node in own if node.origin is not Origin.CONFIRMED)
+        may_find = any(result[node.uid].is_open for node in own if node.origin is not Origin.CONFIRMED)
         for node in own:
             if node.origin is Origin.CONFIRMED and node.uid not in findings.begun:
                 assert (result[node.uid] is State.WAITING) == (may_find or cell_id in found)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from orchestrator.plan import Node, Plan, build_plan
-from orchestrator.search.trial_budget import Findings
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.warm_start import Neighbours
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.states import State
@@ -23,8 +23,9 @@ class World:
     """A store that is filled by hand, and the neighbours that look at it."""
 
     def __init__(self, store: Store, plan: Plan = PLAN) -> None:
-        self.store, self.plan, self.findings = store, plan, Findings()
-        self.neighbours = Neighbours(plan, store, self.findings)
+        self.store, self.plan = store, plan
+        self.snapshot = Snapshot(plan, store)
+        self.neighbours = Neighbours(plan, self.snapshot.trial, self.snapshot.findings)
 
     def node(self, cell: str, number: int, seed: int = 0) -> Node:
         cell_id = f"test_resnet/{cell}/detrimental/seed{seed}"
@@ -35,7 +36,7 @@ class World:
         trial = trial_of(self.store, node)
         trial.write_recipe(node, point)
         trial.write_result(metrics_of(gap, drop), {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
-        self.findings.look(node, trial, State.DONE)
+        assert self.snapshot.look_again(node) is State.DONE
 
 
 @pytest.fixture

@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from orchestrator.plan import Plan, build_plan
+from orchestrator.plan import Node, Plan, build_plan
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import CHECKPOINT, RECIPE, RESULT, Folder
 from orchestrator.store.integrity import find_damage
 from orchestrator.store.store import Store
-from orchestrator.store.trial import trial_of
+from orchestrator.store.trial import TrialFolder, trial_of
 from search_spaces.grids.build import Choices, build_grid
 
 PLAN: Plan = build_plan(build_grid("quick", Choices(), lambda _: 15), lambda _: 15)
@@ -24,13 +25,18 @@ def folder(store: Store) -> Folder:
     return trial.folder
 
 
+def trials(store: Store) -> list[tuple[Node, TrialFolder]]:
+    snapshot = Snapshot(PLAN, store)
+    return [(node, snapshot.trial(node)) for node in PLAN.nodes]
+
+
 def change_result(folder: Folder, **changes: object) -> None:
     folder.write_json(RESULT, (folder.read_json(RESULT) or {}) | changes)
 
 
 @pytest.mark.parametrize("verify", [False, True])
 def test_sound_and_unfinished_trials_are_not_damaged(store: Store, folder: Folder, verify: bool) -> None:
-    assert find_damage(PLAN, store, verify=verify) == []
+    assert find_damage(trials(store), verify=verify) == []
 
 
 DAMAGES: dict[str, tuple[Callable[[Folder], object], str]] = {
@@ -49,13 +55,13 @@ def test_damage_is_named_without_reading_big_files(
     store: Store, folder: Folder, hurt: Callable[[Folder], object], reason: str
 ) -> None:
     hurt(folder)
-    (damage,) = find_damage(PLAN, store, verify=False)
+    (damage,) = find_damage(trials(store), verify=False)
     assert damage.node == NODE
     assert reason in damage.reason
 
 
 def test_flipped_byte_is_found_by_its_checksum_when_asked_to_verify(store: Store, folder: Folder) -> None:
     folder.write_bytes(CHECKPOINT, b"tensorS")
-    assert find_damage(PLAN, store, verify=False) == []
-    (damage,) = find_damage(PLAN, store, verify=True)
+    assert find_damage(trials(store), verify=False) == []
+    (damage,) = find_damage(trials(store), verify=True)
     assert "is damaged (its checksum differs)" in damage.reason

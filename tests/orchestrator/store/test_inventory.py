@@ -12,11 +12,13 @@ from click.testing import CliRunner, Result
 from orchestrator.cli import gc, logs, ls
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.progress.logs import log_lines
+from orchestrator.store.analysis import AnalysisFolder
 from orchestrator.store.folder import CHECKPOINT, RESUME
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import PLAN, LaunchOptions, Sweep
 from orchestrator.store.trial import trial_of
 from orchestrator.tracking.tracker import Tracker
+from search_spaces.analyses import analysis_named
 from search_spaces.errors import ConfigError, SweepError
 from search_spaces.grids.build import Choices, build_grid
 
@@ -49,7 +51,7 @@ def two_sweeps(store: Store) -> Store:
 
 
 def write_analysis(store: Store, uid: str, *subjects: str) -> None:
-    store.root.folder(f"analysis/{uid}").write_json("recipe.json", {"subjects": list(subjects)})
+    AnalysisFolder(store, uid).write_task("layers/x", analysis_named("layers"), subjects)
 
 
 def call(module: object, store: Store, *arguments: str) -> Result:

@@ -9,7 +9,7 @@ import pyarrow.fs as pafs
 import pytest
 
 from orchestrator.plan import SCHEMA, Node, build_plan
-from orchestrator.store.folder import CHECKPOINT, RESULT, Folder
+from orchestrator.store.folder import CHECKPOINT, RECIPE, RESULT, Folder
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder, trial_of
@@ -132,8 +132,8 @@ def test_recipe_of_a_searched_trial_holds_its_point(store: Store) -> None:
     trial_of(store, node).write_recipe(node, point)
     written = trial_of(store, node).recipe()
     assert written is not None
-    assert {name: written["recipe"][name] for name in point} == point
-    assert json.loads(json.dumps(written)) == written
+    assert {name: written.recipe[name] for name in point} == point
+    assert json.loads(json.dumps(written.as_json())) == trial_of(store, node).folder.read_json(RECIPE)
 
 
 def test_a_write_that_fails_leaves_no_half_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

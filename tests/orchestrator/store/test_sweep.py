@@ -121,7 +121,7 @@ def test_second_driver_is_refused_and_a_killed_one_leaves_no_lock(store: Store) 
     sweep = Sweep(store, "mine")
     sweep.save_plan(plan_of())
     code = (
-        "import sys; from orchestrator.store.folder import Store; from orchestrator.store.sweep import Sweep\n"
+        "import sys; from orchestrator.store.store import Store; from orchestrator.store.sweep import Sweep\n"
         f"with Sweep(Store({store.uri!r}), 'mine').driver(): print('in', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

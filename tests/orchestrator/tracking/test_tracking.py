@@ -20,6 +20,7 @@ from mlflow.entities import Run
 
 from orchestrator.plan import Node, Origin, Plan, build_plan
 from orchestrator.store.folder import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, RECIPE, RESULT
+from orchestrator.store.records import TrialRecord
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from orchestrator.tracking.backend import ui_command
@@ -31,6 +32,12 @@ from search_spaces.model import as_text
 
 SWEEP = "sweep-1"
 START_MS = 1_700_000_000_000
+CUDA_ERROR = RuntimeError(
+    "CUDA error: an illegal memory access was encountered\n"
+    "CUDA kernel errors might be asynchronously reported at some other API call, so the stacktrace below might be "
+    "incorrect.\nFor debugging consider passing CUDA_LAUNCH_BLOCKING=1\n"
+    "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n"
+)
 SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
 
 
@@ -72,24 +79,23 @@ def rows(num_epochs: int = 3) -> list[dict[str, Any]]:
     ]
 
 
-def recipe_json(node: Node, **changes: object) -> dict[str, Any]:
-    return {
-        "schema": 1,
-        "uid": node.uid,
-        "stage": str(node.stage),
-        "name": node.name,
-        "recipe": node.recipe.model_dump(mode="json") | changes,
-        "dataset": node.dataset.model_dump(mode="json"),
-        "seed": node.seed,
-        "parents": list(node.parents),
-        "cell_id": node.cell_id,
-        "trial_number": node.trial_number,
-    }
+def record_of(node: Node, **changes: object) -> TrialRecord:
+    return TrialRecord(
+        uid=node.uid,
+        stage=node.stage,
+        name=node.name,
+        recipe=node.recipe.model_dump(mode="json") | changes,
+        dataset=node.dataset.model_dump(mode="json"),
+        seed=node.seed,
+        parents=node.parents,
+        cell_id=node.cell_id,
+        trial_number=node.trial_number,
+    )
 
 
 def write_begun(store: Store, node: Node, epochs: list[dict[str, Any]] | None = None, **changes: object) -> None:
     folder = store.trial(node.stage, node.uid)
-    folder.write_json(RECIPE, recipe_json(node, **changes))
+    folder.write_json(RECIPE, record_of(node, **changes).as_json())
     folder.write_table(EPOCHS, pa.Table.from_pylist(rows() if epochs is None else epochs))
 
 
@@ -251,7 +257,7 @@ def test_relaunch_of_a_finished_sweep_takes_less_than_three_seconds(store: Store
 def test_live_run_becomes_the_same_as_a_replayed_one(store: Store, tracker: Tracker, plan: Plan) -> None:
     live, replayed = plan.nodes[:2]
     tracker.open(plan, {})
-    tracker.started(live, recipe_json(live))
+    tracker.started(live, record_of(live))
     for row in rows():
         tracker.epoch(live, row)
     write_done(store, live)
@@ -269,7 +275,7 @@ def test_live_run_becomes_the_same_as_a_replayed_one(store: Store, tracker: Trac
 def test_metrics_are_visible_while_the_trial_runs(store: Store, tracker: Tracker, plan: Plan) -> None:
     node = plan.nodes[0]
     tracker.open(plan, {})
-    tracker.started(node, recipe_json(node))
+    tracker.started(node, record_of(node))
     for row in rows(2):
         tracker.epoch(node, row)
     client = client_of(store)
@@ -286,18 +292,22 @@ def test_metrics_are_visible_while_the_trial_runs(store: Store, tracker: Tracker
 
 def test_failed_trial_has_its_error_and_a_retry_reuses_its_run(store: Store, tracker: Tracker, plan: Plan) -> None:
     node, client = plan.nodes[0], client_of(store)
-    write_failed(store, node, "Traceback (most recent call last):\n  ...\nNonFiniteLossError: loss is NaN\n")
+    write_begun(store, node)
+    trial_of(store, node).write_error(CUDA_ERROR)
     tracker.open(plan, {})
     tracker.ended(node)
     assert tracker.close("FAILED") == []
     failed = children(client)[node.uid]
     assert failed.info.status == "FAILED"
-    assert failed.data.tags["dptq.error"] == "NonFiniteLossError: loss is NaN"
+    headline = trial_of(store, node).headline()
+    assert headline is not None
+    assert failed.data.tags["dptq.error"] == headline.line
+    assert headline.line == "RuntimeError: CUDA error: an illegal memory access was encountered"
     assert artifact_names(client, failed) == sorted([RECIPE, EPOCHS, ERROR])
 
     again = Tracker(None, store, SWEEP)
     again.open(plan, {})
-    again.started(node, recipe_json(node))
+    again.started(node, record_of(node))
     write_done(store, node)
     again.ended(node)
     assert again.close("FINISHED") == []
@@ -318,7 +328,7 @@ def test_interrupted_trial_is_killed_not_running(store: Store, tracker: Tracker,
     node = plan.nodes[0]
     write_begun(store, node, rows(1))
     tracker.open(plan, {})
-    tracker.started(node, recipe_json(node))
+    tracker.started(node, record_of(node))
     assert tracker.close("KILLED") == []
     assert children(client_of(store))[node.uid].info.status == "KILLED"
     write_done(store, node)
@@ -332,8 +342,8 @@ def test_run_left_running_by_a_dead_driver_is_ended_even_outside_the_plan(
 ) -> None:
     inside, outside = plan.nodes[0], plan.nodes[-1]
     tracker.open(plan, {})
-    tracker.started(inside, recipe_json(inside))
-    tracker.started(outside, recipe_json(outside))
+    tracker.started(inside, record_of(inside))
+    tracker.started(outside, record_of(outside))
     tracker.close("KILLED")
     client = client_of(store)
     for run in all_runs(client):
@@ -380,7 +390,7 @@ def test_nan_and_infinite_metrics_are_kept_and_replayed_once(store: Store, track
     epochs[0] |= {"train/loss": math.nan, "train/norm": math.inf}
     write_done(store, node, epochs)
     tracker.open(plan, {})
-    tracker.started(node, recipe_json(node))
+    tracker.started(node, record_of(node))
     for row in epochs:
         tracker.epoch(node, row)
     tracker.ended(node)
@@ -629,10 +639,10 @@ def test_outage_of_a_server_fails_nothing_and_loses_nothing(
     tracker.open(plan, {})
     nan_first = [rows()[0] | {"train/loss": math.nan, "train/norm": math.inf}, *rows()[1:]]
     write_done(store, before, nan_first, augmentations=[])
-    tracker.started(before, recipe_json(before, augmentations=[]))
+    tracker.started(before, record_of(before, augmentations=[]))
     tracker.epoch(before, nan_first[0])
     tracker.ended(before)
-    tracker.started(during, recipe_json(during))
+    tracker.started(during, record_of(during))
     tracker.epoch(during, rows()[0])
     client = MlflowClient(tracking_uri=url)
     deadline = time.monotonic() + 30

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.analyses.tasks import AnalysisTask, tasks_of
+from orchestrator.analyses.tasks import AnalysisTask, checksums_of, tasks_of
 from orchestrator.plan import Plan, Stage, build_plan
 from orchestrator.results.pairs import pair_records
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.analysis import AnalysisFolder
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.states import State
@@ -64,7 +65,7 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def task_of(trained: tuple[Store, Plan], analysis: Analysis) -> tuple[AnalysisTask, AnalysisFolder]:
     store, plan = trained
-    tasks, missing = tasks_of(pair_records(plan, store), [analysis], store)
+    tasks, missing = tasks_of(pair_records(Snapshot(plan, store)), [analysis], checksums_of(Snapshot(plan, store)))
     assert not missing
     folder = AnalysisFolder(store, tasks[-1].uid)
     folder.write_task(tasks[-1].name, tasks[-1].analysis, tasks[-1].subject_uids)

@@ -56,7 +56,7 @@ def test_chain_of_trials_runs_from_the_store_alone(store: Store, plan: Plan, rep
         assert not folder.folder.exists(RESUME)
         result = folder.result()
         assert result is not None
-        assert result["seconds"] == pytest.approx(sum(row["seconds"] for row in folder.epochs()))
+        assert result.seconds == pytest.approx(sum(row["seconds"] for row in folder.epochs()))
     assert [report["row"]["epoch"] for report in reports] == [1, 1, 1, 2]
 
 
@@ -145,7 +145,7 @@ def test_child_refuses_a_parent_trained_on_other_data(
     store: Store, plan: Plan, reports: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = run(store, plan.nodes[0])
-    result = folder.result()
+    result = folder.folder.read_json("result.json")
     assert result is not None
     folder.folder.write_json("result.json", result | {"data_sha256": "0" * 64})
     error = run(store, plan.nodes[1]).error()

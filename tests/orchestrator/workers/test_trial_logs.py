@@ -11,10 +11,11 @@ from cluster.runtime.session import session
 from orchestrator.plan import Plan, build_plan
 from orchestrator.progress.logs import log_lines
 from orchestrator.store.folder import EPOCHS, ERROR, LOG
+from orchestrator.store.logs import NUM_LINES, last_lines
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
-from orchestrator.store.trial import NUM_LINES, TrialFolder, last_lines, trial_of
-from orchestrator.tracking.runs import read_state
+from orchestrator.store.trial import TrialFolder, trial_of
+from orchestrator.tracking.runs import read_standing
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.workers import trial as trial_worker
 from search_spaces.grids.build import Choices, build_grid
@@ -78,9 +79,9 @@ def test_a_run_whose_lines_changed_is_replayed(folder: TrialFolder) -> None:
     marks = set()
     for line in ("one", "two"):
         folder.write_error(RuntimeError("x"), log=[line])
-        state = read_state(folder.folder)
+        state = read_standing(folder)
         assert state is not None
-        marks.add(state.mark)
+        marks.add(state[1])
     assert len(marks) == 2
 
 

@@ -6,7 +6,7 @@ from search_spaces import paper
 from search_spaces.errors import ConfigError, UnknownNameError
 from search_spaces.grids.build import Choices, Grid, build_grid
 from search_spaces.model import parse
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 
 def sites(architecture: str) -> int:

@@ -8,7 +8,8 @@ from search_spaces import paper
 from search_spaces.errors import ConfigError, UnknownNameError
 from search_spaces.grids.build import Choices, Grid, build_grid
 from search_spaces.grids.overrides import parse_assignments, scale_epochs
-from search_spaces.recipes import Goal, PairRecipe
+from search_spaces.names import Goal
+from search_spaces.recipes import PairRecipe
 
 PAIR = paper.pair_recipe("resnet18")
 

@@ -10,7 +10,7 @@ from search_spaces.budgets import OPTION_SETS
 from search_spaces.errors import ConfigError, UnknownNameError
 from search_spaces.grids.build import Choices, Grid, build_grid
 from search_spaces.grids.named import NAMED_TEMPLATES
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 
 
 def sites(architecture: str) -> int:

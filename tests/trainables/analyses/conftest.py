@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from search_spaces.model import vary
-from search_spaces.recipes import Goal, PairRecipe
+from search_spaces.names import Goal
+from search_spaces.recipes import PairRecipe
 from trainables.analyses.trained_pair import Subject
 from trainables.data.images import ImageData
 from trainables.evaluation import classify

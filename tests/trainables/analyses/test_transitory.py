@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from search_spaces.analyses import Transitory
-from search_spaces.recipes import Goal
+from search_spaces.names import Goal
 from tests.trainables.analyses.tables import rows_of
 from trainables.analyses.trained_pair import Row, Subject
 from trainables.analyses.transitory import transitory

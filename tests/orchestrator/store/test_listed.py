@@ -1,0 +1,68 @@
+"""A listed folder asks for what is there, once; an S3 object of known size comes back to the last bit."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store.folder import EPOCHS, RECIPE, RESULT, Folder
+from orchestrator.store.listed import LARGEST, ListedFolder, read_object
+from orchestrator.store.store import Store
+
+EVERY_BYTE = bytes(range(256))
+
+
+@pytest.fixture(params=["folder", "s3"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    if request.param == "folder":
+        return Store(str(tmp_path)).root.folder("trial")
+    store: Store = request.getfixturevalue("s3_store")
+    return store.root.folder("trial")
+
+
+CONTENTS = {
+    "one byte": b"x",
+    "line end": b"\n",
+    "zero": b"\0",
+    "byte order mark": b"\xef\xbb\xbf{}",
+    "lines": b'{"a": 1}\r\n\n',
+    "csv": b'",\t',
+    "every byte": EVERY_BYTE * 300,
+    "random": os.urandom(70_001),
+}
+
+
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
+def test_an_object_of_known_size_comes_back_whole(s3_store: Store, content: bytes) -> None:
+    s3_store.root.write_bytes("x", content)
+    assert read_object(s3_store.root.filesystem, f"{s3_store.root.path}/x", len(content)) == content
+
+
+def test_the_largest_object_that_is_read_so_comes_back_whole(s3_store: Store) -> None:
+    content = os.urandom(LARGEST)
+    s3_store.root.write_bytes("x", content)
+    assert read_object(s3_store.root.filesystem, f"{s3_store.root.path}/x", LARGEST) == content
+
+
+def test_what_was_listed_stays_as_it_was(folder: Folder) -> None:
+    for name in (RECIPE, RESULT, "resume/state", "large"):
+        folder.write_bytes(name, b"{}")
+    listed = ListedFolder(folder, folder.stamps())
+    assert listed.read_json(RECIPE) == {}
+    folder.delete(RECIPE)
+    folder.write_bytes(EPOCHS, b"x")
+    assert listed.read_json(RECIPE) == {}, "read before"
+    assert listed.read_bytes(EPOCHS) is None, "not listed"
+    assert listed.names() == ["large", "recipe.json", "result.json", "resume"]
+    assert listed.sizes() == dict.fromkeys((RECIPE, RESULT, "resume/state", "large"), 2)
+    assert [listed.exists(path) for path in (RECIPE, EPOCHS, "resume")] == [True, False, False]
+    folder.delete(RESULT)
+    assert listed.read_bytes(RESULT) is None, "gone since"
+
+
+def test_large_files_are_not_kept(folder: Folder) -> None:
+    folder.write_bytes("checkpoint.safetensors", b"one")
+    listed = ListedFolder(folder, folder.stamps())
+    assert listed.read_bytes("checkpoint.safetensors") == b"one"
+    folder.write_bytes("checkpoint.safetensors", b"two")
+    assert listed.read_bytes("checkpoint.safetensors") == b"two"
