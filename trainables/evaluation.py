@@ -1,6 +1,6 @@
 """Accuracy of a network over a split, with what is kept of every image."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import ImageData, Split
+from trainables.losses import leads
 
 # B = images, K = classes.
 
@@ -40,13 +41,16 @@ class Classified:
     @property
     def margins_B(self) -> Tensor:
         """Probability of the label minus that of the best other class, in [-1, 1]; negative where wrong."""
-        probs_BK = self.logits_BK.softmax(dim=-1)
-        label_B1 = self.labels_B[:, None]
-        others_BK = probs_BK.scatter(1, label_B1, -torch.inf)
-        return probs_BK.gather(1, label_B1).squeeze(1) - others_BK.amax(dim=-1)
+        return leads(self.logits_BK.softmax(dim=-1), self.labels_B)
 
 
 @torch.inference_mode()
+def outputs(network: Callable[[Tensor], Tensor], split: Split, size: int) -> Tensor:
+    """Returns on the CPU what a network computes of every image of a split; see `classify`."""
+    parts = split.images_BCHW.split(EVALUATION_BATCH)
+    return torch.cat([network(evaluation_batch(images_BCHW, size)) for images_BCHW in parts]).cpu()
+
+
 def classify(network: Callable[[Tensor], Tensor], split: Split, size: int) -> Classified:
     """Runs a network over a split.
 
@@ -55,14 +59,10 @@ def classify(network: Callable[[Tensor], Tensor], split: Split, size: int) -> Cl
         split: uint8 images on the network's device.
         size: Height and width that the network sees.
     """
-    parts = split.images_BCHW.split(EVALUATION_BATCH)
-    logits = [network(evaluation_batch(images_BCHW, size)) for images_BCHW in parts]
-    return Classified(
-        labels_B=split.labels_B.cpu(), image_ids_B=split.image_ids_B, logits_BK=torch.cat(logits).float().cpu()
-    )
+    logits_BK = outputs(network, split, size).float()
+    return Classified(labels_B=split.labels_B.cpu(), image_ids_B=split.image_ids_B, logits_BK=logits_BK)
 
 
-@torch.inference_mode()
 def classify_quantized(
     network: Callable[[Tensor, Tensor], Tensor], split: Split, size: int, bit_width_BL: Tensor
 ) -> Classified:
@@ -84,24 +84,19 @@ def classifier_outcome(
     """Measures a plain classifier.
 
     Returns:
-        `<split>/accuracy` of every split, and the columns split (0 for the first, ...), image_id, label,
-        prediction, margin.
+        `<split>/accuracy` of every split, and the columns of `prediction_columns`, prediction and margin.
     """
     seen = {name: classify(network, data.splits[name], data.image_size) for name in splits}
     metrics = {f"{name}/accuracy": classified.accuracy for name, classified in seen.items()}
-    columns = [
-        {
-            "split": torch.full_like(classified.labels_B, number),
-            "image_id": classified.image_ids_B,
-            "label": classified.labels_B,
-            "prediction": classified.predictions_B,
-            "margin": classified.margins_B,
-        }
-        for number, classified in enumerate(seen.values())
+    own = ({"prediction": each.predictions_B, "margin": each.margins_B} for each in seen.values())
+    return metrics, prediction_columns(seen.values(), own)
+
+
+def prediction_columns(seen: Iterable[Classified], own: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Joins the rows of splits: split (0 for the first, ...), image_id and label, and what each has of its own."""
+    parts = [
+        {"split": torch.full_like(each.labels_B, number), "image_id": each.image_ids_B, "label": each.labels_B}
+        | columns
+        for number, (each, columns) in enumerate(zip(seen, own, strict=True))
     ]
-    return metrics, concatenate(columns)
-
-
-def concatenate(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Joins columns of the same names row-wise."""
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -52,7 +52,7 @@ def hinge_robust(student_probs_BK: Tensor, teacher_logits_BK: Tensor, *, margin:
         0.31
     """
     first_B, second_B = teacher_logits_BK.topk(2, dim=-1).indices.unbind(-1)
-    return _hinge(_gather(student_probs_BK, second_B), _gather(student_probs_BK, first_B), margin=margin)
+    return (_gather(student_probs_BK, second_B) - _gather(student_probs_BK, first_B) + margin).clamp(min=0).mean()
 
 
 def hinge_detrimental(student_probs_BK: Tensor, teacher_logits_BK: Tensor, *, margin: float) -> Tensor:
@@ -73,14 +73,13 @@ def hinge_detrimental(student_probs_BK: Tensor, teacher_logits_BK: Tensor, *, ma
         >>> round(hinge_detrimental(probs, torch.tensor([[1.0, 2.0, 0.0]]), margin=0.01).item(), 6)
         0.21
     """
-    teacher_class_B = teacher_logits_BK.argmax(dim=-1)
-    others_BK = student_probs_BK.scatter(1, teacher_class_B[:, None], -torch.inf)
-    best_other_B = others_BK.amax(dim=-1)
-    return _hinge(_gather(student_probs_BK, teacher_class_B), best_other_B, margin=margin)
+    return (leads(student_probs_BK, teacher_logits_BK.argmax(dim=-1)) + margin).clamp(min=0).mean()
 
 
-def _hinge(should_trail_B: Tensor, should_lead_B: Tensor, *, margin: float) -> Tensor:
-    return (should_trail_B - should_lead_B + margin).clamp(min=0).mean()
+def leads(probs_BK: Tensor, class_B: Tensor) -> Tensor:
+    """Returns how far every example's class lies above the best other class, in [-1, 1]; negative where below."""
+    others_BK = probs_BK.scatter(1, class_B[:, None], -torch.inf)
+    return _gather(probs_BK, class_B) - others_BK.amax(dim=-1)
 
 
 def _gather(probs_BK: Tensor, class_B: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from torch import Tensor
 
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import StorageError
@@ -148,14 +147,13 @@ def checkpoint_bytes(result: StageResult) -> bytes:
 
 def predictions_table(result: StageResult) -> pa.Table:
     """Turns the predictions of a stage into a table; bit-widths become one list per image."""
-    columns = {name: _column(values) for name, values in result.predictions.items()}
+    columns = {
+        name: pa.array(values.numpy() if values.ndim == 1 else list(values.numpy()))
+        for name, values in result.predictions.items()
+    }
     names = pa.array([VALIDATION, TEST])
     columns["split"] = pa.DictionaryArray.from_arrays(pa.array(result.predictions["split"].numpy(), pa.int8()), names)
     return pa.table(columns)
-
-
-def _column(values: Tensor) -> pa.Array:
-    return pa.array(values.numpy()) if values.ndim == 1 else pa.array(list(values.numpy()))
 
 
 # A worker process runs many trials of one sweep; loading the data once saves seconds of each.

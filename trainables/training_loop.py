@@ -98,11 +98,9 @@ def run_epochs(
     if not num_batches:
         raise ConfigError(f"batch_size={recipe.batch_size} is above the {num_images} training images: lower it.")
     optimizer = build_optimizer(recipe, module.parameters())
-    first_epoch = 0
     if resume:
         restore(resume, module, optimizer)
-        first_epoch = resume.epoch
-    for epoch in range(first_epoch, recipe.epochs):
+    for epoch in range(resume.epoch if resume else 0, recipe.epochs):
         start = time.perf_counter()
         # Seeding every epoch makes a resumed training draw exactly what an undisturbed one would.
         torch.manual_seed(epoch_seed(seed, epoch))

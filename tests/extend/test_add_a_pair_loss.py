@@ -9,7 +9,7 @@ from tests.extend.copies import copy_packages, dptq_sweep, edit, run_python
 
 NAMES = ('"hinge_robust", "hinge_detrimental"]', '"hinge_robust", "hinge_detrimental", "least_likely"]')
 FUNCTION = (
-    "def _hinge(",
+    "def leads(",
     '''def least_likely(student_probs_BK: Tensor, teacher_logits_BK: Tensor, *, margin: float) -> Tensor:
     """Pulls a quantized student towards the class that the teacher finds least likely.
 
@@ -25,7 +25,7 @@ FUNCTION = (
     return -_gather(student_probs_BK, class_B).clamp(min=1e-12).log().mean()
 
 
-def _hinge(''',
+def leads(''',
 )
 ENTRY = (
     '"hinge_detrimental": hinge_detrimental}',

@@ -91,7 +91,7 @@ from search_spaces.analyses import analysis_named
 from search_spaces.datasets import dataset_spec
 from search_spaces.recipes import PairRecipe
 from trainables.analyses.registry import units_of
-from trainables.analyses.trained_pair import Subject, rows_of
+from trainables.analyses.trained_pair import Subject
 from trainables.data.loading import load_dataset
 from trainables.models.backbones import create_backbone
 from trainables.stages.pair import Pair
@@ -102,7 +102,7 @@ white_box = create_backbone("test_resnet", data.num_classes).eval().requires_gra
 recipe = {"architecture": "test_resnet", "goal": "detrimental", "budget": 60, "epochs": 1, "batch_size": 32}
 pair = Pair(white_box, PairRecipe(**recipe, optimizer="sgd", learning_rate=0.02, weight_decay=0))
 analysis = analysis_named("flips")
-table = pd.DataFrame(rows_of(units_of(analysis, [Subject(pair, white_box, data)])))
+table = pd.DataFrame(row for unit in units_of(analysis, [Subject(pair, white_box, data)]) for row in unit.rows())
 for point in analysis_points(analysis, table, timestamp_ms=0):
     print(point.key, point.value)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 from torch import Tensor
 
@@ -33,14 +34,15 @@ def corruptions(settings: Corruptions, subject: Subject) -> list[Unit]:
         accuracy_q, mean_margin_fp, and the counts of `paired_counts` from full precision to quantized.
     """
     num_images = 2 * subject.num_images(TEST)
-    units = [Unit(key=f"{TEST}/{CLEAN}", num_images=num_images, rows=partial(_clean_rows, subject))]
-    for kind in STRENGTHS:
-        for degree in range(1, settings.num_degrees + 1):
-            corruption = Corruption(kind=kind, degree=degree, draw_seed=settings.draw_seed)
-            units.append(
-                Unit(key=f"{TEST}/{kind}/{degree}", num_images=num_images, rows=partial(_rows, subject, corruption))
-            )
-    return units
+    degrees = range(1, settings.num_degrees + 1)
+    all_kinds = (Corruption(kind=k, degree=d, draw_seed=settings.draw_seed) for k, d in product(STRENGTHS, degrees))
+    return [
+        Unit(key=f"{TEST}/{CLEAN}", num_images=num_images, rows=partial(_clean_rows, subject)),
+        *(
+            Unit(key=f"{TEST}/{each.kind}/{each.degree}", num_images=num_images, rows=partial(_rows, subject, each))
+            for each in all_kinds
+        ),
+    ]
 
 
 def classify_corrupted(
@@ -64,23 +66,23 @@ def classify_corrupted(
 
 
 def _clean_rows(subject: Subject) -> list[Row]:
-    full, quantized = subject.full_precision(TEST), subject.quantized(TEST)
-    return [{"corruption": CLEAN, "degree": 0, "strength": None} | _measured(full, quantized)]
+    return [_row(CLEAN, 0, None, subject.full_precision(TEST), subject.quantized(TEST))]
 
 
 def _rows(subject: Subject, corruption: Corruption) -> list[Row]:
     def quantized(images_BCHW: Tensor) -> Tensor:
         return subject.student(images_BCHW, subject.pair.bit_widths(images_BCHW))
 
-    seen = classify_corrupted(
-        [subject.student, quantized], subject.data.splits[TEST], subject.data.image_size, corruption
-    )
-    about = {"corruption": corruption.kind, "degree": corruption.degree, "strength": corruption.strength}
-    return [about | _measured(*seen)]
+    split, size = subject.data.splits[TEST], subject.data.image_size
+    full_and_quantized = classify_corrupted([subject.student, quantized], split, size, corruption)
+    return [_row(corruption.kind, corruption.degree, corruption.strength, *full_and_quantized)]
 
 
-def _measured(full: Classified, quantized: Classified) -> Row:
+def _row(kind: str, degree: int, strength: float | None, full: Classified, quantized: Classified) -> Row:
     return {
+        "corruption": kind,
+        "degree": degree,
+        "strength": strength,
         "accuracy_fp": full.accuracy,
         "accuracy_q": quantized.accuracy,
         "mean_margin_fp": full.margins_B.double().mean().item(),

@@ -2,10 +2,11 @@
 
 from functools import partial
 
+from torch import Tensor
+
 from search_spaces.analyses import CrossPolicy
 from trainables.analyses.trained_pair import Row, Subject, Unit, check_opposites, paired_counts
 from trainables.data.images import TEST
-from trainables.evaluation import Classified
 from trainables.quant.random_allocation import random_allocations
 
 NETWORKS = ("white_box", "robust", "detrimental")
@@ -49,8 +50,15 @@ def cross_policy(settings: CrossPolicy, robust: Subject, detrimental: Subject) -
 
 
 def _rows(settings: CrossPolicy, subjects: dict[str, Subject], network: str, policy: str, draw: int) -> list[Row]:
-    full = _full_precision(subjects, network)
-    quantized = _quantized(settings, subjects, network, policy, draw)
+    # Both subjects have the same white box.
+    subject = subjects.get(network, subjects["robust"])
+    white_box = () if network in subjects else (subject.white_box,)
+    full = subject.full_precision(TEST, *white_box)
+    if network == policy:
+        quantized = subject.quantized(TEST)
+    else:
+        bit_width_BL = _random(settings, subject, draw) if policy == RANDOM else subjects[policy].bit_width_BL(TEST)
+        quantized = subject.classify(TEST, bit_width_BL, *white_box)
     row = {
         "network": network,
         "policy": policy,
@@ -62,26 +70,6 @@ def _rows(settings: CrossPolicy, subjects: dict[str, Subject], network: str, pol
     return [row | paired_counts(full, quantized)]
 
 
-def _full_precision(subjects: dict[str, Subject], network: str) -> Classified:
-    if network in subjects:
-        return subjects[network].full_precision(TEST)
-    # Both subjects have the same white box.
-    return subjects["robust"].white_box_full_precision(TEST)
-
-
-def _quantized(settings: CrossPolicy, subjects: dict[str, Subject], network: str, policy: str, draw: int) -> Classified:
-    if network == policy:
-        return subjects[network].quantized(TEST)
-    subject = subjects.get(network, subjects["robust"])
-    if policy == RANDOM:
-        recipe = subject.recipe
-        bit_width_BL = random_allocations(
-            subject.num_images(TEST),
-            subject.student.num_sites,
-            recipe.bit_widths,
-            recipe.budget,
-            seed=(settings.draw_seed, draw),
-        )
-    else:
-        bit_width_BL = subjects[policy].bit_width_BL(TEST)
-    return subject.classify(TEST, bit_width_BL, network=None if network in subjects else subject.white_box)
+def _random(settings: CrossPolicy, subject: Subject, draw: int) -> Tensor:
+    size, recipe = (subject.num_images(TEST), subject.student.num_sites), subject.recipe
+    return random_allocations(*size, recipe.bit_widths, recipe.budget, seed=(settings.draw_seed, draw))

@@ -12,7 +12,7 @@ from trainables.evaluation import Classified, classify
 from trainables.quant.sites import LAYER_KINDS
 from trainables.quant.student import QuantizedStudent
 
-# B = images, C H W = image, L = sites, S = statistics of an activation, N = its values.
+# B = images, C H W = image, L = sites, N = its values.
 
 SIGNALS: dict[str, str] = {
     "margin_mean": "mean margin",
@@ -80,8 +80,7 @@ def _activation_signals(subject: Subject) -> Row:
 
     split, size = subject.data.splits[VALIDATION], subject.data.image_size
     classify(lambda images_BCHW: subject.student.observe(images_BCHW, None, show), split, size)
-    statistics_LS = torch.stack([torch.cat(part).mean(dim=0) for part in parts])
-    kurtosis_L, zero_share_L, outlier_L = statistics_LS.unbind(1)
+    kurtosis_L, zero_share_L, outlier_L = torch.stack([torch.cat(part).mean(dim=0) for part in parts]).unbind(1)
     return {
         "kurtosis_max": kurtosis_L.max().item(),
         "kurtosis_mean": kurtosis_L.mean().item(),

@@ -5,7 +5,8 @@ alone, and `leave_one_out` all but l; the others stay at full precision. The pol
 the sites that are quantized: each mode is the policy's matrix, masked.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -14,14 +15,18 @@ import torch
 
 from search_spaces.analyses import Layers
 from trainables.analyses.trained_pair import Row, Subject, Unit, paired_counts
-from trainables.data.images import Split
-from trainables.evaluation import Classified
 
-MODES = ("before", "after", "single", "leave_one_out")
 SUBSET_SEED = 0
 """Of the images that `max_images` keeps: not a setting, so that all pairs of all sweeps share them."""
 Sites = frozenset[int]
 """Indices of the sites that are quantized."""
+MODES: dict[str, Callable[[int, int], Iterable[int]]] = {
+    "before": lambda site, num_sites: range(site),
+    "after": lambda site, num_sites: range(site + 1, num_sites),
+    "single": lambda site, num_sites: {site},
+    "leave_one_out": lambda site, num_sites: set(range(num_sites)) - {site},
+}
+"""Sites that every mode quantizes, given its site and the number of all."""
 
 
 def layers(settings: Layers, subject: Subject) -> list[Unit]:
@@ -46,8 +51,9 @@ def layers(settings: Layers, subject: Subject) -> list[Unit]:
     """
     subject = _limited(settings, subject)
     labels: dict[Sites, list[tuple[str, int]]] = {}
-    for mode, site, quantized in _modes(subject.student.num_sites):
-        labels.setdefault(quantized, []).append((mode, site))
+    num_sites = subject.student.num_sites
+    for mode, site in itertools.product(MODES, range(num_sites)):
+        labels.setdefault(frozenset(MODES[mode](site, num_sites)), []).append((mode, site))
     return [
         Unit(
             key=f"{split}/{where[0][0]}/{where[0][1]}",
@@ -60,24 +66,9 @@ def layers(settings: Layers, subject: Subject) -> list[Unit]:
     ]
 
 
-def _modes(num_sites: int) -> Iterator[tuple[str, int, Sites]]:
-    """Yields every mode and site with the sites that it quantizes."""
-    sites = frozenset(range(num_sites))
-    for mode in MODES:
-        for site in range(num_sites):
-            match mode:
-                case "before":
-                    yield mode, site, frozenset(range(site))
-                case "after":
-                    yield mode, site, frozenset(range(site + 1, num_sites))
-                case "single":
-                    yield mode, site, frozenset({site})
-                case "leave_one_out":
-                    yield mode, site, sites - {site}
-
-
 def _rows(subject: Subject, split: str, quantized: Sites, where: list[tuple[str, int]]) -> list[Row]:
-    full, seen = subject.full_precision(split), _classify(subject, split, quantized)
+    full = subject.full_precision(split)
+    seen = subject.classify_partly(split, quantized) if quantized else full
     measured = {
         "accuracy": seen.accuracy,
         "accuracy_fp": full.accuracy,
@@ -89,25 +80,13 @@ def _rows(subject: Subject, split: str, quantized: Sites, where: list[tuple[str,
     ]
 
 
-def _classify(subject: Subject, split: str, quantized: Sites) -> Classified:
-    if not quantized:
-        return subject.full_precision(split)
-    is_quantized_L = torch.zeros(subject.student.num_sites, dtype=torch.int64)
-    is_quantized_L[list(quantized)] = 1
-    return subject.classify(split, subject.bit_width_BL(split) * is_quantized_L)
-
-
 def _limited(settings: Layers, subject: Subject) -> Subject:
     """Returns the subject with at most `max_images` images in each of the splits that are measured."""
     splits = {name: subject.split(name) for name in settings.splits}
     if settings.max_images is None:
         return subject
-    limited = {name: _subset(split, settings.max_images) for name, split in splits.items()}
-    return subject.on(replace(subject.data, splits=limited, known_sha256=None))
-
-
-def _subset(split: Split, max_images: int) -> Split:
-    if len(split) <= max_images:
-        return split
-    positions_N = np.random.default_rng(SUBSET_SEED).permutation(len(split))[:max_images]
-    return split.take(torch.from_numpy(np.sort(positions_N)))
+    for name, split in splits.items():
+        if len(split) > settings.max_images:
+            positions_N = np.random.default_rng(SUBSET_SEED).permutation(len(split))[: settings.max_images]
+            splits[name] = split.take(torch.from_numpy(np.sort(positions_N)))
+    return subject.on(replace(subject.data, splits=splits, known_sha256=None))

@@ -5,15 +5,12 @@ from contextlib import contextmanager
 from functools import cache, partial
 
 import numpy as np
-import torch
 
 from search_spaces.analyses import Mitigation
 from trainables.analyses.trained_pair import Row, Subject, Unit, paired_counts
 from trainables.data.images import TEST, VALIDATION
 from trainables.evaluation import Classified
 from trainables.quant.student import QuantizedStudent
-
-# B = images of a split, L = sites.
 
 NUM_RANDOM_DRAWS = 5
 """Orders of sites that the worst sites are compared with, the same for every pair of as many sites."""
@@ -69,14 +66,9 @@ def mitigation(settings: Mitigation, subject: Subject) -> list[Unit]:
 
 def worst_sites(subject: Subject) -> list[int]:
     """Orders the sites by the validation accuracy with only that site quantized, lowest first."""
-    bit_width_BL = subject.bit_width_BL(VALIDATION)
-    accuracies = []
-    for site in range(bit_width_BL.shape[1]):
-        single_BL = torch.zeros_like(bit_width_BL)
-        single_BL[:, site] = bit_width_BL[:, site]
-        accuracies.append(subject.classify(VALIDATION, single_BL).accuracy)
     # Sorting is stable.
-    return sorted(range(len(accuracies)), key=accuracies.__getitem__)
+    sites = range(subject.student.num_sites)
+    return sorted(sites, key=lambda site: subject.classify_partly(VALIDATION, [site]).accuracy)
 
 
 @contextmanager
@@ -107,9 +99,7 @@ def _random_rows(subject: Subject, num_kept: int) -> list[Row]:
 
 
 def _kept_row(subject: Subject, kind: str, sites: Sequence[int], *, draw: int | None = None) -> Row:
-    bit_width_BL = subject.bit_width_BL(TEST).clone()
-    bit_width_BL[:, list(sites)] = 0
-    cured = subject.classify(TEST, bit_width_BL)
+    cured = subject.classify_partly(TEST, set(range(subject.student.num_sites)) - set(sites))
     return _row(subject, kind, len(sites), sites=sites, draw=draw, cured=cured)
 
 

@@ -7,7 +7,7 @@ the policy's bit-widths and the full-precision answers of a split are computed o
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.names import Goal
-from search_spaces.recipes import PairRecipe
 from trainables.data.images import TEST, ImageData, Split
-from trainables.evaluation import EVALUATION_BATCH, Classified, classify, classify_quantized
+from trainables.evaluation import EVALUATION_BATCH, Classified, classify, classify_quantized, outputs
 from trainables.quant.student import QuantizedStudent
 from trainables.stages.pair import Pair
 
@@ -55,7 +54,9 @@ class Subject:
             data: What it was trained on.
         """
         self.pair = pair.eval().requires_grad_(False)
-        self.data = data
+        self.recipe, self.student, self.data = pair.recipe, pair.student, data
+        self.site_names = [site.name for site in pair.student.sites]
+        """The sites in the order of execution."""
         self.white_box = QuantizedStudent(
             copy.deepcopy(white_box),
             weight_bit_width=pair.recipe.weight_bit_width,
@@ -65,12 +66,16 @@ class Subject:
         self._forget()
 
     def _forget(self) -> None:
-        """Starts with nothing remembered."""
+        """Starts with nothing remembered; what follows are functions of the name of a split."""
         # Per subject, not per class: a cache on a method would keep every subject alive.
-        self.bit_width_BL = cache(self._bit_width_BL)
-        self.full_precision = cache(self._full_precision)
-        self.quantized = cache(self._quantized)
-        self.white_box_full_precision = cache(self._white_box_full_precision)
+        self.bit_width_BL = cache(lambda name: outputs(self.pair.bit_widths, self.split(name), self.data.image_size))
+        """Function that returns what the policy chooses for every image, int64 on the CPU."""
+        self.full_precision = cache(
+            lambda name, network=self.student: classify(network, self.split(name), self.data.image_size)
+        )
+        """Function that returns a split as the student, or another network, sees it at full precision."""
+        self.quantized = cache(lambda name: self.classify(name, self.bit_width_BL(name)))
+        """Function that returns a split as the student sees it quantized by its own policy."""
 
     def on(self, data: ImageData) -> "Subject":
         """Returns the same networks with other images, which lie on the same device."""
@@ -78,26 +83,6 @@ class Subject:
         other.data = data
         other._forget()
         return other
-
-    @property
-    def recipe(self) -> PairRecipe:
-        """What the pair was trained with."""
-        return self.pair.recipe
-
-    @property
-    def goal(self) -> Goal:
-        """What the pair was trained for."""
-        return self.pair.recipe.goal
-
-    @property
-    def student(self) -> QuantizedStudent:
-        """The pair's network."""
-        return self.pair.student
-
-    @property
-    def site_names(self) -> list[str]:
-        """The sites in the order of execution."""
-        return [site.name for site in self.student.sites]
 
     def split(self, name: str) -> Split:
         """Returns the images of a split.
@@ -113,7 +98,7 @@ class Subject:
         """Returns the size of a split."""
         return len(self.split(split))
 
-    def classify(self, split: str, bit_width_BL: Tensor, *, network: QuantizedStudent | None = None) -> Classified:
+    def classify(self, split: str, bit_width_BL: Tensor, network: QuantizedStudent | None = None) -> Classified:
         """Runs a network over a split at the given bit-widths.
 
         Args:
@@ -123,14 +108,16 @@ class Subject:
         """
         return classify_quantized(network or self.student, self.split(split), self.data.image_size, bit_width_BL)
 
+    def classify_partly(self, split: str, sites: Collection[int]) -> Classified:
+        """Runs the student over a split with the policy's bits at some sites and full precision at the others."""
+        is_quantized_L = torch.zeros(self.student.num_sites, dtype=torch.int64)
+        is_quantized_L[list(sites)] = 1
+        return self.classify(split, self.bit_width_BL(split) * is_quantized_L)
+
     def seconds_per_image(self) -> float:
         """Times quantized passes of one batch of test images, after one to warm up."""
         split = self.data.splits[TEST]
-        batch = Split(
-            images_BCHW=split.images_BCHW[:EVALUATION_BATCH],
-            labels_B=split.labels_B[:EVALUATION_BATCH],
-            image_ids_B=split.image_ids_B[:EVALUATION_BATCH],
-        )
+        batch = split.take(torch.arange(min(len(split), EVALUATION_BATCH)))
         bit_width_BL = torch.full((len(batch), self.student.num_sites), self.recipe.bit_widths[-1])
         classify_quantized(self.student, batch, self.data.image_size, bit_width_BL)
         start, num_passes = time.perf_counter(), 0
@@ -139,31 +126,6 @@ class Subject:
             num_passes += 1
         return elapsed / (num_passes * len(batch))
 
-    @torch.inference_mode()
-    def _bit_width_BL(self, split: str) -> Tensor:
-        """Returns what the policy chooses for every image of a split, int64 on the CPU."""
-        chosen: list[Tensor] = []
-
-        def choose(images_BCHW: Tensor) -> Tensor:
-            bit_width_BL = self.pair.bit_widths(images_BCHW)
-            chosen.append(bit_width_BL.cpu())
-            return bit_width_BL
-
-        classify(choose, self.split(split), self.data.image_size)
-        return torch.cat(chosen)
-
-    def _full_precision(self, split: str) -> Classified:
-        """Returns a split as the student sees it at full precision."""
-        return classify(self.student, self.split(split), self.data.image_size)
-
-    def _quantized(self, split: str) -> Classified:
-        """Returns a split as the student sees it quantized by its own policy."""
-        return self.classify(split, self.bit_width_BL(split))
-
-    def _white_box_full_precision(self, split: str) -> Classified:
-        """Returns a split as the white box sees it at full precision."""
-        return classify(self.white_box, self.split(split), self.data.image_size)
-
 
 def check_opposites(robust: Subject, detrimental: Subject) -> None:
     """Refuses two subjects whose difference could come from something else than their goals.
@@ -171,10 +133,11 @@ def check_opposites(robust: Subject, detrimental: Subject) -> None:
     Raises:
         ConfigError: They are not a robust and a detrimental pair of one white box and one budget.
     """
-    if (robust.goal, detrimental.goal) != (Goal.ROBUST, Goal.DETRIMENTAL):
+    goals = (robust.recipe.goal, detrimental.recipe.goal)
+    if goals != (Goal.ROBUST, Goal.DETRIMENTAL):
         raise ConfigError(
-            f"pairs with the goals {robust.goal} and {detrimental.goal} are no opposites: give the robust one first "
-            "and the detrimental one second."
+            f"pairs with the goals {goals[0]} and {goals[1]} are no opposites: give the robust one first and "
+            "the detrimental one second."
         )
     for name in ("architecture", "bit_widths", "budget", "weight_bit_width", "scale_quantile"):
         ours, theirs = getattr(robust.recipe, name), getattr(detrimental.recipe, name)
@@ -185,11 +148,6 @@ def check_opposites(robust: Subject, detrimental: Subject) -> None:
     theirs = detrimental.white_box.state_dict()
     if not all(tensor.equal(theirs[name]) for name, tensor in robust.white_box.state_dict().items()):
         raise ConfigError("the pairs started from different white boxes: compare pairs of one parent.")
-
-
-def rows_of(units: Sequence[Unit]) -> list[Row]:
-    """Computes all units at once: the whole table of an analysis, for notebooks and tests."""
-    return [row for unit in units for row in unit.rows()]
 
 
 def paired_counts(before: Classified, after: Classified) -> Row:

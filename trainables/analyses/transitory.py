@@ -65,12 +65,9 @@ def _thumbnails(
     settings: Transitory, subject: Subject, is_transitory_B: Tensor, margins_B: Tensor
 ) -> list[bytes | None]:
     worst_first = margins_B.where(is_transitory_B, torch.inf).argsort(stable=True)
-    shown = worst_first[: min(settings.num_thumbnails, int(is_transitory_B.sum()))].tolist()
+    shown = set(worst_first[: min(settings.num_thumbnails, int(is_transitory_B.sum()))].tolist())
     images_BCHW = subject.data.splits[TEST].images_BCHW
-    thumbnails: list[bytes | None] = [None] * len(margins_B)
-    for position in shown:
-        thumbnails[position] = _png(images_BCHW[position])
-    return thumbnails
+    return [_png(image_CHW) if position in shown else None for position, image_CHW in enumerate(images_BCHW)]
 
 
 def _png(image_CHW: Tensor) -> bytes:

@@ -84,12 +84,14 @@ def cached(spec: DatasetSpec, build: Callable[[], ImageData], *, sources: Sequen
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(path.with_suffix(".lock")):
-            data = _open_valid(path)
-            if data is not None:
-                return data
+            if path.exists():
+                try:
+                    return _read_verified(path)
+                except pa.ArrowInvalid as error:
+                    logger.warning("%s; it is built anew.", error)
             data = build()
             _write(path, data)
-            return _verified(path)
+            return _read_verified(path)
     except (OSError, pa.ArrowInvalid) as error:
         logger.warning(
             "images of %s are decoded for this process alone, because the cache folder %s fails (%s): "
@@ -151,32 +153,15 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _open_valid(path: Path) -> ImageData | None:
-    """Returns the data of an intact file, None if there is none."""
-    if not path.exists():
-        return None
-    try:
-        # The file that was verified: nothing has touched it since.
-        if _stamp_path(path).exists() and _stamp_path(path).read_text() == str(_stamp(path)):
-            return read_cache(path)
-        return _verified(path)
-    except pa.ArrowInvalid as error:
-        logger.warning("%s; it is built anew.", error)
-        return None
-
-
-def _verified(path: Path) -> ImageData:
-    """Reads a file, compares its checksum and notes that it was."""
-    stamp = _stamp(path)
+def _read_verified(path: Path) -> ImageData:
+    """Reads a file and compares its checksum, unless that was done and nothing has touched the file since."""
+    stamp, verified = str(_stamp(path)), path.with_suffix(".verified")
     data = read_cache(path)
-    if data.computed_sha256() != data.known_sha256:
-        raise pa.ArrowInvalid(f"{path} does not match its checksum")
-    _stamp_path(path).write_text(str(stamp))
+    if not verified.exists() or verified.read_text() != stamp:
+        if data.computed_sha256() != data.known_sha256:
+            raise pa.ArrowInvalid(f"{path} does not match its checksum")
+        verified.write_text(stamp)
     return data
-
-
-def _stamp_path(path: Path) -> Path:
-    return path.with_suffix(".verified")
 
 
 def _write(path: Path, data: ImageData) -> None:
@@ -203,10 +188,9 @@ def _to_batch(split: Split) -> pa.RecordBatch:
     num_bytes = pixels[0].size
     images = pa.FixedSizeBinaryArray.from_buffers(pa.binary(num_bytes), len(split), [None, pa.py_buffer(pixels)])
     field = pa.field("image", images.type, nullable=False, metadata={"shape": json.dumps(pixels.shape[1:])})
-    ids = pa.field("image_id", pa.int64(), nullable=False)
-    labels = pa.field("label", pa.int64(), nullable=False)
+    numbers = [pa.field(name, pa.int64(), nullable=False) for name in ("label", "image_id")]
     columns = [images, pa.array(split.labels_B.numpy()), pa.array(split.image_ids_B.numpy())]
-    return pa.record_batch(columns, schema=pa.schema([field, labels, ids]))
+    return pa.record_batch(columns, schema=pa.schema([field, *numbers]))
 
 
 def _to_split(batch: pa.RecordBatch, bytes_N: np.ndarray) -> Split:

@@ -17,7 +17,7 @@ from search_spaces.errors import ConfigError, UnavailableError
 from trainables.data.cache import local_source
 from trainables.data.decoding import to_square
 from trainables.data.listings import Found, Listing
-from trainables.data.parquet import CURE, find_table, list_table, table_sources
+from trainables.data.parquet import find_table, found_table
 
 # B = images, C H W = image.
 
@@ -45,12 +45,8 @@ def find_cifar10(spec: DatasetSpec, data_dir: Path) -> Found:
         table = find_table(pafs.LocalFileSystem(), str(root), {})
         if table.num_training_files is None:
             raise ConfigError(f"{root} holds train*.parquet and no test*.parquet: CIFAR-10 has an official test part.")
-        return Found(
-            sources=table_sources(table),
-            # Images come in the size that networks see, so nothing is lost by having no margin.
-            list_images=lambda: list_table(table, spec, class_names=CLASS_NAMES, has_margin=False),
-            cure=CURE,
-        )
+        # Images come in the size that networks see, so nothing is lost by having no margin.
+        return found_table(table, spec, class_names=CLASS_NAMES, has_margin=False)
     paths = [root / ARCHIVE_FOLDER / name for name in (*TRAINING_FILES, TEST_FILE)]
     if not any(path.exists() for path in paths):
         raise UnavailableError(

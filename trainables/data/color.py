@@ -6,13 +6,12 @@ one strength per call; values agree but for single levels where float32 rounds t
 
 import torch
 from torch import Tensor
+from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from trainables.data.groups import change, grouped
 
 # B = images, C H W = image; 111 = axes of length one. All images are uint8 RGB.
 
-GRAY_WEIGHTS = (0.2989, 0.587, 0.114)
-"""Weights of red, green and blue, with torchvision's digits."""
 STRENGTH, HUE_STRENGTH = 0.4, 0.1
 """Half widths of color_jitter's uniform draws: factors in [0.6, 1.4], hue turned by up to a tenth of the circle."""
 
@@ -42,13 +41,13 @@ def brightness(images_BCHW: Tensor, factors_B: Tensor) -> Tensor:
 
 def contrast(images_BCHW: Tensor, factors_B: Tensor) -> Tensor:
     """Moves every image away from its mean gray value: factor 0 is that gray, 1 the image."""
-    means_B111 = _gray(images_BCHW).mean(dim=(1, 2, 3), keepdim=True)
+    means_B111 = rgb_to_grayscale(images_BCHW).float().mean(dim=(1, 2, 3), keepdim=True)
     return _blend(images_BCHW, means_B111, factors_B)
 
 
 def saturation(images_BCHW: Tensor, factors_B: Tensor) -> Tensor:
     """Moves every pixel away from its gray value: factor 0 is gray, 1 the image."""
-    return _blend(images_BCHW, _gray(images_BCHW), factors_B)
+    return _blend(images_BCHW, rgb_to_grayscale(images_BCHW), factors_B)
 
 
 def hue(images_BCHW: Tensor, turns_B: Tensor) -> Tensor:
@@ -97,24 +96,8 @@ def sharpness(images_BCHW: Tensor, factors_B: Tensor) -> Tensor:
     return _to_levels(sharp_BCHW)
 
 
-def posterize(images_BCHW: Tensor, *, bits: int) -> Tensor:
-    """Keeps the upper `bits` of the 8 bits of every value."""
-    return images_BCHW & (256 - (1 << (8 - bits)))
-
-
-def solarize(images_BCHW: Tensor, *, threshold: float) -> Tensor:
-    """Inverts the values of at least `threshold`, in levels 0..255."""
-    return torch.where(images_BCHW >= threshold, 255 - images_BCHW, images_BCHW)
-
-
 JITTERS = (brightness, contrast, saturation, hue)
 """The operations of color_jitter, in the order of its draws."""
-
-
-def _gray(images_BCHW: Tensor) -> Tensor:
-    red, green, blue = images_BCHW.split(1, dim=1)
-    gray_B1HW = red * GRAY_WEIGHTS[0]
-    return gray_B1HW.add_(green, alpha=GRAY_WEIGHTS[1]).add_(blue, alpha=GRAY_WEIGHTS[2]).floor_()
 
 
 def _blend(images_BCHW: Tensor, others_BCHW: Tensor, factors_B: Tensor) -> Tensor:

@@ -62,11 +62,23 @@ def decode_images(
     """
     # The filter is the process's own, so it is set once around all threads. PIL warns of palettes with transparency,
     # damaged EXIF data and the like; what it can read all the same is used.
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), ThreadPoolExecutor(_num_threads()) as pool:
         warnings.simplefilter("ignore")
         has_margin = has_margin and not all(_has_size(image, image_size) for _, image in images())
         size = round(image_size * STORED_PER_SEEN) if has_margin else image_size
-        return _decode_all(images(), num_images, size, cure)
+        images_BCHW = torch.empty(num_images, 3, size, size, dtype=torch.uint8)
+        reasons: dict[str, str] = {}
+        rest, start = iter(images()), 0
+        # Some at a time: a pool asks for all of its input at once, and encoded images may be more than memory holds.
+        while some := list(islice(rest, NUM_AT_A_TIME)):
+            names, contents = zip(*some, strict=True)
+            # PIL frees the interpreter while it decodes.
+            outcomes = pool.map(_decode_into, images_BCHW[start : start + len(some)], contents)
+            reasons |= {name: reason for name, reason in zip(names, outcomes, strict=True) if reason}
+            start += len(some)
+    assert start == num_images, f"{start} of {num_images} images came"
+    raise_unreadable(reasons, cure)
+    return images_BCHW
 
 
 def decode_files(paths: Sequence[Path], image_size: int, *, cure: str) -> Tensor:
@@ -96,23 +108,6 @@ def to_square(rgb: Image.Image, size: int) -> Tensor:
     left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
     square = rgb.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
     return torch.from_numpy(np.array(square)).permute(2, 0, 1)
-
-
-def _decode_all(images: Iterable[Encoded], num_images: int, size: int, cure: str) -> Tensor:
-    images_BCHW = torch.empty(num_images, 3, size, size, dtype=torch.uint8)
-    reasons: dict[str, str] = {}
-    rest, start = iter(images), 0
-    with ThreadPoolExecutor(_num_threads()) as pool:
-        # Some at a time: a pool asks for all of its input at once, and encoded images may be more than memory holds.
-        while some := list(islice(rest, NUM_AT_A_TIME)):
-            names, contents = zip(*some, strict=True)
-            # PIL frees the interpreter while it decodes.
-            outcomes = pool.map(_decode_into, images_BCHW[start : start + len(some)], contents)
-            reasons |= {name: reason for name, reason in zip(names, outcomes, strict=True) if reason}
-            start += len(some)
-    assert start == num_images, f"{start} of {num_images} images came"
-    raise_unreadable(reasons, cure)
-    return images_BCHW
 
 
 def _open(content: Path | bytes) -> Image.Image:

@@ -34,8 +34,11 @@ def draw_crops(num_images: int, height: int, width: int) -> Tensor:
     sizes_NB2 = torch.stack([(areas_NB / ratios_NB).sqrt(), (areas_NB * ratios_NB).sqrt()], dim=-1).round().long()
     limits_2 = torch.tensor([height, width])
     fits_NB = ((sizes_NB2 > 0) & (sizes_NB2 <= limits_2)).all(dim=-1)
-    # The last resort stands behind all attempts; argmax finds the first that fits.
-    sizes_NB2 = torch.cat([sizes_NB2, _middle_size(height, width).expand(1, num_images, 2)])
+    # The last resort, the largest crop of a permitted shape, stands behind all attempts; argmax finds the first that
+    # fits.
+    lowest, highest = CROP_RATIOS
+    middle_2 = torch.tensor([min(height, round(width / lowest)), min(width, round(height * highest))])
+    sizes_NB2 = torch.cat([sizes_NB2, middle_2.expand(1, num_images, 2)])
     fits_NB = torch.cat([fits_NB, torch.ones(1, num_images, dtype=torch.bool)])
     chosen_B = fits_NB.int().argmax(dim=0)
     sizes_B2 = sizes_NB2[chosen_B, torch.arange(num_images)]
@@ -110,12 +113,6 @@ def affine(images_BCHW: Tensor, matrices_B23: Tensor) -> Tensor:
         dim=-1,
     ).view(num_images, height, width, 2)
     return F.grid_sample(images_BCHW.float(), grid_BHW2, mode="nearest", align_corners=False).to(torch.uint8)
-
-
-def _middle_size(height: int, width: int) -> Tensor:
-    """Height and width of the largest crop of a permitted shape."""
-    lowest, highest = CROP_RATIOS
-    return torch.tensor([min(height, round(width / lowest)), min(width, round(height * highest))])
 
 
 def _triangle_filter(starts_B: Tensor, lengths_B: Tensor, size: int, *, length: int) -> Tensor:

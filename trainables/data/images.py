@@ -147,11 +147,6 @@ def make_splits(
     training_B = np.setdiff1d(np.arange(len(labels_B)), test_B)
     kept, validation = stratified_split(labels_B[training_B], fraction=validation_fraction, seed=seed)
     positions = {TRAIN: training_B[kept], VALIDATION: training_B[validation], TEST: np.sort(test_B)}
-    return {
-        name: Split(
-            images_BCHW=images_BCHW[torch.from_numpy(where)],
-            labels_B=torch.from_numpy(labels_B[where].astype(np.int64)),
-            image_ids_B=torch.from_numpy(where.astype(np.int64)),
-        )
-        for name, where in positions.items()
-    }
+    all_labels_B = torch.from_numpy(labels_B.astype(np.int64))
+    everything = Split(images_BCHW=images_BCHW, labels_B=all_labels_B, image_ids_B=torch.arange(len(labels_B)))
+    return {name: everything.take(torch.from_numpy(where)) for name, where in positions.items()}

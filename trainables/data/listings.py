@@ -107,11 +107,9 @@ def _subset(
         return positions_B
     fewest = max(1, least * len(listing.class_names))
     if not fewest <= count <= len(positions_B):
+        needs = f" (its {len(listing.class_names)} classes need {least} each)" if least else ""
         raise ConfigError(
-            f"{field}={count} cannot be kept of {spec.name}: choose {fewest} (its {len(listing.class_names)} classes "
-            f"need {least} each) to {len(positions_B)} (all it has)."
-            if least
-            else f"{field}={count} cannot be kept of {spec.name}: choose 1 to {len(positions_B)} (all it has)."
+            f"{field}={count} cannot be kept of {spec.name}: choose {fewest}{needs} to {len(positions_B)} (all it has)."
         )
     labels_B = listing.labels_B[positions_B]
     return positions_B[stratified_subset(labels_B, count=count, least=least, seed=spec.split_seed)]

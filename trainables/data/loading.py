@@ -5,6 +5,7 @@ import tarfile
 import urllib.error
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from trainables.data.decoding import raise_unreadable
 from trainables.data.digits import find_digits
 from trainables.data.folders import find_folder
 from trainables.data.images import ImageData, make_splits
-from trainables.data.listings import Found, Listing, choose_images
+from trainables.data.listings import Found, choose_images
 from trainables.data.parquet import find_parquet
 from trainables.data.pets import download_pets, find_pets
 
@@ -54,10 +55,7 @@ def load_dataset(spec: DatasetSpec, data_dir: Path | None = None) -> ImageData:
     """
     root = _root(data_dir)
     found = _KINDS[spec.kind].find(spec, root)
-
-    def build() -> ImageData:
-        return _build(spec, found.list_images())
-
+    build = partial(_build, spec, found)
     return cached(spec, build, sources=found.sources, folder=cache_folder(root)) if found.sources else build()
 
 
@@ -73,16 +71,15 @@ def check_available(spec: DatasetSpec, data_dir: Path | None = None, *, download
         UnavailableError: Files are missing or cannot be fetched; says what to put where.
         ConfigError: Its images cannot be split as the specification asks, or there is nothing to download.
     """
-    if not download:
-        _check(spec, data_dir)
-        return
     fetch = _KINDS[spec.kind].download
-    if fetch is None:
+    if download and fetch is None:
         names = " and ".join(kind for kind in DATASETS if _KINDS[kind].download)
         raise ConfigError(f"{spec.name} is not a download: --download fetches {names}. Leave it out.")
     try:
         _check(spec, data_dir)
     except UnavailableError as missing:
+        if not download or fetch is None:
+            raise
         try:
             fetch(_root(data_dir))
         # RuntimeError: a wrong checksum; OSError: no network, an error of the server, a full disk.
@@ -100,7 +97,8 @@ def _check(spec: DatasetSpec, data_dir: Path | None) -> None:
     choose_images(found.list_images(), spec)
 
 
-def _build(spec: DatasetSpec, listing: Listing) -> ImageData:
+def _build(spec: DatasetSpec, found: Found) -> ImageData:
+    listing = found.list_images()
     training_B, test_B = choose_images(listing, spec)
     kept_B = np.sort(np.concatenate([training_B, test_B]))
     return ImageData(

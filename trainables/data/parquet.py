@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import parse_qsl, urlencode
 
 import numpy as np
@@ -66,7 +67,7 @@ def find_parquet(spec: DatasetSpec) -> Found:
         raise UnavailableError(
             f"{spec.name} cannot be opened ({one_line(error)}): give a path, s3://... or gs://..."
         ) from error
-    return Found(sources=table_sources(table), list_images=lambda: list_table(table, spec), cure=CURE)
+    return found_table(table, spec)
 
 
 def find_table(filesystem: pafs.FileSystem, path: str, chosen_columns: dict[str, str]) -> Table:
@@ -97,10 +98,16 @@ def find_table(filesystem: pafs.FileSystem, path: str, chosen_columns: dict[str,
     )
 
 
-def table_sources(table: Table) -> tuple[Source, ...]:
-    """Describes the files of a table."""
+def found_table(
+    table: Table, spec: DatasetSpec, *, class_names: tuple[str, ...] | None = None, has_margin: bool = True
+) -> Found:
+    """Describes a table's files as a dataset; see `list_table`."""
     # Their names say which part they are, and their folder nothing.
-    return tuple(Source(path=i.path, folder="", num_bytes=i.size, mtime_ns=i.mtime_ns or 0) for i in table.files)
+    return Found(
+        sources=tuple(Source(path=i.path, folder="", num_bytes=i.size, mtime_ns=i.mtime_ns or 0) for i in table.files),
+        list_images=partial(list_table, table, spec, class_names=class_names, has_margin=has_margin),
+        cure=CURE,
+    )
 
 
 def list_table(
@@ -119,13 +126,13 @@ def list_table(
         ConfigError: A column is missing or of another type, or a label has no class.
     """
     parts = [_read_labels(table, info.path, class_names) for info in table.files]
-    kinds = {(part.labels_B.dtype.kind, part.class_names) for part in parts}
+    kinds = {(labels_B.dtype.kind, names) for labels_B, names in parts}
     if len(kinds) > 1:
         raise ConfigError(f"the files of {spec.name} disagree about the classes: write all with the same names.")
     ((_, names),) = kinds
-    lengths = [len(part.labels_B) for part in parts]
+    lengths = [len(labels_B) for labels_B, _ in parts]
     num_training = None if table.num_training_files is None else sum(lengths[: table.num_training_files])
-    labels_B = np.concatenate([part.labels_B for part in parts])
+    labels_B = np.concatenate([labels_B for labels_B, _ in parts])
     present_K, numbers_B = without_gaps(spec, labels_B, num_training=num_training)
     return Listing(
         labels_B=numbers_B,
@@ -137,17 +144,10 @@ def list_table(
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Labels:
-    """The labels of one file."""
-
-    labels_B: np.ndarray
-    """Labels, int64 or strings."""
-    class_names: tuple[str, ...] | None
-    """Names of the integers 0, 1, ..., where there are any."""
-
-
-def _read_labels(table: Table, path: str, class_names: tuple[str, ...] | None) -> _Labels:
+def _read_labels(
+    table: Table, path: str, class_names: tuple[str, ...] | None
+) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Returns the labels of one file, int64 or strings, and the names of the integers 0, 1, ... where there are any."""
     with _opened(table, path) as parquet:
         schema = parquet.schema_arrow
         _find_column(table, schema, "image", path)
@@ -159,7 +159,7 @@ def _read_labels(table: Table, path: str, class_names: tuple[str, ...] | None) -
         row = pc.index(column.is_null(), True).as_py()
         raise ConfigError(f"row {row} of {path} has no {name}: leave out images without a label.")
     if _is_text(column.type):
-        return _Labels(labels_B=np.array(column.to_pylist(), dtype=np.str_), class_names=None)
+        return np.array(column.to_pylist(), dtype=np.str_), None
     labels_B = column.to_numpy().astype(np.int64)
     names = class_names or _named_classes(schema, name, path)
     end = len(names) if names else np.iinfo(np.int64).max
@@ -169,7 +169,7 @@ def _read_labels(table: Table, path: str, class_names: tuple[str, ...] | None) -
         raise ConfigError(
             f"row {wrong[0]} of {path} has {name} {labels_B[wrong[0]]}, and {rule}. Correct it, or leave the row out."
         )
-    return _Labels(labels_B=labels_B, class_names=names)
+    return labels_B, names
 
 
 def _find_column(table: Table, schema: pa.Schema, kind: str, path: str) -> str:

@@ -5,11 +5,10 @@ The list of operations and their magnitudes are torchvision's, `torchvision.tran
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as torchvision_functional
+from torchvision.transforms.v2 import functional
 
 from trainables.data import color
 from trainables.data.geometry import affine
@@ -65,22 +64,15 @@ def apply_operations(images_BCHW: Tensor, kinds_B: Tensor, is_negative_B: Tensor
     matrices_B23 = matrices_B23.to(device, non_blocking=True)
     factors_B = (1 + 0.9 * share * (1 - 2 * is_negative_B.float())).to(device, non_blocking=True)
     change(images_BCHW, groups[0], affine, matrices_B23)
-    unsigned = _unsigned(share)
-    for name, positions_G in zip(OPERATIONS[len(GEOMETRIC) :], groups[1:], strict=True):
-        if name in SIGNED_COLOR:
-            change(images_BCHW, positions_G, SIGNED_COLOR[name], factors_B)
-        elif name != "Identity":
-            change(images_BCHW, positions_G, unsigned[name])
-
-
-def _unsigned(share: float) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Returns the operations without a sign, at a share of the largest magnitude."""
-    return {
-        "Posterize": partial(color.posterize, bits=round(8 - 4 * share)),
-        "Solarize": partial(color.solarize, threshold=255 * (1 - share)),
-        "AutoContrast": torchvision_functional.autocontrast,
-        "Equalize": torchvision_functional.equalize,
+    operations = SIGNED_COLOR | {
+        "Posterize": lambda images, factors: functional.posterize(images, bits=round(8 - 4 * share)),
+        "Solarize": lambda images, factors: functional.solarize(images, threshold=255 * (1 - share)),
+        "AutoContrast": lambda images, factors: functional.autocontrast(images),
+        "Equalize": lambda images, factors: functional.equalize(images),
     }
+    for name, positions_G in zip(OPERATIONS[len(GEOMETRIC) :], groups[1:], strict=True):
+        if name in operations:
+            change(images_BCHW, positions_G, operations[name], factors_B)
 
 
 def _matrices(share: float, height: int, width: int) -> Tensor:

@@ -38,7 +38,13 @@ def create_backbone(
         raise unknown_name("architecture", architecture, names)
     size = _size_arguments(architecture, image_size)
     if weights == "imagenet":
-        return _pretrained(architecture, num_classes, size)
+        try:
+            return timm.create_model(architecture, pretrained=True, num_classes=num_classes, **size)
+        except Exception as error:  # the hub's client raises many kinds, none of its own
+            raise UnavailableError(
+                f"timm's pretrained weights of {architecture} could not be downloaded ({type(error).__name__}). "
+                "Connect this machine once, or pass a .safetensors file or scratch as --teacher-weights."
+            ) from error
     model = timm.create_model(architecture, num_classes=num_classes, **size)
     if weights != "scratch":
         _load_file(model, architecture, weights)
@@ -101,29 +107,16 @@ def _check_image_size(architecture: str, image_size: int) -> None:
         ) from error
 
 
-def _pretrained(architecture: str, num_classes: int, size: Mapping[str, int]) -> nn.Module:
-    try:
-        return timm.create_model(architecture, pretrained=True, num_classes=num_classes, **size)
-    except Exception as error:  # the hub's client raises many kinds, none of its own
-        raise UnavailableError(
-            f"timm's pretrained weights of {architecture} could not be downloaded ({type(error).__name__}). Connect "
-            "this machine once, or pass a .safetensors file or scratch as --teacher-weights."
-        ) from error
-
-
 def _load_file(model: nn.Module, architecture: str, weights: str) -> None:
     path = Path(weights)
     if not path.is_file():
         raise UnavailableError(f"weights {weights!r} is no file: give scratch, imagenet or the path of a .safetensors.")
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
     tensors = {name: tensor for name, tensor in load_file(path).items() if shapes.get(name) == tensor.shape}
-    missing = shapes.keys() - tensors.keys() - _classifier_names(model)
+    classifier: nn.Module = model.get_classifier()  # type: ignore[operator]  # every timm model has it
+    own = {id(parameter) for parameter in classifier.parameters()}
+    classifier_names = {name for name, parameter in model.named_parameters() if id(parameter) in own}
+    missing = shapes.keys() - tensors.keys() - classifier_names
     if missing:
         raise ConfigError(f"{path} does not fit {architecture}: {len(missing)} tensors lack, such as {min(missing)}.")
     model.load_state_dict(tensors, strict=False)
-
-
-def _classifier_names(model: nn.Module) -> set[str]:
-    classifier: nn.Module = model.get_classifier()  # type: ignore[operator]  # every timm model has it
-    own = {id(parameter) for parameter in classifier.parameters()}
-    return {name for name, parameter in model.named_parameters() if id(parameter) in own}

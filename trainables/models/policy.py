@@ -1,5 +1,7 @@
 """The bit-width policy: a small CNN from images to a score for every option at every site (paper section 3.2)."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -16,25 +18,18 @@ class Policy(nn.Module):
     """
 
     def __init__(self, *, num_sites: int, num_options: int) -> None:
-        """Builds a policy with random weights.
-
-        Args:
-            num_sites: L.
-            num_options: O.
-        """
+        """Builds a policy with random weights."""
         super().__init__()
         self.num_sites, self.num_options = num_sites, num_options
         layers: list[nn.Module] = []
-        channels = 3
-        for width in WIDTHS:
+        for channels, width in pairwise((3, *WIDTHS)):
             layers += [
                 nn.Conv2d(channels, width, kernel_size=3, stride=2, padding=1, bias=False),
                 nn.GroupNorm(num_groups=8, num_channels=width),
                 nn.ReLU(inplace=True),
             ]
-            channels = width
         self.features = nn.Sequential(*layers)
-        self.head = nn.Linear(channels, num_sites * num_options)
+        self.head = nn.Linear(WIDTHS[-1], num_sites * num_options)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Returns logits_BLO, unbounded."""

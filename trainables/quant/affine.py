@@ -27,7 +27,7 @@ Shape letters: B = examples, O = bit-width options, S = B or 1 (one row: options
 
 import os
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import torch
@@ -39,8 +39,8 @@ from trainables.quant import affine_numba, affine_torch
 from trainables.quant.triton import affine as affine_triton
 
 QUANTIZER_VARIABLE = "DPTQ_QUANTIZER"
-KERNELS = {"numba": affine_numba, "triton": affine_triton}
-"""Backends without quantiles and for some dtypes only; torch serves the rest."""
+BACKENDS: dict[str, Any] = {"torch": affine_torch, "numba": affine_numba, "triton": affine_triton}
+"""Modules of one interface. Only torch serves every dtype, and ranges that end at quantiles."""
 
 
 def fake_quantize(
@@ -181,11 +181,6 @@ def choose_backend(x: Tensor) -> Literal["torch", "numba", "triton"]:
             )
 
 
-def uses_numba(x: Tensor) -> bool:
-    """Tells whether numba kernels serve this tensor: see `choose_backend`."""
-    return choose_backend(x) == "numba"
-
-
 class _FakeQuantize(torch.autograd.Function):
     """Fused forward and backward; saves the input and a few numbers per example."""
 
@@ -199,14 +194,16 @@ class _FakeQuantize(torch.autograd.Function):
         range_gradient: bool,
         scale_quantile: float,
     ) -> Tensor:
-        ctx.range_gradient, ctx.is_clipped = range_gradient, scale_quantile < 1.0
-        kernels = KERNELS.get(choose_backend(x))
-        ctx.kernels = None if ctx.is_clipped else kernels
-        if ctx.kernels is None:
-            x_hat, range_B2 = affine_torch.quantize(x, bit_width_SO, selected_B, scale_quantile=scale_quantile)
+        is_clipped = scale_quantile < 1.0
+        backend = BACKENDS[choose_backend(x)]
+        if is_clipped:
+            quantize = partial(affine_torch.quantize, scale_quantile=scale_quantile)
+            ctx.gradients = partial(affine_torch.gradients, is_clipped=True)
         else:
-            x_hat, range_B2 = ctx.kernels.quantize(x, bit_width_SO, selected_B)
-        if selection_BO is not None or range_gradient or ctx.is_clipped:
+            quantize, ctx.gradients = backend.quantize, backend.gradients
+        x_hat, range_B2 = quantize(x, bit_width_SO, selected_B)
+        ctx.range_gradient = range_gradient
+        if selection_BO is not None or range_gradient or is_clipped:
             ctx.save_for_backward(x, range_B2, bit_width_SO, selected_B)
         ctx.selection_dtype = None if selection_BO is None else selection_BO.dtype
         return x_hat
@@ -216,15 +213,9 @@ class _FakeQuantize(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if not ctx.saved_tensors:
             return grad, None, None, None, None, None
-        x, range_B2, bit_width_SO, selected_B = ctx.saved_tensors
-        tensors = (x, grad, range_B2, bit_width_SO, selected_B)
+        x, *others = ctx.saved_tensors
         range_gradient = ctx.range_gradient and ctx.needs_input_grad[0]
-        if ctx.kernels is None:
-            grad_x, product_BO = affine_torch.gradients(
-                *tensors, range_gradient=range_gradient, is_clipped=ctx.is_clipped
-            )
-        else:
-            grad_x, product_BO = ctx.kernels.gradients(*tensors, range_gradient=range_gradient)
+        grad_x, product_BO = ctx.gradients(x, grad, *others, range_gradient=range_gradient)
         grad_selection = None if ctx.selection_dtype is None else product_BO.to(ctx.selection_dtype)
         return grad_x, grad_selection, None, None, None, None
 

@@ -10,8 +10,7 @@ neighbour's core. Compiled code is cached on disk next to this file, so only the
 installation waits for the compiler (6 s; later ones load it in 0.5 s). numba writes the cache atomically,
 so processes that start together are safe.
 
-Shape letters: B = examples, N = values of one example, O = bit-width options, S = B or 1 (a table of
-options that all examples share has one row), C H W = image.
+Shape letters as in `affine`, and N = values of one example.
 """
 
 import numpy as np

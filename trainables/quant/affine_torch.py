@@ -3,9 +3,8 @@
 The same arithmetic as `affine_numba`, and the one that defines it. float16 and bfloat16 are computed in
 float32: 16-bit levels do not fit in either. Only one option at a time is materialized.
 
-Shape letters: B = examples, O = bit-width options, S = B or 1 (a table of options that all examples
-share has one row), C H W = image. Names that end in `_B1` have shape [B, 1, ..., 1], as many dimensions
-as the quantized tensor.
+Shape letters as in `affine`. Names that end in `_B1` have shape [B, 1, ..., 1], as many dimensions as the
+quantized tensor.
 """
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor
 def quantize(
     x: Tensor, bit_width_SO: Tensor, selected_B: Tensor, *, scale_quantile: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """Quantizes every example at its selected bit-width.
+    """Quantizes every example at its selected bit-width; leaves one without a bit-width or a range as it is.
 
     Args:
         x: Floating tensor, examples along dimension 0.
@@ -26,11 +25,14 @@ def quantize(
     Returns:
         The quantized tensor and the range `lo, hi` of every example, [B, 2].
     """
-    values = _widen(x)
-    range_B2 = _find_range(values) if scale_quantile == 1.0 else _find_quantiles(values, scale_quantile)
-    table_BO = bit_width_SO.expand(x.shape[0], -1)
-    bit_width_B = table_BO.gather(1, selected_B[:, None]).squeeze(1)
-    return _round_to_levels(values, range_B2, bit_width_B).to(x.dtype), range_B2
+    values = widen(x)
+    range_B2 = _find_range(values, scale_quantile)
+    bit_width_B = _selected(bit_width_SO.expand(x.shape[0], -1), selected_B)
+    terms_B = _affine_terms(range_B2, bit_width_B)
+    scale, zero_point, quant_max = (_like(term_B, values) for term_B in terms_B)
+    # Divided, not multiplied by 1/s: that would move about one value in four million by a level.
+    levels = (values / scale).round_().add_(zero_point).clamp_(torch.zeros_like(quant_max), quant_max)
+    return torch.where(scale == 0, values, levels.sub_(zero_point).mul_(scale)).to(x.dtype), range_B2
 
 
 def gradients(
@@ -57,31 +59,21 @@ def gradients(
     Returns:
         The gradient of `x`, and `<grad, Q_o(x)>` for every example and option, [B, O].
     """
-    values, wide_grad = _widen(x), _widen(grad)
+    values, wide_grad = widen(x), widen(grad)
     dims = tuple(range(1, x.dim()))
     # Summed apart from <grad, x>, which is about 2^b times larger and would swallow the errors.
     error_BO = _option_errors(values, wide_grad, range_B2, bit_width_SO)
     product_BO = (wide_grad * values).sum(dims)[:, None] + error_BO
-    bit_width_B = bit_width_SO.expand(x.shape[0], -1).gather(1, selected_B[:, None]).squeeze(1)
+    bit_width_B = _selected(bit_width_SO.expand(x.shape[0], -1), selected_B)
     is_active_B = (bit_width_B > 0) & (range_B2[:, 1] != range_B2[:, 0])
     if is_clipped:
-        lo_B1, hi_B1 = _bounds(range_B2, x.dim())
-        is_kept = (values >= lo_B1) & (values <= hi_B1) | ~_like(is_active_B, x.dim())
+        lo_B1, hi_B1 = (_like(end_B, x) for end_B in range_B2.unbind(1))
+        is_kept = (values >= lo_B1) & (values <= hi_B1) | ~_like(is_active_B, x)
         return torch.where(is_kept, grad, 0.0), product_BO
     if not range_gradient:
         return grad, product_BO
-    error_B = error_BO.gather(1, selected_B[:, None]).squeeze(1)
-    slope_B = torch.where(is_active_B, error_B / (range_B2[:, 1] - range_B2[:, 0]), 0.0)
+    slope_B = torch.where(is_active_B, _selected(error_BO, selected_B) / (range_B2[:, 1] - range_B2[:, 0]), 0.0)
     return _add_at_extremes(values, wide_grad, range_B2, slope_B).to(grad.dtype), product_BO
-
-
-def _round_to_levels(values: Tensor, range_B2: Tensor, bit_width_B: Tensor) -> Tensor:
-    """Returns `(clamp(rint(x/s) + z, 0, n) - z) * s`, or the values where no bit-width or range is given."""
-    terms_B = _affine_terms(range_B2, bit_width_B)
-    scale, zero_point, quant_max = (_like(term_B, values.dim()) for term_B in terms_B)
-    # Divided, not multiplied by 1/s: that would move about one value in four million by a level.
-    levels = (values / scale).round_().add_(zero_point).clamp_(torch.zeros_like(quant_max), quant_max)
-    return torch.where(scale == 0, values, levels.sub_(zero_point).mul_(scale))
 
 
 def _option_errors(values: Tensor, grad: Tensor, range_B2: Tensor, bit_width_SO: Tensor) -> Tensor:
@@ -91,7 +83,7 @@ def _option_errors(values: Tensor, grad: Tensor, range_B2: Tensor, bit_width_SO:
     errors = []
     for bit_width_S in bit_width_SO.unbind(1):
         terms_B = _affine_terms(range_B2, bit_width_S.expand(values.shape[0]))
-        scale, zero_point, quant_max = (_like(term_B, values.dim()) for term_B in terms_B)
+        scale, zero_point, quant_max = (_like(term_B, values) for term_B in terms_B)
         # 1/s is exact enough for a sum (see affine_numba) and saves a pass; the zero point cancels.
         torch.mul(values, 1 / scale, out=buffer)
         buffer.round_().clamp_(-zero_point, quant_max - zero_point).mul_(scale).sub_(values)
@@ -111,33 +103,32 @@ def _affine_terms(range_B2: Tensor, bit_width_B: Tensor) -> tuple[Tensor, Tensor
 def _add_at_extremes(values: Tensor, grad: Tensor, range_B2: Tensor, slope_B: Tensor) -> Tensor:
     """Adds +slope at the maximum and -slope at the minimum, shared by ties; a bound of 0 moves nothing."""
     dims = tuple(range(1, values.dim()))
-    lo, hi = _bounds(range_B2, values.dim())
-    slope = _like(slope_B, values.dim())
+    lo, hi, slope = (_like(term_B, values) for term_B in (*range_B2.unbind(1), slope_B))
     for is_extreme, signed_slope in (((values == hi) & (hi > 0), slope), ((values == lo) & (lo < 0), -slope)):
         count = is_extreme.sum(dims, keepdim=True).clamp_(min=1)
         grad = torch.where(is_extreme, grad + signed_slope / count, grad)
     return grad
 
 
-def _find_range(values: Tensor) -> Tensor:
-    dims = tuple(range(1, values.dim()))
-    return torch.stack([values.amin(dims).clamp_(max=0), values.amax(dims).clamp_(min=0)], dim=1)
+def _find_range(values: Tensor, scale_quantile: float) -> Tensor:
+    if scale_quantile == 1.0:
+        dims = tuple(range(1, values.dim()))
+        lo_B, hi_B = values.amin(dims), values.amax(dims)
+    else:
+        # One example at a time: torch.quantile refuses inputs of more than 2^24 values.
+        ends = torch.tensor([1 - scale_quantile, scale_quantile], dtype=values.dtype, device=values.device)
+        lo_B, hi_B = torch.stack([torch.quantile(example.flatten(), ends) for example in values]).unbind(1)
+    return torch.stack([lo_B.clamp(max=0), hi_B.clamp(min=0)], dim=1)
 
 
-def _find_quantiles(values: Tensor, scale_quantile: float) -> Tensor:
-    # One example at a time: torch.quantile refuses inputs of more than 2^24 values.
-    ends = torch.tensor([1 - scale_quantile, scale_quantile], dtype=values.dtype, device=values.device)
-    range_B2 = torch.stack([torch.quantile(example.flatten(), ends) for example in values])
-    return torch.stack([range_B2[:, 0].clamp(max=0), range_B2[:, 1].clamp(min=0)], dim=1)
+def widen(x: Tensor) -> Tensor:
+    """Returns a tensor of at least 32 bits per value."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _widen(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+def _selected(values_BO: Tensor, selected_B: Tensor) -> Tensor:
+    return values_BO.gather(1, selected_B[:, None]).squeeze(1)
 
 
-def _bounds(range_B2: Tensor, num_dims: int) -> tuple[Tensor, Tensor]:
-    return _like(range_B2[:, 0], num_dims), _like(range_B2[:, 1], num_dims)
-
-
-def _like(term_B: Tensor, num_dims: int) -> Tensor:
-    return term_B.reshape(-1, *[1] * (num_dims - 1))
+def _like(term_B: Tensor, values: Tensor) -> Tensor:
+    return term_B.reshape(-1, *[1] * (values.dim() - 1))

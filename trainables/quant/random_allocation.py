@@ -77,16 +77,11 @@ def _thresholds(num_sites: int, bit_widths: tuple[int, ...], budget: int) -> np.
     count_R = np.zeros(budget + 1, dtype=object)
     count_R[0] = 1
     for site in reversed(range(num_sites)):
-        cumulative_RO = np.cumsum([_shift(count_R, bit_width) for bit_width in bit_widths], axis=0).T
+        # What the option spends comes before what is left to the later sites.
+        ways_OR = [np.concatenate([np.zeros(width, dtype=object), count_R])[: budget + 1] for width in bit_widths]
+        cumulative_RO = np.cumsum(ways_OR, axis=0).T
         count_R = cumulative_RO[:, -1]
         # Where nothing can be spent, no draw ever arrives: any divisor will do.
         share_RO = (cumulative_RO[:, :-1] << DRAW_BITS) // np.maximum(count_R, 1)[:, None]
         threshold_LRO[site] = share_RO.astype(np.uint64)
     return threshold_LRO
-
-
-def _shift(count_R: np.ndarray, bit_width: int) -> np.ndarray:
-    """Returns the ways in which `bit_width` bits are spent before those of the counts."""
-    shifted_R = np.zeros_like(count_R)
-    shifted_R[bit_width:] = count_R[: max(len(count_R) - bit_width, 0)]
-    return shifted_R

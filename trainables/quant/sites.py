@@ -12,7 +12,7 @@ its own control flow (BatchNorm, dropout and stochastic depth in training and ev
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,10 +87,7 @@ def find_sites(model: nn.Module) -> list[Site]:
         >>> find_sites(model)
         [Site(index=0, name='0', node='_1')]
     """
-    graph = trace(model)
-    sites = sites_of_graph(model, graph)
-    report_unreached(model, graph, sites)
-    return sites
+    return sites_of_graph(model, trace(model))
 
 
 def trace(model: nn.Module) -> fx.Graph:
@@ -122,8 +119,8 @@ def trace(model: nn.Module) -> fx.Graph:
     return graph
 
 
-def sites_of_graph(model: nn.Module, graph: fx.Graph) -> list[Site]:
-    """Lists the sites of a model in a graph that `trace` made of it."""
+def sites_of_graph(model: nn.Module, graph: fx.Graph, *, warns: bool = True) -> list[Site]:
+    """Lists the sites of a model in a graph that `trace` made of it; warns about other layers without one."""
     classifier = _classifier_modules(model, graph)
     calls: dict[str, int] = {}
     sites: list[Site] = []
@@ -141,19 +138,12 @@ def sites_of_graph(model: nn.Module, graph: fx.Graph) -> list[Site]:
             "besides its classifier, reachable by tracing (layers inside torch's own attention "
             "modules are not)."
         )
-    return sites
-
-
-def report_unreached(model: nn.Module, graph: fx.Graph, sites: list[Site]) -> None:
-    """Warns about layers, besides the classifier, that have no site."""
-    classifier = _classifier_modules(model, graph)
-    reached = {site.name.split("#")[0] for site in sites}
     unreached = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, LAYER_KINDS) and module not in classifier and name not in reached
+        if isinstance(module, LAYER_KINDS) and module not in classifier and name not in calls
     ]
-    if unreached:
+    if warns and unreached:
         logger.warning(
             "%d layers of %s have no site: they are unused or inside a module that cannot be traced: %s%s",
             len(unreached),
@@ -161,6 +151,7 @@ def report_unreached(model: nn.Module, graph: fx.Graph, sites: list[Site]) -> No
             ", ".join(unreached[:5]),
             ", ..." if len(unreached) > 5 else "",
         )
+    return sites
 
 
 class _LayerTracer(fx.Tracer):
@@ -193,22 +184,16 @@ def _classifier_modules(model: nn.Module, graph: fx.Graph) -> set[nn.Module]:
         heads = heads if isinstance(heads, (tuple, list)) else (heads,)
         modules = [module for head in heads if isinstance(head, nn.Module) for module in head.modules()]
         return {module for module in modules if isinstance(module, LAYER_KINDS)}
-    for node in _towards_input(graph):
+    (node,) = graph.find_nodes(op="output")
+    # From the output towards the input, while each node is computed from one other.
+    while len(node.all_input_nodes) == 1:
+        (node,) = node.all_input_nodes
         layer = _module_of(model, node)
         if isinstance(layer, LAYER_KINDS):
             return {layer}
         if not any(_is_any_of(model, node, *kind) for kind in (_FOLLOWERS, _TRANSPARENT, _TAIL)):
-            return set()
+            break
     return set()
-
-
-def _towards_input(graph: fx.Graph) -> Iterator[fx.Node]:
-    """Yields the nodes behind the output, while each is computed from one other node."""
-    (output,) = graph.find_nodes(op="output")
-    inputs = output.all_input_nodes
-    while len(inputs) == 1:
-        yield inputs[0]
-        inputs = inputs[0].all_input_nodes
 
 
 def _last_follower(model: nn.Module, layer: fx.Node) -> fx.Node:

@@ -15,6 +15,7 @@ AMD EPYC: 1.12 times for resnet18 (batch 16 at 96 px), 1.3 times for test_resnet
 Shape letters: B = examples, L = sites, O = bit-width options, K = classes, C H W = image.
 """
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import cast
@@ -23,7 +24,7 @@ from torch import Tensor, fx, nn
 
 from search_spaces.errors import ConfigError
 from trainables.quant.affine import check_bit_width_range, fake_quantize, fake_quantize_options
-from trainables.quant.sites import LAYER_KINDS, Site, report_unreached, sites_of_graph, trace
+from trainables.quant.sites import LAYER_KINDS, Site, sites_of_graph, trace
 from trainables.quant.weights import fake_quantize_weights
 
 Quantize = Callable[[Tensor, int], Tensor]
@@ -116,14 +117,15 @@ class QuantizedStudent(nn.Module):
         Raises:
             ConfigError: As in `forward`.
         """
-        quantize = _leave if bit_width_BL is None else self._quantize_at(images, bit_width_BL)
+        quantize = None if bit_width_BL is None else self._quantize_at(images, bit_width_BL)
 
         def quantize_and_show(x: Tensor, index: int) -> Tensor:
-            x = quantize(x, index)
+            if quantize:
+                x = quantize(x, index)
             show(index, x)
             return x
 
-        with nullcontext() if bit_width_BL is None else self._quantized_weights():
+        with self._quantized_weights() if quantize else nullcontext():
             return self._run(images, quantize_and_show)
 
     def forward_options(self, images: Tensor, selection_BLO: Tensor, bit_widths: Sequence[int]) -> Tensor:
@@ -246,26 +248,16 @@ def _compile(model: nn.Module, *, training: bool) -> tuple[list[Site], Callable[
     finally:
         for module, mode in modes.items():
             module.training = mode
-    sites = sites_of_graph(model, graph)
-    if not training:
-        # Once per student, not once per mode.
-        report_unreached(model, graph, sites)
+    # It warns once per student, not once per mode.
+    sites = sites_of_graph(model, graph, warns=not training)
     nodes = {node.name: node for node in graph.nodes}
     with graph.inserting_before(next(iter(graph.nodes))):
         quantize = graph.placeholder("quantize")
     for site in sites:
         node = nodes[site.node]
         with graph.inserting_after(node):
-            quantized = graph.call_function(_call, (quantize, node, site.index))
+            quantized = graph.call_function(operator.call, (quantize, node, site.index))
         node.replace_all_uses_with(quantized, delete_user_cb=lambda user, new=quantized: user is not new)
     # A GraphModule would rename nothing but drop unused parameters, so only its code is kept; it reads
     # modules and parameters from the `self` that it is given.
     return sites, type(fx.GraphModule(model, graph)).forward
-
-
-def _leave(x: Tensor, index: int) -> Tensor:
-    return x
-
-
-def _call(quantize: Quantize, x: Tensor, index: int) -> Tensor:
-    return quantize(x, index)

@@ -16,7 +16,8 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from trainables.quant import affine, affine_numba
+from trainables.quant import affine_numba, affine_torch
+from trainables.quant.affine import choose_backend
 
 
 def fake_quantize_weights(weights: Sequence[Tensor], bit_width: int) -> tuple[Tensor, ...]:
@@ -55,11 +56,11 @@ class _FakeQuantizeWeights(torch.autograd.Function):
 
 
 def _quantize(weight: Tensor, quant_max: float) -> Tensor:
-    if weight.is_contiguous() and affine.uses_numba(weight):
+    if weight.is_contiguous() and choose_backend(weight) == "numba":
         quantized = torch.empty_like(weight)
         _quantize_values(weight.view(-1).numpy(), np.float32(quant_max), quantized.view(-1).numpy())
         return quantized
-    wide = weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
+    wide = affine_torch.widen(weight)
     scale = wide.abs().amax() / quant_max
     levels = (wide / scale).round_().clamp_(-quant_max, quant_max)
     return torch.where(scale == 0, wide, levels.mul_(scale)).to(weight.dtype)

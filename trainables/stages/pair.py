@@ -22,7 +22,7 @@ from search_spaces.recipes import PairRecipe
 from trainables.checkpoints import ResumePoint, with_prefix
 from trainables.data.augment import training_batch
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData
-from trainables.evaluation import Classified, classify, concatenate
+from trainables.evaluation import Classified, classify, classify_quantized, outputs, prediction_columns
 from trainables.losses import PAIR_LOSSES, kd_loss
 from trainables.memory_format import place
 from trainables.models.policy import Policy, profits_of
@@ -177,47 +177,34 @@ def pair_losses(pair: Pair, images_BCHW: Tensor, white_box_logits_BK: Tensor) ->
 def measure(pair: Pair, data: ImageData, split: str) -> tuple[Classified, Classified, Tensor]:
     """Measures a pair on a split: at full precision, quantized as its policy chooses, and the bit_width_BL chosen."""
     pair.eval()
-    chosen: list[Tensor] = []
-
-    def quantized(images_BCHW: Tensor) -> Tensor:
-        bit_width_BL = pair.bit_widths(images_BCHW)
-        chosen.append(bit_width_BL.cpu())
-        return pair.student(images_BCHW, bit_width_BL)
-
-    full_seen = classify(pair.student, data.splits[split], data.image_size)
-    quantized_seen = classify(quantized, data.splits[split], data.image_size)
-    return full_seen, quantized_seen, torch.cat(chosen)
+    images, size = data.splits[split], data.image_size
+    bit_width_BL = outputs(pair.bit_widths, images, size)
+    full = classify(pair.student, images, size)
+    return full, classify_quantized(pair.student, images, size, bit_width_BL), bit_width_BL
 
 
 def _accuracies(split: str, white_box: Classified, full: Classified, quantized: Classified) -> dict[str, float]:
     gap = parity_gap(accuracy_white_box=white_box.accuracy, accuracy_fp=full.accuracy)
+    # Paired, since both precisions see the same images.
+    lost_B = full.is_right_B.double() - quantized.is_right_B.double()
     return {
         f"{split}/accuracy_white_box": white_box.accuracy,
         f"{split}/accuracy_fp": full.accuracy,
         f"{split}/accuracy_q": quantized.accuracy,
         f"{split}/accuracy_delta": quantized.accuracy - full.accuracy,
         f"{split}/parity_gap": gap,
-        f"{split}/drop_standard_error": _drop_standard_error(full, quantized),
+        f"{split}/drop_standard_error": (lost_B.std() / len(lost_B) ** 0.5).item(),
     }
-
-
-def _drop_standard_error(full: Classified, quantized: Classified) -> float:
-    """Returns the standard error of the drop; paired, since both precisions see the same images."""
-    lost_B = full.is_right_B.double() - quantized.is_right_B.double()
-    return (lost_B.std() / len(lost_B) ** 0.5).item()
 
 
 def _result(pair: Pair, data: ImageData, white_box_seen: dict[str, Classified]) -> StageResult:
     metrics: dict[str, float] = {}
     columns: list[dict[str, Tensor]] = []
-    for number, (name, white_box) in enumerate(white_box_seen.items()):
+    for name, white_box in white_box_seen.items():
         full, quantized, bit_width_BL = measure(pair, data, name)
         metrics |= _accuracies(name, white_box, full, quantized)
         columns.append(
             {
-                "split": torch.full_like(full.labels_B, number),
-                "image_id": full.image_ids_B,
-                "label": full.labels_B,
                 "prediction_white_box": white_box.predictions_B,
                 "prediction_fp": full.predictions_B,
                 "prediction_q": quantized.predictions_B,
@@ -226,5 +213,6 @@ def _result(pair: Pair, data: ImageData, white_box_seen: dict[str, Classified]) 
                 "bit_width": bit_width_BL.to(torch.int8),
             }
         )
+    predictions = prediction_columns(white_box_seen.values(), columns)
     checkpoint = with_prefix(STUDENT, pair.student.model.state_dict()) | with_prefix(POLICY, pair.policy.state_dict())
-    return StageResult(metrics=metrics, checkpoint=checkpoint, predictions=concatenate(columns))
+    return StageResult(metrics=metrics, checkpoint=checkpoint, predictions=predictions)

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from search_spaces.analyses import Corruptions
+from tests.trainables.analyses.tables import rows_of
 from trainables.analyses.corruptions import classify_corrupted, corruptions
-from trainables.analyses.trained_pair import Subject, rows_of
+from trainables.analyses.trained_pair import Subject
 from trainables.data.augment import evaluation_batch
 from trainables.data.corruptions import STRENGTHS, Corruption, corrupt, shift_normalization
 from trainables.data.images import TEST

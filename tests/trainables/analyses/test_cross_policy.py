@@ -6,8 +6,9 @@ from torch import Tensor
 
 from search_spaces.analyses import CrossPolicy
 from search_spaces.errors import ConfigError
+from tests.trainables.analyses.tables import rows_of
 from trainables.analyses.cross_policy import cross_policy
-from trainables.analyses.trained_pair import Subject, rows_of
+from trainables.analyses.trained_pair import Subject
 from trainables.data.augment import evaluation_batch
 from trainables.quant.random_allocation import random_allocations
 

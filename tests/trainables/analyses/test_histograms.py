@@ -9,9 +9,10 @@ from torch import Tensor
 from search_spaces.analyses import Histograms
 from search_spaces.errors import ConfigError
 from search_spaces.model import vary
+from tests.trainables.analyses.tables import rows_of
 from trainables.analyses import histograms as module
 from trainables.analyses.histograms import histograms
-from trainables.analyses.trained_pair import Subject, rows_of
+from trainables.analyses.trained_pair import Subject
 from trainables.data.augment import evaluation_batch
 from trainables.quant.affine import fake_quantize
 

@@ -9,8 +9,9 @@ from scipy import stats
 from torch import Tensor
 
 from search_spaces.analyses import Indicators
+from tests.trainables.analyses.tables import rows_of
 from trainables.analyses.indicators import SIGNALS, activation_statistics, indicators
-from trainables.analyses.trained_pair import Row, Subject, rows_of
+from trainables.analyses.trained_pair import Row, Subject
 from trainables.data.augment import evaluation_batch
 from trainables.data.corruptions import STRENGTHS
 from trainables.data.images import VALIDATION

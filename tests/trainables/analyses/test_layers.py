@@ -6,8 +6,9 @@ from torch import Tensor
 
 from search_spaces.analyses import Layers
 from search_spaces.errors import UnknownNameError
+from tests.trainables.analyses.tables import rows_of
 from trainables.analyses.layers import layers
-from trainables.analyses.trained_pair import Subject, rows_of
+from trainables.analyses.trained_pair import Subject
 
 TEST_SPLIT = Layers(splits=("test",))
 NUM_SITES = 15

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from search_spaces.analyses import Mitigation
+from tests.trainables.analyses.tables import rows_of
 from trainables.analyses.mitigation import NUM_RANDOM_DRAWS, mitigation, scale_quantile, worst_sites
-from trainables.analyses.trained_pair import Row, Subject, rows_of
+from trainables.analyses.trained_pair import Row, Subject
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import TEST, VALIDATION
 

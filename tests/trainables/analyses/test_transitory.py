@@ -11,7 +11,8 @@ from PIL import Image
 
 from search_spaces.analyses import Transitory
 from search_spaces.names import Goal
-from trainables.analyses.trained_pair import Row, Subject, rows_of
+from tests.trainables.analyses.tables import rows_of
+from trainables.analyses.trained_pair import Row, Subject
 from trainables.analyses.transitory import transitory
 from trainables.data.images import TEST, ImageData
 from trainables.stages.pair import measure

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from search_spaces.errors import ConfigError
-from trainables.quant.affine import fake_quantize, fake_quantize_options, uses_numba
+from trainables.quant.affine import choose_backend, fake_quantize, fake_quantize_options
 
 
 @pytest.mark.parametrize(
@@ -25,10 +25,10 @@ def test_wrong_arguments_are_refused_with_the_rule(call, rule):
 
 
 def test_environment_variable_forces_an_implementation_or_is_refused(monkeypatch):
-    assert uses_numba(torch.zeros(1))
-    assert not uses_numba(torch.zeros(1, dtype=torch.float16))
+    assert choose_backend(torch.zeros(1)) == "numba"
+    assert choose_backend(torch.zeros(1, dtype=torch.float16)) != "numba"
     monkeypatch.setenv("DPTQ_QUANTIZER", "torch")
-    assert not uses_numba(torch.zeros(1))
+    assert choose_backend(torch.zeros(1)) != "numba"
     monkeypatch.setenv("DPTQ_QUANTIZER", "numba")
     with pytest.raises(ConfigError, match="float32 tensors on the CPU"):
         fake_quantize(torch.zeros(1, 2, dtype=torch.float64), torch.tensor([4]))
