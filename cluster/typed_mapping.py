@@ -1,4 +1,4 @@
-"""A mapping of a file that somebody else defines: typed look-ups, and one clear line for a value of another kind."""
+"""A mapping of a file in another program's format: typed look-ups, and one clear line for a value of another kind."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from search_spaces.errors import ConfigError, join_place
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A mapping and its place in a file. Keys that nobody asks for may be anything."""
+    """A mapping and its place in a file. Keys that are not looked up may be anything."""
 
     values: dict[Any, Any]
     place: str

@@ -17,9 +17,9 @@ from search_spaces.cells import Cell
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import InfeasibleBudgetError
 from search_spaces.grids.build import Grid
-from search_spaces.loss_space import literal_reading
+from search_spaces.loss_space import as_published
 from search_spaces.recipes import PairRecipe, TrainingRecipe
-from search_spaces.search import Search
+from search_spaces.search import AS_PUBLISHED, AS_PUBLISHED_BEFORE, Search
 
 SCHEMA = 1
 """Raised when a change makes stored results mean something else; part of every uid."""
@@ -38,8 +38,8 @@ class Origin(StrEnum):
 
     RECIPE = "recipe"
     """From the grid."""
-    LITERAL = "literal"
-    """From the paper, to the letter."""
+    AS_PUBLISHED = "as-published"
+    """As published in the paper."""
     SEARCHED = "searched"
     """The cell's study chooses the point when the trial starts."""
     CONFIRMED = "confirmed"
@@ -212,7 +212,7 @@ def _starts(cell: Cell, search: Search) -> list[tuple[Origin, PairRecipe]]:
     """Returns the first trials of a cell, whose recipes are known; one that is not searched has its own only."""
     if not cell.search_trials:
         return [(Origin.RECIPE, cell.recipe)]
-    recipes = {"recipe": cell.recipe, "literal": literal_reading(cell.recipe)}
+    recipes = {"recipe": cell.recipe, AS_PUBLISHED: as_published(cell.recipe)}
     starts: dict[PairRecipe, Origin] = {}
     for name in search.start_points:
         starts.setdefault(recipes[name], Origin(name))
@@ -222,7 +222,10 @@ def _starts(cell: Cell, search: Search) -> list[tuple[Origin, PairRecipe]]:
 def _deciding(search: Search) -> dict[str, Any]:
     """Returns what a study's points depend on; they are not known when the plan is made, and this stands for them."""
     fields = {"space", "sampler", "pruner", "start_points", "warm_start"}
-    return {"search": search.model_dump(mode="json", include=fields)}
+    deciding = search.model_dump(mode="json", include=fields)
+    # Uids were made with this word, and stay.
+    words = [AS_PUBLISHED_BEFORE if name == AS_PUBLISHED else name for name in search.start_points]
+    return {"search": deciding | {"start_points": words}}
 
 
 def _node(

@@ -96,7 +96,7 @@ class Corruptions(Analysis):
 
 
 class Mitigation(Analysis):
-    """What the cures that the paper suggests give back: quantile scales, and sites left at full precision."""
+    """What the mitigations that the paper suggests give back: quantile scales, and sites left at full precision."""
 
     name = "mitigation"
     title = "Mitigation"

@@ -1,6 +1,6 @@
-"""Every error that a user can cause or cure.
+"""Every error that a user can cause or fix.
 
-The text of an error says what is wrong with the value, the rule with its numbers, and the cure. Errors
+The text of an error says what is wrong with the value, the rule with its numbers, and the hint. Errors
 cross process boundaries inside Ray, so they take plain positional arguments only: an exception with a
 keyword-only constructor does not unpickle.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 
 class SweepError(Exception):
-    """Anything the user can cause or cure: the command prints `Error: ...` and exits 1."""
+    """Anything the user can cause or fix: the command prints `Error: ...` and exits 1."""
 
 
 class ConfigError(SweepError, ValueError):
@@ -34,7 +34,7 @@ class StorageError(SweepError):
 
 
 class UnwritableError(StorageError):
-    """The storage folder cannot be written: it is full, read-only or somebody else's."""
+    """The storage folder cannot be written: it is full, read-only or owned by another user."""
 
 
 class UnreachableError(SweepError, OSError):

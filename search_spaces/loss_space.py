@@ -64,8 +64,8 @@ class LossSpace(Frozen):
 
 CHOICES = ("profits", "range_gradient", "batch_norm")
 """Fields of a space that are no ranges."""
-# Section 3 and 4 to the letter: Eq. 3 has no temperature^2, and nothing is said of batch norm, which both passes share.
-LITERAL: Mapping[str, Any] = {
+# Sections 3 and 4 as published: Eq. 3 has no temperature^2, and nothing is said of batch norm, which both passes share.
+PUBLISHED: Mapping[str, Any] = {
     "hinge_weight": 1.0,
     "kd_weight": 1.0,
     "margin": 0.01,
@@ -111,21 +111,21 @@ def place_of(recipe: PairRecipe, base: PairRecipe, space: LossSpace) -> Point | 
         ...                   learning_rate=0.04, weight_decay=1e-4)
         >>> place_of(vary(base, margin=0.1), base, LossSpace())
         {'hinge_weight': 1.0, 'kd_weight': 1.0, 'margin': 0.1}
-        >>> place_of(vary(base, margin=0.95), base, LossSpace()), place_of(literal_reading(base), base, LossSpace())
+        >>> place_of(vary(base, margin=0.95), base, LossSpace()), place_of(as_published(base), base, LossSpace())
         (None, None)
     """
     point = point_of(recipe, space)
     return point if holds(space, point) and recipe == base.model_copy(update=point) else None
 
 
-def literal_reading(recipe: PairRecipe) -> PairRecipe:
-    """Returns what the paper says to the letter, at the length, batch size and cell of a recipe.
+def as_published(recipe: PairRecipe) -> PairRecipe:
+    """Returns a recipe as published in the paper, at the length, batch size and cell of a recipe.
 
     Examples:
         >>> recipe = PairRecipe(architecture="resnet18", budget=110, epochs=1, batch_size=64, optimizer="sgd",
         ...                     learning_rate=0.04, weight_decay=1e-4)
-        >>> literal = literal_reading(recipe)
-        >>> literal.kd_scaled, literal.batch_norm, literal.learning_rate
+        >>> published = as_published(recipe)
+        >>> published.kd_scaled, published.batch_norm, published.learning_rate
         (False, 'both', 0.1)
     """
-    return vary(recipe, **LITERAL)
+    return vary(recipe, **PUBLISHED)

@@ -1,16 +1,22 @@
 """How the detrimental cells of a grid are searched: where, how long, by which sampler, and when it is enough."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from search_spaces.errors import ConfigError
 from search_spaces.loss_space import LossSpace
 from search_spaces.model import Frozen, Positive
 from search_spaces.names import Pruner, Sampler
 
-StartPoint = Literal["recipe", "literal"]
+AS_PUBLISHED = "as-published"
+AS_PUBLISHED_BEFORE = "literal"
+"""The word for it in the plans and uids of storages that were written before it changed."""
+StartPoint = Annotated[
+    Literal["recipe", "as-published"],
+    BeforeValidator(lambda name: AS_PUBLISHED if name == AS_PUBLISHED_BEFORE else name),
+]
 MIN_EPOCHS_TO_PRUNE = 8
 """Smallest number of epochs of which the first half tells anything."""
 HALVING = 2
@@ -35,8 +41,8 @@ class Search(Frozen):
     """Whether the search of a cell goes on after its catastrophic pair; then no cell leaves trials to others."""
     gpu_hours: Positive | None = None
     """GPU-hours of search trials after which no further one starts (core-hours where trials have no GPU)."""
-    start_points: tuple[StartPoint, ...] = ("recipe", "literal")
-    """Points of a study's first trials: the recipe's own, the literal reading of the paper, or neither."""
+    start_points: tuple[StartPoint, ...] = ("recipe", "as-published")
+    """Points of a study's first trials: the recipe's own, the one as published in the paper, or neither."""
     warm_start: bool = True
     """Whether a study tries the point that made the pair of the same network with another budget or option set."""
     sampler: Sampler = "tpe"

@@ -45,8 +45,8 @@ def read_documents(path: Path, *, what: str) -> list[Any]:
     return parse_documents(read_text(path, what=what), what=f"{what} {path}")
 
 
-def read_mapping(path: Path, *, what: str, cure: str) -> dict[str, Any]:
-    """Reads a YAML file that holds one mapping; `cure` says in the error how such a file begins.
+def read_mapping(path: Path, *, what: str, hint: str) -> dict[str, Any]:
+    """Reads a YAML file that holds one mapping; `hint` says in the error how such a file begins.
 
     Raises:
         ConfigError: It cannot be read, or holds something else.
@@ -54,7 +54,7 @@ def read_mapping(path: Path, *, what: str, cure: str) -> dict[str, Any]:
     match read_documents(path, what=what):
         case [dict(content)]:
             return content
-    raise ConfigError(f"{what} {path} holds no mapping: {cure}.")
+    raise ConfigError(f"{what} {path} holds no mapping: {hint}.")
 
 
 def parse_documents(text: str, *, what: str) -> list[Any]:

@@ -1,7 +1,7 @@
 """The program still says what it said: plans with all uids, and everything of a small sweep of made-up numbers.
 
 `tests/golden/storage/` holds a sweep that an earlier version wrote (`tests/golden/make_storage.py`): done, pruned,
-diverged, failed, spared and confirmed trials, refused cells, all analyses, and a second sweep that was interrupted.
+diverged, failed, skipped and confirmed trials, refused cells, all analyses, and a second sweep that was interrupted.
 The test asks the command line about a copy of it, so it also checks that old storages stay readable. It compares with
 `tests/golden/expected/`, which only `python -m tests.golden.snapshot` writes. Whoever renames a word on purpose says so
 in `CHANGED_WORDS`; the golden files stay.
@@ -17,7 +17,7 @@ from tests.golden.snapshot import Texts, canonical_json, read_expected, take
 # What was renamed on purpose since the golden files were written: (before, now). Applied one after the other to the
 # golden texts before they are compared, wherever they occur: keys, tags, headers of CSV, columns of Parquet, sentences,
 # and the names of files. So give as much context as tells the word from others, e.g.
-#     ('"spared"', '"skipped"'), ("num_spared", "num_skipped"), (" spared", " skipped")
+#     ('"skipped"', '"skipped"'), ("num_skipped", "num_skipped"), (" skipped", " skipped")
 # Names of trials and sweeps are safe only as long as no word here is a part of them. Spaces between words count as one,
 # but where a table of the terminal breaks a line is not hidden: `("0 of 3\nseeds", "0 of 3 seeds")` tells it.
 CHANGED_WORDS: tuple[tuple[str, str], ...] = (

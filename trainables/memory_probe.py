@@ -38,7 +38,7 @@ class MemoryReader(Protocol):
 
 
 class CudaMemory:
-    """Reads the first visible GPU, which nobody else may use meanwhile: their memory would count as this process's."""
+    """Reads the first visible GPU, which no other process may use meanwhile: its memory would count, too."""
 
     def reset(self) -> None:
         """Forgets the peak, and gives back what earlier work left."""

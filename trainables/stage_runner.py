@@ -88,7 +88,7 @@ class Trial:
 
         Args:
             parent: The network that the stage starts from; None for a stage without one.
-            resume: A state that `EpochReport.snapshot` gave, serialized; None starts anew.
+            resume: A state that `EpochReport.snapshot` gave, serialized; None starts from the beginning.
             resume_source: Where that state comes from, for errors.
 
         Raises:

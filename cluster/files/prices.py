@@ -31,12 +31,12 @@ class Price(Frozen):
     gpu: str | None = None
     """Kind of its GPUs: words of the name that the driver reports."""
     approximate: bool = False
-    """Whether nobody looked the price up."""
+    """Whether the price is an estimate that was not looked up."""
 
     @model_validator(mode="after")
     def _check(self) -> "Price":
         if self.spot > self.on_demand:
-            raise ConfigError(f"spot={self.spot} is above on_demand={self.on_demand}: nobody would pay it")
+            raise ConfigError(f"spot={self.spot} is above on_demand={self.on_demand}: a spot price is never above it")
         if bool(self.gpus) != bool(self.gpu):
             raise ConfigError(f"gpus={self.gpus} and gpu={self.gpu!r}: give both, or neither")
         return self
@@ -46,7 +46,7 @@ class _PriceFile(Frozen):
     """A price table as it is written."""
 
     checked: datetime.date
-    """When somebody looked the prices up."""
+    """The day on which the prices were looked up."""
     prices: dict[str, Price]
 
 
@@ -114,11 +114,11 @@ class PriceTable:
         if name in self.prices:
             return self.prices[name]
         nearest = difflib.get_close_matches(name, self.prices, n=3, cutoff=0.5)
-        hint = f" The nearest it has: {', '.join(nearest)}." if nearest else ""
+        near = f" The nearest it has: {', '.join(nearest)}." if nearest else ""
         is_group = name == node_type.name
-        cure = f"Name a machine in the nodeSelector of its pods ({INSTANCE_TYPE}), or give" if is_group else "Give"
+        hint = f"Name a machine in the nodeSelector of its pods ({INSTANCE_TYPE}), or give" if is_group else "Give"
         raise ConfigError(
-            f"no price for {name!r}, the machine of node type {node_type.name!r}, in {self.source}.{hint} {cure} a "
+            f"no price for {name!r}, the machine of node type {node_type.name!r}, in {self.source}.{near} {hint} a "
             f"line for it with --prices FILE, in the form of {PRICES}."
         )
 
@@ -183,5 +183,5 @@ def trial_machines(machines: list[PricedMachine], cluster: Cluster) -> list[Pric
 
 
 def _read(path: Path) -> _PriceFile:
-    content = read_mapping(path, what="price file", cure=f"it has the form of {PRICES}")
+    content = read_mapping(path, what="price file", hint=f"it has the form of {PRICES}")
     return parse(_PriceFile, content, place=f"{path}: ")

@@ -14,9 +14,9 @@ COMMON_FIELDS = {
     "type", "module", "use_internal_ips", "cache_stopped_nodes", "disable_node_updaters",
     "disable_launch_config_check", "foreground_node_launch", "worker_liveness_check", "worker_rpc_drain",
 }  # fmt: skip
-"""What Ray's launcher reads in `provider`, whoever it is."""
+"""What Ray's launcher reads in `provider`, for every provider."""
 OWN_MACHINES_FIELDS = COMMON_FIELDS | {"head_ip", "worker_ips", "external_head_ip", "coordinator_address"}
-"""The same for machines of one's own, which nobody provides."""
+"""The same for machines of one's own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,6 @@
 """The job server of a cluster: an address that was given, or a tunnel to the head that a cluster file describes.
 
-A head's dashboard lets anybody run commands, so it should listen to nobody but the head itself. The tunnel is Ray's own
+A head's dashboard lets anybody run commands, so it should listen to the head alone. The tunnel is Ray's own
 (over SSH) or that of `kubectl`, and ends with the `with` block.
 """
 
@@ -24,11 +24,11 @@ TUNNEL_SECONDS = 60.0
 
 
 def check_dashboard(address: str) -> None:
-    """Makes sure that somebody answers at `http(s)://HOST[:PORT]`.
+    """Makes sure that a server answers at `http(s)://HOST[:PORT]`.
 
     Raises:
         ConfigError: The address holds a user name or a password.
-        UnavailableError: Nobody answers there.
+        UnavailableError: There is no answer.
     """
     if redact(address) != address:
         # Not repeated: the line may end in a log.

@@ -91,7 +91,7 @@ class JobServer:
 
         Raises:
             ConfigError: The address holds credentials.
-            UnavailableError: Nobody answers there, or somebody else than Ray.
+            UnavailableError: There is no answer, or none of Ray.
         """
         check_dashboard(address)
         self._address = address
@@ -162,7 +162,7 @@ class JobServer:
             self._client.stop_job(job.job_id)
 
     def _create(self, job_id: str, request: JobRequest, working_dir: str | None) -> bool:
-        """Submits a job; returns False if somebody else did since we asked."""
+        """Submits a job; returns False if another submission came first."""
         variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS), **request.environment}
         folder = {"working_dir": working_dir} if working_dir else {}
         with self._asking():

@@ -53,13 +53,13 @@ def remaining(file: ClusterFile) -> list[str]:
     """Returns what still carries the cluster's name: machines of a provider, objects of Kubernetes.
 
     Raises:
-        UnavailableError: Nobody can be asked; says what to look for by hand.
+        UnavailableError: The provider cannot be asked; says what to look for by hand.
     """
     if isinstance(file, KubeRayFile):
         return kubectl_names(KUBERNETES_KINDS, file.selector, file.namespace)
     try:
         return launcher_machines(file.content)
-    # A provider's library may raise anything; whatever it is, nobody knows now what is left.
+    # A provider's library may raise anything; whatever it is, what is left is unknown.
     except Exception as error:
         raise UnavailableError(
             f"cannot ask provider {file.provider.get('type')!r} what is left of cluster {file.name!r} "

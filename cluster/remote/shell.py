@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from search_spaces.errors import UnavailableError
 from search_spaces.uris import redact
 
-# As a module, because the script `ray` is on nobody's PATH where the environment was not activated.
+# As a module, because the script `ray` is not on PATH where the environment was not activated.
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
 KUBECTL = ("kubectl",)
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_UP_enable_autoscaler_v2": "1"}

@@ -1,6 +1,6 @@
 """What the autoscaler of a joined cluster could start, and asking it to start that early.
 
-A cluster that scales from zero has no GPU until somebody asks for one, so what runs says little about what could. Ray
+A cluster that scales from zero has no GPU until one is asked for, so what runs says little about what could. Ray
 has no public question for that. The autoscaler's own settings have the answer, and the head has those: the file that
 Ray's launcher put there, which the autoscaler was started with, or the RayCluster object of KubeRay.
 """
@@ -40,7 +40,7 @@ class Autoscaler:
     """What is known of a cluster's autoscaler."""
 
     node_types: Sequence[ScalableNode] = ()
-    """Empty where the cluster does not scale, or nobody could say."""
+    """Empty where the cluster does not scale, or where that is unknown."""
     max_nodes: int = 0
     """Of all types together, without the head."""
     unknown: str = ""

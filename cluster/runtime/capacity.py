@@ -62,7 +62,7 @@ def check_room(requests: Mapping[str, Resources], capacity: Capacity) -> None:
     """Refuses trials that would wait for ever; their requests are as Ray counts them, `{"CPU": 1, "GPU": 0.5}`.
 
     Raises:
-        ConfigError: Something fits on no node that runs or could be started; names a trial, its need and the cure.
+        ConfigError: Something fits on no node that runs or could be started; names a trial, its need and the hint.
     """
     too_large = {name: request for name, request in requests.items() if not capacity.has_room_for(request)}
     if not too_large:
@@ -73,9 +73,9 @@ def check_room(requests: Mapping[str, Resources], capacity: Capacity) -> None:
     largest = max(capacity.nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), default={})
     where = f"the largest node has {_shown(largest)}"
     where += f", its autoscaler adds {', '.join(scalable)}" if scalable else ", and the cluster does not grow"
-    cure = "launch without --gpus-per-trial" if request.get("GPU") else "give its nodes at least one core for trials"
+    hint = "launch without --gpus-per-trial" if request.get("GPU") else "give its nodes at least one core for trials"
     raise ConfigError(
-        f"trial {name}{others} needs {_shown(request)}; no node type has that ({where}): {cure}, or join another "
+        f"trial {name}{others} needs {_shown(request)}; no node type has that ({where}): {hint}, or join another "
         "cluster."
     )
 

@@ -50,7 +50,7 @@ class Room:
     def __init__(
         self, gpu_shares: Collection[float], autoscaler: Autoscaler, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Asks nobody yet; `gpu_shares` are those of all trials to run."""
+        """Sends no request yet; `gpu_shares` are those of all trials to run."""
         self._gpu_shares, self._autoscaler, self._clock = gpu_shares, autoscaler, clock
         self._num_trials, self._asked_at = 0, float("-inf")
 

@@ -63,7 +63,7 @@ def trial_resources(gpu_share: float, *, whole_gpu: bool = False) -> dict[str, f
 
     Args:
         gpu_share: Its share of a GPU, 0 where the cluster has none.
-        whole_gpu: Share with nobody, because the share was too small.
+        whole_gpu: No sharing, because the share was too small.
 
     Examples:
         >>> trial_resources(0)

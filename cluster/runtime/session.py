@@ -107,7 +107,7 @@ def check_address(address: str | None) -> None:
 
     Raises:
         ConfigError: The address is of a kind that cannot be joined; says what to do instead.
-        UnavailableError: Nobody answers there.
+        UnavailableError: There is no answer.
     """
     if address and "://" in address:
         unknown = "is of an unknown kind: give auto, host:port or http://HOST:8265."

@@ -1,4 +1,4 @@
-"""Findings: one line for each mistake in a cluster file, with the value, the rule and the cure."""
+"""Findings: one line for each mistake in a cluster file, with the value, the rule and the hint."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +19,7 @@ class Finding:
     place: str
     """Where it stands in the file, such as `provider.region`."""
     text: str
-    """The value, the rule and the cure."""
+    """The value, the rule and the hint."""
 
     def __str__(self) -> str:
         return f"{self.place}: {self.text}"
@@ -104,11 +104,11 @@ def _wrong_kind(value: object, expected: str | list[str]) -> str:
     wanted = " or ".join(_KINDS[kind] for kind in kinds)
     given = _PYTHON_KINDS.get(type(value), "null")
     if given == "string" and "boolean" in kinds:
-        cure = " Write true or false, without quotes."
+        hint = " Write true or false, without quotes."
     elif given == "string" and {"integer", "number"} & set(kinds):
-        cure = " Write the number without quotes."
+        hint = " Write the number without quotes."
     elif "string" in kinds and given in ("integer", "number", "boolean"):
-        cure = f' Write "{str(value).lower()}", with quotes.'
+        hint = f' Write "{str(value).lower()}", with quotes.'
     else:
-        cure = ""
-    return f"{value!r} is {_KINDS[given]}, where {wanted} belongs.{cure}"
+        hint = ""
+    return f"{value!r} is {_KINDS[given]}, where {wanted} belongs.{hint}"

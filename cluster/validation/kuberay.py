@@ -119,7 +119,7 @@ def _check_cluster(spec: Manifest, versions: Versions, place: str, entrypoint: s
     if "authOptions" not in spec:
         yield Finding(
             joined(place, "authOptions"),
-            "is missing: whoever reaches the head would run code on it. Write mode: token (or mode: disabled).",
+            "is missing: anyone who reaches the head could run code on it. Write mode: token (or mode: disabled).",
         )
     yield from _check_scaling(spec, place)
     head = joined(place, "headGroupSpec"), spec["headGroupSpec"]
@@ -156,7 +156,7 @@ def _check_head(place: str, head: Manifest, entrypoint: str) -> Iterator[Finding
     if cpus != "0":
         yield Finding(
             joined(place, "rayStartParams", "num-cpus"),
-            f'{cpus!r}: the head would run trials beside the launch: write num-cpus: "0".',
+            f'{cpus!r}: the head would run trials next to the launch: write num-cpus: "0".',
         )
     if label := spot_label(head["template"]["spec"].get("nodeSelector", {})):
         yield Finding(

@@ -1,6 +1,6 @@
 """RayJob and RayCluster as JSON schemas, written by hand for KubeRay 1.7: the fields that a sweep has use for.
 
-The operator's own definitions have 1.4 MB and may be newer; `validate --crd` takes them where somebody has them.
+The operator's own definitions have 1.4 MB and may be newer; `validate --crd` takes them from a file.
 """
 
 from typing import Any

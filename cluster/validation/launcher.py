@@ -1,7 +1,7 @@
 """Checks of `ray up` files: Ray's schema and its own preparation, and what both let through.
 
 Ray's schema looks into neither `provider` nor `node_config`; a typo there is found by the cloud, minutes later and with
-a machine already paid for, or by nobody.
+a machine already paid for.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -62,7 +62,7 @@ def _check_provider(config: Config) -> Iterator[Finding]:
     if provider.get("cache_stopped_nodes", known.stops_by_default):
         yield Finding(
             "provider.cache_stopped_nodes",
-            "idle machines would be stopped, and their disks paid for until somebody deletes them: write false.",
+            "idle machines would be stopped, and their disks paid for until they are deleted: write false.",
         )
     if (project := known.project_field) in provider and not provider[project]:
         yield Finding(
@@ -128,7 +128,7 @@ def _check_head(resources: Config, rental: Rental, provider: Provider, *, place:
     if resources.get("CPU") != 0 or resources.get("GPU"):
         yield Finding(
             joined(place, "resources"),
-            f"the head offers {dict(resources)} and would run trials beside the launch: write {{CPU: 0, GPU: 0}}.",
+            f"the head offers {dict(resources)} and would run trials next to the launch: write {{CPU: 0, GPU: 0}}.",
         )
 
 

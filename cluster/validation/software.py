@@ -47,7 +47,7 @@ def _check_requirement(requirement: str, versions: Versions, *, place: str) -> I
         yield Finding(
             place,
             f"{requirement!r} is not dptq-sweep {versions.package}, as here, and trials of two versions do not mix: "
-            "build the wheel anew.",
+            "build the wheel again.",
         )
 
 
@@ -75,7 +75,7 @@ def check_environment(environment: Mapping[str, str], *, is_shared_path: bool, p
         yield Finding(
             place,
             f"RAY_AUTH_MODE is {mode!r}, and what Ray does then differs from version to version: "
-            "export RAY_AUTH_MODE=token (or disabled, where nobody else reaches the machines).",
+            "export RAY_AUTH_MODE=token (or disabled, where the machines are reachable by you alone).",
         )
     yield from check_storage(environment, is_shared_path=is_shared_path, place=place)
 
@@ -91,9 +91,9 @@ def check_storage(environment: Mapping[str, str | None], *, is_shared_path: bool
             place, "DPTQ_STORAGE is not set, and trials would be kept on one machine's disk: export it, as s3://..."
         )
     elif "://" not in storage and not (is_shared_path and storage.startswith(("/", "$", "~"))):
-        cure = "an absolute path that all share, or s3://..." if is_shared_path else "s3://..., gs://... or abfss://..."
+        hint = "an absolute path that all share, or s3://..." if is_shared_path else "s3://..., gs://... or abfss://..."
         yield Finding(
-            place, f"storage {storage!r} is a path, which every machine has to itself: name {cure.removeprefix('a ')}"
+            place, f"storage {storage!r} is a path, which every machine has to itself: name {hint.removeprefix('a ')}"
         )
     elif "://" not in storage and "DPTQ_SHARED_STORAGE" not in environment:
         yield Finding(

@@ -41,7 +41,7 @@ def command(
     shared_storage: bool,
     tracking_uri: str | None,
 ) -> None:
-    """Measure the pairs of a sweep: cross-policy, transitory points, layers, histograms, corruptions, cures.
+    """Measure the pairs of a sweep: cross-policy, transitory points, layers, histograms, corruptions, mitigations.
 
     What is done is kept, an interrupted analysis goes on with what it lacks; `stop` and Ctrl-C end it in order. Ends
     with the sweep's report.

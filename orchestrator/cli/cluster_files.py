@@ -81,7 +81,7 @@ def _checked_sweep(kind: str, sweep: tuple[str, ...]) -> tuple[str, ...]:
 def validate_command(file: Path, crd: Path | None) -> None:
     """Look through a cluster file; without a cloud, a cluster or the network.
 
-    One line for every mistake, with its cure; exits with 1 where there is any.
+    One line for every mistake, with its hint; exits with 1 where there is any.
     """
     from cluster.validation.files import check_file
 

@@ -27,7 +27,7 @@ def estimate_from_options(
     """Estimates what the rest of a plan takes on the cluster that a command's options name, None if they name none.
 
     Raises:
-        ConfigError: A file cannot be read, a machine has no price, or nobody knows how long a training takes.
+        ConfigError: A file cannot be read, a machine has no price, or the time of a training is unknown.
     """
     if values["cluster_file"] is None:
         if values["price_file"] or values["step_seconds"]:

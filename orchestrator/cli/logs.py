@@ -8,7 +8,7 @@ from orchestrator.cli.options import storage_option
 
 @click.command("logs")
 @click.argument("trial", metavar="UID", shell_complete=uids)
-@click.option("-f", "--follow", is_flag=True, help="Go on until the trial ends or nobody works on it.")
+@click.option("-f", "--follow", is_flag=True, help="Follow until the trial ends or no launch works on it.")
 @storage_option
 def command(trial: str, follow: bool, storage: str) -> None:
     """Print the epochs of a trial, and of a failed one what its worker printed last and its error.

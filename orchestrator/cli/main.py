@@ -1,7 +1,7 @@
 """`dptq-sweep`: how badly can dynamic quantization fail on a network, and where?
 
 Help, completion and wrong usage answer at once: modules of commands import at their top only what declares options, and
-inside of a command what it needs to run. Anything the user can cure ends as one `Error:` line and exit code 1; wrong
+inside of a command what it needs to run. Anything the user can fix ends as one `Error:` line and exit code 1; wrong
 usage exits with 2.
 """
 

@@ -39,7 +39,7 @@ def job_server(place: str) -> Iterator[JobServer]:
 
     Raises:
         ConfigError: The file describes no cluster, or the address holds credentials.
-        UnavailableError: Nobody answers.
+        UnavailableError: There is no answer.
     """
     if is_dashboard(place):
         yield JobServer(place)
@@ -61,7 +61,7 @@ def job_request(launch: click.Context) -> JobRequest:
     values = launch.params
     choices = choices_of(values)
     plan = plan_from_options(values["grid"], choices)
-    # What stands in this machine's environment stays here: people put into it what nobody should read.
+    # What stands in this machine's environment stays here: it may hold secrets.
     given = {
         name: value
         for name, value in values.items()
@@ -88,7 +88,7 @@ def job_request(launch: click.Context) -> JobRequest:
         places["tracking_uri"] = f"sqlite:///{database}"
     arguments = [launch.command.name or "", *as_arguments(launch.command, given | places)]
     if any(redact(argument) != argument for argument in arguments):
-        # A job's command line is shown to whoever opens the dashboard.
+        # A job's command line is shown to everyone who opens the dashboard.
         raise ConfigError(
             "a URI among the options holds a user name or a password, and a job's command line is public: leave it out "
             "and set it in the environment of the cluster's machines (MLFLOW_TRACKING_USERNAME, AWS_ACCESS_KEY_ID)."

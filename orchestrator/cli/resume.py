@@ -39,7 +39,7 @@ def command(
     """Go on with a sweep: `launch` with its own plan and options, which need not be typed again.
 
     A UID may be cut short as long as it is unique. A restarted trial keeps its recipe. The caps of the launch apply
-    again unless they are given anew: --max-hours from now on, --max-gpu-hours and --max-cost to all that the sweep has
+    again unless they are given again: --max-hours from now on, --max-gpu-hours and --max-cost to all that the sweep has
     taken so far; --no-caps drops them. What is given here is kept for the next time, but for the target of --on-event:
     it may hold a secret, so it has to be given again.
     """
@@ -63,18 +63,18 @@ def command(
     options = options.model_copy(update={name: value for name, value in others.items() if value not in (None, False)})
     locate(options.tracking_uri, sweep.store)
     chosen = [find_node(plan, prefix) for prefix in only]
-    anew = [find_node(plan, prefix) for prefix in restarted]
+    to_restart = [find_node(plan, prefix) for prefix in restarted]
     check_address(options.address)
     check_dataset(plan.grid.dataset, options.data_dir)
     if str(limits.caps):
         say(f"caps of sweep {sweep.name}: {limits.caps}")
     if options.on_event and limits.on_event is None:
         say(
-            f"nobody hears of events: the launch told {options.on_event}, which is not kept since it may hold a "
+            f"events are not reported: the launch told {options.on_event}, which is not kept since it may hold a "
             "secret; give --on-event again, or '' to go without"
         )
     with sweep.driver(say):
-        for node in restart(plan, sweep.store, anew, children_too=with_children):
+        for node in restart(plan, sweep.store, to_restart, children_too=with_children):
             say(f"restarting {node.name} ({node.uid})")
         if failed:
             say(f"{forget_failures(plan, sweep.store)} failed trials have all their tries again")

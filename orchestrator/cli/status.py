@@ -12,7 +12,7 @@ from orchestrator.cli.options import echo_json, json_option, price_option, stora
 @price_option
 @json_option
 def command(name: str | None, storage: str, is_watched: bool, price_per_hour: float | None, as_json: bool) -> None:
-    """Show how far a sweep is: counts, running trials, hours, the best pair of every cell, failures and their cure."""
+    """Show how far a sweep is: counts, running trials, hours, the best pair of every cell, failures and their hints."""
     from orchestrator.cli.values import open_sweep
     from orchestrator.console import make_console
     from orchestrator.progress.status import read_status, render_status, status_as_json, watch

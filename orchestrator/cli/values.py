@@ -102,7 +102,7 @@ def plan_from_options(grid: str, choices: Choices) -> Plan:
     """
     plan = build_plan(build_grid(grid, choices, num_sites), num_sites)
     if plan.refused and (choices.budgets or not plan.has_pairs):
-        # A named grid may hold cells that the paper printed and nobody can run; a budget typed by hand is a mistake.
+        # A named grid may hold printed cells that cannot be run; a budget typed by hand is a mistake.
         plan.raise_first_refusal()
     return plan
 

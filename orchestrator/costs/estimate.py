@@ -120,7 +120,7 @@ def estimate(
     `states` are of every trial and `epochs_done` of interrupted ones, by uid; `table` has the machines' prices.
 
     Raises:
-        ConfigError: A machine has no price or none has room for trials, or nobody knows how long a training takes on
+        ConfigError: A machine has no price or none has room for trials, or the time of a training is unknown on
             these machines, or how many images there are.
     """
     machines = [table.machine(node_type) for node_type in cluster.node_types]
@@ -208,7 +208,7 @@ def _find_step_times(
     """Returns the time of a step of every kind of training on every kind of device.
 
     Raises:
-        ConfigError: Nobody knows one.
+        ConfigError: No time is known.
     """
     found = {
         alike: {kind: time for kind in kinds if (time := step_times.find(*alike, kind))}

@@ -73,7 +73,7 @@ class StepTime:
     gpu_share: float | None
     source: str
     device: str | None
-    """On which it was measured; None where nobody says."""
+    """On which it was measured; None where it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class StepTimes:
     """Seconds of a step by `stage` or `stage/architecture`; they win over all that was measured."""
 
     def find(self, training: Training, batch_size: int, kind: str) -> StepTime | None:
-        """Returns the time of a step on a kind of device, None if nobody knows it."""
+        """Returns the time of a step on a kind of device, None if it is unknown."""
         for name in (f"{training.stage}/{training.architecture}", str(training.stage)):
             if name in self.by_hand:
                 return StepTime(seconds=self.by_hand[name], gpu_share=None, source="--step-seconds", device=None)

@@ -45,8 +45,8 @@ def list_tasks(sweep: Sweep, snapshot: Snapshot, analyses: Sequence[Analysis], c
     if not tasks:
         lacking = f"{missing[0].reason} for {missing[0].name}" if missing else "no pair is done"
         has_both = len({cell.goal for cell in snapshot.plan.grid.cells}) == len(Goal)
-        cure = f"Finish it with: {sweep.resume_command()}" if has_both else "Launch a grid with both goals."
-        raise ConfigError(f"sweep {sweep.name!r} has nothing to analyze: {lacking}. {cure}")
+        hint = f"Finish it with: {sweep.resume_command()}" if has_both else "Launch a grid with both goals."
+        raise ConfigError(f"sweep {sweep.name!r} has nothing to analyze: {lacking}. {hint}")
     for each in missing:
         console.print(f"cannot analyze {each.name}: {each.reason}", highlight=False, soft_wrap=True)
     return tasks

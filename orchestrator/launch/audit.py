@@ -26,8 +26,8 @@ class Agreement:
         counts = Counter(self.states.values())
         num_failed = sum(state.is_failed for state in self.states.values())
         numbers = f"{counts[State.DONE]} done, {num_failed} failed"
-        num_left = len(self.states) - counts[State.DONE] - num_failed - counts[State.PRUNED] - counts[State.SPARED]
-        others = {"pruned": counts[State.PRUNED], "spared": counts[State.SPARED], "left": num_left}
+        num_left = len(self.states) - counts[State.DONE] - num_failed - counts[State.PRUNED] - counts[State.SKIPPED]
+        others = {"pruned": counts[State.PRUNED], "skipped": counts[State.SKIPPED], "left": num_left}
         numbers += "".join(f", {count} {name}" for name, count in others.items() if count)
         return f"plan = store = Optuna = MLflow: {numbers}"
 
@@ -49,7 +49,7 @@ def compare(
         statuses[uid].append(status)
     for node in plan.nodes:
         state = states[node.uid]
-        has_none = not statuses[node.uid] and state in (State.WAITING, State.SPARED)
+        has_none = not statuses[node.uid] and state in (State.WAITING, State.SKIPPED)
         if mlflow_runs is not None and not has_none and statuses[node.uid] != [run_status(state)]:
             lines.append(f"MLflow has {_listed(statuses[node.uid])} for {node.name}, the store says {state}")
     for cell_id, study in studies.items():

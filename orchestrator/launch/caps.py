@@ -12,7 +12,7 @@ from orchestrator.store.usage import HOUR, Usage
 
 
 def more_of(hit: str | None) -> tuple[str, ...]:
-    """Returns what `resume` must be told to go on after a cap was hit; hours are counted anew by themselves.
+    """Returns what `resume` must be told to go on after a cap was hit; hours are counted again by themselves.
 
     Args:
         hit: As `Meter.hit`.

@@ -85,8 +85,8 @@ def launch_sweep(
     if damages:
         restarts = [argument for damage in damages for argument in ("--restart", damage.node.uid)]
         raise StorageError(
-            f"{len(damages)} trials of sweep {sweep.name!r} are damaged, and nothing was started: train them anew with "
-            f"`{sweep.resume_command(*restarts)}`."
+            f"{len(damages)} trials of sweep {sweep.name!r} are damaged, and nothing was started: train them again "
+            f"with `{sweep.resume_command(*restarts)}`."
         )
     shown = redact(options.tracking_uri) if options.tracking_uri else None
     kept = {"tracking_uri": shown, "caps": limits.caps, "stalled_minutes": limits.stalled_minutes}

@@ -98,7 +98,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
 
     @property
     def candidates(self) -> tuple[Node, ...]:
-        """Trials that may still be handed out, those that the search spares for now too."""
+        """Trials that may still be handed out, those that the search skips for now too."""
         return tuple(self._pending)
 
     @property
@@ -236,7 +236,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             return False
         headline = folder.headline() if state.is_failed else None
         if headline is None or headline.failure in (Failure.USER, Failure.SHARED):
-            # Whoever launches again has cured what was wrong; if not, the same line says so.
+            # Whoever launches again has fixed what was wrong; if not, the same line says so.
             return True
         return folder.attempts().get(headline.failure, 0) <= allowed_retries(headline.failure, self._max_retries)
 
@@ -253,7 +253,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
 
     def _is_wanted(self, node: Node) -> bool:
         """Tells whether a pending trial is to run; one that the user named is, whatever the search thinks of it."""
-        return bool(self._only) or self.states[node.uid] is not State.SPARED
+        return bool(self._only) or self.states[node.uid] is not State.SKIPPED
 
     def _is_ready(self, node: Node) -> bool:
         if not all(self.states[parent] is State.DONE for parent in node.parents):

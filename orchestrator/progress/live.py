@@ -17,7 +17,7 @@ from orchestrator.store.states import State
 from search_spaces.recipes import TrainingRecipe
 
 COLUMNS = (
-    *(State.DONE, State.RUNNING, State.WAITING, State.INTERRUPTED, State.PRUNED, State.SPARED),
+    *(State.DONE, State.RUNNING, State.WAITING, State.INTERRUPTED, State.PRUNED, State.SKIPPED),
     *(state for state in State if state.is_failed),
 )
 SUMMARY_EVERY_SECONDS = 15.0

@@ -95,8 +95,8 @@ class Overview:
         return sum(state.ended_well for state in self.states.values())
 
     def num_needed(self) -> int:
-        """Returns the number of trials that a launch runs as far as is known: all but those that a search spares."""
-        return sum(state is not State.SPARED for state in self.states.values())
+        """Returns the number of trials that a launch runs as far as is known: all but those that a search skips."""
+        return sum(state is not State.SKIPPED for state in self.states.values())
 
     def num_left(self) -> int:
         """Returns the number of trials that have yet to end well; where a search diverged at a point, that is known."""
@@ -113,7 +113,7 @@ class Overview:
             return None
         left = 0.0
         for node in self.plan.nodes:
-            if self.states[node.uid] in (State.DONE, State.DIVERGED, State.PRUNED, State.SPARED):
+            if self.states[node.uid] in (State.DONE, State.DIVERGED, State.PRUNED, State.SKIPPED):
                 continue
             assert isinstance(node.recipe, TrainingRecipe)
             left += (node.recipe.epochs - self.epochs.get(node.uid, 0)) * unit[node.stage]
@@ -178,8 +178,8 @@ def summary(plan: Plan, states: Mapping[str, State]) -> str:
     """Returns the totals of a plan in one line."""
     counts = ", ".join(f"{count} {stage}" for stage, count in plan.stage_counts().items())
     num_done = sum(state.ended_well for state in states.values())
-    num_spared = sum(state is State.SPARED for state in states.values())
-    spared = f", {num_spared} spared" if num_spared else ""
+    num_skipped = sum(state is State.SKIPPED for state in states.values())
+    skipped = f", {num_skipped} skipped" if num_skipped else ""
     refused = f"; {len(plan.refused)} cells refused" if plan.refused else ""
-    num_left = len(plan.nodes) - num_done - num_spared
-    return f"{len(plan.nodes)} trials ({counts}): {num_done} cached, {num_left} to run{spared}{refused}"
+    num_left = len(plan.nodes) - num_done - num_skipped
+    return f"{len(plan.nodes)} trials ({counts}): {num_done} cached, {num_left} to run{skipped}{refused}"

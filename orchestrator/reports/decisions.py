@@ -19,8 +19,8 @@ _RECIPE_FIELDS: tuple[tuple[str, str, type[TrainingRecipe], str], ...] = (
 
 def decisions_table(plan: Plan) -> TextTable:
     """Lists the decisions with the values that the recipes of a sweep hold."""
-    # The literal reading is what a search tries first, not what the sweep decided on.
-    recipes = [node.recipe for node in plan.nodes if node.origin is not Origin.LITERAL]
+    # The recipe as published is what a search tries first, not what the sweep decided on.
+    recipes = [node.recipe for node in plan.nodes if node.origin is not Origin.AS_PUBLISHED]
     rows = []
     for what, name, kind, paper in _RECIPE_FIELDS:
         used = dict.fromkeys(as_text(each.model_dump(mode="json")[name]) for each in recipes if isinstance(each, kind))

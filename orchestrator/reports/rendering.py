@@ -26,7 +26,7 @@ def page_files(name: str, page: Page) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for picture in page.pictures:
         files |= {f"{picture.name}.png": picture.png, f"{picture.name}.svg": picture.svg}
-    # The pages come last: whoever sees them finds the pictures that they link to.
+    # The pages come last: a reader who sees them finds the pictures that they link to.
     return files | {f"{name}.md": markdown(page).encode(), f"{name}.html": html_page(page).encode()}
 
 

@@ -86,12 +86,12 @@ def progress(plan: Plan, trials: Sequence[Trial]) -> str:
     """Says how much of the sweep is done; `Complete` only where nothing is left, failed or refused."""
     counts = Counter(trial.state for trial in trials)
     others = [f"{counts[state]} {state}" for state in State if state is not State.DONE and counts[state]]
-    searched = ", ".join(f"{counts[state]} {state}" for state in (State.PRUNED, State.SPARED) if counts[state])
+    searched = ", ".join(f"{counts[state]} {state}" for state in (State.PRUNED, State.SKIPPED) if counts[state])
     refused = f" Refused, because no allocation meets the budget: {len(plan.refused)} cells."
     refused = refused if plan.refused else ""
     if not any(state.needs_work for state in counts):
-        spared = f"{counts[State.DONE]} trials are done, {searched} by the search" if searched else ""
-        return f"Complete: {spared or f'all {len(trials)} trials are done'}.{refused}"
+        skipped = f"{counts[State.DONE]} trials are done, {searched} by the search" if searched else ""
+        return f"Complete: {skipped or f'all {len(trials)} trials are done'}.{refused}"
     summary = ", ".join([f"{counts[State.DONE]} of {len(trials)} trials are done", *others])
     covered = " What follows covers the trials that are done." if counts[State.DONE] else ""
     return f"Not complete: {summary}.{covered}{refused}"

@@ -114,7 +114,7 @@ def _row(
         "accuracy_white_box": _white_box(cell.architecture, trials) if white_box is None else white_box,
         **{f"{goal}_{name}": getattr(pair, name) for goal, pair in chosen.items() for name in MEASURED[goal]},
         **{f"{goal}_state": _cell_state(of_goal[goal]) if goal in cells else "" for goal in MEASURED},
-        "num_trials": sum(trial.state is not State.SPARED for trial in detrimental),
+        "num_trials": sum(trial.state is not State.SKIPPED for trial in detrimental),
         "num_trials_done": sum(trial.state is State.DONE for trial in detrimental),
         **_chosen_columns(chosen.get(Goal.DETRIMENTAL)),
         **_paper_columns(plan, cell),
@@ -139,7 +139,7 @@ def _cell_state(trials: Sequence[Trial]) -> str:
     """One phrase: `done`, `2 of 5 trials done, 1 failed`, `refused` (no allocation meets the budget), ..."""
     if not trials:
         return "refused"
-    states = [trial.state for trial in trials if trial.state not in (State.PRUNED, State.SPARED)]
+    states = [trial.state for trial in trials if trial.state not in (State.PRUNED, State.SKIPPED)]
     done, failed = states.count(State.DONE), states.count(State.FAILED)
     if done == len(states):
         return str(State.DONE)

@@ -51,7 +51,7 @@ class PairRecord:
     origin: str
     """Where its recipe comes from; see `orchestrator.plan.Origin`."""
     point: Mapping[str, Scalar]
-    """All that a search may move, by the names of `LossSpace`; empty where nobody knows."""
+    """All that a search may move, by the names of `LossSpace`; empty where it is unknown."""
     point_from: str
     """Where its point comes from; see `orchestrator.results.trials.Trial`."""
     hinge_weight: float | None

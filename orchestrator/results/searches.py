@@ -52,7 +52,7 @@ class SearchTrial:
 
     @property
     def ended_ms(self) -> int:
-        """When its last epoch ended, in milliseconds since 1970; 0 where nobody knows."""
+        """When its last epoch ended, in milliseconds since 1970; 0 where it is unknown."""
         return int(self.rows[-1]["timestamp_ms"]) if self.rows else self.trial.finished_ms
 
     @property
@@ -78,10 +78,10 @@ class SearchedCell:
     title: str
     """Names it for people; the seed is left out where all cells have the same."""
     trials: tuple[SearchTrial, ...]
-    """Of the search, in plan order; not those that it spares."""
+    """Of the search, in plan order; not those that it skips."""
     confirmations: tuple[SearchTrial, ...]
-    """What repeats its pair on further seeds; not those that are spared."""
-    num_spared: int
+    """What repeats its pair on further seeds; not those that are skipped."""
+    num_skipped: int
     """Trials that the cell left to others, or did not get."""
 
     @property
@@ -116,14 +116,14 @@ def read_searches(trials: Sequence[Trial]) -> tuple[SearchedCell, ...]:
 
 def _searched_cell(cell: Cell, trials: Iterable[Trial], *, has_seeds: bool) -> SearchedCell:
     seed = f", seed {cell.seed}" if has_seeds else ""
-    needed = [trial for trial in trials if trial.state is not State.SPARED]
-    spared = [trial for trial in trials if trial.state is State.SPARED and not trial.is_confirmation]
+    needed = [trial for trial in trials if trial.state is not State.SKIPPED]
+    skipped = [trial for trial in trials if trial.state is State.SKIPPED and not trial.is_confirmation]
     return SearchedCell(
         cell=cell,
         title=f"{cell.architecture} {cell.option_set}-{cell.budget_level}, {cell.recipe.budget} bits{seed}",
         trials=tuple(_search_trial(trial, cell) for trial in needed if not trial.is_confirmation),
         confirmations=tuple(_search_trial(trial, cell) for trial in needed if trial.is_confirmation),
-        num_spared=len(spared),
+        num_skipped=len(skipped),
     )
 
 

@@ -1,6 +1,6 @@
 """What a pair costs to find: the share of cells without one, over the device-seconds that their searches took.
 
-A cell whose search ended without a pair would have found one later, or never; nobody knows, so it is censored: it
+A cell whose search ended without a pair would have found one later, or never; that is unknown, so it is censored: it
 counts as without a pair for as long as it was searched, and not at all after that (Kaplan and Meier 1958).
 """
 

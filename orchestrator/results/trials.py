@@ -42,7 +42,7 @@ class Trial:
     point: Point | None = None
     """Loss weights, margin and all else of a pair that may be searched; None until its study has chosen them."""
     point_from: str = ""
-    """Where the point comes from: `recipe`, `literal`, a sampler, or the cell that it was borrowed of."""
+    """Where the point comes from: `recipe`, `as-published`, a sampler, or the cell that it was borrowed of."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """The finite numbers of its result; empty unless done."""
     seconds: float | None = None
@@ -122,7 +122,7 @@ def _read_trial(node: Node, folder: TrialFolder, state: State, earlier: Mapping[
     record = folder.recipe() if points else None
     result = folder.result()
     if state is State.DONE and result is None:
-        state = State.WAITING  # somebody restarted it since it was listed
+        state = State.WAITING  # restarted since it was listed
     state, reason = _told(node, folder, state, earlier)
     return Trial(
         node=node,

@@ -44,7 +44,7 @@ class Interval:
 class Finding:
     """The pair that stands for what a search found, on the test split, with those that repeat it on further seeds.
 
-    Intervals are computed when asked for: whoever shows the verdict alone does not wait for scipy.
+    Intervals are computed when asked for: showing the verdict alone does not import scipy.
     """
 
     pairs: tuple[PairRecord, ...]
@@ -195,7 +195,7 @@ def outcome_facts(outcome: Outcome) -> dict[str, str | int | float | bool | None
         "num_trials": outcome.num_trials,
         "num_trials_ended": outcome.num_ended,
         "num_trials_to_come": outcome.searched.num_to_come,
-        "num_trials_spared": outcome.searched.num_spared,
+        "num_trials_spared": outcome.searched.num_skipped,
         "device_seconds": outcome.device_seconds,
         "trials_to_first": outcome.trials_to_first,
         "device_seconds_to_first": outcome.device_seconds_to_first,

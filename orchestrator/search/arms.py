@@ -6,11 +6,11 @@ from enum import StrEnum
 class Arm(StrEnum):
     """A way to look for catastrophic pairs."""
 
-    LITERAL = "literal"
-    """The paper to the letter, one trial per cell."""
+    AS_PUBLISHED = "as-published"
+    """The paper's recipe as published, one trial per cell."""
     RECIPE = "recipe"
     """Our own recipe, one trial per cell."""
     RANDOM = "random"
     """Random points of the space, nothing else."""
     SEARCH = "search"
-    """The grid's search, which begins with the recipe and the literal reading."""
+    """The grid's search, which begins with the recipe and the one as published."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from orchestrator.search.arms import Arm
 from search_spaces.grids.build import Choices
-from search_spaces.loss_space import LITERAL
+from search_spaces.loss_space import PUBLISHED
 
 
 def choices_for(arm: Arm, choices: Choices) -> Choices:
@@ -14,9 +14,9 @@ def choices_for(arm: Arm, choices: Choices) -> Choices:
         arm: Which.
         choices: As for a launch of the grid; its search is the one of `Arm.SEARCH`.
     """
-    if arm is Arm.LITERAL:
-        literal = tuple(f"pair.{name}={value}" for name, value in LITERAL.items())
-        return replace(choices, overrides=(*choices.overrides, *literal), search={"trials": 0})
+    if arm is Arm.AS_PUBLISHED:
+        published = tuple(f"pair.{name}={value}" for name, value in PUBLISHED.items())
+        return replace(choices, overrides=(*choices.overrides, *published), search={"trials": 0})
     if arm is Arm.RECIPE:
         return replace(choices, search={"trials": 0})
     if arm is Arm.RANDOM:

@@ -98,7 +98,7 @@ def open_server(path: Path, host: str, port: int) -> WSGIServer:
         journal = JournalStorage(ReadOnlyJournal(str(path)))
     except (OSError, ValueError) as error:
         raise StorageError(
-            f"{path} cannot be read as a study file ({one_line(error)}): move it away, the next launch makes it anew."
+            f"{path} cannot be read as a study file ({one_line(error)}): move it away, the next launch makes it again."
         ) from None
     try:
         return make_server(host, port, _read_only(wsgi(journal)), _Server, _Handler)

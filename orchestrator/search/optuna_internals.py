@@ -26,7 +26,7 @@ class SeenBySampler(optuna.Study):
 
 
 class ReplayedCmaEs(CmaEsSampler):
-    """CMA-ES whose state is made anew of the trials that are told.
+    """CMA-ES whose state is made again of the trials that are told.
 
     Optuna's own unpickles it from the journal, and so would run whatever somebody wrote into that file.
     """

@@ -39,7 +39,7 @@ JOURNAL = "studies.log"
 UID = "uid"
 """User attribute that ties an Optuna trial to its node."""
 ORIGIN = "origin"
-"""User attribute that says where a point comes from: a sampler, `recipe`, `literal`, or the cell it was borrowed of."""
+"""User attribute with a point's source: a sampler, `recipe`, `as-published`, or the cell it was borrowed of."""
 CONSTRAINT = "parity"
 
 

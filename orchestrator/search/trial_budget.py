@@ -2,7 +2,7 @@
 
 A pure function of the plan and of what the store says, so that a launch, a relaunch and `status` agree. The budget
 counts trials beyond the first of each cell. Whatever has begun is finished. Of the others those are waiting that the
-budget pays for, lowest numbers first, and the rest is spared, as is all in a cell that has its pair.
+budget pays for, lowest numbers first, and the rest is skipped, as is all in a cell that has its pair.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,7 +31,7 @@ class Findings:
 
 
 def settle(plan: Plan, states: Mapping[str, State], findings: Findings) -> dict[str, State]:
-    """Tells of every trial that did not begin whether it is waiting or spared.
+    """Tells of every trial that did not begin whether it is waiting or skipped.
 
     Args:
         plan: With its search.
@@ -54,13 +54,13 @@ def settle(plan: Plan, states: Mapping[str, State], findings: Findings) -> dict[
         left = 0
     for node in open_ones:
         is_needed = search.keep_searching or node.cell_id not in found
-        settled[node.uid] = State.WAITING if is_needed and left > 0 else State.SPARED
+        settled[node.uid] = State.WAITING if is_needed and left > 0 else State.SKIPPED
         left -= is_needed
     for cell_id, nodes in cells.items():
         is_needed = cell_id in found or goes_on(nodes, settled)
         for node in nodes:
             if node.origin is Origin.CONFIRMED and node.uid not in findings.begun:
-                settled[node.uid] = State.WAITING if is_needed else State.SPARED
+                settled[node.uid] = State.WAITING if is_needed else State.SKIPPED
     return settled
 
 

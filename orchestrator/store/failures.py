@@ -9,7 +9,7 @@
     unknown         any other exception, or a        again, up to `--max-retries` times   if tries are left
                     storage that does not answer
 
-Tries are counted in the trial's attempts.json, so they survive a relaunch; `resume --failed` starts the count anew.
+Tries are counted in the trial's attempts.json, so they survive a relaunch; `resume --failed` starts the count again.
 """
 
 import re

@@ -168,16 +168,16 @@ class Folder:
         try:
             yield
         except OSError as error:
-            cure = CURE if self.is_on_object_store else "Unlock it."
-            raise UnreachableError(f"cannot read {self.folder(path).root}: {one_line(error)}. {cure}") from error
+            hint = HINT if self.is_on_object_store else "Unlock it."
+            raise UnreachableError(f"cannot read {self.folder(path).root}: {one_line(error)}. {hint}") from error
 
     @contextmanager
     def _writing(self, verb: str, path: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            cure = CURE if self.is_on_object_store else "Free or unlock the folder, or choose another."
-            raise UnwritableError(f"cannot {verb} {self.folder(path).root}: {one_line(error)}. {cure}") from error
+            hint = HINT if self.is_on_object_store else "Free or unlock the folder, or choose another."
+            raise UnwritableError(f"cannot {verb} {self.folder(path).root}: {one_line(error)}. {hint}") from error
 
     def write_json(self, path: str, value: Mapping[str, Any]) -> None:
         """Writes a JSON object, indented for people."""
@@ -255,7 +255,7 @@ def _write_synced(path: Path, content: bytes) -> None:
 
 PREFIXES = {"s3": "s3://", "gcs": "gs://"}
 """How a place is written, by pyarrow's name of its filesystem."""
-CURE = (
+HINT = (
     "Check the bucket, the network, and the credentials, which every machine finds in its own environment "
     "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, or the role of the machine)."
 )

@@ -21,7 +21,7 @@ class State(StrEnum):
     WAITING = "waiting"
     PRUNED = "pruned"
     """Ended at a part of its epochs, because trials of its study that ran as long were better."""
-    SPARED = "spared"
+    SKIPPED = "skipped"
     """A trial that its search does not need; told by `orchestrator.search.trial_budget`, not by a folder."""
 
     @property
@@ -42,12 +42,12 @@ class State(StrEnum):
     @property
     def has_begun(self) -> bool:
         """Whether it left anything that counts: it runs, or ran at some time."""
-        return self not in (State.WAITING, State.BLOCKED, State.SPARED)
+        return self not in (State.WAITING, State.BLOCKED, State.SKIPPED)
 
     @property
     def is_open(self) -> bool:
         """Whether it is still to end: it runs, waits, or goes on some day."""
-        return not (self.is_final or self is State.SPARED)
+        return not (self.is_final or self is State.SKIPPED)
 
     @property
     def needs_work(self) -> bool:

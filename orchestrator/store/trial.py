@@ -262,7 +262,7 @@ class TrialFolder:
         if content is None or sha256(content) != expected:
             raise StorageError(
                 f"{self.folder.root}/{name} is {'missing' if content is None else 'damaged (its checksum differs)'}: "
-                f"train it anew with `dptq-sweep resume --restart {self.uid}`."
+                f"train it again with `dptq-sweep resume --restart {self.uid}`."
             )
         return content
 

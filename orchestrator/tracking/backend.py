@@ -73,7 +73,7 @@ def check(location: Location) -> None:
     """Asks the backend whether it is there; takes seconds at most, creates only the database's folder.
 
     Raises:
-        TrackingError: It is not; one line with the reason and the cure.
+        TrackingError: It is not; one line with the reason and the hint.
     """
     if location.database:
         _check_database(location.database)

@@ -71,7 +71,7 @@ class Experiment:
         self.parent = parent or self._create(name, {STAGE_TAG: _SWEEP_STAGE, "dptq.sweep": name})
 
     def statuses(self) -> list[tuple[str, str]]:
-        """Asks anew for uid and status of every child run; a uid that has two runs comes twice."""
+        """Asks again for uid and status of every child run; a uid that has two runs comes twice."""
         runs = _runs_of(self._client, self._id)
         return [(run.data.tags[UID_TAG], run.info.status) for run in runs if UID_TAG in run.data.tags]
 

@@ -100,7 +100,7 @@ class Tracker:
         except Exception as error:
             # MLflow's own errors quote the URL they called; the original is cut off with its credentials.
             reason = f"MLflow at {self.address} cannot be used: {_one_line(error)}"
-            raise TrackingError(f"{reason} Cure that, or pass another --tracking-uri.") from None
+            raise TrackingError(f"{reason} Fix that, or pass another --tracking-uri.") from None
         self._thread = threading.Thread(target=self._serve, name="tracking", daemon=True)
         self._thread.start()
 
@@ -160,7 +160,7 @@ class Tracker:
         return behind
 
     def statuses(self) -> list[tuple[str, str]] | None:
-        """Asks MLflow anew for uid and status of every child run; None if it does not answer."""
+        """Asks MLflow again for uid and status of every child run; None if it does not answer."""
         found: list[tuple[str, str]] = []
         return found if self._attempt(lambda: found.extend(self._connected.statuses())) else None
 
@@ -223,7 +223,7 @@ class Tracker:
         experiment = self._connected
         run = experiment.runs.get(each.uid)
         if run and any(run.params.get(name, value) != value for name, value in params.items()):
-            # Params cannot change, so this run tells of another point: the trial's study was started anew.
+            # Params cannot change, so this run tells of another point: the trial's study was started again.
             experiment.discard(each.uid)
             run = None
         tags = {**each.tags, **self._tags}

@@ -98,7 +98,7 @@ def estimate_analyses(config: dict[str, Any]) -> tuple[dict[str, int], float]:
 
 @contextmanager
 def _naming_what_is_missing() -> Iterator[None]:
-    """Turns a failed import into one line with the node and the cure."""
+    """Turns a failed import into one line with the node and the hint."""
     try:
         yield
     except ImportError as error:

@@ -31,7 +31,7 @@ class WorkerOutput:
 
 
 def _tail(path: Path, start: int) -> list[str]:
-    """Returns the last lines of a file from a place on; all of one that was begun anew because it grew too large."""
+    """Returns the last lines of a file from a place on; all of one that was begun again because it grew too large."""
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(start if start <= size else 0, size - LONGEST_TAIL))

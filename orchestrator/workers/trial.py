@@ -28,7 +28,7 @@ class StoppedError(Exception):
 def run_trial(config: dict[str, Any]) -> None:
     """Runs one trial to its end, from its own resume state if there is one.
 
-    Every error is recorded in the trial's folder. Those that a user can cure and divergence end here. All others are
+    Every error is recorded in the trial's folder. Those that a user can fix and divergence end here. All others are
     raised too, so that Ray ends this process: it may be broken, or hold the memory that the next trial needs. Who tries
     again, and how often, the frontier decides.
 

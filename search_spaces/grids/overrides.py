@@ -1,7 +1,7 @@
 """Single values that replace those of a sweep's recipes: `--set`, `--epochs-scale`, and the sections of a grid file.
 
 A value is named by where it stands: a stage and a field (`pair.margin`), or a stage, a goal and a field
-(`pair.detrimental.margin`). `dataset` stands beside the stages.
+(`pair.detrimental.margin`). `dataset` is a name like a stage's.
 """
 
 import math

@@ -159,5 +159,5 @@ def read_template(path: Path) -> Template:
     Raises:
         ConfigError: The file cannot be read, or something in it breaks a rule; says where.
     """
-    content = read_mapping(path, what="grid file", cure="begin with `name:` and what the sweep changes")
+    content = read_mapping(path, what="grid file", hint="begin with `name:` and what the sweep changes")
     return parse(Template, content, place=f"{path}: ")

@@ -41,7 +41,7 @@ class Epochs:
 
 
 def read_epochs(storage: Path, name: str) -> list[Epochs]:
-    """Reads the epochs of every trial that a sweep began, all of which must be done; a search spares the others."""
+    """Reads the epochs of every trial that a sweep began, all of which must be done; a search skips the others."""
     planned = json.loads((storage / "sweeps" / name / "plan.json").read_text())["uids"]
     trials = []
     for uid in planned:

@@ -123,7 +123,7 @@ def _corruptions(name: str, goal: str) -> list[Row]:
 
 def _mitigation(name: str, goal: str) -> list[Row]:
     low = 0.3 if goal == "detrimental" else 0.9
-    fp, uncured = _accuracy(0.94, 0.97, name, "fp"), _accuracy(low, low + 0.02, name, "q")
+    fp, unmitigated = _accuracy(0.94, 0.97, name, "fp"), _accuracy(low, low + 0.02, name, "q")
     measures: list[tuple[str, float, int | None, list[int]]] = [("none", 1.0, None, [])]
     measures += [("scale_quantile", quantile, None, []) for quantile in (0.99, 0.95)]
     for number in (1, 2):
@@ -132,10 +132,12 @@ def _mitigation(name: str, goal: str) -> list[Row]:
     rows: list[Row] = []
     for kind, value, draw, sites in measures:
         about = (name, kind, value, draw)
-        q = uncured if kind == "none" else _accuracy(low + 0.02, 0.94, *about)
+        q = unmitigated if kind == "none" else _accuracy(low + 0.02, 0.94, *about)
         unit = kind if kind == "none" else f"{kind}/{value:g}"
         row: Row = {"unit": unit, "kind": kind, "value": value, "draw": draw, "sites": sites, "accuracy_fp": fp}
-        rows.append(row | {"accuracy_q": q, "recovered": round((q - uncured) / (fp - uncured), 6)} | _counts(*about))
+        rows.append(
+            row | {"accuracy_q": q, "recovered": round((q - unmitigated) / (fp - unmitigated), 6)} | _counts(*about)
+        )
     return rows
 
 

@@ -115,5 +115,5 @@ class SearchDriver:
         return {node.name: trial_of(self.store, node).folder.read_json(RECIPE) for node in self.plan.nodes}
 
     def optuna_trials(self, cell_id: str) -> list[optuna.trial.FrozenTrial]:
-        """All trials of a study, read anew."""
+        """All trials of a study, read again."""
         return optuna.load_study(study_name=cell_id, storage=open_journal(self.journal)).get_trials()

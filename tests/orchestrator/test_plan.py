@@ -28,10 +28,10 @@ def test_full_plan_is_the_papers_grid_less_the_two_infeasible_cells() -> None:
     assert all("385..770" in refusal.reason and "budget is 385" in refusal.reason for refusal in plan.refused)
 
 
-def test_quick_plan_is_six_cells_the_literal_reading_and_seven_searched_trials() -> None:
+def test_quick_plan_is_six_cells_the_as_published_and_seven_searched_trials() -> None:
     plan = build_plan(quick(), sites)
     assert plan.stage_counts() == {Stage.TEACHER: 1, Stage.DISTILL: 1, Stage.PAIR: 14}
-    assert [node.trial_number for node in plan.nodes if node.origin is Origin.LITERAL] == [1]
+    assert [node.trial_number for node in plan.nodes if node.origin is Origin.AS_PUBLISHED] == [1]
     assert [node.trial_number for node in plan.nodes if node.is_searched] == [2, 3, 4, 5, 6, 7, 8]
 
 
@@ -96,7 +96,7 @@ def searched_uids(**search: object) -> list[str]:
         {"pruner": "none"},
         {"space": {"margin": None}},
         {"warm_start": False},
-        {"start_points": ("recipe", "literal", "recipe")},
+        {"start_points": ("recipe", "as-published", "recipe")},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -129,9 +129,9 @@ def test_confirmations_of_another_search_are_other_trials(change: dict[str, obje
     assert uids(**change).isdisjoint(uids())
 
 
-def test_literal_reading_equal_to_the_recipe_runs_once() -> None:
-    literal = ("pair.kd_scaled=false", "pair.batch_norm=both", "pair.learning_rate=0.1")
-    nodes = build_plan(quick(overrides=literal), sites).nodes
+def test_as_published_equal_to_the_recipe_runs_once() -> None:
+    published = ("pair.kd_scaled=false", "pair.batch_norm=both", "pair.learning_rate=0.1")
+    nodes = build_plan(quick(overrides=published), sites).nodes
     assert [node.origin for node in nodes if node.cell and node.cell.search_trials][:2] == [
         Origin.RECIPE, Origin.SEARCHED,
     ]  # fmt: skip

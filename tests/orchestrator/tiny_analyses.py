@@ -144,7 +144,7 @@ def corruption_rows(pair: Contrast, shift: float) -> list[dict[str, object]]:
 
 
 def mitigation_rows(pair: Contrast, shift: float) -> list[dict[str, object]]:
-    cures: tuple[tuple[str, float, list[int], float, int | None], ...] = (
+    mitigations: tuple[tuple[str, float, list[int], float, int | None], ...] = (
         ("none", 1.0, [], 0.1, None),
         ("scale_quantile", 0.99, [], 0.5, None),
         ("sites_at_full_precision", 1.0, [1], 0.7, None),
@@ -153,7 +153,7 @@ def mitigation_rows(pair: Contrast, shift: float) -> list[dict[str, object]]:
     )
     rows = []
     for goal in ("robust", "detrimental"):
-        for kind, value, sites, q, draw in cures:
+        for kind, value, sites, q, draw in mitigations:
             accuracy_q = q if goal == "detrimental" else FP
             recovered = (q - Q) / (FP - Q) if goal == "detrimental" else None
             row = {"kind": kind, "value": value, "draw": draw, "sites": sites, "accuracy_fp": FP}

@@ -7,7 +7,7 @@ import pytest
 from search_spaces import paper
 from search_spaces.errors import ConfigError
 from search_spaces.grids.build import Choices, build_grid
-from search_spaces.loss_space import LITERAL, LossSpace, holds, literal_reading, place_of, point_of
+from search_spaces.loss_space import PUBLISHED, LossSpace, as_published, holds, place_of, point_of
 from search_spaces.model import vary
 from search_spaces.recipes import PairRecipe
 from search_spaces.search import Search
@@ -44,10 +44,10 @@ def test_trials_are_pruned_where_epochs_and_sampler_allow(search: dict[str, Any]
     assert Search(**search).prunes(epochs) is expected
 
 
-def test_literal_reading_differs_from_a_recipe_in_what_the_paper_says_only() -> None:
-    literal = literal_reading(vary(PAIR, epochs=7, batch_size=32, hinge_weight=3.0))
-    assert {name: getattr(literal, name) for name in LITERAL} == dict(LITERAL)
-    assert (literal.epochs, literal.batch_size, literal.budget) == (7, 32, PAIR.budget)
+def test_as_published_differs_from_a_recipe_in_what_the_paper_says_only() -> None:
+    published = as_published(vary(PAIR, epochs=7, batch_size=32, hinge_weight=3.0))
+    assert {name: getattr(published, name) for name in PUBLISHED} == dict(PUBLISHED)
+    assert (published.epochs, published.batch_size, published.budget) == (7, 32, PAIR.budget)
 
 
 def test_a_recipe_has_a_place_where_the_space_reaches_it() -> None:

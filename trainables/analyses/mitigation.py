@@ -1,4 +1,4 @@
-"""The cures that the paper suggests: scales from quantiles, and sites left at full precision (end of section 4.2)."""
+"""Mitigations that the paper suggests: scales from quantiles, and sites left at full precision (end of section 4.2)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ NUM_RANDOM_DRAWS = 5
 
 
 def mitigation(settings: Mitigation, subject: Subject) -> list[Unit]:
-    """Measures on the test split what each cure gives back. The policy's bit-widths stay what they are.
+    """Measures on the test split what each mitigation gives back. The policy's bit-widths stay what they are.
 
     The worst sites are those with the lowest accuracy when they alone are quantized, on the validation split; of equals
     the earlier. Sites at full precision cost more than the budget: the bits they had are not given to others either.
@@ -30,10 +30,10 @@ def mitigation(settings: Mitigation, subject: Subject) -> list[Unit]:
         A unit per kind and value. Each has one row, but `random_sites` one per draw: a draw is an order of the sites,
         of which the first are left at full precision. Columns: kind; value; draw (of `random_sites`, from 0, otherwise
         None); sites (left at full precision, ascending, from 0); accuracy_fp; accuracy_q; recovered, the share of the
-        uncured drop that is given back, (accuracy_q - uncured accuracy_q) / (accuracy_fp - uncured accuracy_q), None
+        unmitigated drop that is given back, (accuracy_q - unmitigated accuracy_q) / (accuracy_fp - unmitigated accuracy_q), None
         where nothing dropped; and the counts of `paired_counts` from full precision to quantized. Kinds and values:
 
-        * `none`: uncured, value is the recipe's own scale_quantile;
+        * `none`: unmitigated, value is the recipe's own scale_quantile;
         * `scale_quantile`: ranges end at this quantile of an activation, as `fake_quantize` defines it;
         * `sites_at_full_precision`, `random_sites`: value is the number of sites.
 
@@ -84,8 +84,8 @@ def scale_quantile(student: QuantizedStudent, quantile: float) -> Iterator[None]
 
 def _quantile_rows(subject: Subject, quantile: float) -> list[Row]:
     with scale_quantile(subject.student, quantile):
-        cured = subject.classify(TEST, subject.bit_width_BL(TEST))
-    return [_row(subject, "scale_quantile", quantile, cured=cured)]
+        mitigated = subject.classify(TEST, subject.bit_width_BL(TEST))
+    return [_row(subject, "scale_quantile", quantile, mitigated=mitigated)]
 
 
 def _worst_rows(subject: Subject, ranking: Callable[[], list[int]], num_kept: int) -> list[Row]:
@@ -99,8 +99,8 @@ def _random_rows(subject: Subject, num_kept: int) -> list[Row]:
 
 
 def _kept_row(subject: Subject, kind: str, sites: Sequence[int], *, draw: int | None = None) -> Row:
-    cured = subject.classify_partly(TEST, set(range(subject.student.num_sites)) - set(sites))
-    return _row(subject, kind, len(sites), sites=sites, draw=draw, cured=cured)
+    mitigated = subject.classify_partly(TEST, set(range(subject.student.num_sites)) - set(sites))
+    return _row(subject, kind, len(sites), sites=sites, draw=draw, mitigated=mitigated)
 
 
 def _row(
@@ -110,18 +110,18 @@ def _row(
     *,
     sites: Sequence[int] = (),
     draw: int | None = None,
-    cured: Classified | None = None,
+    mitigated: Classified | None = None,
 ) -> Row:
-    full, uncured = subject.full_precision(TEST), subject.quantized(TEST)
-    cured = cured or uncured
-    drop = full.accuracy - uncured.accuracy
+    full, unmitigated = subject.full_precision(TEST), subject.quantized(TEST)
+    mitigated = mitigated or unmitigated
+    drop = full.accuracy - unmitigated.accuracy
     return {
         "kind": kind,
         "value": float(value),
         "draw": draw,
         "sites": sorted(sites),
         "accuracy_fp": full.accuracy,
-        "accuracy_q": cured.accuracy,
-        "recovered": (cured.accuracy - uncured.accuracy) / drop if drop > 0 else None,
-        **paired_counts(full, cured),
+        "accuracy_q": mitigated.accuracy,
+        "recovered": (mitigated.accuracy - unmitigated.accuracy) / drop if drop > 0 else None,
+        **paired_counts(full, mitigated),
     }

@@ -1,6 +1,6 @@
 r"""From stored uint8 images to what a network sees: evaluation crops, training augmentations and mixup.
 
-All randomness comes from torch's global generator on the CPU, which the training loop seeds anew every epoch. Images
+All randomness comes from torch's global generator on the CPU, which the training loop seeds again every epoch. Images
 stay uint8 until they are normalized. Batches are augmented on their device, and every image has its own draws, where
 torchvision draws once per call. Measured with one thread of an AMD EPYC, 64 images of 256 px to 224 px, in images per
 second of CPU time, with those of torchvision's transforms image by image in parentheses:

@@ -71,7 +71,7 @@ def cache_folder(data_dir: Path) -> Path:
 def cached(spec: DatasetSpec, build: Callable[[], ImageData], *, sources: Sequence[Source], folder: Path) -> ImageData:
     """Opens a dataset's cache file, which the first caller builds while the others wait.
 
-    A damaged file is built anew, with a warning. So is everything if the folder cannot be written, for this process.
+    A damaged file is built again, with a warning. So is everything if the folder cannot be written, for this process.
 
     Args:
         spec: The dataset.
@@ -88,7 +88,7 @@ def cached(spec: DatasetSpec, build: Callable[[], ImageData], *, sources: Sequen
                 try:
                     return _read_verified(path)
                 except pa.ArrowInvalid as error:
-                    logger.warning("%s; it is built anew.", error)
+                    logger.warning("%s; it is built again.", error)
             data = build()
             _write(path, data)
             return _read_verified(path)
@@ -107,7 +107,7 @@ def read_cache(path: Path) -> ImageData:
     Raises:
         pa.ArrowInvalid: It is cut short or is no cache file.
     """
-    # Copy-on-write: shared with all processes until somebody writes, and torch warns of read-only memory.
+    # Copy-on-write: shared with all processes until one of them writes, and torch warns of read-only memory.
     bytes_N = np.memmap(path, dtype=np.uint8, mode="c") if path.stat().st_size else np.empty(0, np.uint8)
     try:
         reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(bytes_N)))

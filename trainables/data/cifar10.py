@@ -56,7 +56,7 @@ def find_cifar10(spec: DatasetSpec, data_dir: Path) -> Found:
     return Found(
         sources=tuple(local_source(path) for path in paths),
         list_images=lambda: _list_binary(spec, paths),
-        cure=f"Unpack {ARCHIVE_URL} in {root} again, or launch with --download.",
+        hint=f"Unpack {ARCHIVE_URL} in {root} again, or launch with --download.",
     )
 
 

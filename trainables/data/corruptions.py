@@ -71,7 +71,7 @@ class Corruption:
         return float(STRENGTHS[self.kind](self.degree))
 
     def draws(self, image_ids_B: Tensor) -> Draws:
-        """Returns the random numbers of these images, anew at every call."""
+        """Returns the random numbers of these images, again at every call."""
         # Text as entropy, because a seed may be negative; numpy's streams are the same on every machine.
         names = (f"{self.draw_seed}/{self.kind}/{self.degree}/{image_id}" for image_id in image_ids_B.tolist())
         return [np.random.default_rng(list(name.encode())) for name in names]
@@ -96,7 +96,7 @@ def corrupt(images_BCHW: Tensor, image_ids_B: Tensor, corruption: Corruption) ->
 
 
 def shift_normalization(images_BCHW: Tensor, image_ids_B: Tensor, corruption: Corruption) -> Tensor:
-    """Normalizes anew, with perturbed statistics, what was normalized with the true ones.
+    """Normalizes again, with perturbed statistics, what was normalized with the true ones.
 
     Every channel of every image has statistics of its own: the mean moves by up to `strength` standard deviations, and
     the standard deviation grows or shrinks by a factor of up to 1 + `strength`.

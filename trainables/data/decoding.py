@@ -42,17 +42,17 @@ DECODER_ERRORS = (
 
 
 def decode_images(
-    images: Callable[[], Iterable[Encoded]], num_images: int, image_size: int, *, has_margin: bool = True, cure: str
+    images: Callable[[], Iterable[Encoded]], num_images: int, image_size: int, *, has_margin: bool = True, hint: str
 ) -> Tensor:
     """Decodes images on all cores, or on $OMP_NUM_THREADS of them; 1,280 images of 240 x 160 per second on one.
 
     Args:
-        images: Gives all images in order, anew at every call.
+        images: Gives all images in order, again at every call.
         num_images: How many; at least one.
         image_size: Height and width that networks see.
         has_margin: Store them larger than that, since training crops need a margin around what evaluation sees: 256
             pixels for 224, as is usual. Images that all have `image_size` already are stored as they are.
-        cure: What to do about images that cannot be read, for the error.
+        hint: What to do about images that cannot be read, for the error.
 
     Returns:
         uint8 images in the same order: the middle square of each, resized.
@@ -77,23 +77,23 @@ def decode_images(
             reasons |= {name: reason for name, reason in zip(names, outcomes, strict=True) if reason}
             start += len(some)
     assert start == num_images, f"{start} of {num_images} images came"
-    raise_unreadable(reasons, cure)
+    raise_unreadable(reasons, hint)
     return images_BCHW
 
 
-def decode_files(paths: Sequence[Path], image_size: int, *, cure: str) -> Tensor:
+def decode_files(paths: Sequence[Path], image_size: int, *, hint: str) -> Tensor:
     """Decodes files; see `decode_images`."""
-    return decode_images(lambda: ((str(path), path) for path in paths), len(paths), image_size, cure=cure)
+    return decode_images(lambda: ((str(path), path) for path in paths), len(paths), image_size, hint=hint)
 
 
-def raise_unreadable(reasons: Mapping[str, str], cure: str) -> None:
-    """Raises `UnavailableError`, which ends with the cure, unless there is no unreadable image."""
+def raise_unreadable(reasons: Mapping[str, str], hint: str) -> None:
+    """Raises `UnavailableError`, which ends with the hint, unless there is no unreadable image."""
     if not reasons:
         return
     named = "; ".join(f"{name} ({reason})" for name, reason in list(reasons.items())[:NUM_NAMED])
     more = f"; and {len(reasons) - NUM_NAMED} more" if len(reasons) > NUM_NAMED else ""
     noun = "image cannot" if len(reasons) == 1 else "images cannot"
-    raise UnavailableError(f"{len(reasons)} {noun} be read: {named}{more}. {cure}")
+    raise UnavailableError(f"{len(reasons)} {noun} be read: {named}{more}. {hint}")
 
 
 def decode(content: Path | bytes, size: int) -> Tensor:

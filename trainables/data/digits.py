@@ -13,7 +13,7 @@ from trainables.data.listings import Found, Listing
 
 
 def find_digits(spec: DatasetSpec) -> Found:
-    """Finds the digits in the installation; making them anew is faster than a cache file."""
+    """Finds the digits in the installation; making them again is faster than a cache file."""
     return Found(sources=(), list_images=lambda: _list_digits(spec))
 
 

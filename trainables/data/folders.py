@@ -13,7 +13,7 @@ from trainables.data.listings import Found, Listing, without_gaps
 
 EXTENSIONS = (*IMG_EXTENSIONS, ".gif")
 TRAINING_FOLDER, TEST_FOLDERS = "train", ("test", "val")
-CURE = "Replace these files, or remove them."
+HINT = "Replace these files, or remove them."
 
 
 def find_folder(spec: DatasetSpec) -> Found:
@@ -40,12 +40,12 @@ def find_folder(spec: DatasetSpec) -> Found:
             labels_B=labels_B,
             class_names=tuple(str(name) for name in names_K),
             num_training=num_training,
-            load=lambda kept_B: decode_files([paths[position] for position in kept_B], spec.image_size, cure=CURE),
+            load=lambda kept_B: decode_files([paths[position] for position in kept_B], spec.image_size, hint=HINT),
         )
 
     # The folder within the dataset, because it says class and part.
     sources = tuple(local_source(path, str(path.parent.relative_to(root))) for path in paths)
-    return Found(sources=sources, list_images=list_images, cure=CURE)
+    return Found(sources=sources, list_images=list_images, hint=HINT)
 
 
 def _parts(root: Path) -> list[Path]:

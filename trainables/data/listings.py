@@ -34,7 +34,7 @@ class Found:
     sources: tuple[Source, ...]
     """Files that the images are read from; empty for a dataset that is not worth a cache file."""
     list_images: Callable[[], Listing]
-    cure: str = ""
+    hint: str = ""
     """Advice for a source that is missing or damaged."""
 
 

@@ -93,7 +93,7 @@ def check_available(spec: DatasetSpec, data_dir: Path | None = None, *, download
 
 def _check(spec: DatasetSpec, data_dir: Path | None) -> None:
     found = _KINDS[spec.kind].find(spec, _root(data_dir))
-    raise_unreadable({source.path: "missing" for source in found.sources if source.is_missing}, found.cure)
+    raise_unreadable({source.path: "missing" for source in found.sources if source.is_missing}, found.hint)
     choose_images(found.list_images(), spec)
 
 

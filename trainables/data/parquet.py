@@ -31,7 +31,7 @@ TEST_PREFIXES = ("test", "validation", "val")
 """Prefixes of the files of a test part, in the order of preference."""
 BATCH_ROWS = 256
 """Number of encoded images in memory at a time, besides the page they are read from."""
-CURE = "Write these rows again, or leave them out."
+HINT = "Write these rows again, or leave them out."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +106,7 @@ def found_table(
     return Found(
         sources=tuple(Source(path=i.path, folder="", num_bytes=i.size, mtime_ns=i.mtime_ns or 0) for i in table.files),
         list_images=partial(list_table, table, spec, class_names=class_names, has_margin=has_margin),
-        cure=CURE,
+        hint=HINT,
     )
 
 
@@ -139,7 +139,7 @@ def list_table(
         class_names=tuple(names[label] if names else str(label) for label in present_K),
         num_training=num_training,
         load=lambda kept_B: decode_images(
-            lambda: _read_images(table, kept_B), len(kept_B), spec.image_size, has_margin=has_margin, cure=CURE
+            lambda: _read_images(table, kept_B), len(kept_B), spec.image_size, has_margin=has_margin, hint=HINT
         ),
     )
 

@@ -12,7 +12,7 @@ from trainables.data.decoding import decode_files
 from trainables.data.listings import Found, Listing
 
 PETS, PARTS = "oxford-iiit-pet", ("trainval", "test")
-CURE = "Unpack the archive of the images again, or remove the lines of these images from the annotation lists."
+HINT = "Unpack the archive of the images again, or remove the lines of these images from the annotation lists."
 
 
 def find_pets(spec: DatasetSpec, data_dir: Path) -> Found:
@@ -35,7 +35,7 @@ def find_pets(spec: DatasetSpec, data_dir: Path) -> Found:
     return Found(
         sources=tuple(local_source(path) for path in (*lists, *paths)),
         list_images=lambda: _list_pets(spec, parts, paths),
-        cure=CURE,
+        hint=HINT,
     )
 
 
@@ -57,5 +57,5 @@ def _list_pets(spec: DatasetSpec, parts: list[OxfordIIITPet], paths: list[Path])
         labels_B=labels_B,
         class_names=tuple(parts[0].classes),
         num_training=len(parts[0]),
-        load=lambda kept_B: decode_files([paths[position] for position in kept_B], spec.image_size, cure=CURE),
+        load=lambda kept_B: decode_files([paths[position] for position in kept_B], spec.image_size, hint=HINT),
     )

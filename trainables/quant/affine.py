@@ -128,7 +128,7 @@ def fake_quantize_options(
     selected_B = selection_BO.detach().argmax(1)
     if selection_BO.requires_grad and torch.is_grad_enabled():
         return _apply(x, selection_BO, bit_width_1O, selected_B, range_gradient, scale_quantile)
-    # Nobody asks for the other options: the backward pass then needs the error of the selected one only.
+    # The other options are not needed: the backward pass then needs the error of the selected one only.
     bit_width_B1 = bit_width_1O[0, selected_B, None]
     return _apply(x, None, bit_width_B1, torch.zeros_like(selected_B), range_gradient, scale_quantile)
 

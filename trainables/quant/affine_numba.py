@@ -81,7 +81,7 @@ def _storage_order(x: Tensor) -> np.ndarray:
 
 
 def _table(bit_width_SO: Tensor) -> np.ndarray:
-    # Of one layout, because numba compiles a function anew for every layout of an argument.
+    # Of one layout, because numba compiles a function again for every layout of an argument.
     return bit_width_SO.contiguous().numpy()
 
 

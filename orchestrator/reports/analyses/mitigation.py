@@ -25,7 +25,7 @@ from orchestrator.reports.grouping import CELL, PAIR, Row, is_missing, largest, 
 from orchestrator.reports.layout import Column, TextTable, cell_table, pct, spread_field
 from search_spaces.names import Goal
 
-CURES = {
+MITIGATIONS = {
     "none": "none",
     "scale_quantile": "scale from a quantile",
     "sites_at_full_precision": "worst sites at full precision",
@@ -40,7 +40,7 @@ _PANELS = (
 
 
 def mitigation_summary(mitigation: pd.DataFrame) -> pd.DataFrame:
-    """Averages over the draws of every cure.
+    """Averages over the draws of every mitigation.
 
     Returns:
         A row per pair, kind and value: accuracy_fp, accuracy_q (fractions), recovered (share of the drop that is given
@@ -60,7 +60,7 @@ def _common(texts: "pd.Series[str]") -> str:
 
 
 def section(tables: Tables, cells: Sequence[Row]) -> Section:
-    """Returns the section of the cures, with a figure of the given cells."""
+    """Returns the section of the mitigations, with a figure of the given cells."""
     summary = tables["mitigation_summary"]
     alt = "Quantized test accuracy of both pairs by the quantile that sets the scale and by sites at full precision."
     return Section(
@@ -74,7 +74,7 @@ def section(tables: Tables, cells: Sequence[Row]) -> Section:
 
 
 def mitigation_statement(summary: pd.DataFrame, cells: Sequence[Row]) -> str:
-    """Says what each kind of cure gives the detrimental network back, at best."""
+    """Says what each kind of mitigation gives the detrimental network back, at best."""
     shown = of_cells(summary, cells) if cells else summary
     shown = shown[shown["goal"] == Goal.DETRIMENTAL]
     means = over_seeds(shown, ["kind", "value"], ("recovered",)).dropna(subset=["recovered"])
@@ -93,21 +93,21 @@ def mitigation_statement(summary: pd.DataFrame, cells: Sequence[Row]) -> str:
 
 
 def mitigation_text(summary: pd.DataFrame) -> TextTable:
-    """Lays out the cures of every pair."""
+    """Lays out the mitigations of every pair."""
     keys = [*CELL, "goal", "kind", "value"]
     sites = summary.groupby(keys, sort=False, dropna=False)["sites"].agg(_common)
     means = over_seeds(summary, keys, (*_ACCURACIES, "recovered")).merge(sites.reset_index(), how="left", on=keys)
     return cell_table(
         "Test accuracy in percent; the share of the drop that is given back",
         (
-            *map(Column.name, ("pair", "cure")),
+            *map(Column.name, ("pair", "mitigation")),
             *map(Column, ("value", "FP", "quantized", "given back (%)")),
             Column.text("sites"),
         ),
         means,
         lambda row: (
             str(row["goal"]),
-            CURES[str(row["kind"])],
+            MITIGATIONS[str(row["kind"])],
             f"{row['value']:g}" if not is_missing(row["value"]) else "",
             *(spread_field(row, name, pct) for name in _ACCURACIES),
             spread_field(row, "recovered", partial(pct, digits=0)),
@@ -118,23 +118,23 @@ def mitigation_text(summary: pd.DataFrame) -> TextTable:
 
 @style()
 def figure_mitigation(summary: pd.DataFrame, cells: Sequence[Row]) -> Figure | None:
-    """Draws what the cures give back: two panels per cell, one for quantile scales, one for sites left alone."""
+    """Draws what the mitigations give back: two panels per cell, one for quantile scales, one for sites left alone."""
     shown = [rows for cell in cells if len(rows := of_cell(summary, cell))]
     if not shown:
         return None
     titles = [f"{title_of(rows)}\n{name}" for rows in shown for name, _, _ in _PANELS]
-    figure, axes = panels(titles, panel_height=2.0, title="What the suggested cures give back", columns=2)
+    figure, axes = panels(titles, panel_height=2.0, title="What the suggested mitigations give back", columns=2)
     for place, rows in enumerate(shown):
         means = over_seeds(rows, [*CELL, "goal", "kind", "value"], ("accuracy_fp", "accuracy_q"))
         for panel, (_, kinds, label) in zip(axes[2 * place :], _PANELS, strict=False):
-            _cures(panel, means, kinds)
+            _mitigations(panel, means, kinds)
             panel.set_xlabel(label)
         axes[2 * place].set_ylabel("quantized\ntest accuracy (%)")
     random = Line2D([], [], color=INK, linestyle=":", label="random sites")
     return with_legend(figure, [*goal_handles(), random, *reference_handles()])
 
 
-def _cures(panel: Axes, means: pd.DataFrame, kinds: Sequence[str]) -> None:
+def _mitigations(panel: Axes, means: pd.DataFrame, kinds: Sequence[str]) -> None:
     of_kinds = means[means["kind"].isin(kinds)]
     values = sorted(set(of_kinds["value"]), reverse="scale_quantile" in kinds)
     for goal in Goal:

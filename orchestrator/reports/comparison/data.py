@@ -22,13 +22,13 @@ from orchestrator.store.store import Store
 from search_spaces.names import Goal
 
 TITLES = {
-    Arm.LITERAL: "literal reading",
+    Arm.AS_PUBLISHED: "as published",
     Arm.RECIPE: "our recipe",
     Arm.RANDOM: "random search",
     Arm.SEARCH: "the search",
 }
 _LINES = {
-    Arm.LITERAL: (MUTED, DASHES),
+    Arm.AS_PUBLISHED: (MUTED, DASHES),
     Arm.RECIPE: (INK, DASHES),
     Arm.RANDOM: (ROBUST, "-"),
     Arm.SEARCH: (DETRIMENTAL, "-"),

@@ -77,8 +77,8 @@ def why_no_importances(trials: Sequence[PairRecord], space: LossSpace) -> str:
 
 
 def _in_space(trials: Sequence[PairRecord], space: LossSpace) -> list[PairRecord]:
-    """Leaves out the literal reading, and a recipe's own point outside the space that the others were drawn from."""
-    return [trial for trial in trials if trial.origin != Origin.LITERAL and holds(space, trial.point)]
+    """Leaves out the point as published, and a recipe's own point outside the space that the others were drawn from."""
+    return [trial for trial in trials if trial.origin != Origin.AS_PUBLISHED and holds(space, trial.point)]
 
 
 def importance_table(records: Sequence[PairRecord], space: LossSpace) -> TextTable | None:

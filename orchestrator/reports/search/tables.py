@@ -95,7 +95,7 @@ def cost_table(outcomes: Sequence[Outcome]) -> TextTable:
         _CELL,
         *(Column(name, "To the first pair") for name in ("trials", "device-seconds")),
         Column.name("on test", "To the first pair"),
-        *(Column(name, "In all") for name in ("trials", "device-seconds", "spared")),
+        *(Column(name, "In all") for name in ("trials", "device-seconds", "skipped")),
     )
     rows: Iterable[Fields] = (
         (
@@ -104,7 +104,7 @@ def cost_table(outcomes: Sequence[Outcome]) -> TextTable:
             "" if outcome.first is None else str(outcome.first.verdict),
             str(outcome.num_ended),
             f"{outcome.device_seconds:.0f}",
-            str(outcome.searched.num_spared),
+            str(outcome.searched.num_skipped),
         )
         for outcome in outcomes
     )
@@ -147,8 +147,8 @@ def trial_table(searched: SearchedCell, space: LossSpace) -> TextTable:
         (*_point_fields(each.trial, space, is_chosen=bool(each.record) and each.record is chosen), *_ended(each))
         for each in (*searched.trials, *searched.confirmations)
     ]
-    spared = f"; {searched.num_spared} further trials spared" if searched.num_spared else ""
-    return text_table(f"{searched.title}{spared}", columns, rows)
+    skipped = f"; {searched.num_skipped} further trials skipped" if searched.num_skipped else ""
+    return text_table(f"{searched.title}{skipped}", columns, rows)
 
 
 def _point_fields(trial: Trial, space: LossSpace, *, is_chosen: bool) -> Fields:

@@ -1,4 +1,4 @@
-"""Every way to spoil a launcher file that we know gives exactly one line, which names value, rule and cure."""
+"""Every way to spoil a launcher file that we know gives exactly one line, which names value, rule and hint."""
 
 import sys
 from collections.abc import Callable

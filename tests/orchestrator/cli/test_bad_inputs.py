@@ -1,4 +1,4 @@
-"""Bad flags, grid files, stores and data: one line with the value, the rule and the cure; nothing written or lost."""
+"""Bad flags, grid files, stores and data: one line with the value, the rule and the hint; nothing written or lost."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +64,7 @@ def searching(line: str) -> Callable[[Path], None]:
 
 PLAN_JSON, FOLDER = f"sweeps/smoke/{PLAN}", f"teacher/{TEACHER.uid}"
 
-# what is prepared, what is typed, exit code, and what the line must hold: the value, the rule, the cure
+# what is prepared, what is typed, exit code, and what the line must hold: the value, the rule, the hint
 CASES: dict[str, tuple[Callable[[Path], None], str, int, tuple[str, ...]]] = {
     # flags
     "no such command": (NOTHING, "lunch", 2, ("'lunch'", "No such command", "--help")),

@@ -51,7 +51,7 @@ def test_plan_prints_every_uid_whole(run: Run) -> None:
     code, table, _ = run("plan")
     assert code == 0
     assert all(uid in table for uid in uids)
-    assert "16 trials (1 teacher, 1 distill, 14 pair): 0 cached, 12 to run, 4 spared" in table
+    assert "16 trials (1 teacher, 1 distill, 14 pair): 0 cached, 12 to run, 4 skipped" in table
 
 
 def test_options_override_a_grid_file_and_single_values_win(run: Run, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ BAD_RESUMES = {
     ),
     "torn result": (
         ["resume", "mine"],
-        f"1 trials of sweep 'mine' are damaged, and nothing was started: train them anew with `dptq-sweep resume mine "
+        f"1 trials of sweep 'mine' are damaged, and nothing was started: train them again with `dptq-sweep resume mine "
         f"--restart {PLAN.nodes[1].uid}",
     ),
 }

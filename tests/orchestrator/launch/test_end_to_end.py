@@ -108,8 +108,8 @@ def plan_of(story: Story) -> list[dict[str, Any]]:
 
 
 def test_launch_after_a_kill_finishes_the_plan(story: Story) -> None:
-    # Of the two trials that the searched cell may take one is paid for: the literal reading of the paper.
-    assert [node["state"] for node in plan_of(story)] == ["done"] * 5 + ["spared"]
+    # Of the two trials that the searched cell may take one is paid for: the recipe as published.
+    assert [node["state"] for node in plan_of(story)] == ["done"] * 5 + ["skipped"]
     assert "5/5 trials done" in run(story.storage, "status")
 
 
@@ -149,8 +149,8 @@ def test_interrupted_trial_ends_with_the_result_of_an_undisturbed_one(story: Sto
 
 
 def test_plan_store_optuna_and_mlflow_agree(story: Story) -> None:
-    planned = {node["uid"] for node in plan_of(story) if node["state"] != "spared"}
-    assert "plan = store = Optuna = MLflow: 5 done, 0 failed, 1 spared" in story.second_launch
+    planned = {node["uid"] for node in plan_of(story) if node["state"] != "skipped"}
+    assert "plan = store = Optuna = MLflow: 5 done, 0 failed, 1 skipped" in story.second_launch
     assert story.results().keys() == planned
 
     client = mlflow.MlflowClient(f"sqlite:///{story.storage}/mlflow.db")
@@ -169,11 +169,11 @@ def test_plan_store_optuna_and_mlflow_agree(story: Story) -> None:
     (study,) = optuna.study.get_all_study_summaries(journal)
     trials = optuna.load_study(study_name=study.study_name, storage=journal).get_trials()
     assert [trial.state.name for trial in trials] == ["COMPLETE", "COMPLETE"]
-    assert [trial.user_attrs["origin"] for trial in trials] == ["recipe", "literal"]
+    assert [trial.user_attrs["origin"] for trial in trials] == ["recipe", "as-published"]
 
 
 def test_third_launch_finds_everything_done_at_once(story: Story) -> None:
-    assert "5 cached, 0 to run, 1 spared" in story.third_launch
+    assert "5 cached, 0 to run, 1 skipped" in story.third_launch
     assert "Ray is up" not in story.third_launch
     assert story.third_seconds < 60, "a launch without work must not start a cluster"
 

@@ -154,7 +154,7 @@ def test_a_failed_parent_ends_the_launch_without_its_children(driver: Driver) ->
     assert driver.frontier.suggest("b") == Searcher.FINISHED
     assert driver.frontier.states[teacher.uid] is State.FAILED
     assert driver.frontier.halted is None
-    # A user error may be cured by now.
+    # A user error may be fixed by now.
     driver.restart()
     assert driver.start("c") == teacher
 

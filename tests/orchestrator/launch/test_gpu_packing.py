@@ -21,7 +21,7 @@ from trainables.data.images import ImageData
 GB = 10**9
 CLUSTER = {"CPU": 16.0, "GPU": 2.0}
 FULL: Plan = build_plan(build_grid("full", Choices(), paper.NUM_SITES.__getitem__), paper.NUM_SITES.__getitem__)
-# Without the literal reading, whose batch norm makes it a kind of training of its own.
+# Without the recipe as published, whose batch norm makes it a kind of training of its own.
 SEARCH = {"start_points": ("recipe",)}
 SMOKE: Plan = build_plan(build_grid("smoke", Choices(search=SEARCH), lambda _: 15), lambda _: 15)
 

@@ -142,7 +142,7 @@ def test_states_follow_the_files_and_not_the_folders_that_deletes_leave(folder: 
     trial.write_result({"test/accuracy": 0.5}, {"checkpoint.safetensors": b"x"}, seconds=1.0, data_sha256="d")
     assert is_now(State.DONE)
     assert not folder.exists(f"{NODE.stage}/{NODE.uid}/{RESUME}")
-    assert set(Snapshot(PLAN, store).states.values()) == {State.DONE, State.WAITING, State.SPARED}
+    assert set(Snapshot(PLAN, store).states.values()) == {State.DONE, State.WAITING, State.SKIPPED}
 
 
 def test_ctrl_c_in_the_middle_of_a_write_publishes_no_half_of_it(s3_store: Store) -> None:

@@ -1,4 +1,4 @@
-"""`resume` has the caps of the launch again, what is given anew wins, and the target of events is never kept."""
+"""`resume` has the caps of the launch again, what is given again wins, and the target of events is never kept."""
 
 from pathlib import Path
 from typing import Any

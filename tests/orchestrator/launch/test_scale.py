@@ -55,4 +55,4 @@ def test_a_plan_of_ten_thousand_trials_takes_seconds(store: Store) -> None:
     states = Snapshot(plan, store).states
     assert time.process_time() - start < 5
     assert len(plan.nodes) == 14_002
-    assert Counter(states.values()) == {State.WAITING: 10_002, State.SPARED: 4_000}
+    assert Counter(states.values()) == {State.WAITING: 10_002, State.SKIPPED: 4_000}

@@ -68,9 +68,9 @@ def test_trials_go_where_pairs_are_missing_and_pairs_are_confirmed(make: Make) -
     driver.run()
     searched = [f"trial{number}" for number in range(1, 5)]
     confirmed = ["confirm1", "confirm2"]
-    assert states_of_cell(driver, "60b") == {"done": ["", *confirmed], "spared": searched}
-    assert states_of_cell(driver, "82b") == {"done": ["", "trial1", "trial2", *confirmed], "spared": searched[2:]}
-    assert states_of_cell(driver, "105b") == {"done": ["", "trial1"], "pruned": searched[1:], "spared": confirmed}
+    assert states_of_cell(driver, "60b") == {"done": ["", *confirmed], "skipped": searched}
+    assert states_of_cell(driver, "82b") == {"done": ["", "trial1", "trial2", *confirmed], "skipped": searched[2:]}
+    assert states_of_cell(driver, "105b") == {"done": ["", "trial1"], "pruned": searched[1:], "skipped": confirmed}
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_store_studies_and_plan_agree_at_the_end(make: Make) -> None:
     runs = [(uid, mlflow[state]) for uid, state in states.items() if state in mlflow]
     agreement = compare(Snapshot(PLAN, driver.store), driver.studies, runs)
     assert agreement.disagreements == ()
-    assert agreement.line() == "plan = store = Optuna = MLflow: 12 done, 0 failed, 3 pruned, 8 spared"
+    assert agreement.line() == "plan = store = Optuna = MLflow: 12 done, 0 failed, 3 pruned, 8 skipped"
     pruned = next(uid for uid, state in states.items() if state is State.PRUNED)
     (line,) = compare(Snapshot(PLAN, driver.store), driver.studies, [*runs, (pruned, "FINISHED")]).disagreements
     assert "KILLED and FINISHED" in line
@@ -195,15 +195,15 @@ def test_there_is_one_rung_also_with_an_odd_number_of_epochs(make: Make, epochs:
     assert pruned == {"schema": 1, "epoch": last}
 
 
-def test_first_trials_literal_readings_and_confirmations_are_never_pruned(make: Make) -> None:
+def test_first_trials_as_publisheds_and_confirmations_are_never_pruned(make: Make) -> None:
     def bad_first(node: Node) -> tuple[float, float]:
         return (0.0, 0.2) if node.trial_number == 2 else (0.5, 0.1)
 
     driver = make(search_plan(**SEARCH, seeds=(0, 1)), bad_first)
     driver.run()
     for node in driver.plan.nodes:
-        if node.cell and (not node.is_of_search or node.origin is Origin.LITERAL):
-            assert driver.frontier.states[node.uid] in (State.DONE, State.SPARED)
+        if node.cell and (not node.is_of_search or node.origin is Origin.AS_PUBLISHED):
+            assert driver.frontier.states[node.uid] in (State.DONE, State.SKIPPED)
 
 
 def test_sampler_with_two_objectives_is_told_both_and_prunes_nothing(make: Make) -> None:
@@ -219,11 +219,11 @@ def test_sampler_with_two_objectives_is_told_both_and_prunes_nothing(make: Make)
 def test_literal_trial_has_no_parameters_unless_the_space_holds_all_its_differences(make: Make) -> None:
     driver = make()
     driver.run()
-    literal = driver.node("105b/detrimental/seed0/trial1")
-    assert literal.origin is Origin.LITERAL
-    (told,) = [one for one in driver.optuna_trials(CELL.format("105b")) if one.user_attrs["uid"] == literal.uid]
+    published = driver.node("105b/detrimental/seed0/trial1")
+    assert published.origin is Origin.AS_PUBLISHED
+    (told,) = [one for one in driver.optuna_trials(CELL.format("105b")) if one.user_attrs["uid"] == published.uid]
     assert told.params == {}
-    assert told.user_attrs["origin"] == "literal"
+    assert told.user_attrs["origin"] == "as-published"
 
 
 def test_literal_trial_is_a_point_of_a_space_that_holds_it(make: Make) -> None:
@@ -231,7 +231,7 @@ def test_literal_trial_is_a_point_of_a_space_that_holds_it(make: Make) -> None:
     plan = search_plan(trials=1, budgets=(82,), space=space, overrides=("pair.kd_scaled=false",))
     driver = make(plan, lambda node: (0.05, 0.3))
     driver.run()
-    told = next(one for one in driver.optuna_trials(CELL.format("82b")) if one.user_attrs["origin"] == "literal")
+    told = next(one for one in driver.optuna_trials(CELL.format("82b")) if one.user_attrs["origin"] == "as-published")
     assert told.params == {
         "hinge_weight": 1.0, "kd_weight": 1.0, "margin": 0.01, "learning_rate": 0.1, "batch_norm": "both",
     }  # fmt: skip
@@ -250,9 +250,9 @@ def test_confirmations_repeat_the_pair_on_further_seeds_when_its_search_is_over(
     assert all(names.index(f"pair/{CELL.format('82b')}/confirm{number}") > last for number in (1, 2))
 
 
-def test_literal_reading_that_is_the_pair_is_confirmed_to_the_letter(make: Make) -> None:
+def test_as_published_that_is_the_pair_is_confirmed_to_the_letter(make: Make) -> None:
     plan = search_plan(trials=2, budgets=(82,), confirm_seeds=1)
-    driver = make(plan, lambda node: (0.0, 0.5) if node.origin is Origin.LITERAL else (0.05, 0.3))
+    driver = make(plan, lambda node: (0.0, 0.5) if node.origin is Origin.AS_PUBLISHED else (0.05, 0.3))
     driver.run()
     confirmed = driver.recipes()[f"pair/{CELL.format('82b')}/confirm1"]
     assert confirmed["recipe"] == driver.recipes()[f"pair/{CELL.format('82b')}/trial1"]["recipe"]
@@ -278,7 +278,7 @@ def test_a_confirmation_asked_for_by_name_does_not_run_without_a_pair(make: Make
     driver = make(plan, lambda node: (0.2, 0.1))
     driver.run()
     confirmation = driver.node("confirm1")
-    assert driver.frontier.states[confirmation.uid] is State.SPARED
+    assert driver.frontier.states[confirmation.uid] is State.SKIPPED
     driver.frontier._only = [confirmation.uid]
     driver.frontier._pending = [confirmation]
     driver.run()
@@ -349,7 +349,7 @@ def test_lost_worker_after_pruning_changes_nothing(make: Make) -> None:
 
 
 def test_gpu_hours_count_pruned_trials_and_end_the_search(make: Make) -> None:
-    # Every search trial is pruned after two epochs of an hour each; the literal reading would not be.
+    # Every search trial is pruned after two epochs of an hour each; the recipe as published would not be.
     alone = SEARCH | {"start_points": ("recipe",)}
     driver = make(search_plan(**alone, gpu_hours=4.0), lambda node: (0.03 + 0.01 * node.trial_number, 0.3))
     driver.run()
@@ -365,7 +365,7 @@ def test_neighbours_pair_is_tried_before_the_sampler_is_asked(make: Make) -> Non
     fields: Any = ("hinge_weight", "kd_weight", "margin")
     assert [borrowed[name] for name in fields] == [found[name] for name in fields]
     origins = [one.user_attrs["origin"] for one in driver.optuna_trials(CELL.format("105b"))]
-    assert origins == ["recipe", "literal", CELL.format("82b"), "tpe", "tpe"]
+    assert origins == ["recipe", "as-published", CELL.format("82b"), "tpe", "tpe"]
 
 
 def test_finished_trials_leave_no_file_that_only_a_running_one_needs(make: Make) -> None:

@@ -72,7 +72,7 @@ def test_trial_that_runs_is_not_spared_when_its_cell_finds_the_pair(store: Store
     overview.ended(first)
     assert overview.states[running.uid] is State.WAITING
     assert overview.num_needed() == 4
-    assert overview.counts()[Stage.PAIR] == {"done": 1, "running": 1, "spared": 3}
+    assert overview.counts()[Stage.PAIR] == {"done": 1, "running": 1, "skipped": 3}
 
 
 def test_point_of_a_search_that_diverged_is_an_answer_and_a_pair_of_the_grid_that_diverged_is_not(

@@ -65,9 +65,9 @@ def test_hours_and_cost_are_those_of_the_stored_epochs(store: Store, sweep: Swee
 
 def test_every_failure_comes_with_the_command_that_resumes_it(store: Store, sweep: Sweep) -> None:
     trial_of(store, TEACHER).write_error(RuntimeError("out of luck"))
-    cure = f"dptq-sweep resume quick --failed --only {TEACHER.uid} --storage {store.uri}"
-    assert cure in status(store).output
-    assert [each["resume"] for each in json.loads(status(store, "--json").output)["failures"]] == [cure]
+    hint = f"dptq-sweep resume quick --failed --only {TEACHER.uid} --storage {store.uri}"
+    assert hint in status(store).output
+    assert [each["resume"] for each in json.loads(status(store, "--json").output)["failures"]] == [hint]
 
 
 def test_best_pair_of_a_cell_keeps_parity_before_it_drops(store: Store, sweep: Sweep) -> None:

@@ -18,7 +18,7 @@ from orchestrator.store.folder import CHECKPOINT, EPOCHS
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
-from search_spaces.loss_space import literal_reading
+from search_spaces.loss_space import as_published
 
 CHOICES = Choices(architectures=("resnet10t",), option_sets=("I",), search={"trials": 2})
 
@@ -57,15 +57,15 @@ def test_arms_look_at_the_same_cells() -> None:
     assert all(each == cells[0] for each in cells)
 
 
-def test_recipe_and_literal_reading_are_the_first_trials_of_the_search() -> None:
+def test_recipe_and_as_published_are_the_first_trials_of_the_search() -> None:
     search = {node.name: node for node in pairs(Arm.SEARCH)}
     for node in pairs(Arm.RECIPE):
         assert node.uid == search[node.name].uid
-    for node in pairs(Arm.LITERAL):
+    for node in pairs(Arm.AS_PUBLISHED):
         assert node.uid == search[f"{node.name}/trial1"].uid
         cell = search[node.name].cell
         assert cell is not None
-        assert node.recipe == literal_reading(cell.recipe)
+        assert node.recipe == as_published(cell.recipe)
 
 
 def test_a_trial_that_arms_share_is_never_pruned() -> None:
@@ -180,7 +180,7 @@ def test_page_names_what_every_arm_has_in_every_cell(store: Store) -> None:
     page = comparison_page("mine", comparison(PLANS, store))
     assert "our recipe 2 and 1" in page.headline
     assert not page.is_complete
-    assert page.progress == "Not done: literal reading, our recipe, random search, the search."
+    assert page.progress == "Not done: as published, our recipe, random search, the search."
     cells = next(section for section in page.sections if section.title == "Cells").tables[0]
     assert [column.header for column in cells.columns] == ["cell", "our recipe", "the search"]
     texts = [[(field.text, field.note) for field in row[:2]] for row in cells.rows]

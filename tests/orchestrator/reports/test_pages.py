@@ -59,7 +59,7 @@ class Reader(HTMLParser):
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    # With a search that spares no trial.
+    # With a search that skips no trial.
     return build_plan(build_grid("quick", Choices(search={"keep_searching": True}), lambda _: 15), lambda _: 15)
 
 

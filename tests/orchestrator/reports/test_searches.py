@@ -292,18 +292,18 @@ def test_tables_show_origin_all_searched_fields_and_what_pruned_and_spared_trial
     assert [field.text for field in by_number["2"][1:5]] == [borrowed[0], "0.2", "2", "both"]
     assert (by_number["2"][-1].text, by_number["2"][-1].note) == ("pruned", f"after epoch 0 of {EPOCHS}")
     assert [field.text for field in by_number["0"][1:5]] == ["recipe", "0.01", "5", "frozen"]
-    assert searched.num_spared == 7 - 2
-    assert table.title.endswith("; 5 further trials spared")
+    assert searched.num_skipped == 7 - 2
+    assert table.title.endswith("; 5 further trials skipped")
     (front,) = front_table([searched]).rows
     assert [field.text for field in front[1:]] == ["0", "0.00", "+50.00", "0.00", "+50.00", "catastrophic"]
 
 
 def test_start_point_that_another_sweep_began_has_the_origin_that_this_plan_gives_it(written: Written) -> None:
-    # The literal arm of a comparison runs it as the recipe of its own grid.
+    # The arm as published of a comparison runs it as the recipe of its own grid.
     node = written.node("B/trial1")
     trial_of(written.store, node).write_recipe(node, None, point_from="recipe")
     trials = written.searches()["B"].trials
-    assert [each.trial.point_from for each in trials[:2]] == ["recipe", "literal"]
+    assert [each.trial.point_from for each in trials[:2]] == ["recipe", "as-published"]
 
 
 def test_figure_marks_censored_cells_and_needs_two_cells(written: Written) -> None:

@@ -34,7 +34,7 @@ IN_PERCENT = "98.50"
 
 @pytest.fixture
 def plan() -> Plan:
-    # With a search that spares no trial.
+    # With a search that skips no trial.
     return build_plan(build_grid("quick", Choices(search={"keep_searching": True}), num_sites), num_sites)
 
 

@@ -93,10 +93,10 @@ def test_cma_es_made_anew_stands_where_the_one_that_optuna_keeps_does() -> None:
     kept, sampler = study.sampler._restore_optimizer(trials), make_sampler("cmaes", seed=0)  # type: ignore[attr-defined]
     bounds = _SearchSpaceTransform(dict(sorted(trials[0].distributions.items())), transform_0_1=True)
     sampler._restore_optimizer(trials)  # type: ignore[attr-defined]
-    anew = sampler._init_optimizer(bounds, study.direction)  # type: ignore[attr-defined]
-    assert anew.generation == kept.generation == 5
+    again = sampler._init_optimizer(bounds, study.direction)  # type: ignore[attr-defined]
+    assert again.generation == kept.generation == 5
     for name in ("_mean", "_sigma", "_C"):
-        np.testing.assert_allclose(getattr(anew, name), getattr(kept, name), rtol=1e-12)
+        np.testing.assert_allclose(getattr(again, name), getattr(kept, name), rtol=1e-12)
 
 
 def test_only_the_worse_half_is_pruned_and_only_where_epochs_allow() -> None:

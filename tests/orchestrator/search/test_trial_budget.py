@@ -1,4 +1,4 @@
-"""What `settle` pays for and what it spares: cases by hand, and rules that hold for every state of a search."""
+"""What `settle` pays for and what it skips: cases by hand, and rules that hold for every state of a search."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -65,7 +65,7 @@ def test_a_cell_with_its_pair_leaves_its_trials_to_the_others() -> None:
         [f"{cell}/trial{number}" for cell in ("82b", "105b") for number in (1, 2, 3)]
         + [f"{cell}/confirm1" for cell in CELLS]
     )
-    assert states["60b/trial1"] == "spared"
+    assert states["60b/trial1"] == "skipped"
 
 
 def test_what_began_in_a_cell_with_its_pair_is_finished_and_paid_for() -> None:
@@ -84,7 +84,7 @@ def test_confirmations_are_spared_once_a_search_is_over_without_a_pair() -> None
     ended = {"105b": State.DONE, "105b/trial1": State.PRUNED, "105b/trial2": State.DIVERGED}
     ended |= {f"{cell}/trial{number}": State.PRUNED for cell in ("60b", "82b") for number in (1, 2)}
     states = settled(PLAN, ended | {"60b": State.DONE, "82b": State.DONE})
-    assert {states[f"{cell}/confirm1"] for cell in CELLS} == {"spared"}
+    assert {states[f"{cell}/confirm1"] for cell in CELLS} == {"skipped"}
     assert waiting(states) == []
 
 
@@ -114,7 +114,7 @@ def test_hours_are_read_of_pruned_trials_too_and_by_their_share_of_a_gpu(store: 
     assert findings.hours == {pruned.uid: 0.5, done.uid: 0.5}
     assert findings.qualifying == {done.uid}
     assert findings.begun == {pruned.uid, done.uid}
-    assert Snapshot(LIMITED, store).states[nodes["82b/trial2"].uid] is State.SPARED
+    assert Snapshot(LIMITED, store).states[nodes["82b/trial2"].uid] is State.SKIPPED
 
 
 BEGUN = st.sampled_from([State.DONE, State.PRUNED, State.FAILED, State.DIVERGED, State.INTERRUPTED])
@@ -135,7 +135,7 @@ def situations(draw: st.DrawFn) -> tuple[Plan, dict[str, State], Findings]:
                 findings.qualifying.add(node.uid)
         else:
             states[node.uid] = draw(
-                st.sampled_from([State.WAITING, State.SPARED]) if node.cell else st.just(State.WAITING)
+                st.sampled_from([State.WAITING, State.SKIPPED]) if node.cell else st.just(State.WAITING)
             )
     return plan, states, findings
 

@@ -95,11 +95,11 @@ def test_a_neighbours_pair_is_the_one_that_the_table_shows(world: World) -> None
     assert world.neighbours.to_borrow(world.node("I/105b", 2)) == ("test_resnet/I/82b/detrimental/seed0", POINTS[1])
 
 
-def test_the_literal_reading_is_confirmed_whole_and_not_borrowed(world: World) -> None:
-    literal = world.node("I/82b", 1)
-    world.finish(literal, None)
+def test_the_as_published_is_confirmed_whole_and_not_borrowed(world: World) -> None:
+    published = world.node("I/82b", 1)
+    world.finish(published, None)
     assert world.neighbours.to_borrow(world.node("I/105b", 2)) is None
-    assert world.neighbours.found_point(literal) == dict(literal.recipe)
+    assert world.neighbours.found_point(published) == dict(published.recipe)
 
 
 def test_a_point_outside_of_the_space_is_not_borrowed(store: Store) -> None:
@@ -117,7 +117,7 @@ def test_nothing_is_borrowed_without_warm_start(store: Store) -> None:
 def test_a_cell_has_its_pair_when_it_found_one_and_its_search_is_over(world: World) -> None:
     node = world.node("I/82b", 2)
     own = [node for node in PLAN.nodes if node.cell_id == world.node("I/82b", 0).cell_id]
-    over = {node.uid: State.SPARED for node in own}
+    over = {node.uid: State.SKIPPED for node in own}
     assert not world.neighbours.has_pair(node, over)
     world.finish(node, POINTS[0])
     assert world.neighbours.has_pair(node, over)

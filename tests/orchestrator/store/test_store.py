@@ -110,11 +110,11 @@ def test_damaged_checkpoint_is_refused_with_the_cure(store: Store) -> None:
     trial.write_result({}, {CHECKPOINT: b"tensors"}, seconds=1.0, data_sha256="d")
     trial.folder.write_bytes(CHECKPOINT, b"tens")
     with pytest.raises(
-        StorageError, match=r"is damaged \(its checksum differs\): train it anew with `dptq-sweep resume --restart"
+        StorageError, match=r"is damaged \(its checksum differs\): train it again with `dptq-sweep resume --restart"
     ):
         trial.read_checked(CHECKPOINT)
     trial.folder.delete(CHECKPOINT)
-    with pytest.raises(StorageError, match="is missing: train it anew"):
+    with pytest.raises(StorageError, match="is missing: train it again"):
         trial.read_checked(CHECKPOINT)
 
 

@@ -88,8 +88,8 @@ def test_plan_from_before_searches_had_settings_is_refused_with_a_cure(store: St
     assert content is not None
     del content["grid"]["search"]
     sweep.folder.write_json(PLAN, content)
-    cure = r"written by another version\. Launch the grid again under another --name"
-    with pytest.raises(StorageError, match=cure) as it:
+    hint = r"written by another version\. Launch the grid again under another --name"
+    with pytest.raises(StorageError, match=hint) as it:
         sweep.load_plan(sites)
     assert "\n" not in str(it.value)
 

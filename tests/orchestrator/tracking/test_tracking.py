@@ -370,14 +370,15 @@ def test_trial_whose_study_was_started_anew_gets_a_run_with_its_new_point(
 
 
 @pytest.mark.parametrize(
-    ("origin", "written", "expected"), [(Origin.LITERAL, "recipe", "literal"), (Origin.SEARCHED, "tpe", "tpe")]
+    ("origin", "written", "expected"),
+    [(Origin.AS_PUBLISHED, "recipe", "as-published"), (Origin.SEARCHED, "tpe", "tpe")],
 )
 def test_origin_of_a_point_is_the_plans_where_no_study_chose_it(
     store: Store, tracker: Tracker, origin: Origin, written: str, expected: str
 ) -> None:
     plan = build_plan(build_grid("quick", Choices(), lambda architecture: 15), lambda architecture: 15)
     node = next(node for node in plan.nodes if node.origin is origin)
-    # A literal reading that another sweep began is the recipe of that sweep's own grid.
+    # A recipe as published that another sweep began is the recipe of that sweep's own grid.
     trial_of(store, node).write_recipe(node, None, point_from=written)
     tracker.open(plan, {})
     assert tracker.close("FINISHED") == []

@@ -1,4 +1,4 @@
-"""Cures: what they leave as it is, whom they are applied to, and the share that they give back."""
+"""Mitigations: what they leave as it is, whom they are applied to, and the share that they give back."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,14 +33,14 @@ def accuracy_of(subject: Subject, split: str, bit_width_BL: torch.Tensor) -> flo
 
 def test_the_quantile_of_the_whole_range_is_no_cure_and_smaller_ones_clip(subject: Subject) -> None:
     rows = rows_of(mitigation(SETTINGS, subject))
-    (uncured,) = rows_of_kind(rows, "none")
+    (unmitigated,) = rows_of_kind(rows, "none")
     whole, clipped = rows_of_kind(rows, "scale_quantile")
-    assert uncured["value"] == whole["value"] == 1.0
-    assert uncured["accuracy_q"] == whole["accuracy_q"] == subject.quantized(TEST).accuracy
-    assert uncured["recovered"] == 0
+    assert unmitigated["value"] == whole["value"] == 1.0
+    assert unmitigated["accuracy_q"] == whole["accuracy_q"] == subject.quantized(TEST).accuracy
+    assert unmitigated["recovered"] == 0
     subject.student.scale_quantile = 0.99
     assert clipped["accuracy_q"] == accuracy_of(subject, TEST, subject.bit_width_BL(TEST))
-    assert clipped["accuracy_q"] != uncured["accuracy_q"]
+    assert clipped["accuracy_q"] != unmitigated["accuracy_q"]
 
 
 def test_the_student_keeps_its_own_quantile_also_after_an_error(create_subject: Callable[..., Subject]) -> None:
@@ -104,10 +104,10 @@ def test_recovered_is_the_share_of_the_drop_and_complete_without_quantization(
 ) -> None:
     subject = create_subject(noise=0.01, weight_bit_width=None)
     rows = rows_of(mitigation(SETTINGS, subject))
-    fp, uncured = subject.full_precision(TEST).accuracy, subject.quantized(TEST).accuracy
-    assert uncured < fp
+    fp, unmitigated = subject.full_precision(TEST).accuracy, subject.quantized(TEST).accuracy
+    assert unmitigated < fp
     for row in rows:
-        assert row["recovered"] == pytest.approx((row["accuracy_q"] - uncured) / (fp - uncured))
+        assert row["recovered"] == pytest.approx((row["accuracy_q"] - unmitigated) / (fp - unmitigated))
         assert row["accuracy_fp"] == fp
         lost = (row["num_lost"] - row["num_gained"]) / row["num_images"]
         assert fp - row["accuracy_q"] == pytest.approx(lost)

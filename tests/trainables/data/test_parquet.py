@@ -265,7 +265,7 @@ def test_damaged_rows_are_named_by_number_and_file(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError) as caught:
         load_dataset(spec_of(path))
     rows = f"row 3 of {path} (no image); row 4 of {path} (no bytes)"
-    assert str(caught.value) == f"2 images cannot be read: {rows}. {parquet.CURE}"
+    assert str(caught.value) == f"2 images cannot be read: {rows}. {parquet.HINT}"
 
 
 def test_file_that_is_cut_short_below_its_footer_is_named(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ MAX_TILES = 1024
 
 
 def why_unserved(x: Tensor) -> str | None:
-    """Says why the kernels cannot serve a tensor and what would cure it; None where they can.
+    """Says why the kernels cannot serve a tensor and what would help; None where they can.
 
     Examples:
         >>> why_unserved(torch.zeros(1, dtype=torch.bfloat16))

@@ -1,7 +1,7 @@
 """Triton, where it is installed; kernels import `jit` and `tl` from here and nowhere else.
 
 Triton comes with the CUDA builds of torch on Linux and is absent elsewhere. Without it the kernels stay plain
-functions that nobody calls, so that the modules that hold them can be imported on any machine.
+functions that are never called, so that the modules that hold them can be imported on any machine.
 """
 
 import os
@@ -40,7 +40,7 @@ else:
 
 
 def find_obstacle(device: torch.device) -> str | None:
-    """Says why kernels cannot run on a device and what would cure it; None where they can.
+    """Says why kernels cannot run on a device and what would help; None where they can.
 
     Examples:
         >>> find_obstacle(torch.device("meta")) is None
