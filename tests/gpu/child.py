@@ -10,20 +10,16 @@ import time
 import traceback
 from pathlib import Path
 
-from tests.gpu import bring
-from tests.gpu.jobs import Context, Item, Job, NotHereError, UnfinishedError
+from tests.gpu.jobs import BROKEN, Context, Item, Job, NotHereError, UnfinishedError
 from tests.gpu.record import DONE, FAILED, RUNNING, SKIPPED, UNFINISHED, Outcome, Record
 
-BROKEN = 3
-"""Exit status of a process whose GPU context is lost: a fresh process goes on."""
 _PR_SET_PDEATHSIG = 1
 
 
 def main(job: Job) -> int:
     """Runs a section; returns the exit status."""
     die_with_parent()
-    bring.prepare(Path(job.brought), Path(job.work) / "site")
-    # After `prepare`, which puts them on the path.
+    # Not before: it takes seconds, in which the parent may end.
     import torch
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))

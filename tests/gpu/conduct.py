@@ -16,13 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.gpu import bring, decisions, report
-from tests.gpu.child import BROKEN
 from tests.gpu.decisions import is_wrong
-from tests.gpu.jobs import SECTIONS, TOTAL_SECONDS, Job, Section
+from tests.gpu.jobs import BROKEN, SECTIONS, TOTAL_SECONDS, Job, Section
 from tests.gpu.record import FAILED, RUNNING, STOPPED, Outcome, Record
 
 ROOT = Path(__file__).resolve().parents[2]
-BROUGHT, WORK, RESULTS = ".gpu/bring", ".gpu/work", "gpu-results"
+BROUGHT, WORK, RESULTS, SITE = ".gpu/bring", ".gpu/work", "gpu-results", "site"
 RESERVE_SECONDS = 12.0
 """For the last report, and for processes that die slowly."""
 LEAST_SECONDS = 8.0
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     signal.alarm(int(seconds) + 10)
     record = Record(options.work)
     previous = record.take_over(options.bring / bring.PREVIOUS) + record.take_over(options.folder)
-    say(f"{bring.prepare(options.bring, options.work / 'site')}; {previous} results of earlier calls")
+    say(f"{bring.prepare(options.bring, options.work / SITE)}; {previous} results of earlier calls")
     wanted = [section for section in SECTIONS if not options.only or section.name in options.only]
     call = f"{start:.3f}"
     run_sections(wanted, record, call=call, end=start + seconds, options=options)
@@ -145,7 +144,10 @@ STUCK = -1
 def environment_of(job: Job) -> dict[str, str]:
     """Returns the environment of a child: one thread, no settings of the user's, the kernels that were chosen."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DPTQ_")}
-    own = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", "DPTQ_CACHE": str(Path(job.work) / "cache")}
+    # Unpacked once, by this process: side by side they would read what others are still writing.
+    path = os.pathsep.join(filter(None, (str(Path(job.work) / SITE), os.environ.get("PYTHONPATH"))))
+    own = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    own |= {"DPTQ_CACHE": str(Path(job.work) / "cache")}
     return inherited | own | dict(job.backends)
 
 
@@ -188,7 +190,7 @@ def publish(record: Record, folder: Path) -> None:
     record.publish(folder)
     outcomes = list(record)
     (folder / "results.md").write_text(report.markdown(outcomes))
-    for part in (record.work / "publish").glob("*"):
+    for part in (record.work / "publish").glob("[!.]*"):
         shutil.copyfile(part, folder / part.name)
 
 

@@ -12,6 +12,9 @@ from tests.gpu.record import Record
 TOTAL_SECONDS = 540.0
 """The whole call, whatever happens: a rented machine ends a command after ten minutes."""
 
+BROKEN = 3
+"""Exit status of a process whose GPU context is lost: a fresh process goes on."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:

@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-from tests.gpu import bring
 from tests.gpu.child import die_with_parent
 from tests.gpu.jobs import Context
 from tests.gpu.record import Record
@@ -20,8 +19,7 @@ CHECK_EVERY = 4
 def main(brought: Path, work: Path, *, is_tiny: bool) -> None:
     """Trains on request until the input ends."""
     die_with_parent()
-    bring.prepare(brought, work / "site")
-    # After `prepare`, which puts them on the path.
+    # Not before: it takes seconds, in which the parent may end.
     import torch
 
     from tests.gpu.pair_step import Variant

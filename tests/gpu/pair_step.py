@@ -3,6 +3,7 @@
 What runs is `trainables.stages.pair`; a variant only sets flags, layouts and number formats around it.
 """
 
+import copy
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from trainables.models.backbones import create_backbone
 from trainables.optim import build_optimizer
 from trainables.quant.affine import QUANTIZER_VARIABLE
 from trainables.quant.knapsack import KNAPSACK_VARIABLE, straight_through
+from trainables.quant.sites import LAYER_KINDS
 from trainables.stages.pair import Pair, pair_losses
 from trainables.training_loop import LOSS
 
@@ -126,6 +128,7 @@ class PairStep:
             white_box = create_backbone(recipe.architecture, NUM_CLASSES).eval().requires_grad_(False)
         torch.manual_seed(1)
         self.white_box = white_box.to(self.device, memory_format=self.layout)
+        self._asked = _with_weights(self.white_box, DTYPES[self.variant.white_box])
         self.pair = Pair(self.white_box, recipe).to(self.device, memory_format=self.layout)
         self.optimizer = build_optimizer(recipe, self.pair.parameters())
         self.scale = LOSS_SCALE if self.variant.student == "float16" else 1.0
@@ -138,7 +141,7 @@ class PairStep:
     def white_box_logits(self, images_BCHW: Tensor) -> Tensor:
         """Asks the frozen network."""
         with torch.no_grad(), self.autocast(self.variant.white_box):
-            logits_BK: Tensor = self.white_box(images_BCHW)
+            logits_BK: Tensor = self._asked(images_BCHW)
         return logits_BK.float()
 
     def losses(self, images_BCHW: Tensor, white_box_logits_BK: Tensor) -> dict[str, Tensor]:
@@ -205,6 +208,17 @@ class PairStep:
         # No cache of cast weights: it would outlive the capture of a CUDA graph.
         is_on = dtype != "float32"
         return torch.autocast(self.device.type, DTYPES[dtype] if is_on else None, enabled=is_on, cache_enabled=False)
+
+
+def _with_weights(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Returns a network whose convolutions and products have weights of a type, so that autocast need not cast them."""
+    if dtype == torch.float32:
+        return network
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        if isinstance(module, LAYER_KINDS):
+            module.to(dtype)
+    return network
 
 
 class Clock:

@@ -22,7 +22,11 @@ def table(outcomes: Sequence[Outcome]) -> str:
 def headlines(outcomes: Sequence[Outcome]) -> list[Figure]:
     """Returns the numbers with a target first, then the other main ones."""
     figures = []
-    if checks := [each for each in outcomes if each.section == "correctness" and each.status != SKIPPED]:
+    if checks := [
+        each
+        for each in outcomes
+        if (each.section == "correctness" and "is_right" in each.result) or decisions.is_wrong(each)
+    ]:
         wrong = sum(map(decisions.is_wrong, checks))
         figures.append(Figure(name="checks that found something wrong", value=wrong, unit="", at_most=0))
     for network in dict.fromkeys(step["network"] for step in decisions.steps_of(outcomes)):
@@ -77,6 +81,7 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
     parts = [
         f"# GPU: {'; '.join(devices) or 'nothing was run'}",
         table_of_figures(headlines(outcomes)) if headlines(outcomes) else "Nothing was measured.",
+        *_titled("Machine", _key_values(outcomes, "correctness", "machine", header=("what", "value"))),
         *_titled("Correctness", _correctness(outcomes)),
         *_titled("Roofline", _key_values(outcomes, "step", "roofline")),
         *_titled("Steps of a pair", _steps(outcomes)),
@@ -129,15 +134,20 @@ def _section(outcomes: Sequence[Outcome], section: str) -> list[Outcome]:
 def _correctness(outcomes: Sequence[Outcome]) -> str:
     rows = []
     for each in _section(outcomes, "correctness"):
+        if "is_right" not in each.result:
+            continue
         found = {name: value for name, value in each.result.items() if name != "is_right"}
         text = "; ".join(f"{name.replace('_', ' ')} {_cell(value)}" for name, value in found.items())
         rows.append((each.item, each.result.get("is_right"), text))
     return _rows(("check", "right", "found"), rows)
 
 
-def _key_values(outcomes: Sequence[Outcome], section: str, item: str) -> str:
+def _key_values(
+    outcomes: Sequence[Outcome], section: str, item: str, header: Sequence[str] = ("rate", "measured")
+) -> str:
     found = [each.result for each in _section(outcomes, section) if each.item == item]
-    return _rows(("rate", "measured"), [pair for result in found for pair in result.items()])
+    pairs = [(name.replace("_", " "), value) for result in found for name, value in result.items()]
+    return _rows(header, pairs)
 
 
 def _steps(outcomes: Sequence[Outcome]) -> str:

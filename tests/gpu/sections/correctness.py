@@ -1,15 +1,18 @@
 """Is what runs on the GPU right? Quantizer, knapsack, a pair and the memory probe against the CPU and known amounts."""
 
 import os
+import platform
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from search_spaces.recipes import PairRecipe
+from search_spaces.recipes import Goal, PairRecipe
 from tests.gpu.jobs import Context, Item
 from tests.gpu.made_images import made_data
 from trainables.memory_format import place
@@ -17,7 +20,7 @@ from trainables.memory_probe import measure_on_gpu
 from trainables.models.backbones import create_backbone
 from trainables.quant.affine import QUANTIZER_VARIABLE, fake_quantize, fake_quantize_options
 from trainables.quant.knapsack import KNAPSACK_VARIABLE, select
-from trainables.quant.triton.support import find_obstacle
+from trainables.quant.triton.support import IS_INSTALLED, find_obstacle
 from trainables.stages import pair
 from trainables.training_loop import finish
 
@@ -25,7 +28,7 @@ from trainables.training_loop import finish
 
 BIT_WIDTHS = (1, 3, 4, 8, 10, 16)
 # Odd, large, one value, one tile and a little more, no multiple of a warp, more than 2^20 values in an example.
-SHAPES = ((7, 3, 7, 11), (5, 1), (64, 64, 56, 56), (3, 2, 2049), (2, 129, 13, 3), (33, 512, 7, 7), (2, 17, 257, 301))
+SHAPES = ((7, 3, 7, 11), (5, 1), (4, 64, 112, 112), (3, 2, 2049), (2, 129, 13, 3), (33, 512, 7, 7), (2, 17, 257, 301))
 TINY_SHAPES = ((7, 3, 7, 11), (5, 1), (3, 2, 65))
 PROBLEMS = ((20, tuple(range(3, 11)), 110), (20, tuple(range(4, 11)), 130), (77, tuple(range(3, 11)), 540))
 PROBLEMS += ((59, tuple(range(5, 11)), 400), (1, (5,), 5), (6, (4, 8), 36), (5, (1, 2, 7, 11, 16), 40))
@@ -36,6 +39,7 @@ GIB = 2**30
 def items(context: Context) -> list[Item]:
     """Lists the checks, those of the kernels that are the default first."""
     return [
+        Item("machine", describe_machine),
         *(
             Item(f"quantizer {backend}, {dtype}", partial(check_quantizer, backend=backend, dtype=dtype))
             for backend in ("default", "triton")
@@ -45,6 +49,29 @@ def items(context: Context) -> list[Item]:
         *(Item(f"pair {backend}", partial(check_pair, backend=backend)) for backend in ("default", "triton")),
         Item("memory probe", check_memory_probe, seconds=40),
     ]
+
+
+def describe_machine(context: Context) -> dict[str, Any]:
+    """Says what the numbers hold for."""
+    found: dict[str, Any] = {
+        "date": time.strftime("%Y-%m-%d"),
+        "command": "python3 tests/gpu/run.py" + (" --tiny" if context.is_tiny else ""),
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+    }
+    found |= {package: version(package) for package in ("torch", "timm", "numba", "numpy")}
+    found |= {"triton": version("triton")} if IS_INSTALLED else {}
+    if context.is_cuda:
+        properties = torch.cuda.get_device_properties(context.device)
+        found |= {
+            "gpu": properties.name,
+            "compute_capability": f"{properties.major}.{properties.minor}",
+            "gpu_gb": properties.total_memory / 1e9,
+            "multiprocessors": properties.multi_processor_count,
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+        }
+    return found
 
 
 @contextmanager
@@ -187,8 +214,11 @@ def check_pair(context: Context, *, backend: str) -> dict[str, Any]:
         epochs=1,
         batch_size=32,
         optimizer="sgd",
-        learning_rate=0.001,
+        learning_rate=0.02,
         weight_decay=1e-4,
+        goal=Goal.DETRIMENTAL,
+        # As large that the loss is not 0 from the start.
+        margin=0.5,
     )
     losses, budgets = {}, set()
     # What the interpreter of Triton does on a CPU takes minutes for a whole network.

@@ -77,7 +77,7 @@ def draw_curves(axes: Any, outcomes: Sequence[Outcome]) -> None:
             points = [(point["epoch"], 100 * point[key]) for point in curve if key in point]
             if points:
                 label = outcome.item if style == "-" else None
-                axes.plot(*zip(*points, strict=True), style, color=f"C{number % 10}", label=label)
+                axes.plot(*zip(*points, strict=True), style, marker=".", color=f"C{number % 10}", label=label)
     axes.set_xlabel("epoch")
     axes.set_ylabel("validation accuracy, percent; dashed: quantized")
     axes.legend(fontsize=7)

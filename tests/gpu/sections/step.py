@@ -1,5 +1,6 @@
 """How fast is a step, in which variant, and how far is that from what the card could do?"""
 
+import gc
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -100,6 +101,10 @@ def time_variant(context: Context, *, network: str, variant: Variant) -> dict[st
         if obstacle := find_obstacle(context.device):
             raise RuntimeError(obstacle)
     repeats = 2 if context.is_tiny else 20
+    if context.is_cuda:
+        # What the last variant left would count as this one's peak.
+        gc.collect()
+        torch.cuda.empty_cache()
     with applied(variant):
         step = build_step(context, network, variant)
         errors = _errors(step)
@@ -121,11 +126,16 @@ def time_variant(context: Context, *, network: str, variant: Variant) -> dict[st
         "peak_gb": torch.cuda.max_memory_allocated() / 1e9 if context.is_cuda else 0.0,
         "parts": {name: 1e3 * value for name, value in parts.items()},
         **errors,
-        "is_right": all(error < 0.01 for error in errors.values()),
+        "is_right": all(error < _tolerance(name, variant) for name, error in errors.items()),
     }
     if parts:
         result["quantized_over_full"] = parts[PARTS[4]] / parts[PARTS[2]]
     return result
+
+
+def _tolerance(error: str, variant: Variant) -> float:
+    """Returns what may be lost: bfloat16 has three digits less than float16, and answers of the teacher need few."""
+    return 0.05 if error == "white_box_error" and variant.white_box == "bfloat16" else 0.01
 
 
 def _errors(step: PairStep) -> dict[str, float]:
