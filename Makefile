@@ -67,4 +67,4 @@ install: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info bench.json bench.md
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info bench.json bench.md .gpu/work gpu-results

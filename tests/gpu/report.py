@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tests.benchmarks.figures import Figure
 from tests.benchmarks.figures import table as table_of_figures
 from tests.gpu import decisions
-from tests.gpu.decisions import REFERENCE_NETWORK, TARGETS
-from tests.gpu.record import DONE, SKIPPED, UNFINISHED, Outcome
+from tests.gpu.headlines import found_in, headlines, name_of
+from tests.gpu.record import DONE, SKIPPED, Outcome
 
 INTRODUCTION = "Measures on a GPU what only a GPU can tell; see the head of the file."
 
@@ -17,57 +16,6 @@ def table(outcomes: Sequence[Outcome]) -> str:
     figures = headlines(outcomes)
     lines = [table_of_figures(figures)] if figures else ["nothing was measured"]
     return "\n".join([*lines, "", *(f"{each.status}: {each.key}: {each.error}" for each in troubles(outcomes))])
-
-
-def headlines(outcomes: Sequence[Outcome]) -> list[Figure]:
-    """Returns the numbers with a target first, then the other main ones."""
-    figures = []
-    if checks := [
-        each
-        for each in outcomes
-        if (each.section == "correctness" and "is_right" in each.result) or decisions.is_wrong(each)
-    ]:
-        wrong = sum(map(decisions.is_wrong, checks))
-        figures.append(Figure(name="checks that found something wrong", value=wrong, unit="", at_most=0))
-    for network in dict.fromkeys(step["network"] for step in decisions.steps_of(outcomes)):
-        is_reference = network == REFERENCE_NETWORK
-        for step in _first_and_fastest(outcomes, network):
-            figures.append(
-                Figure(
-                    name=f"{network}: step of a pair",
-                    value=step["ms"],
-                    unit="ms",
-                    at_most=TARGETS["step_ms"] if is_reference else None,
-                    detail=_name(step),
-                )
-            )
-        steps = [step for step in decisions.steps_of(outcomes) if step["network"] == network]
-        if ratios := [step for step in steps if "quantized_over_full" in step]:
-            best = min(ratios, key=lambda step: step["quantized_over_full"])
-            figures.append(
-                Figure(
-                    name=f"{network}: quantized pass / full-precision pass",
-                    value=best["quantized_over_full"],
-                    unit="x",
-                    at_most=TARGETS["quantized_over_full"],
-                    detail=_name(best),
-                )
-            )
-    if packing := decisions.best_packing(outcomes):
-        figures.append(Figure(name="trials side by side that are enough", value=packing["processes"], unit=""))
-        figures.append(Figure(name="images per second of them", value=packing["images_per_second"], unit=""))
-        if "busy_percent" in packing:
-            busy = Figure(
-                name="the card is busy", value=packing["busy_percent"], unit="%", at_least=TARGETS["busy_percent"]
-            )
-            figures.append(busy)
-    for outcome in _section(outcomes, "science"):
-        accuracy = outcome.result.get("test/accuracy", outcome.result.get("test/accuracy_fp"))
-        if accuracy is not None:
-            change = outcome.result.get("test/accuracy_delta")
-            detail = "" if change is None else f"{100 * change:+.2f} pp quantized"
-            figures.append(Figure(name=f"CIFAR-10, {outcome.item}", value=100 * accuracy, unit="%", detail=detail))
-    return figures
 
 
 def troubles(outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -127,13 +75,9 @@ def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value).replace("|", "/")
 
 
-def _section(outcomes: Sequence[Outcome], section: str) -> list[Outcome]:
-    return [each for each in outcomes if each.section == section and each.status in (DONE, UNFINISHED)]
-
-
 def _correctness(outcomes: Sequence[Outcome]) -> str:
     rows = []
-    for each in _section(outcomes, "correctness"):
+    for each in found_in(outcomes, "correctness"):
         if "is_right" not in each.result:
             continue
         found = {name: value for name, value in each.result.items() if name != "is_right"}
@@ -145,7 +89,7 @@ def _correctness(outcomes: Sequence[Outcome]) -> str:
 def _key_values(
     outcomes: Sequence[Outcome], section: str, item: str, header: Sequence[str] = ("rate", "measured")
 ) -> str:
-    found = [each.result for each in _section(outcomes, section) if each.item == item]
+    found = [each.result for each in found_in(outcomes, section) if each.item == item]
     pairs = [(name.replace("_", " "), value) for result in found for name, value in result.items()]
     return _rows(header, pairs)
 
@@ -153,7 +97,7 @@ def _key_values(
 def _steps(outcomes: Sequence[Outcome]) -> str:
     floors = {
         each.item.rpartition(", ")[0]: each.result.get("ms_floor")
-        for each in _section(outcomes, "step")
+        for each in found_in(outcomes, "step")
         if each.item.endswith(", floor")
     }
     header = ("network", "variant", "ms", "floor, ms", "images/s", "peak GB", "quantized / full", "right")
@@ -162,7 +106,7 @@ def _steps(outcomes: Sequence[Outcome]) -> str:
         [
             (
                 step["network"],
-                _name(step),
+                name_of(step),
                 step["ms"],
                 floors.get(step["network"]),
                 step["images_per_second"],
@@ -178,12 +122,12 @@ def _steps(outcomes: Sequence[Outcome]) -> str:
 def _parts(outcomes: Sequence[Outcome]) -> str:
     steps = [step for step in decisions.steps_of(outcomes) if step["parts"]]
     names = list(steps[0]["parts"]) if steps else []
-    rows = [(step["network"], _name(step), *(step["parts"].get(name) for name in names)) for step in steps]
+    rows = [(step["network"], name_of(step), *(step["parts"].get(name) for name in names)) for step in steps]
     return _rows(("network", "variant", *names), rows)
 
 
 def _compiled(outcomes: Sequence[Outcome]) -> str:
-    found = [each.result for each in _section(outcomes, "step") if each.item.endswith(", compiled")]
+    found = [each.result for each in found_in(outcomes, "step") if each.item.endswith(", compiled")]
     names = [name for name in found[0] if name != "network"] if found else []
     return _rows(
         ("network", *(name.replace("_", " ") for name in names)),
@@ -192,7 +136,7 @@ def _compiled(outcomes: Sequence[Outcome]) -> str:
 
 
 def _packing(outcomes: Sequence[Outcome]) -> str:
-    rounds = sorted((each.result for each in _section(outcomes, "packing")), key=lambda found: found["processes"])
+    rounds = sorted((each.result for each in found_in(outcomes, "packing")), key=lambda found: found["processes"])
     header = ("trials", "images/s", "GB each", "GB in all", "busy, %")
     names = ("processes", "images_per_second", "gb_each", "gb_used", "busy_percent")
     return _rows(header, [[found.get(name) for name in names] for found in rounds])
@@ -210,7 +154,7 @@ def _decisions(outcomes: Sequence[Outcome]) -> str:
         lines.append(f"Never faster here: {', '.join(unused)}.")
     for network in dict.fromkeys(each.network for each in found):
         if best := decisions.fastest(outcomes, network):
-            lines.append(f"Fastest right variant of {network}: {_name(best)}, {best['ms']:.3g} ms.")
+            lines.append(f"Fastest right variant of {network}: {name_of(best)}, {best['ms']:.3g} ms.")
     if packing := decisions.best_packing(outcomes):
         lines.append(f"Trials side by side: {packing['processes']} give 97 % of the most.")
     return "\n\n".join(lines)
@@ -230,7 +174,7 @@ def _science(outcomes: Sequence[Outcome]) -> str:
         "paper",
     )
     rows = []
-    for each in _section(outcomes, "science"):
+    for each in found_in(outcomes, "science"):
         found = each.result
         if "curve" not in found:
             continue
@@ -257,7 +201,7 @@ def _science(outcomes: Sequence[Outcome]) -> str:
 
 
 def _rescaled(outcomes: Sequence[Outcome]) -> str:
-    found = [row for each in _section(outcomes, "science") for row in each.result.get("rows", ())]
+    found = [row for each in found_in(outcomes, "science") for row in each.result.get("rows", ())]
     header = ("network", "test FP, %", "8 bits, %", "uniform at II-B, %", "largest difference of a logit")
     return _rows(
         header,
@@ -282,14 +226,3 @@ def _troubles(outcomes: Sequence[Outcome]) -> str:
 
 def _percent(share: float | None) -> str | None:
     return None if share is None else f"{100 * share:.2f}"
-
-
-def _first_and_fastest(outcomes: Sequence[Outcome], network: str) -> list[dict[str, Any]]:
-    steps = [step for step in decisions.steps_of(outcomes) if step["network"] == network]
-    default = [step for step in steps if not decisions.changes(step["variant"])]
-    best = decisions.fastest(outcomes, network)
-    return [*default, *([best] if best and best not in default else [])]
-
-
-def _name(step: dict[str, Any]) -> str:
-    return ", ".join(decisions.changes(step["variant"])) or "default"

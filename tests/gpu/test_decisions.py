@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from tests.gpu.decisions import TODAY, best_packing, choose_backends, decide, fastest, never_win
+from tests.gpu.headlines import headlines
 from tests.gpu.record import DONE, STOPPED, Outcome
-from tests.gpu.report import headlines, markdown, table
+from tests.gpu.report import markdown, table
 
 
 def step(ms: float, *, network: str = "resnet18", is_right: bool = True, **changed: str) -> Outcome:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gpu import conduct, jobs
+from tests.gpu import conduct, jobs, misbehaving
 from tests.gpu.child import is_settled
 from tests.gpu.jobs import SECTIONS, Job, Section
 from tests.gpu.record import DONE, FAILED, RUNNING, STOPPED, UNFINISHED, Outcome, Record
@@ -87,15 +87,16 @@ def test_a_section_that_cannot_start_is_one_failure_and_the_next_one_runs(call: 
 
 
 @pytest.mark.slow
-def test_the_call_ends_in_time_although_a_section_hangs(
-    call: Callable[..., Record], monkeypatch: pytest.MonkeyPatch
+def test_the_call_ends_in_time_although_a_section_hangs_before_its_first_item(
+    call: Callable[..., Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conduct, "RESERVE_SECONDS", 1.0)
-    monkeypatch.setattr(conduct, "FIGURES_SECONDS", 0.0)
+    Record(tmp_path / "work")
+    (tmp_path / "work" / misbehaving.ENDLESS).touch()
     start = time.time()
-    # Ends before the process has imported torch.
-    call(MISBEHAVING, seconds=10.0)
-    assert time.time() - start < 10.0 + conduct.KILL_SECONDS + 2
+    record = call(MISBEHAVING, seconds=10.0)
+    assert 8.0 < time.time() - start < 10.0 + conduct.KILL_SECONDS + 2
+    assert [(each.item, each.status) for each in record] == [("start", FAILED)]
 
 
 @pytest.mark.slow

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.gpu.decisions import TARGETS, changes
+from tests.gpu.decisions import TARGETS
+from tests.gpu.headlines import name_of
 from tests.gpu.jobs import Context, Item, NotHereError
 from tests.gpu.record import DONE, UNFINISHED, Outcome
 
@@ -41,7 +42,7 @@ def draw_steps(axes: Any, outcomes: Sequence[Outcome]) -> None:
     if not steps:
         raise NotHereError("no step was timed")
     networks = list(dict.fromkeys(step["network"] for step in steps))
-    labels = [f"{step['network']}: {_name(step['variant'])}" for step in steps]
+    labels = [f"{step['network']}: {name_of(step)}" for step in steps]
     colours = [f"C{networks.index(step['network'])}" for step in steps]
     axes.barh(range(len(steps)), [step["ms"] for step in steps], color=colours)
     axes.set_yticks(range(len(steps)), labels, fontsize=6)
@@ -81,7 +82,3 @@ def draw_curves(axes: Any, outcomes: Sequence[Outcome]) -> None:
     axes.set_xlabel("epoch")
     axes.set_ylabel("validation accuracy, percent; dashed: quantized")
     axes.legend(fontsize=7)
-
-
-def _name(variant: dict[str, str]) -> str:
-    return ", ".join(changes(variant)) or "default"

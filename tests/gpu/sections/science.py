@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from search_spaces import paper
 from search_spaces.budgets import OPTION_SETS
@@ -111,16 +111,7 @@ def train_white_box(context: Context, *, data: _Data) -> dict[str, Any]:
         )
         torch.manual_seed(0)
         model = train_in_bfloat16(cifar_resnet18(images.num_classes), context.device)
-        loss = nn.functional.cross_entropy
-        return train_classifier(
-            recipe,
-            model,
-            images,
-            lambda images_BCHW, logits_BK, labels_B: loss(logits_BK.float(), labels_B),
-            seed=0,
-            device=context.device,
-            resume=resume,
-        )
+        return train_classifier(recipe, model, images, _loss, seed=0, device=context.device, resume=resume)
 
     training = Training(context, WHITE_BOX)
     epochs = training.plan(
@@ -133,6 +124,10 @@ def train_white_box(context: Context, *, data: _Data) -> dict[str, Any]:
     white_box = place(load_white_box(context, images.num_classes), context.device)
     accuracies = {name: classify(white_box, images.splits[name], images.image_size).accuracy for name in SPLITS}
     return training.summary() | {f"{name}/accuracy": value for name, value in accuracies.items()}
+
+
+def _loss(images_BCHW: Tensor, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(logits_BK.float(), labels_B)
 
 
 def train_pair(context: Context, *, cell: tuple[str, paper.BudgetLevel, Goal], data: _Data) -> dict[str, Any]:
