@@ -1,24 +1,21 @@
 """What must hold on a CUDA device; needs torch and timm only, so it runs on a bare GPU machine."""
 
 import sys
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from search_spaces.recipes import Augmentation, DistillRecipe, PairRecipe, TeacherRecipe, TrainingRecipe
-from trainables.data.augment import training_batch
+from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe, TrainingRecipe
+from tests.gpu.pair_step import PairStep, Variant, applied, median, time_repeated
 from trainables.data.images import ImageData
 from trainables.memory_format import place
 from trainables.memory_probe import identify_gpu, measure_on_gpu
-from trainables.models.backbones import create_backbone
-from trainables.optim import build_optimizer
 from trainables.quant.affine import fake_quantize, fake_quantize_options
 from trainables.quant.knapsack import select
 from trainables.stages import pair
-from trainables.training_loop import LOSS, finish
+from trainables.training_loop import finish
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
 BIT_WIDTHS = (3, 4, 5, 6, 7, 8, 9, 10)
@@ -96,86 +93,30 @@ def test_a_pair_trains(
     assert (result.predictions["bit_width"].int().sum(dim=1) == 82).all()
 
 
-@pytest.fixture
-def precision() -> Iterator[Callable[[bool], None]]:
-    """Lets convolutions and products use TF32 or not; torch's default is to allow it for convolutions only."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-
-    def allow_tf32(allowed: bool) -> None:
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
-
-    yield allow_tf32
-    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
-
-
 def test_tf32_and_channels_last_change_logits_by_less_than_a_percent_and_take_these_times(
-    precision: Callable[[bool], None], capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     device = torch.device("cuda")
     images_BCHW = torch.randint(256, (64, 3, 256, 256), dtype=torch.uint8, device=device)
     rows, logits = [], {}
-    for name, tf32, layout in (
-        ("fp32", False, torch.contiguous_format),
-        ("fp32, channels last", False, torch.channels_last),
-        ("tf32", True, torch.contiguous_format),
-        ("tf32, channels last", True, torch.channels_last),
+    for variant in (
+        Variant(tf32="none"),
+        Variant(tf32="none", layout="channels last"),
+        Variant(tf32="all"),
+        Variant(tf32="all", layout="channels last"),
     ):
-        precision(tf32)
-        torch.manual_seed(0)
-        white_box = create_backbone("resnet18", 37).eval().requires_grad_(False)
-        step = PairStep(white_box.to(device, memory_format=layout), images_BCHW, layout)
-        logits[name] = step.white_box_logits().float()
-        rows.append(f"{name:20} {step.milliseconds():8.2f} ms {step.peak_bytes() / 1e9:6.2f} GB")
+        with applied(variant):
+            step = PairStep(RESNET18, images_BCHW, size=224, variant=variant)
+            logits[variant.name] = step.white_box_logits(step.batch(is_augmented=False))
+            torch.cuda.reset_peak_memory_stats()
+            milliseconds = 1e3 * median(time_repeated(step.run, device, repeats=20))
+        rows.append(f"{variant.name:32} {milliseconds:8.2f} ms {torch.cuda.max_memory_allocated() / 1e9:6.2f} GB")
     with capsys.disabled():
         heading = f"\npair step, resnet18, 224 px, batch 64, {torch.cuda.get_device_name()}"
         sys.stdout.write("\n".join([heading, *rows, ""]))
     for name, logits_BK in logits.items():
-        error = (logits_BK - logits["fp32"]).norm() / logits["fp32"].norm()
+        error = (logits_BK - logits["tf32 none"]).norm() / logits["tf32 none"].norm()
         assert error < 0.01, name
-
-
-class PairStep:
-    """A pair in training, in one memory layout."""
-
-    def __init__(self, white_box: nn.Module, images_BCHW: Tensor, layout: torch.memory_format) -> None:
-        self.white_box, self.layout = white_box, layout
-        self.images_BCHW = images_BCHW
-        self.pair = pair.Pair(white_box, RESNET18).to(images_BCHW.device, memory_format=layout)
-        self.optimizer = build_optimizer(RESNET18, self.pair.parameters())
-
-    def white_box_logits(self) -> Tensor:
-        with torch.no_grad():
-            return self.white_box(self._batch(()))
-
-    def milliseconds(self, repeats: int = 20) -> float:
-        """Mean time of a step between two events on the GPU, after some that warm up."""
-        for _ in range(5):
-            self._run()
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        torch.cuda.reset_peak_memory_stats()
-        start.record()
-        for _ in range(repeats):
-            self._run()
-        end.record()
-        end.synchronize()
-        return start.elapsed_time(end) / repeats
-
-    def peak_bytes(self) -> int:
-        """Of tensors, since the last timing began."""
-        return torch.cuda.max_memory_allocated()
-
-    def _batch(self, augmentations: tuple[Augmentation, ...]) -> Tensor:
-        return training_batch(self.images_BCHW, 224, augmentations).to(memory_format=self.layout)
-
-    def _run(self) -> None:
-        images_BCHW = self._batch(RESNET18.augmentations)
-        with torch.no_grad():
-            white_box_logits_BK = self.white_box(images_BCHW)
-        losses = pair.pair_losses(self.pair, images_BCHW, white_box_logits_BK)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses[LOSS].backward()
-        nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], RESNET18.gradient_clip)
-        self.optimizer.step()
 
 
 def workload(**changes: Any) -> dict[str, Any]:
