@@ -17,7 +17,7 @@ from tests.golden.snapshot import Texts, canonical_json, read_expected, take
 # What was renamed on purpose since the golden files were written: (before, now). Applied one after the other to the
 # golden texts before they are compared, wherever they occur: keys, tags, headers of CSV, columns of Parquet, sentences,
 # and the names of files. So give as much context as tells the word from others, e.g.
-#     ('"skipped"', '"skipped"'), ("num_skipped", "num_skipped"), (" skipped", " skipped")
+#     ('"spared"', '"skipped"'), ("num_spared", "num_skipped"), (" spared", " skipped")
 # Names of trials and sweeps are safe only as long as no word here is a part of them. Spaces between words count as one,
 # but where a table of the terminal breaks a line is not hidden: `("0 of 3\nseeds", "0 of 3 seeds")` tells it.
 CHANGED_WORDS: tuple[tuple[str, str], ...] = (
@@ -30,6 +30,11 @@ CHANGED_WORDS: tuple[tuple[str, str], ...] = (
     (r"| failed | search\_spaces.errors.", "| failed | "),
     ("gave nan\n\nRuntimeError: the site layer1.conv1 gave nan\n</td>", "gave nan</td>"),
     ("gave nan  RuntimeError: the site layer1.conv1 gave nan |", "gave nan |"),
+    # The field's words: a trial is skipped, a recipe is as published, a drop has mitigations.
+    ("spared", "skipped"),
+    ("literal", "as-published"),
+    (">cure<", ">mitigation<"),
+    ("| cure |", "| mitigation |"),
 )
 
 MAX_LINES = 150

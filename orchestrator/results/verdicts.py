@@ -195,7 +195,7 @@ def outcome_facts(outcome: Outcome) -> dict[str, str | int | float | bool | None
         "num_trials": outcome.num_trials,
         "num_trials_ended": outcome.num_ended,
         "num_trials_to_come": outcome.searched.num_to_come,
-        "num_trials_spared": outcome.searched.num_skipped,
+        "num_trials_skipped": outcome.searched.num_skipped,
         "device_seconds": outcome.device_seconds,
         "trials_to_first": outcome.trials_to_first,
         "device_seconds_to_first": outcome.device_seconds_to_first,
@@ -213,7 +213,7 @@ def outcome_facts(outcome: Outcome) -> dict[str, str | int | float | bool | None
 _TYPES = {
     **dict.fromkeys(("cell", "architecture", "option_set", "budget_level", "verdict", "first_uid", "pair_uid"), "str"),
     **dict.fromkeys(("budget", "seed", "trials_to_first", "pair_trial", "num_seeds", "num_catastrophic"), "Int64"),
-    **dict.fromkeys(("num_trials", "num_trials_ended", "num_trials_to_come", "num_trials_spared"), "Int64"),
+    **dict.fromkeys(("num_trials", "num_trials_ended", "num_trials_to_come", "num_trials_skipped"), "Int64"),
     "first_is_catastrophic_on_test": "boolean",
 }
 

@@ -30,8 +30,8 @@ def mitigation(settings: Mitigation, subject: Subject) -> list[Unit]:
         A unit per kind and value. Each has one row, but `random_sites` one per draw: a draw is an order of the sites,
         of which the first are left at full precision. Columns: kind; value; draw (of `random_sites`, from 0, otherwise
         None); sites (left at full precision, ascending, from 0); accuracy_fp; accuracy_q; recovered, the share of the
-        unmitigated drop that is given back, (accuracy_q - unmitigated accuracy_q) / (accuracy_fp - unmitigated accuracy_q), None
-        where nothing dropped; and the counts of `paired_counts` from full precision to quantized. Kinds and values:
+        drop that is given back, (accuracy_q - accuracy_q of `none`) / (accuracy_fp - accuracy_q of `none`), None where
+        nothing dropped; and the counts of `paired_counts` from full precision to quantized. Kinds and values:
 
         * `none`: unmitigated, value is the recipe's own scale_quantile;
         * `scale_quantile`: ranges end at this quantile of an activation, as `fake_quantize` defines it;

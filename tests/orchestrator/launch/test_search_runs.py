@@ -216,7 +216,7 @@ def test_sampler_with_two_objectives_is_told_both_and_prunes_nothing(make: Make)
     assert first.constraints["parity"] > 0
 
 
-def test_literal_trial_has_no_parameters_unless_the_space_holds_all_its_differences(make: Make) -> None:
+def test_trial_as_published_has_no_parameters_unless_the_space_holds_all_its_differences(make: Make) -> None:
     driver = make()
     driver.run()
     published = driver.node("105b/detrimental/seed0/trial1")
@@ -226,7 +226,7 @@ def test_literal_trial_has_no_parameters_unless_the_space_holds_all_its_differen
     assert told.user_attrs["origin"] == "as-published"
 
 
-def test_literal_trial_is_a_point_of_a_space_that_holds_it(make: Make) -> None:
+def test_trial_as_published_is_a_point_of_a_space_that_holds_it(make: Make) -> None:
     space = {"learning_rate": (0.01, 0.2), "batch_norm": ("frozen", "both")}
     plan = search_plan(trials=1, budgets=(82,), space=space, overrides=("pair.kd_scaled=false",))
     driver = make(plan, lambda node: (0.05, 0.3))

@@ -58,7 +58,7 @@ def test_counts_follow_the_events(store: Store) -> None:
     }
 
 
-def test_trial_that_runs_is_not_spared_when_its_cell_finds_the_pair(store: Store) -> None:
+def test_trial_that_runs_is_not_skipped_when_its_cell_finds_the_pair(store: Store) -> None:
     plan = search_plan(budgets=(82,), trials=2)
     overview = overview_of(Snapshot(plan, store), has_driver=True)
     first, running = plan.nodes[2:4]

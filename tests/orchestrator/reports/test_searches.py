@@ -269,7 +269,7 @@ def test_correlation_is_of_ranks_within_cells_and_counts_finished_trials_only(wr
     assert searches[2].trials[1].saved_device_seconds == 5 * 2
 
 
-def test_tables_show_origin_all_searched_fields_and_what_pruned_and_spared_trials_are(tmp_path: Path) -> None:
+def test_tables_show_origin_all_searched_fields_and_what_pruned_and_skipped_trials_are(tmp_path: Path) -> None:
     space = {"margin": [0.003, 0.5], "temperature": [1, 10], "batch_norm": ["frozen", "both"], "kd_weight": None}
     space |= {"hinge_weight": None}
     plan = make_plan(tmp_path, space=space, keep_searching=False, levels=["B"], confirm_seeds=0)

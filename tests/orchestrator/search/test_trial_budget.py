@@ -80,7 +80,7 @@ def test_no_cell_takes_more_than_its_most() -> None:
     assert [name for name in waiting(states) if "trial" in name] == [f"105b/trial{number}" for number in (1, 2, 3, 4)]
 
 
-def test_confirmations_are_spared_once_a_search_is_over_without_a_pair() -> None:
+def test_confirmations_are_skipped_once_a_search_is_over_without_a_pair() -> None:
     ended = {"105b": State.DONE, "105b/trial1": State.PRUNED, "105b/trial2": State.DIVERGED}
     ended |= {f"{cell}/trial{number}": State.PRUNED for cell in ("60b", "82b") for number in (1, 2)}
     states = settled(PLAN, ended | {"60b": State.DONE, "82b": State.DONE})
@@ -88,7 +88,7 @@ def test_confirmations_are_spared_once_a_search_is_over_without_a_pair() -> None
     assert waiting(states) == []
 
 
-def test_with_keep_searching_pairs_spare_nothing() -> None:
+def test_with_keep_searching_hits_skip_nothing() -> None:
     states = settled(KEEP, {cell: State.DONE for cell in CELLS}, found=CELLS)
     assert len([name for name in waiting(states) if "trial" in name]) == 6
     assert len([name for name in waiting(states) if "confirm" in name]) == 3
