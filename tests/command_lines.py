@@ -16,15 +16,16 @@ def parse_command(line: str) -> None:
     program, *arguments = shlex.split(line)
     assert program == "dptq-sweep"
     command: click.Command = dptq_sweep
-    name = program
+    name, context = program, dptq_sweep.make_context(program, ["plan"])
     while isinstance(command, click.Group):
         if not arguments:
             raise click.UsageError(f"{line!r} names no command")
         name, *arguments = arguments
-        inner = command.get_command(click.Context(command), name)
+        inner = command.get_command(context, name)
         if inner is None:
             raise click.UsageError(f"{line!r}: there is no command {name!r}")
         command = inner
-    command.make_context(name, list(arguments))
+    # Below the group, whose settings a command has in use: click keeps the first help option that it makes of them.
+    command.make_context(name, list(arguments), parent=context)
     if "--" in arguments:
         parse_command(shlex.join(("dptq-sweep", *arguments[arguments.index("--") + 1 :])))

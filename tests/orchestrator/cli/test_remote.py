@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 
 from cluster.remote.jobs import JobRequest
 from orchestrator.cli import launch
+from orchestrator.cli.main import dptq_sweep
 from orchestrator.cli.remote import as_arguments, job_request
 from search_spaces.errors import ConfigError
 
 
 def parse(arguments: list[str]) -> click.Context:
-    return launch.command.make_context("launch", list(arguments))
+    above = dptq_sweep.make_context("dptq-sweep", ["launch"])
+    return launch.command.make_context("launch", list(arguments), parent=above)
 
 
 def request_of(typed: str) -> JobRequest:
