@@ -142,8 +142,7 @@ class Launch:
 
     @contextmanager
     def _open_studies(self) -> Iterator[dict[str, CellStudy]]:
-        cells = self.plan.searched_cells
-        if not cells:
+        if not (cells := self.plan.searched_cells):
             yield {}
             return
         search, sweep = self.plan.grid.search, self.sweep.name
@@ -206,6 +205,4 @@ class _Relay(tune.Callback):  # type: ignore[misc]  # ray ships no types
         for listener in self._listeners:
             listener.ended(self._nodes[trial.config["uid"]])
 
-    def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        for listener in self._listeners:
-            listener.ended(self._nodes[trial.config["uid"]])
+    on_trial_error = on_trial_complete

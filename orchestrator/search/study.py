@@ -12,6 +12,7 @@ import json
 import math
 import tempfile
 import zlib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ from orchestrator.store.trial import TrialFolder
 from search_spaces.cells import Cell
 from search_spaces.loss_space import Point, place_of, suggest
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
-from search_spaces.recipes import PairRecipe, TrainingRecipe
+from search_spaces.recipes import PairRecipe
 from search_spaces.search import Search
 
 JOURNAL = "studies.log"
@@ -146,8 +147,7 @@ class CellStudy:
             if not is_known:
                 self._adopt(node.uid, self._own_point(node), str(node.origin))
             return None
-        planned = folder.recipe()
-        if planned is not None:
+        if planned := folder.recipe():
             point = {name: planned.recipe[name] for name in self._search.space.fields}
             if not is_known:
                 self._adopt(node.uid, point, planned.point_from or "store")
@@ -178,7 +178,6 @@ class CellStudy:
         Returns:
             Whether the trial should end here: the pruner says so, at an epoch that is not its last.
         """
-        assert isinstance(node.recipe, TrainingRecipe)
         known = self._find(node.uid)
         if self._has_two_objectives or known is None or known.state is not TrialState.RUNNING:
             return False
@@ -219,9 +218,9 @@ class CellStudy:
 
     def told(self) -> dict[str, list[str]]:
         """Returns the states of the study's trials, by uid of their node."""
-        states: dict[str, list[str]] = {}
+        states = defaultdict[str, list[str]](list)
         for trial in self._study.get_trials(deepcopy=False):
-            states.setdefault(trial.user_attrs.get(UID, "no uid"), []).append(trial.state.name)
+            states[trial.user_attrs.get(UID, "no uid")].append(trial.state.name)
         return states
 
     def _values(self, metrics: Mapping[str, float]) -> list[float]:
@@ -249,6 +248,4 @@ class CellStudy:
     def _find(self, uid: str) -> FrozenTrial | None:
         """Returns the study's trial of a node: the complete one, else the newest."""
         trials = [trial for trial in self._study.get_trials(deepcopy=False) if trial.user_attrs.get(UID) == uid]
-        complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-        found = complete or trials
-        return found[-1] if found else None
+        return max(trials, key=lambda trial: (trial.state is TrialState.COMPLETE, trial.number), default=None)

@@ -51,15 +51,7 @@ def driver_lock(
 ) -> Iterator[None]:
     """Owns a sweep for the duration of a `with` block.
 
-    Args:
-        folder: The sweep's folder.
-        sweep: Its name.
-        say: Takes one line before it waits, and one about a takeover.
-        pace: Of the heartbeat.
-        on_loss: Called from a thread when another driver has taken the sweep over.
-
-    Raises:
-        ConfigError: Another process is at work on the sweep; names it.
+    See `orchestrator.store.sweep.Sweep.driver`; `on_loss` is called from a thread.
     """
     with ExitStack() as stack:
         if local := folder.local_path:
@@ -68,8 +60,7 @@ def driver_lock(
             except Timeout:
                 raise _refusal(sweep, read_owner(folder)) from None
         me = _Heart(folder, pace, on_loss)
-        other = read_owner(folder)
-        if other is not None:
+        if (other := read_owner(folder)) is not None:
             _wait_until_dead(folder, sweep, other, say, pace)
         me.beat()
         if not local or (other and other.get("host") != socket.gethostname()):
@@ -107,11 +98,7 @@ def read_owner(folder: Folder) -> dict[str, Any] | None:
 
 
 def _wait_until_dead(folder: Folder, sweep: str, other: dict[str, Any], say: Callable[[str], None], pace: Pace) -> None:
-    """Returns once an owner is known to be dead.
-
-    Raises:
-        ConfigError: It lives.
-    """
+    """Returns once an owner is known to be dead, and refuses while it lives."""
     if other.get("host") == socket.gethostname() and (folder.local_path or not _is_alive(other.get("pid"))):
         # On this machine the file lock has answered already, or the process is gone.
         return
@@ -200,9 +187,7 @@ def _is_alive(pid: object) -> bool:
 
 
 def _name(owner: dict[str, Any] | None) -> str:
-    if not owner:
-        return "an unknown process"
-    return f"process {owner.get('pid')} on {owner.get('host')}"
+    return f"process {owner.get('pid')} on {owner.get('host')}" if owner else "an unknown process"
 
 
 def _refusal(sweep: str, owner: dict[str, Any] | None) -> ConfigError:

@@ -18,12 +18,7 @@ class ListedFolder(Folder):
     """Reads a folder of which a listing is known; it never changes, whatever becomes of the folder."""
 
     def __init__(self, folder: Folder, stamps: Mapping[str, Stamp]) -> None:
-        """Reads nothing yet.
-
-        Args:
-            folder: What was listed.
-            stamps: As `Folder.stamps` returned them.
-        """
+        """Takes the stamps as `Folder.stamps` returned them, and reads nothing yet."""
         super().__init__(folder.filesystem, folder.path)
         self._stamps = stamps
         self._kept: dict[str, bytes | None] = {}
@@ -76,13 +71,8 @@ class _Decoder(codecs.IncrementalDecoder):
         return codecs.charmap_decode(data, "strict", _CHARACTERS)[0]
 
 
-def _find_codec(name: str) -> codecs.CodecInfo | None:
-    if name != _CODEC:
-        return None
-    return codecs.CodecInfo(codecs.charmap_encode, codecs.charmap_decode, incrementaldecoder=_Decoder, name=_CODEC)
-
-
-codecs.register(_find_codec)
+_INFO = codecs.CodecInfo(codecs.charmap_encode, codecs.charmap_decode, incrementaldecoder=_Decoder, name=_CODEC)
+codecs.register(lambda name: _INFO if name == _CODEC else None)
 
 
 def read_object(filesystem: pafs.FileSystem, path: str, size: int) -> bytes:
@@ -92,11 +82,6 @@ def read_object(filesystem: pafs.FileSystem, path: str, size: int) -> bytes:
     (`make_fragment(file_size=...)`, apache/arrow#37857). So the object is read as a table in CSV of one cell, by a
     codec that turns its bytes into characters without a meaning in CSV. If the object has another size by now, the
     bytes are cut or filled with zeros: only for files that change no more.
-
-    Args:
-        filesystem: Of the object.
-        path: Of the object.
-        size: In bytes; at least one.
 
     Raises:
         OSError: It cannot be read.
