@@ -55,10 +55,9 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         plan = snapshot.plan
         self._snapshot, self._store = snapshot, snapshot.store
         self.studies, self._data_dir, self._stop_file = studies, data_dir, stop_file
-        self._max_retries = max_retries
+        self._max_retries, self._only = max_retries, only
         # A trial that once found its share of a GPU too small gets a whole one, in later launches too.
-        self._whole_gpu: set[str] = {uid for uid, state in self.states.items() if state is State.OUT_OF_MEMORY}
-        self._only = only
+        self._whole_gpu = {uid for uid, state in self.states.items() if state is State.OUT_OF_MEMORY}
         self._pending = [node for node in plan.nodes if self._has_tries_left(node) and (not only or node.uid in only)]
         self._running: dict[str, Node] = {}
         self._may_start: Callable[[], bool] = lambda: True

@@ -14,7 +14,7 @@ from orchestrator.workers.trial import open_trial
 from search_spaces.errors import ConfigError
 from trainables.checkpoints import from_bytes
 from trainables.stage_runner import checkpoint_bytes, has_gpu, predictions_table
-from trainables.training_loop import EpochReport, finish
+from trainables.training_loop import finish
 
 GPU_TOLERANCE = 0.02
 """Accuracies that differ by no more count as equal where a GPU took part: its sums have no fixed order."""
@@ -65,11 +65,10 @@ def reproduce(
     was_on_cpu = str(before.get("device", CPU)).split()[0] == CPU
     running, parent = open_trial(store, trial, data_dir, use_gpu=not was_on_cpu and has_gpu())
     now = environment(device=running.device_name, data_sha256=running.data_sha256, seeds=recipe.seeds)
-
-    def on_epoch(report: EpochReport) -> None:
-        say(f"epoch {report.epoch}/{report.num_epochs}  {report.seconds:.1f} s")
-
-    again = finish(running.start(parent=parent), on_epoch)
+    again = finish(
+        running.start(parent=parent),
+        lambda report: say(f"epoch {report.epoch}/{report.num_epochs}  {report.seconds:.1f} s"),
+    )
     checkpoint = checkpoint_bytes(again)
     copy = TrialFolder(scratch, trial.stage, trial.uid)
     files = {CHECKPOINT: checkpoint, PREDICTIONS: parquet_bytes(predictions_table(again))}

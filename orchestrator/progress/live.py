@@ -76,13 +76,7 @@ class Progress:
     """Listens to a launch and shows it."""
 
     def __init__(self, overview: Overview, console: Console, *, num_parallel: int) -> None:
-        """Prepares the display; `with` starts it.
-
-        Args:
-            overview: Kept up to date here.
-            console: Where to show.
-            num_parallel: Trials that can run at once, for the estimate of the time left.
-        """
+        """Prepares the display of an overview that it keeps up to date; `with` starts it."""
         self.overview, self._console, self._num_parallel = overview, console, num_parallel
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
         self._started_at = self._last_summary = time.monotonic()

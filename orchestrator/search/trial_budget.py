@@ -46,10 +46,10 @@ def settle(plan: Plan, states: Mapping[str, State], findings: Findings) -> dict[
         is_needed = search.keep_searching or node.cell_id not in found
         settled[node.uid] = State.WAITING if is_needed and left > 0 else State.SPARED
         left -= is_needed
-    going_on = {cell_id for cell_id, nodes in searches.items() if goes_on(nodes, settled)}
+    needed = found | {cell_id for cell_id, nodes in searches.items() if goes_on(nodes, settled)}
     for node in plan.nodes:
         if node.is_confirmation and node.uid not in findings.begun:
-            settled[node.uid] = State.WAITING if node.cell_id in found | going_on else State.SPARED
+            settled[node.uid] = State.WAITING if node.cell_id in needed else State.SPARED
     return settled
 
 

@@ -20,7 +20,7 @@ class Damage:
 def find_damage(trials: Iterable[tuple[Node, TrialFolder]], *, verify: bool) -> list[Damage]:
     """Looks at every trial that is finished: reads its result and looks for its files.
 
-    To `verify` reads all files, too, and compares their checksums.
+    With `verify` it reads all files, too, and compares their checksums.
     """
     found = []
     for node, trial in trials:

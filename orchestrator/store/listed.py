@@ -76,7 +76,7 @@ codecs.register(lambda name: _INFO if name == _CODEC else None)
 
 
 def read_object(filesystem: pafs.FileSystem, path: str, size: int) -> bytes:
-    """Reads an S3 object whose size is known with one request in place of two.
+    """Reads an S3 object whose size is known, and not zero, with one request in place of two.
 
     pyarrow asks for the size of whatever it opens, and can be told it in datasets only
     (`make_fragment(file_size=...)`, apache/arrow#37857). So the object is read as a table in CSV of one cell, by a

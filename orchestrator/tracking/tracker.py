@@ -70,9 +70,7 @@ class Tracker:
     def open(self, plan: Plan, tags: Mapping[str, str]) -> None:
         """Finds or creates the database (takes seconds), the experiment and the parent run, and listens.
 
-        Args:
-            plan: What the sweep runs.
-            tags: For every run, e.g. `mlflow.source.git.commit`.
+        All runs get the tags, e.g. `mlflow.source.git.commit`.
 
         Raises:
             TrackingError: The backend does not answer, or refuses.
