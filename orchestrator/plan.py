@@ -8,9 +8,9 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import Any
 
 from search_spaces.budgets import check_budget
 from search_spaces.cells import Cell
@@ -70,14 +70,19 @@ class Node:
         return self.origin is Origin.SEARCHED
 
     @property
+    def is_confirmation(self) -> bool:
+        """Whether it repeats a pair that a search found, on another seed."""
+        return self.origin is Origin.CONFIRMED
+
+    @property
     def is_of_search(self) -> bool:
         """Whether the node is one of its cell's trials beyond the first: what a search spends its budget on."""
-        return self.trial_number > 0 and self.origin is not Origin.CONFIRMED
+        return self.trial_number > 0 and not self.is_confirmation
 
     @property
     def is_prunable(self) -> bool:
         """Whether a study may end the trial half-way: not the cell's first, nor one that other sweeps run whole."""
-        return self.is_of_search and self.origin is Origin.SEARCHED
+        return self.is_of_search and self.is_searched
 
     @property
     def cell_id(self) -> str | None:
@@ -110,19 +115,17 @@ class Plan:
         return {node.uid: node for node in self.nodes}
 
     @property
-    def has_pairs(self) -> bool:
-        """Whether any cell can be run."""
-        return any(node.stage is Stage.PAIR for node in self.nodes)
-
-    @property
     def searched_cells(self) -> tuple[Cell, ...]:
         """The cells that have a study, in plan order."""
-        cells = {node.cell_id: node.cell for node in self.nodes if node.cell and node.cell.search_trials}
-        return tuple(cells.values())
+        return tuple(nodes[0].cell for nodes in self.searches().values() if nodes[0].cell)
 
-    def raise_first_refusal(self) -> NoReturn:
-        """Raises the reason why the first refused cell cannot be run."""
-        raise InfeasibleBudgetError(self.refused[0].reason)
+    def searches(self) -> dict[str, list[Node]]:
+        """Returns the trials of every cell that has a study, by cell_id in plan order; confirmations are left out."""
+        searches: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            if node.cell and node.cell.search_trials and not node.is_confirmation:
+                searches.setdefault(node.cell.cell_id, []).append(node)
+        return searches
 
     def stage_counts(self) -> dict[Stage, int]:
         """Returns the number of nodes of every stage, in pipeline order."""
@@ -131,25 +134,16 @@ class Plan:
 
 
 def build_plan(grid: Grid, num_sites: Callable[[str], int]) -> Plan:
-    """Turns a grid into its graph of trials.
+    """Turns a grid into its graph of trials; cells whose budget no allocation meets are refused.
 
     Args:
         grid: What could be run.
         num_sites: Tells the number of quantizable sites of an architecture.
-
-    Returns:
-        The plan; cells whose budget no allocation meets are refused, with the feasible range.
     """
-    teacher = _node(Stage.TEACHER, f"teacher/{grid.teacher.architecture}", grid.teacher, grid, seed=grid.seed)
+    teacher, dataset, seed = grid.teacher, grid.dataset, grid.seed
+    root = _node(Stage.TEACHER, f"teacher/{teacher.architecture}", teacher, dataset, seed)
     white_boxes = {
-        recipe.architecture: _node(
-            Stage.DISTILL,
-            f"distill/{recipe.architecture}",
-            recipe,
-            grid,
-            seed=grid.seed,
-            parents=(teacher.uid,),
-        )
+        recipe.architecture: _node(Stage.DISTILL, f"distill/{recipe.architecture}", recipe, dataset, seed, root.uid)
         for recipe in grid.white_boxes
     }
     pairs: list[Node] = []
@@ -159,37 +153,27 @@ def build_plan(grid: Grid, num_sites: Callable[[str], int]) -> Plan:
             check_budget(cell.recipe.budget, num_sites(cell.architecture), cell.recipe.bit_widths)
         except InfeasibleBudgetError as error:
             refused.append(Refusal(cell.cell_id, str(error)))
-            continue
-        parent = white_boxes[cell.architecture].uid
-        pairs += _pair_nodes(cell, grid, parent)
+        else:
+            pairs += _pair_nodes(cell, grid, white_boxes[cell.architecture].uid)
     # A white box without any feasible cell still runs: the grid asks for it, and a later extension may use it.
     # Trial 0 of every cell comes before the searched ones, the first seed before the others: so Table 1 is complete as
     # early as possible. Confirmations come last.
     rank = {seed: place for place, seed in enumerate(grid.seeds)}
 
     def place(node: Node) -> tuple[bool, int, int]:
-        return node.origin is Origin.CONFIRMED, node.trial_number, rank[node.cell.seed] if node.cell else 0
+        return node.is_confirmation, node.trial_number, rank[node.cell.seed] if node.cell else 0
 
     pairs.sort(key=place)
-    return Plan(grid, (teacher, *white_boxes.values(), *pairs), tuple(refused))
+    return Plan(grid, (root, *white_boxes.values(), *pairs), tuple(refused))
 
 
 def _pair_nodes(cell: Cell, grid: Grid, white_box_uid: str) -> list[Node]:
     """Returns the trials of a cell: the first one, those of its search, and the confirmations of what it finds."""
 
     def pair(name: str, number: int, origin: Origin, recipe: TrainingRecipe, seed: int, **chosen_by: Any) -> Node:
-        return _node(
-            Stage.PAIR,
-            f"pair/{cell.cell_id}{name}",
-            recipe,
-            grid,
-            seed=seed,
-            parents=(white_box_uid,),
-            cell=cell,
-            trial_number=number,
-            origin=origin,
-            chosen_by=chosen_by,
-        )
+        name = f"pair/{cell.cell_id}{name}"
+        node = _node(Stage.PAIR, name, recipe, grid.dataset, seed, white_box_uid, **chosen_by)
+        return replace(node, cell=cell, trial_number=number, origin=origin)
 
     nodes: list[Node] = []
     starts, deciding = _starts(cell, grid.search), _deciding(grid.search)
@@ -229,41 +213,22 @@ def _deciding(search: Search) -> dict[str, Any]:
 
 
 def _node(
-    stage: Stage,
-    name: str,
-    recipe: TrainingRecipe,
-    grid: Grid,
-    *,
-    seed: int,
-    parents: tuple[str, ...] = (),
-    cell: Cell | None = None,
-    trial_number: int = 0,
-    origin: Origin = Origin.RECIPE,
-    chosen_by: Mapping[str, Any] | None = None,
+    stage: Stage, name: str, recipe: TrainingRecipe, dataset: DatasetSpec, seed: int, *parents: str, **chosen_by: Any
 ) -> Node:
-    identity: dict[str, Any] = {
+    identity = {
         "schema": SCHEMA,
         "stage": stage,
         "recipe": recipe.model_dump(mode="json"),
-        "dataset": grid.dataset.model_dump(mode="json"),
+        "dataset": dataset.model_dump(mode="json"),
         "seed": seed,
         "parents": parents,
     }
-    return Node(
-        uid=_digest(identity | dict(chosen_by or {})),
-        stage=stage,
-        name=name,
-        recipe=recipe,
-        dataset=grid.dataset,
-        seed=seed,
-        parents=parents,
-        cell=cell,
-        trial_number=trial_number,
-        origin=origin,
-    )
+    uid = digest(identity | chosen_by)
+    return Node(uid=uid, stage=stage, name=name, recipe=recipe, dataset=dataset, seed=seed, parents=parents)
 
 
-def _digest(identity: dict[str, Any]) -> str:
+def digest(identity: Mapping[str, Any]) -> str:
+    """Returns the uid of what a mapping identifies."""
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -38,7 +38,7 @@ class Search(Frozen):
     max_trials: int | None = Field(default=None, ge=0)
     """Largest number of trials of one cell, when others need fewer; null is twice `trials`."""
     keep_searching: bool = False
-    """Whether the search of a cell goes on after its catastrophic pair; then no cell leaves trials to others."""
+    """Whether the search of a cell goes on after its first hit; then no cell leaves trials to others."""
     gpu_hours: Positive | None = None
     """GPU-hours of search trials after which no further one starts (core-hours where trials have no GPU)."""
     start_points: tuple[StartPoint, ...] = ("recipe", "as-published")

@@ -8,12 +8,11 @@
 A uid hashes the settings and the checksums of the pairs' checkpoints: another training never inherits a table.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from orchestrator.plan import digest
 from orchestrator.results.contrasts import contrasts_of
 from orchestrator.results.pairs import PairRecord
 from orchestrator.results.snapshot import Snapshot
@@ -81,9 +80,7 @@ def _task(
         "settings": analysis.model_dump(mode="json"),
         "subjects": [[record.uid, checksum(record.uid)] for record in subjects],
     }
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"))
-    uid = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return AnalysisTask(uid=uid, name=name, analysis=analysis, subjects=subjects)
+    return AnalysisTask(uid=digest(identity), name=name, analysis=analysis, subjects=subjects)
 
 
 def checksums_of(snapshot: Snapshot) -> Callable[[str], str]:

@@ -77,7 +77,7 @@ grid_options = together(
         "--search-trials",
         "trials",
         type=click.IntRange(min=0),
-        help="Per searched cell beyond its first; cells that have their pair leave theirs to the others.",
+        help="Per searched cell beyond its first; cells with a hit leave theirs to the others.",
     ),
     search(
         "--search-gpu-hours",
@@ -88,7 +88,7 @@ grid_options = together(
     search("--sampler", type=click.Choice(SAMPLERS), help="Of the search. [default: tpe]"),
     search("--pruner", type=click.Choice(PRUNERS), help="Ends bad search trials early. [default: where epochs allow]"),
     search(
-        "--keep-searching", is_flag=True, default=None, help="Search on in cells that have their catastrophic pair."
+        "--keep-searching", is_flag=True, default=None, help="Search on in cells that have a hit, a catastrophic pair."
     ),
     search(
         "--confirm-seeds",

@@ -9,6 +9,7 @@ from rich.console import Console
 from cluster.runtime.resources import analysis_resources, max_concurrent_trials
 from orchestrator.analyses.runner import AnalysisRun
 from orchestrator.analyses.tasks import AnalysisTask, checksums_of, tasks_of
+from orchestrator.console import line_printer
 from orchestrator.progress.analyses import AnalysisProgress, render_cost
 from orchestrator.results.pairs import pair_records
 from orchestrator.results.snapshot import Snapshot
@@ -26,13 +27,12 @@ class AnalysesEnd:
     errors: Mapping[str, str] = field(default_factory=dict)
     """What went wrong, in one line each, by name of the analysis."""
     num_stopped: int = 0
-    """Those that somebody stopped, begun or not."""
+    """Those that were stopped, begun or not."""
 
 
 def say_stopped(num_stopped: int, sweep: Sweep, console: Console) -> None:
     """Says that analyses were stopped, and how to go on with them."""
-    line = f"stopped, {num_stopped} analyses are not done; go on with: "
-    console.print(line + sweep.command("analyze"), highlight=False, soft_wrap=True)
+    line_printer(console)(f"stopped, {num_stopped} analyses are not done; go on with: {sweep.command('analyze')}")
 
 
 def list_tasks(sweep: Sweep, snapshot: Snapshot, analyses: Sequence[Analysis], console: Console) -> list[AnalysisTask]:
@@ -60,16 +60,12 @@ def not_done(tasks: Sequence[AnalysisTask], snapshot: Snapshot, console: Console
 
 
 def run_tasks(
-    tasks: Sequence[AnalysisTask],
-    sweep: Sweep,
-    data_dir: Path | None,
-    cluster_resources: dict[str, float],
-    console: Console,
+    tasks: Sequence[AnalysisTask], sweep: Sweep, data_dir: Path | None, resources: dict[str, float], console: Console
 ) -> AnalysesEnd:
-    """Says what the analyses cost and runs them."""
-    run = AnalysisRun(tasks=tasks, sweep=sweep, data_dir=data_dir, cluster_resources=cluster_resources)
+    """Says what the analyses cost and runs them with the resources of a cluster."""
+    run = AnalysisRun(tasks=tasks, sweep=sweep, data_dir=data_dir, cluster_resources=resources)
     cost = run.estimate()
-    num_parallel = max_concurrent_trials(cluster_resources, [analysis_resources(cluster_resources).get("num_gpus", 0)])
+    num_parallel = max_concurrent_trials(resources, [analysis_resources(resources).get("num_gpus", 0)])
     console.print(render_cost(tasks, cost, num_parallel))
     with AnalysisProgress(tasks, cost, console) as progress:
         num_stopped = run.run(progress)

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.plan import Node, Origin
+from orchestrator.plan import Node
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import CellStudy
 from orchestrator.store.states import State
@@ -25,11 +25,10 @@ class Agreement:
         """Returns the counts in one line."""
         counts = Counter(self.states.values())
         num_failed = sum(state.is_failed for state in self.states.values())
-        numbers = f"{counts[State.DONE]} done, {num_failed} failed"
-        num_left = len(self.states) - counts[State.DONE] - num_failed - counts[State.PRUNED] - counts[State.SKIPPED]
-        others = {"pruned": counts[State.PRUNED], "skipped": counts[State.SKIPPED], "left": num_left}
-        numbers += "".join(f", {count} {name}" for name, count in others.items() if count)
-        return f"plan = store = Optuna = MLflow: {numbers}"
+        done, pruned, skipped = (counts[state] for state in (State.DONE, State.PRUNED, State.SKIPPED))
+        others = {"pruned": pruned, "skipped": skipped, "left": counts.total() - done - num_failed - pruned - skipped}
+        numbers = "".join(f", {count} {name}" for name, count in others.items() if count)
+        return f"plan = store = Optuna = MLflow: {done} done, {num_failed} failed{numbers}"
 
 
 def compare(
@@ -47,22 +46,20 @@ def compare(
     statuses: dict[str, list[str]] = defaultdict(list)
     for uid, status in mlflow_runs or ():
         statuses[uid].append(status)
-    for node in plan.nodes:
-        state = states[node.uid]
-        has_none = not statuses[node.uid] and state in (State.WAITING, State.SKIPPED)
-        if mlflow_runs is not None and not has_none and statuses[node.uid] != [run_status(state)]:
-            lines.append(f"MLflow has {_listed(statuses[node.uid])} for {node.name}, the store says {state}")
+    for node in plan.nodes if mlflow_runs is not None else ():
+        state, found = states[node.uid], statuses[node.uid]
+        has_none = not found and state in (State.WAITING, State.SKIPPED)
+        if not has_none and found != [run_status(state)]:
+            lines.append(f"MLflow has {_listed(found)} for {node.name}, the store says {state}")
+    searches = plan.searches()
     for cell_id, study in studies.items():
         told = study.told()
-        for node in plan.nodes:
-            if node.cell_id != cell_id or node.origin is Origin.CONFIRMED:
-                continue
+        for node in searches[cell_id]:
             found = told.pop(node.uid, [])
             if not _fits(found, states[node.uid], node, snapshot):
                 lines.append(f"Optuna has {_listed(found)} for {node.name}, the store says {states[node.uid]}")
-        lines += [
-            f"Optuna has RUNNING for {uid}, which is no trial of {cell_id}" for uid in told if "RUNNING" in told[uid]
-        ]
+        orphans = [uid for uid, found in told.items() if "RUNNING" in found]
+        lines += [f"Optuna has RUNNING for {uid}, which is no trial of {cell_id}" for uid in orphans]
     return Agreement(states, tuple(lines))
 
 

@@ -31,15 +31,7 @@ class Prescaler:
         num_parallel: int,
         request: Request,
     ) -> None:
-        """Tells it for the first time.
-
-        Args:
-            launch: Knows whether a cap was hit.
-            frontier: Knows which trials are ready.
-            gpu_shares: Share of a GPU of every pending trial, by uid.
-            num_parallel: Trials that run at once, at most.
-            request: What tells the autoscaler.
-        """
+        """Tells it for the first time, by `request`, of at most `num_parallel` trials at once."""
         self._launch, self._frontier, self._gpu_shares = launch, frontier, gpu_shares
         self._num_parallel, self._request = num_parallel, request
         self._running: dict[str, Node] = {}

@@ -12,10 +12,7 @@ from orchestrator.store.usage import HOUR, Usage
 
 
 def more_of(hit: str | None) -> tuple[str, ...]:
-    """Returns what `resume` must be told to go on after a cap was hit; hours are counted again by themselves.
-
-    Args:
-        hit: As `Meter.hit`.
+    """Returns what `resume` must be told to go on after `Meter.hit`; hours are counted again by themselves.
 
     Examples:
         >>> more_of("--max-cost 20 (8.00 h at 2.5 are 20.00)"), more_of("--max-hours 2 (2.00 h since the launch)")
@@ -29,12 +26,7 @@ class Meter:
     """Listens to a launch, adds up what it takes, and answers whether another trial may start."""
 
     def __init__(self, caps: Caps, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Starts the clock of the launch.
-
-        Args:
-            caps: What it may take.
-            clock: Seconds, from any zero.
-        """
+        """Starts the clock of the launch."""
         self._caps, self._clock = caps, clock
         self._began_at = clock()
         self._usage = Usage()
@@ -77,9 +69,7 @@ class Meter:
             return f"--max-hours {caps.max_hours:g} ({hours:.2f} h since the launch)"
         if caps.max_gpu_hours is not None and usage.gpu_hours >= caps.max_gpu_hours:
             return f"--max-gpu-hours {caps.max_gpu_hours:g} ({usage.gpu_hours:.2f} GPU-hours taken)"
-        if caps.max_cost is not None and caps.price_per_hour is not None:
-            cost = usage.paid_hours * caps.price_per_hour
-            if cost >= caps.max_cost:
-                taken = f"{usage.paid_hours:.2f} h at {caps.price_per_hour:g} are {cost:.2f}"
-                return f"--max-cost {caps.max_cost:g} ({taken})"
+        price = caps.price_per_hour
+        if caps.max_cost is not None and price is not None and (cost := usage.paid_hours * price) >= caps.max_cost:
+            return f"--max-cost {caps.max_cost:g} ({usage.paid_hours:.2f} h at {price:g} are {cost:.2f})"
         return None

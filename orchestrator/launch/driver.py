@@ -4,7 +4,7 @@ import shlex
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -59,7 +59,7 @@ class Outcome:
     halted: str | None
     """Why it ended before its plan did."""
     is_stopping: bool
-    """Whether somebody stopped it."""
+    """Whether it was stopped."""
     cap: str | None
     """Which cap ended it, with its numbers."""
 
@@ -79,9 +79,10 @@ def launch_sweep(
         StorageError: A finished trial is damaged; says which, and how to run it again.
     """
     snapshot = Snapshot(plan, sweep.store, ahead=EVERYTHING)
+    say = line_printer(console)
     damages = find_damage(((node, snapshot.trial(node)) for node in plan.nodes), verify=limits.verify)
     for damage in damages:
-        console.print(f"damaged {damage.node.name}: {damage.reason}", highlight=False, soft_wrap=True)
+        say(f"damaged {damage.node.name}: {damage.reason}")
     if damages:
         restarts = [argument for damage in damages for argument in ("--restart", damage.node.uid)]
         raise StorageError(
@@ -94,7 +95,8 @@ def launch_sweep(
         kept["on_event"] = kind_of_target(limits.on_event)
     sweep.save_launch(options.model_copy(update=kept))
     analyses = list(load_analyses(sweep.folder).values()) if options.analyze else []
-    with _telling(limits, sweep, console) as hook:
+    target, stalled_seconds = limits.on_event, 60 * limits.stalled_minutes
+    with Hook(target, sweep, say, stalled_seconds=stalled_seconds) if target else nullcontext() as hook:
         launched = Launch(
             sweep=sweep,
             snapshot=snapshot,
@@ -120,23 +122,21 @@ def run_sweep(
 ) -> Outcome:
     """Runs what is left of a plan and of some analyses, follows it in MLflow and writes its report."""
     sweep, snapshot, plan, store = launch.sweep, launch.snapshot, launch.plan, launch.sweep.store
-    journal = sweep.folder.local_path
+    say, journal = line_printer(console), sweep.folder.local_path
     if journal and (damage := make_journal_whole(journal / JOURNAL)):
-        console.print(damage, highlight=False, soft_wrap=True)
+        say(damage)
     tracker = Tracker(tracking_uri, store, sweep.name)
     tracker.check()
     facts = sweep_facts(plan)
     ended = AnalysesEnd()
     with launch.open_frontier() as frontier:
         for refusal in plan.refused:
-            console.print(f"refused {refusal.cell}: {refusal.reason}", highlight=False, soft_wrap=True)
-        console.print(f"sweep {sweep.name} in {store.uri}", highlight=False, soft_wrap=True)
-        console.print(summary(plan, frontier.states), highlight=False, soft_wrap=True)
+            say(f"refused {refusal.cell}: {refusal.reason}")
+        say(f"sweep {sweep.name} in {store.uri}")
+        say(summary(plan, frontier.states))
         if frontier.pending or analyses:
-            with (
-                _ray_and_mlflow(tracker, launch, facts, address, shared_storage) as capacity,
-                stop_on_signals(sweep, line_printer(console)),
-            ):
+            ray_and_mlflow = _ray_and_mlflow(tracker, launch, facts, address, shared_storage)
+            with ray_and_mlflow as capacity, stop_on_signals(sweep, say):
                 if frontier.pending:
                     _run_trials(launch, frontier, tracker, capacity, console)
                 # Launches of other sweeps may have finished trials that these share.
@@ -152,7 +152,7 @@ def run_sweep(
         overview = overview_of(snapshot, has_driver=False)
         publish(tracker, sweep, snapshot, facts, console)
         if launch.hook:
-            _tell_end(launch, overview)
+            _tell_end(launch.hook, launch.meter.hit, overview)
         return Outcome(
             overview=overview,
             analyses=ended,
@@ -166,9 +166,9 @@ def run_sweep(
 def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
     """Prints Table 1 of the run, what went wrong and what comes next.
 
-    Exits with 1 if anything is not done, unless somebody or a cap stopped the sweep, or if not all agree on what is.
+    Exits with 1 if anything is not done, unless a user or a cap stopped the sweep, or if not all agree on what is.
     """
-    overview, errors = outcome.overview, outcome.analyses.errors
+    overview, errors, say = outcome.overview, outcome.analyses.errors, line_printer(console)
     console.print()
     trials = read_trials(overview.snapshot)
     console.print(render(table1_text(table1(overview.plan, trials), is_short=True)))
@@ -176,49 +176,34 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
         console.print(render(overview_table([outcome_of(cell) for cell in searches])))
     nodes = overview.plan.by_uid()
     for uid, headline in overview.headlines.items():
-        console.print(f"{overview.states[uid]} {nodes[uid].name}: {headline}", highlight=False, soft_wrap=True)
+        say(f"{overview.states[uid]} {nodes[uid].name}: {headline}")
     pages = shlex.join(["dptq-sweep", "ui", "--storage", sweep.store.uri])
-    lines = [sweep.command("analyze"), sweep.command("report"), pages]
-    console.print("next: " + "\n      ".join(lines), highlight=False, soft_wrap=True)
+    say("next: " + "\n      ".join([sweep.command("analyze"), sweep.command("report"), pages]))
     for line in (*outcome.agreement.disagreements, *([outcome.halted] if outcome.halted else [])):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(line)
     if not outcome.agreement.disagreements:
-        console.print(outcome.agreement.line(), highlight=False)
-    num_left = overview.num_left()
-    if num_left:
+        say(outcome.agreement.line())
+    if num_left := overview.num_left():
         how = f"{outcome.cap} is hit" if outcome.cap else "stopped" if outcome.is_stopping else "not finished"
-        line = f"{how}, {num_left} of {overview.num_needed()} trials are not done; go on with: "
-        console.print(line + sweep.resume_command(*more_of(outcome.cap)), highlight=False, soft_wrap=True)
-    num_failed = sum(state.is_failed for state in overview.states.values())
-    if num_failed:
-        line = f"{num_failed} trials failed; those that diverged or used up their tries run again with: "
-        console.print(line + sweep.resume_command("--failed"), highlight=False, soft_wrap=True)
+        again = sweep.resume_command(*more_of(outcome.cap))
+        say(f"{how}, {num_left} of {overview.num_needed()} trials are not done; go on with: {again}")
+    if num_failed := sum(state.is_failed for state in overview.states.values()):
+        again = sweep.resume_command("--failed")
+        say(f"{num_failed} trials failed; those that diverged or used up their tries run again with: {again}")
     if outcome.analyses.num_stopped:
         say_stopped(outcome.analyses.num_stopped, sweep, console)
     if errors:
-        console.print(f"{len(errors)} analyses failed; analyze again to go on with them.", highlight=False)
+        say(f"{len(errors)} analyses failed; analyze again to go on with them.")
     is_meant_to_end = outcome.is_stopping or outcome.cap
     if outcome.agreement.disagreements or outcome.halted or errors or (num_left and not is_meant_to_end):
         sys.exit(1)
 
 
-@contextmanager
-def _telling(limits: Limits, sweep: Sweep, console: Console) -> Iterator[Hook | None]:
-    """Opens the hook of --on-event, if there is one."""
-    if not limits.on_event:
-        yield None
-        return
-    with Hook(limits.on_event, sweep, line_printer(console), stalled_seconds=60 * limits.stalled_minutes) as hook:
-        yield hook
-
-
-def _tell_end(launch: Launch, overview: Overview) -> None:
+def _tell_end(hook: Hook, cap: str | None, overview: Overview) -> None:
     """Tells --on-event that the launch is over."""
-    assert launch.hook is not None
-    cap = launch.meter.hit
     counts = {"trials": overview.num_needed(), "done": overview.num_done(), "failed": len(overview.headlines)}
     event, about = (Event.CAP_HIT, {"cap": cap}) if cap else (Event.SWEEP_DONE, {})
-    launch.hook.tell(event, **counts, **about)
+    hook.tell(event, **counts, **about)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from orchestrator.plan import Node, Origin
+from orchestrator.plan import Node
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import CellStudy
 from orchestrator.search.warm_start import Neighbours
@@ -55,10 +55,9 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         plan = snapshot.plan
         self._snapshot, self._store = snapshot, snapshot.store
         self.studies, self._data_dir, self._stop_file = studies, data_dir, stop_file
-        self._max_retries = max_retries
+        self._max_retries, self._only = max_retries, only
         # A trial that once found its share of a GPU too small gets a whole one, in later launches too.
-        self._whole_gpu: set[str] = {uid for uid, state in self.states.items() if state is State.OUT_OF_MEMORY}
-        self._only = only
+        self._whole_gpu = {uid for uid, state in self.states.items() if state is State.OUT_OF_MEMORY}
         self._pending = [node for node in plan.nodes if self._has_tries_left(node) and (not only or node.uid in only)]
         self._running: dict[str, Node] = {}
         self._may_start: Callable[[], bool] = lambda: True
@@ -71,15 +70,12 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         self.is_stopping = False
         """Whether the stop file was seen."""
         self._next_stop_check = 0.0
-        by_cell: dict[str, list[tuple[Node, TrialFolder]]] = {}
-        for node in plan.nodes:
-            if node.origin is not Origin.CONFIRMED:
-                by_cell.setdefault(node.cell_id or "", []).append((node, snapshot.trial(node)))
+        searches = plan.searches()
         for cell_id, study in studies.items():
-            study.reconcile(by_cell[cell_id])
-            for node, folder in by_cell[cell_id]:
+            study.reconcile([(node, snapshot.trial(node)) for node in searches[cell_id]])
+            for node in searches[cell_id]:
                 if self.states[node.uid].is_failed and not self._has_tries_left(node):
-                    study.tell(node, folder)
+                    study.tell(node, snapshot.trial(node))
         self._neighbours = Neighbours(plan, snapshot.trial, snapshot.findings)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -181,7 +177,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
     def _end(self, node: Node, *, error: bool) -> None:
         state = self._snapshot.look_again(node)
         if error and not state.is_final:
-            # Whoever can still speak leaves an error.txt.
+            # A worker that lives leaves an error.txt itself.
             lost, folder = LostWorkerError("its worker process or its node was lost"), trial_of(self._store, node)
             folder.write_error(lost, log=last_lines(folder))
             state = self._snapshot.look_again(node)
@@ -205,11 +201,8 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             self._notice(node, headline.signature, trial.error() or "")
         if num_failures > allowed_retries(failure, self._max_retries):
             return False
-        if failure is Failure.UNKNOWN:
-            # After the others: if they fail alike, the sweep stops before all their tries are spent.
-            self._pending.append(node)
-        else:
-            self._pending.insert(0, node)
+        # Unknown ones after the others: if they fail alike, the sweep stops before all their tries are spent.
+        self._pending.insert(len(self._pending) if failure is Failure.UNKNOWN else 0, node)
         return True
 
     def _notice(self, node: Node, signature: tuple[str, str], error: str) -> None:
@@ -236,7 +229,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             return False
         headline = folder.headline() if state.is_failed else None
         if headline is None or headline.failure in (Failure.USER, Failure.SHARED):
-            # Whoever launches again has fixed what was wrong; if not, the same line says so.
+            # A user who launches again has fixed what was wrong; if not, the same line says so.
             return True
         return folder.attempts().get(headline.failure, 0) <= allowed_retries(headline.failure, self._max_retries)
 
@@ -258,16 +251,16 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
     def _is_ready(self, node: Node) -> bool:
         if not all(self.states[parent] is State.DONE for parent in node.parents):
             return False
-        if node.origin is not Origin.CONFIRMED:
+        if not node.is_confirmation:
             return True
         # One that is to be tried again counts as failed meanwhile, and may yet be the pair.
         at_work = (*self._running.values(), *self.pending)
-        is_over = all(other.origin is Origin.CONFIRMED for other in at_work if other.cell_id == node.cell_id)
+        is_over = all(other.is_confirmation for other in at_work if other.cell_id == node.cell_id)
         return is_over and self._neighbours.has_pair(node, self.states)
 
     def _study_of(self, node: Node) -> CellStudy | None:
         """Returns the study that a trial belongs to; confirmations belong to none, lest they be searched from."""
-        return self.studies.get(node.cell_id) if node.cell_id and node.origin is not Origin.CONFIRMED else None
+        return self.studies.get(node.cell_id) if node.cell_id and not node.is_confirmation else None
 
     def _prepare(self, node: Node) -> None:
         """Fixes what the trial runs before anybody runs it, and forgets how it failed before."""
@@ -280,7 +273,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
 
     def _point(self, node: Node, folder: TrialFolder) -> Point | None:
         """Returns the point that a trial is moved to before it runs; None where its recipe stays as it is."""
-        if node.origin is Origin.CONFIRMED:
+        if node.is_confirmation:
             return self._neighbours.found_point(node)
         if (study := self._study_of(node)) is None:
             return None

@@ -9,6 +9,7 @@ of them; a trial that does not fit its share of a smaller one is tried once more
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from orchestrator.plan import Node, Plan
 from orchestrator.store.folder import Folder
 from orchestrator.store.store import Store
 from orchestrator.workers import entry_points
+from search_spaces.errors import StorageError
 
 PROBE_VERSION = 1
 """Raised when a change of the stages changes how much memory they take."""
@@ -127,8 +129,7 @@ def _digest(value: Mapping[str, Any]) -> str:
 
 
 def _share(outcome: Outcome, stage: str, cluster_resources: Mapping[str, float]) -> float:
-    measured = outcome.measured
-    if measured is None:
+    if (measured := outcome.measured) is None:
         return GPU_SHARE[stage]
     if not measured.fits:
         return 1.0
@@ -149,8 +150,7 @@ def _line(outcome: Outcome, workload: Workload, num_trials: int) -> str:
     teacher = f" from {parent}" if parent and parent != recipe["architecture"] else ""
     size = f"{workload['image_size']} px batch {recipe['batch_size']}"
     name = f"{workload['stage']}/{recipe['architecture']}{teacher} {size}"
-    measured = outcome.measured
-    if measured is None:
+    if (measured := outcome.measured) is None:
         return f"probe of {name} failed ({outcome.error}): {num_trials} per GPU, the fixed share of its stage"
     total = f"{measured.total_bytes / 1e9:.1f} GB"
     found = f"{measured.peak_bytes / 1e9:.1f} GB of {total}" if measured.fits else f"does not fit {total}"
@@ -175,16 +175,17 @@ def _probe_on_a_gpu(store: Store, workloads: dict[str, Workload], prober: Prober
 
 def _probe_all(storage: str, workloads: dict[str, Workload], prober: Prober) -> dict[str, Outcome]:
     """Runs in a worker: one process for all workloads, because starting one takes longer than a measurement."""
-    store, gpu = Store(storage, create=False), prober.identify()
-    return {kind: _probe(store, gpu, workload, prober) for kind, workload in workloads.items()}
+    probes, gpu = Store(storage, create=False).root.folder("probes"), prober.identify()
+    return {kind: _probe(probes, gpu, workload, prober) for kind, workload in workloads.items()}
 
 
-def _probe(store: Store, gpu: dict[str, str], workload: Workload, prober: Prober) -> Outcome:
+def _probe(probes: Folder, gpu: dict[str, str], workload: Workload, prober: Prober) -> Outcome:
     about = {"version": PROBE_VERSION, "gpu": gpu, "workload": _what_matters(workload)}
     path = f"{_digest(about)}.json"
-    cached = _read(store, path)
-    if cached:
-        return Outcome(measured=cached, is_cached=True)
+    # One that is damaged is measured again and replaced.
+    with suppress(StorageError, ValueError):
+        if content := probes.read_json(path):
+            return Outcome(measured=Measured.model_validate(content.get("measured")), is_cached=True)
     try:
         measured = Measured.model_validate(prober.measure(workload))
     # Whatever it is, the launch goes on with a fixed share and says why.
@@ -192,23 +193,8 @@ def _probe(store: Store, gpu: dict[str, str], workload: Workload, prober: Prober
         return Outcome(error=_headline(error))
     if measured.fits:
         # A full GPU may have been another program's doing, and is measured again next time.
-        _folder(store).write_json(path, about | {"measured": measured.model_dump()})
+        probes.write_json(path, about | {"measured": measured.model_dump()})
     return Outcome(measured=measured)
-
-
-def _read(store: Store, path: str) -> Measured | None:
-    """Returns what an earlier launch measured; None if there is nothing or it is damaged, and is to be replaced."""
-    content = _folder(store).read_bytes(path)
-    if content is None:
-        return None
-    try:
-        return Measured.model_validate(json.loads(content)["measured"])
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def _folder(store: Store) -> Folder:
-    return store.root.folder("probes")
 
 
 def _headline(error: Exception) -> str:

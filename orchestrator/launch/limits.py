@@ -11,7 +11,7 @@ class Limits:
 
     caps: Caps
     on_event: str | None
-    """Empty if the user wants nobody to be told; None if nothing was said."""
+    """Empty if the user wants no events; None if nothing was said."""
     stalled_minutes: float
     verify: bool
     """Compare the files of finished trials with their checksums first."""

@@ -26,15 +26,9 @@ def publish(
     *,
     analyses: SweepTables | None = None,
 ) -> None:
-    """Writes the report of a sweep, brings its MLflow runs up to date and closes the tracker.
+    """Writes the report of a sweep, brings its MLflow runs up to date and closes the tracker, which is open.
 
-    Args:
-        tracker: Of the sweep, open.
-        sweep: What to publish.
-        snapshot: Of its plan, up to date.
-        facts: For the report.
-        console: Where to say what came of it.
-        analyses: The sweep's tables; None reads them from the store.
+    Without the sweep's tables of `analyses` it reads them from the store. The snapshot is up to date.
     """
     paths = write_report(snapshot, sweep.name, facts=facts, analyses=analyses)
     tracker.sweep_artifacts(sweep.folder)

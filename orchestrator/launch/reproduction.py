@@ -8,14 +8,13 @@ import numpy as np
 
 from orchestrator.store.folder import CHECKPOINT, PREDICTIONS, parquet_bytes
 from orchestrator.store.provenance import ENVIRONMENT, differences, environment
-from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
 from orchestrator.workers.trial import open_trial
 from search_spaces.errors import ConfigError
 from trainables.checkpoints import from_bytes
 from trainables.stage_runner import checkpoint_bytes, has_gpu, predictions_table
-from trainables.training_loop import EpochReport, finish
+from trainables.training_loop import finish
 
 GPU_TOLERANCE = 0.02
 """Accuracies that differ by no more count as equal where a GPU took part: its sums have no fixed order."""
@@ -58,25 +57,23 @@ def reproduce(
         StorageError: A file of it or of its parent is damaged, or the data is not what it was trained on.
     """
     result, recipe = trial.result(), trial.recipe()
-    if trial.state() is not State.DONE or result is None or recipe is None:
+    if result is None or recipe is None:
         reason = "only one that is done can be reproduced: finish it first."
         raise ConfigError(f"trial {trial.uid} is {trial.state()}, {reason}")
     before = trial.folder.read_json(ENVIRONMENT) or {"versions": result.versions}
     expected = _arrays(trial.read_checked(CHECKPOINT), source=f"{trial.folder.root}/{CHECKPOINT}")
-    use_gpu = str(before.get("device", CPU)).split()[0] != CPU and has_gpu()
-    running, parent = open_trial(store, trial, data_dir, use_gpu=use_gpu)
+    was_on_cpu = str(before.get("device", CPU)).split()[0] == CPU
+    running, parent = open_trial(store, trial, data_dir, use_gpu=not was_on_cpu and has_gpu())
     now = environment(device=running.device_name, data_sha256=running.data_sha256, seeds=recipe.seeds)
-
-    def on_epoch(report: EpochReport) -> None:
-        say(f"epoch {report.epoch}/{report.num_epochs}  {report.seconds:.1f} s")
-
-    again = finish(running.start(parent=parent), on_epoch)
+    again = finish(
+        running.start(parent=parent),
+        lambda report: say(f"epoch {report.epoch}/{report.num_epochs}  {report.seconds:.1f} s"),
+    )
     checkpoint = checkpoint_bytes(again)
     copy = TrialFolder(scratch, trial.stage, trial.uid)
     files = {CHECKPOINT: checkpoint, PREDICTIONS: parquet_bytes(predictions_table(again))}
     copy.write_result(again.metrics, files, seconds=0.0, data_sha256=running.data_sha256)
-    is_exact = now["device"].split()[0] == CPU == str(before.get("device", CPU)).split()[0]
-    tolerance = 0.0 if is_exact else GPU_TOLERANCE
+    tolerance = 0.0 if was_on_cpu and now["device"].split()[0] == CPU else GPU_TOLERANCE
     return Comparison(
         environment=differences(before | {"data_sha256": result.data_sha256}, now),
         metrics=compare_metrics(result.metrics, again.metrics, tolerance),

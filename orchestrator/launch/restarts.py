@@ -44,11 +44,7 @@ def with_children(plan: Plan, uids: Collection[str]) -> set[str]:
 
 
 def forget_failures(plan: Plan, store: Store) -> int:
-    """Gives trials that failed all their tries again, also those that diverged.
-
-    Returns:
-        How many there are.
-    """
+    """Gives trials that failed all their tries again, also those that diverged; returns how many there are."""
     states = Snapshot(plan, store).states
     failed = [node for node in plan.nodes if states[node.uid].is_failed]
     for node in failed:
@@ -57,13 +53,7 @@ def forget_failures(plan: Plan, store: Store) -> int:
 
 
 def restart(plan: Plan, store: Store, nodes: Collection[Node], *, children_too: bool) -> list[Node]:
-    """Makes trials forget everything but their recipes, so that they run from scratch.
-
-    Args:
-        plan: The sweep's plan.
-        store: Where the trials are.
-        nodes: The trials.
-        children_too: Restart what was trained from them as well.
+    """Makes trials, with `children_too` also what was trained from them, forget everything but their recipes.
 
     Returns:
         What was restarted.

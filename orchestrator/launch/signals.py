@@ -17,12 +17,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def stop_on_signals(sweep: Sweep, say: Callable[[str], None]) -> Iterator[None]:
-    """Makes the first Ctrl-C or SIGTERM stop the sweep in order, and the second one end the driver at once.
-
-    Args:
-        sweep: The sweep that runs.
-        say: Takes one line when the first signal comes.
-    """
+    """Makes the first Ctrl-C or SIGTERM stop the sweep in order, and the second one end the driver at once."""
     if threading.current_thread() is not threading.main_thread():
         # Python handles signals in the main thread only.
         yield

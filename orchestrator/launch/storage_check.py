@@ -17,10 +17,10 @@ def check_storage(sweep: Sweep, capacity: Capacity, *, is_shared: bool) -> None:
     Args:
         sweep: A sweep that this process owns.
         capacity: Of the cluster.
-        is_shared: The user says that all machines mount the storage folder at its path.
+        is_shared: Whether all machines mount the storage folder at its path, as the user says.
 
     Raises:
-        ConfigError: The storage is a folder, the cluster more than this machine, and nobody said that it is shared.
+        ConfigError: The storage is a folder, the cluster more than this machine, and it was not said to be shared.
         StorageError: Some machine does not see the storage, or cannot write it; says which and why.
     """
     store = sweep.store
@@ -46,12 +46,9 @@ def check_storage(sweep: Sweep, capacity: Capacity, *, is_shared: bool) -> None:
 
 
 def look(storage: str, name: str, owner: str | None) -> str | None:
-    """Runs on a machine: says what is wrong with the storage as it sees it, None for nothing.
+    """Runs on a machine: says what is wrong with the storage of a sweep as it sees it, None for nothing.
 
-    Args:
-        storage: Path or URI.
-        name: Of the sweep.
-        owner: Id of its driver, which the driver wrote into the sweep's folder.
+    The driver wrote the id of its `owner` into the sweep's folder.
     """
     folder = Sweep(Store(storage, create=False), name).folder
     if owner is None or (read_owner(folder) or {}).get("id") != owner:

@@ -4,7 +4,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -72,7 +72,9 @@ class Launch:
     @contextmanager
     def open_frontier(self) -> Iterator[Frontier]:
         """Opens the studies, and yields what is left to run."""
-        with self._open_studies() as studies:
+        cells, search, name = self.plan.searched_cells, self.plan.grid.search, self.sweep.name
+        with sweep_journal(self.sweep.folder) if cells else nullcontext() as journal:
+            studies = {cell.cell_id: CellStudy(cell, journal, search, sweep=name) for cell in cells if journal}
             yield Frontier(
                 self.snapshot,
                 studies,
@@ -140,16 +142,6 @@ class Launch:
                     raise frontier.error from None
                 raise
 
-    @contextmanager
-    def _open_studies(self) -> Iterator[dict[str, CellStudy]]:
-        cells = self.plan.searched_cells
-        if not cells:
-            yield {}
-            return
-        search, sweep = self.plan.grid.search, self.sweep.name
-        with sweep_journal(self.sweep.folder) as journal:
-            yield {cell.cell_id: CellStudy(cell, journal, search, sweep=sweep) for cell in cells}
-
 
 _FLAT_ROW = f"{ROW}/"
 
@@ -206,6 +198,4 @@ class _Relay(tune.Callback):  # type: ignore[misc]  # ray ships no types
         for listener in self._listeners:
             listener.ended(self._nodes[trial.config["uid"]])
 
-    def on_trial_error(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        for listener in self._listeners:
-            listener.ended(self._nodes[trial.config["uid"]])
+    on_trial_error = on_trial_complete

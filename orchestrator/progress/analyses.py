@@ -32,13 +32,7 @@ class AnalysisProgress:
     """Listens to a run of analyses and shows it."""
 
     def __init__(self, tasks: Sequence[AnalysisTask], cost: Cost, console: Console) -> None:
-        """Prepares the display; `with` starts it.
-
-        Args:
-            tasks: What will run.
-            cost: What it will take.
-            console: Where to show.
-        """
+        """Prepares the display; `with` starts it."""
         self._console, self._num_tasks = console, len(tasks)
         self._bars = Progress(
             TextColumn("{task.description}"),
@@ -83,11 +77,12 @@ class AnalysisProgress:
     def ended(self, task: AnalysisTask, error: str | None) -> None:
         """An analysis ended, well or with an error."""
         self._num_ended += 1
+        place = f"{task.name} ({self._num_ended}/{self._num_tasks})"
         if error is None:
-            self._say(f"done {task.name} ({self._num_ended}/{self._num_tasks})")
+            self._say(f"done {place}")
         else:
             self.errors[task.name] = error.splitlines()[0]
-            self._say(f"failed {task.name} ({self._num_ended}/{self._num_tasks}): {self.errors[task.name]}")
+            self._say(f"failed {place}: {self.errors[task.name]}")
 
     def _summary(self) -> str:
         done, total = self._images.total(), self._totals.total()

@@ -14,7 +14,6 @@ from orchestrator.plan import Node
 from orchestrator.progress.overview import Overview
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.states import State
-from search_spaces.recipes import TrainingRecipe
 
 COLUMNS = (
     *(State.DONE, State.RUNNING, State.WAITING, State.INTERRUPTED, State.PRUNED, State.SKIPPED),
@@ -33,21 +32,18 @@ def render_overview(overview: Overview, num_parallel: int) -> RenderableType:
     for state in shown:
         table.add_column(str(state), justify="right")
     for stage, counter in counts.items():
-        table.add_row(str(stage), *(str(counter.get(state, 0)) for state in shown))
+        table.add_row(str(stage), *(str(counter[state]) for state in shown))
     lines = [Text(f"  {line}", style="cyan", no_wrap=True) for line in running_lines(overview)]
     return Group(table, *lines, Text(summary_line(overview, num_parallel)))
 
 
 def running_lines(overview: Overview) -> list[str]:
     """Returns a line per running trial: its name, its epoch, and the time that it has left."""
-    nodes = overview.plan.by_uid()
     lines = []
     for uid, epoch in overview.epochs.items():
-        recipe = nodes[uid].recipe
-        assert isinstance(recipe, TrainingRecipe)
-        eta = overview.trial_eta_seconds(uid)
+        node, eta = overview.plan.node(uid), overview.trial_eta_seconds(uid)
         left = "" if eta is None else f"  about {format_seconds(eta)} left"
-        lines.append(f"{nodes[uid].name}  epoch {epoch}/{recipe.epochs}{left}")
+        lines.append(f"{node.name}  epoch {epoch}/{node.recipe.epochs}{left}")
     return lines
 
 
@@ -56,9 +52,8 @@ def summary_line(overview: Overview, num_parallel: int) -> str:
     parts = [f"{overview.num_done()}/{overview.num_needed()} trials done"]
     if best := overview.best:
         parity = "" if best.is_feasible else ", parity lost"
-        drop_pp = round(100 * best.drop, 1) + 0.0  # the sum turns -0.0 into 0.0
         parts.append(
-            f"best pair drops {drop_pp} pp at a parity gap of {100 * best.parity_gap:+.1f} pp{parity} "
+            f"best pair drops {best.drop_text} at a parity gap of {100 * best.parity_gap:+.1f} pp{parity} "
             f"({best.name.removeprefix('pair/')}, validation)"
         )
     eta = overview.eta_seconds(num_parallel)
@@ -81,13 +76,7 @@ class Progress:
     """Listens to a launch and shows it."""
 
     def __init__(self, overview: Overview, console: Console, *, num_parallel: int) -> None:
-        """Prepares the display; `with` starts it.
-
-        Args:
-            overview: Kept up to date here.
-            console: Where to show.
-            num_parallel: Trials that can run at once, for the estimate of the time left.
-        """
+        """Prepares the display of an overview that it keeps up to date; `with` starts it."""
         self.overview, self._console, self._num_parallel = overview, console, num_parallel
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
         self._started_at = self._last_summary = time.monotonic()

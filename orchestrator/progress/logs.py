@@ -14,11 +14,7 @@ LOOK_EVERY_SECONDS = 1.0
 def log_lines(trial: TrialFolder, store: Store, *, follow: bool, seconds: float = LOOK_EVERY_SECONDS) -> Iterator[str]:
     """Yields a line per epoch, then of a failed trial what its worker printed last and its error, then how it stands.
 
-    Args:
-        trial: Whose log.
-        store: Its storage; a launch that is at work there may run it.
-        follow: Wait for what comes until it ends.
-        seconds: Between two looks.
+    With `follow` it waits for what comes until the trial ends, while a launch is at work on its storage.
     """
     record = trial.recipe()
     num_epochs = record.epochs if record else "?"

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from orchestrator.plan import Node, Origin, Plan, Stage
+from orchestrator.plan import Node, Plan, Stage
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.states import State
 from orchestrator.store.usage import Usage
 from search_spaces.cells import Cell
 from search_spaces.names import Goal
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
-from search_spaces.recipes import TrainingRecipe
 
 # An epoch of a stage in units of a distillation's, as measured on digits; used until the stage has been seen.
 RELATIVE_COST = {Stage.TEACHER: 2.0, Stage.DISTILL: 1.0, Stage.PAIR: 3.0}
@@ -31,6 +30,11 @@ class BestPair:
     parity_gap: float
     objective: float
     is_feasible: bool
+
+    @property
+    def drop_text(self) -> str:
+        """Its drop for people, in percentage points."""
+        return f"{round(100 * self.drop, 1) + 0.0} pp"  # the sum turns -0.0 into 0.0
 
     def beats(self, other: "BestPair | None") -> bool:
         """Tells whether a search prefers this pair: parity first, then the objective."""
@@ -80,15 +84,15 @@ class Overview:
         if headline := folder.headline():
             self.headlines[node.uid] = headline.line
         result = folder.result()
-        if result and node.cell and node.origin is not Origin.CONFIRMED:
+        if result and node.cell and not node.is_confirmation:
             self._consider(node, node.cell, result.metrics)
 
-    def counts(self) -> dict[Stage, dict[State, int]]:
+    def counts(self) -> dict[Stage, Counter[State]]:
         """Returns for every stage the number of trials in each state; running ones are counted as such."""
-        counts: dict[Stage, Counter[State]] = {stage: Counter() for stage in Stage}
+        counts = {stage: Counter[State]() for stage in Stage}
         for node in self.plan.nodes:
             counts[node.stage][State.RUNNING if node.uid in self.epochs else self.states[node.uid]] += 1
-        return {stage: dict(counter) for stage, counter in counts.items()}
+        return counts
 
     def num_done(self) -> int:
         """Returns the number of trials that ended well: finished, or pruned."""
@@ -113,16 +117,13 @@ class Overview:
             return None
         left = 0.0
         for node in self.plan.nodes:
-            if self.states[node.uid] in (State.DONE, State.DIVERGED, State.PRUNED, State.SKIPPED):
-                continue
-            assert isinstance(node.recipe, TrainingRecipe)
-            left += (node.recipe.epochs - self.epochs.get(node.uid, 0)) * unit[node.stage]
+            if self.states[node.uid] not in (State.DONE, State.DIVERGED, State.PRUNED, State.SKIPPED):
+                left += (node.recipe.epochs - self.epochs.get(node.uid, 0)) * unit[node.stage]
         return left / max(1, num_parallel)
 
     def trial_eta_seconds(self, uid: str) -> float | None:
         """Estimates the time that a running trial has left, None before the first epoch of any."""
         unit, node = self._unit_seconds(), self.plan.node(uid)
-        assert isinstance(node.recipe, TrainingRecipe)
         return None if unit is None else (node.recipe.epochs - self.epochs[uid]) * unit[node.stage]
 
     def _unit_seconds(self) -> dict[Stage, float] | None:
@@ -150,12 +151,7 @@ class Overview:
 
 
 def overview_of(snapshot: Snapshot, *, has_driver: bool) -> Overview:
-    """Fills an overview with what a snapshot says.
-
-    Args:
-        snapshot: Of the sweep.
-        has_driver: Whether a launch is at work; if not, trials with saved epochs are interrupted, not running.
-    """
+    """Fills an overview with what a snapshot says; without a driver, trials with saved epochs are interrupted."""
     overview = Overview(snapshot)
     for node in snapshot.plan.nodes:
         state = overview.states[node.uid]

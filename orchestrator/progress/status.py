@@ -13,7 +13,7 @@ from rich.text import Text
 from orchestrator.analyses.results import tasks_of_sweep
 from orchestrator.plan import Plan
 from orchestrator.progress.live import render_overview, summary_line
-from orchestrator.progress.overview import Overview, overview_of
+from orchestrator.progress.overview import BestPair, Overview, overview_of
 from orchestrator.results.pairs import records_of
 from orchestrator.results.searches import read_searches
 from orchestrator.results.snapshot import Snapshot
@@ -22,7 +22,6 @@ from orchestrator.results.verdicts import Outcome, outcome_facts, outcome_of
 from orchestrator.store.folder import EPOCHS, RESULT
 from orchestrator.store.states import State
 from orchestrator.store.sweep import Sweep
-from search_spaces.recipes import TrainingRecipe
 
 REFRESH_SECONDS = 3.0
 MAX_CELLS = 20
@@ -44,7 +43,7 @@ class Status:
 
     @property
     def is_over(self) -> bool:
-        """Whether nobody works on the sweep any more."""
+        """Whether no process works on the sweep any more."""
         return not self.has_driver and not self.overview.epochs
 
 
@@ -117,13 +116,7 @@ def usage_line(status: Status) -> str:
 def status_as_json(status: Status) -> dict[str, Any]:
     """Returns a status as plain values; accuracies are fractions, times are seconds."""
     overview, nodes, usage = status.overview, status.overview.plan.by_uid(), status.overview.usage
-    best, (done, total) = overview.best, status.analyses
-
-    def num_epochs(uid: str) -> int:
-        recipe = nodes[uid].recipe
-        assert isinstance(recipe, TrainingRecipe)
-        return recipe.epochs
-
+    done, total = status.analyses
     return {
         "sweep": status.sweep.name,
         "has_driver": status.has_driver,
@@ -133,7 +126,7 @@ def status_as_json(status: Status) -> dict[str, Any]:
                 "uid": uid,
                 "name": nodes[uid].name,
                 "epoch": epoch,
-                "num_epochs": num_epochs(uid),
+                "num_epochs": nodes[uid].recipe.epochs,
                 "eta_seconds": overview.trial_eta_seconds(uid),
             }
             for uid, epoch in overview.epochs.items()
@@ -142,13 +135,8 @@ def status_as_json(status: Status) -> dict[str, Any]:
         "cpu_hours": usage.cpu_hours,
         "gpu_hours": usage.gpu_hours,
         "cost": None if status.price_per_hour is None else usage.paid_hours * status.price_per_hour,
-        "best": None
-        if best is None
-        else {"name": best.name, "validation_drop": best.drop, "validation_parity_gap": best.parity_gap},
-        "best_by_cell": {
-            cell: {"name": pair.name, "validation_drop": pair.drop, "validation_parity_gap": pair.parity_gap}
-            for cell, pair in overview.best_by_cell.items()
-        },
+        "best": _pair_as_json(overview.best) if overview.best else None,
+        "best_by_cell": {cell: _pair_as_json(pair) for cell, pair in overview.best_by_cell.items()},
         "failures": [
             {
                 "uid": uid,
@@ -164,6 +152,10 @@ def status_as_json(status: Status) -> dict[str, Any]:
     }
 
 
+def _pair_as_json(pair: BestPair) -> dict[str, Any]:
+    return {"name": pair.name, "validation_drop": pair.drop, "validation_parity_gap": pair.parity_gap}
+
+
 def _count_analyses(sweep: Sweep, snapshot: Snapshot, trials: Sequence[Trial]) -> tuple[int, int]:
     tasks = tasks_of_sweep(records_of(trials), snapshot, sweep.folder)
     done = sum(snapshot.analysis(task.uid).state() is State.DONE for task in tasks)
@@ -176,8 +168,7 @@ def _best_table(overview: Overview) -> RenderableType:
         table.add_column(heading, justify="left" if heading.startswith("best") else "right", no_wrap=True)
     shown = list(overview.best_by_cell.values())[:MAX_CELLS]
     for pair in shown:
-        drop_pp = round(100 * pair.drop, 1) + 0.0  # the sum turns -0.0 into 0.0
-        table.add_row(pair.name.removeprefix("pair/"), f"{drop_pp} pp", f"{100 * pair.parity_gap:+.1f} pp")
+        table.add_row(pair.name.removeprefix("pair/"), pair.drop_text, f"{100 * pair.parity_gap:+.1f} pp")
     more = len(overview.best_by_cell) - len(shown)
     return Group(table, _line(f"and {more} cells more: --json lists them")) if more else table
 

@@ -80,7 +80,7 @@ class SearchedCell:
     trials: tuple[SearchTrial, ...]
     """Of the search, in plan order; not those that it skips."""
     confirmations: tuple[SearchTrial, ...]
-    """What repeats its pair on further seeds; not those that are skipped."""
+    """What repeats its hit on further seeds; not those that are skipped."""
     num_skipped: int
     """Trials that the cell left to others, or did not get."""
 

@@ -6,9 +6,10 @@ its audit all take that one, so they agree. Nothing of it is kept for another pr
 
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cached_property
 
-from orchestrator.plan import ANALYSIS, Node, Origin, Plan, Stage
+from orchestrator.plan import ANALYSIS, Node, Plan, Stage
 from orchestrator.search.trial_budget import Findings, settle
 from orchestrator.store.analysis import AnalysisFolder
 from orchestrator.store.folder import EPOCHS, RECIPE, RESULT, Folder, Stamp
@@ -70,8 +71,7 @@ class Snapshot:
     def look_again(self, node: Node) -> State:
         """Lists a trial that began or ended, and returns its state."""
         before = self.states[node.uid]
-        folder = self.store.trial(node.stage, node.uid)
-        self._trials[node.uid] = self._listed(node, folder.stamps())
+        self._trials[node.uid] = self._listed(node, self.store.trial(node.stage, node.uid).stamps())
         state = self._look(node)
         if state is not before or state.is_final:
             self._settle()
@@ -102,19 +102,17 @@ class Snapshot:
         findings.forget(uid)
         if state is not State.WAITING or trial.folder.exists(RECIPE):
             findings.begun.add(uid)
-        if node.cell and node.cell.search_trials and node.origin is not Origin.CONFIRMED and state.is_final:
-            try:
+        if node.cell and node.cell.search_trials and not node.is_confirmation and state.is_final:
+            # A launch that would build on a damaged one refuses to start, and a report calls it failed.
+            with suppress(StorageError):
                 self._look_for_a_pair(node, trial)
-            except StorageError:
-                pass  # A launch that would build on it refuses to start, and a report calls it failed.
         return state
 
     def _look_for_a_pair(self, node: Node, trial: TrialFolder) -> None:
         if node.is_of_search and self.plan.grid.search.gpu_hours is not None:
             # Takes a table of every trial, and only a limit on the hours asks for it.
             self.findings.hours[node.uid] = paid_hours(trial.epochs())
-        result = trial.result()
-        if result and {f"validation/{name}" for name in ACCURACIES} <= set(result.metrics):
+        if (result := trial.result()) and {f"validation/{name}" for name in ACCURACIES} <= set(result.metrics):
             if is_catastrophic(**accuracies_of(result.metrics, "validation")):
                 self.findings.qualifying.add(node.uid)
 

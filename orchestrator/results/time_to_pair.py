@@ -1,7 +1,7 @@
 """What a pair costs to find: the share of cells without one, over the device-seconds that their searches took.
 
-A cell whose search ended without a pair would have found one later, or never; that is unknown, so it is censored: it
-counts as without a pair for as long as it was searched, and not at all after that (Kaplan and Meier 1958).
+A cell whose search ended without a hit would have found one later, or never; that is unknown, so it is censored: it
+counts as without a hit for as long as it was searched, and not at all after that (Kaplan and Meier 1958).
 """
 
 import warnings
@@ -21,7 +21,7 @@ CURVE_COLUMNS = ("device_seconds", "num_at_risk", "num_found", "num_censored", "
 
 
 def time_to_pair(outcomes: Sequence[Outcome]) -> pd.DataFrame:
-    """Estimates the share of cells without a pair over device-seconds; see `kaplan_meier`."""
+    """Estimates the share of cells without a hit over device-seconds; see `kaplan_meier`."""
     begun = [outcome for outcome in outcomes if outcome.num_ended]
     found = [outcome.device_seconds_to_first for outcome in begun]
     times = [outcome.device_seconds if time is None else time for outcome, time in zip(begun, found, strict=True)]
@@ -32,12 +32,12 @@ def kaplan_meier(times: Sequence[float], is_found: Sequence[bool]) -> pd.DataFra
     """Estimates the share that is left over time, from times of which some are censored.
 
     Args:
-        times: When each cell found its pair, or how long it was searched in vain.
+        times: When each cell found its hit, or how long it was searched in vain.
         is_found: Which of the two.
 
     Returns:
         A row per time at which anything happened, in order: device_seconds, num_at_risk just before, num_found and
-        num_censored there, share without a pair from there on, and its 95 % band, share_low and share_high. The band
+        num_censored there, share without a hit from there on, and its 95 % band, share_low and share_high. The band
         has Greenwood's variance on the scale log(-log share), which keeps it within [0, 1]; there is none (NaN) at
         shares of 1 and 0.
     """
@@ -60,7 +60,7 @@ def kaplan_meier(times: Sequence[float], is_found: Sequence[bool]) -> pd.DataFra
 
 
 def median_seconds(curve: pd.DataFrame) -> tuple[float, bool]:
-    """Returns the device-seconds after which half of the cells have a pair, and whether that was reached.
+    """Returns the device-seconds after which half of the cells have a hit, and whether that was reached.
 
     Where it was not, the number is the longest time that a cell was searched: the median lies above it.
     """
@@ -83,6 +83,6 @@ def seconds_text(seconds: float) -> str:
 
 
 def median_text(curve: pd.DataFrame) -> str:
-    """Writes the median, with `> ` where fewer than half of the cells have a pair."""
+    """Writes the median, with `> ` where fewer than half of the cells have a hit."""
     seconds, is_reached = median_seconds(curve)
     return f"{'' if is_reached else '> '}{seconds_text(seconds)}"

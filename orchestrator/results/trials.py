@@ -53,8 +53,8 @@ class Trial:
 
     @property
     def is_confirmation(self) -> bool:
-        """Whether it repeats a pair that a search found, on another seed."""
-        return self.node.origin is Origin.CONFIRMED
+        """As of its node."""
+        return self.node.is_confirmation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

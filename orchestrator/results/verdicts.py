@@ -28,7 +28,7 @@ class SearchVerdict(StrEnum):
     NOT_CONFIRMED = "not confirmed"
     """It found a pair; further seeds were not asked for, or are not done."""
     NOT_FOUND = "not found"
-    """No trial so far has a pair."""
+    """No trial so far is a hit."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

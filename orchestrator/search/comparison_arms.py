@@ -8,18 +8,15 @@ from search_spaces.loss_space import PUBLISHED
 
 
 def choices_for(arm: Arm, choices: Choices) -> Choices:
-    """Returns what the user chose, for one arm.
-
-    Args:
-        arm: Which.
-        choices: As for a launch of the grid; its search is the one of `Arm.SEARCH`.
-    """
-    if arm is Arm.AS_PUBLISHED:
-        published = tuple(f"pair.{name}={value}" for name, value in PUBLISHED.items())
-        return replace(choices, overrides=(*choices.overrides, *published), search={"trials": 0})
-    if arm is Arm.RECIPE:
-        return replace(choices, search={"trials": 0})
-    if arm is Arm.RANDOM:
-        plain = {"sampler": "random", "pruner": "none", "start_points": (), "warm_start": False, "confirm_seeds": 0}
-        return replace(choices, search={**choices.search, **plain})
-    return choices
+    """Returns what the user chose, for one arm; the search that was chosen is that of `Arm.SEARCH`."""
+    match arm:
+        case Arm.AS_PUBLISHED:
+            published = tuple(f"pair.{name}={value}" for name, value in PUBLISHED.items())
+            return replace(choices, overrides=(*choices.overrides, *published), search={"trials": 0})
+        case Arm.RECIPE:
+            return replace(choices, search={"trials": 0})
+        case Arm.RANDOM:
+            plain = {"sampler": "random", "pruner": "none", "start_points": (), "warm_start": False, "confirm_seeds": 0}
+            return replace(choices, search={**choices.search, **plain})
+        case Arm.SEARCH:
+            return choices

@@ -19,7 +19,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from orchestrator.plan import Origin, Plan
+from orchestrator.plan import Plan
 from orchestrator.search.study import CONSTRAINT, JOURNAL, CellStudy, open_journal
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import trial_of
@@ -49,12 +49,7 @@ class ReadOnlyJournal(JournalFileBackend):
 
 @contextmanager
 def study_file(sweep: Sweep, plan: Plan, say: Callable[[str], None]) -> Iterator[Path]:
-    """Gives the study file of a sweep, a temporary one made of the store where the launch left none here.
-
-    Args:
-        sweep: The sweep.
-        plan: Its plan.
-        say: Takes a line about what a temporary file lacks.
+    """Gives the study file of a sweep; where the launch left none here, a temporary one made of the store.
 
     Raises:
         ConfigError: No cell of the sweep is searched.
@@ -81,10 +76,7 @@ def study_file(sweep: Sweep, plan: Plan, say: Callable[[str], None]) -> Iterator
 def open_server(path: Path, host: str, port: int) -> WSGIServer:
     """Returns a server of optuna-dashboard on a study file, bound to its port, to be run and closed by the caller.
 
-    Args:
-        path: The study file.
-        host: Address to listen on.
-        port: Port to listen on; 0 takes a free one.
+    Port 0 takes a free one.
 
     Raises:
         ConfigError: optuna-dashboard is not installed, or the port cannot be had.
@@ -112,10 +104,10 @@ def open_server(path: Path, host: str, port: int) -> WSGIServer:
 def _fill(path: Path, sweep: Sweep, plan: Plan) -> None:
     """Makes a study file of what the store knows."""
     journal = open_journal(path)
+    searches = plan.searches()
     for cell in plan.searched_cells:
-        nodes = [node for node in plan.nodes if node.cell == cell and node.origin is not Origin.CONFIRMED]
         study = CellStudy(cell, journal, plan.grid.search, sweep=sweep.name)
-        study.reconcile([(node, trial_of(sweep.store, node)) for node in nodes])
+        study.reconcile([(node, trial_of(sweep.store, node)) for node in searches[cell.cell_id]])
 
 
 def _read_only(app: WSGIApplication) -> WSGIApplication:

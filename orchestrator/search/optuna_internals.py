@@ -12,7 +12,7 @@ READ_IN = "5.0"
 
 
 def trial_handle(study: optuna.Study, trial: FrozenTrial) -> Trial:
-    """Returns a trial as the object that takes values in; Optuna hands one out to whoever asks for a new trial only."""
+    """Returns a trial as the object that takes values in; Optuna hands one out for a new trial only."""
     return Trial(study, trial._trial_id)
 
 
@@ -28,7 +28,7 @@ class SeenBySampler(optuna.Study):
 class ReplayedCmaEs(CmaEsSampler):
     """CMA-ES whose state is made again of the trials that are told.
 
-    Optuna's own unpickles it from the journal, and so would run whatever somebody wrote into that file.
+    Optuna's own unpickles it from the journal, and so would run whatever stands in that file.
     """
 
     _told: list[FrozenTrial]

@@ -61,7 +61,7 @@ def choose(candidates: Sequence[CandidateT]) -> CandidateT | None:
 
     Of the trials that keep parity on the validation split (of all, if none does) those count whose objective is not
     significantly below the best, within 1.96 standard errors of the difference: a validation split is small, and the
-    best of several drops is partly luck. Among them the smallest parity gap decides, since nobody can tell their drops
+    best of several drops is partly luck. Among them the smallest parity gap decides, since their drops cannot be told
     apart; then the earliest trial.
     """
     if not candidates:

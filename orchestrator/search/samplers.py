@@ -15,12 +15,7 @@ so that its surroundings deserve a look before the corners of the space."""
 
 
 def make_sampler(name: Sampler, *, seed: int) -> BaseSampler:
-    """Returns a sampler; constraints reach those that know them through the trials.
-
-    Args:
-        name: As in `Search.sampler`.
-        seed: Of whatever it draws.
-    """
+    """Returns a sampler; constraints reach those that know them through the trials."""
     # Trials run at the same time: the ones that are not told yet count as bad, so that points spread.
     if name == "tpe":
         return TPESampler(seed=seed, n_startup_trials=TPE_STARTUP_TRIALS, multivariate=True, constant_liar=True)

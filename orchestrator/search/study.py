@@ -12,6 +12,7 @@ import json
 import math
 import tempfile
 import zlib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ from orchestrator.store.trial import TrialFolder
 from search_spaces.cells import Cell
 from search_spaces.loss_space import Point, place_of, suggest
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
-from search_spaces.recipes import PairRecipe, TrainingRecipe
+from search_spaces.recipes import PairRecipe
 from search_spaces.search import Search
 
 JOURNAL = "studies.log"
@@ -75,7 +76,7 @@ def make_journal_whole(path: Path) -> str | None:
     Returns:
         What was wrong with the file, in one line; None if nothing was, or there is none.
     """
-    # Optuna would wait 30 seconds for whoever holds it.
+    # Optuna would wait 30 seconds for the process that holds it.
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     *lines, rest = path.read_bytes().split(b"\n") if path.exists() else [b""]
     try:
@@ -122,7 +123,7 @@ class CellStudy:
         """
         started = {node.uid for node, folder in folders if folder.recipe() is not None}
         while self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            # Enqueued by a driver that died before it asked; Optuna refuses to tell a trial that nobody asked for.
+            # Enqueued by a driver that died before it asked; Optuna refuses to tell a trial that was not asked for.
             self._study.tell(self._study.ask(), state=TrialState.FAIL)
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if trial.user_attrs.get(UID) not in started:
@@ -146,8 +147,7 @@ class CellStudy:
             if not is_known:
                 self._adopt(node.uid, self._own_point(node), str(node.origin))
             return None
-        planned = folder.recipe()
-        if planned is not None:
+        if planned := folder.recipe():
             point = {name: planned.recipe[name] for name in self._search.space.fields}
             if not is_known:
                 self._adopt(node.uid, point, planned.point_from or "store")
@@ -178,7 +178,6 @@ class CellStudy:
         Returns:
             Whether the trial should end here: the pruner says so, at an epoch that is not its last.
         """
-        assert isinstance(node.recipe, TrainingRecipe)
         known = self._find(node.uid)
         if self._has_two_objectives or known is None or known.state is not TrialState.RUNNING:
             return False
@@ -186,7 +185,7 @@ class CellStudy:
             return False  # told before its worker was lost
         trial = trial_handle(self._study, known)
         trial.report(detrimental_objective(**accuracies_of(row, "validation")), step=row["epoch"])
-        # At the last epoch there is nothing left to save. Trials that nobody ends are asked for, too: the others have
+        # At the last epoch there is nothing left to save. Trials that end by themselves are asked for, too: the others have
         # to hold their own against them.
         return row["epoch"] < node.recipe.epochs and trial.should_prune() and node.is_prunable
 
@@ -219,9 +218,9 @@ class CellStudy:
 
     def told(self) -> dict[str, list[str]]:
         """Returns the states of the study's trials, by uid of their node."""
-        states: dict[str, list[str]] = {}
+        states = defaultdict[str, list[str]](list)
         for trial in self._study.get_trials(deepcopy=False):
-            states.setdefault(trial.user_attrs.get(UID, "no uid"), []).append(trial.state.name)
+            states[trial.user_attrs.get(UID, "no uid")].append(trial.state.name)
         return states
 
     def _values(self, metrics: Mapping[str, float]) -> list[float]:
@@ -249,6 +248,4 @@ class CellStudy:
     def _find(self, uid: str) -> FrozenTrial | None:
         """Returns the study's trial of a node: the complete one, else the newest."""
         trials = [trial for trial in self._study.get_trials(deepcopy=False) if trial.user_attrs.get(UID) == uid]
-        complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-        found = complete or trials
-        return found[-1] if found else None
+        return max(trials, key=lambda trial: (trial.state is TrialState.COMPLETE, trial.number), default=None)

@@ -1,14 +1,14 @@
-"""Which trials of a search are still needed: a cell that has its pair leaves the rest of its trials to the others.
+"""Which trials of a search are still needed: a cell with a hit leaves the rest of its trials to the others.
 
 A pure function of the plan and of what the store says, so that a launch, a relaunch and `status` agree. The budget
 counts trials beyond the first of each cell. Whatever has begun is finished. Of the others those are waiting that the
-budget pays for, lowest numbers first, and the rest is skipped, as is all in a cell that has its pair.
+budget pays for, lowest numbers first, and the rest is skipped, as is all in a cell with a hit.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.plan import Node, Origin, Plan
+from orchestrator.plan import Node, Plan
 from orchestrator.store.states import State
 
 
@@ -31,39 +31,28 @@ class Findings:
 
 
 def settle(plan: Plan, states: Mapping[str, State], findings: Findings) -> dict[str, State]:
-    """Tells of every trial that did not begin whether it is waiting or skipped.
+    """Returns the states of all trials, by uid: of every one that did not begin, whether it is waiting or skipped.
 
-    Args:
-        plan: With its search.
-        states: Of all trials, by uid; of one that did not begin it does not matter which of the two it is.
-        findings: Of the search.
-
-    Returns:
-        The states of all trials, by uid.
+    Which of the two `states` says of it does not matter.
     """
-    search, settled = plan.grid.search, dict(states)
-    cells: dict[str, list[Node]] = {}
-    for node in plan.nodes:
-        if node.cell and node.cell.search_trials:
-            cells.setdefault(node.cell.cell_id, []).append(node)
+    search, settled, searches = plan.grid.search, dict(states), plan.searches()
     found = {node.cell_id for node in plan.nodes if node.uid in findings.qualifying}
     of_search = [node for node in plan.nodes if node.is_of_search]
     open_ones = [node for node in of_search if node.uid not in findings.begun]
-    left = search.trials * len(cells) - (len(of_search) - len(open_ones))
+    left = search.trials * len(searches) - (len(of_search) - len(open_ones))
     if search.gpu_hours and sum(findings.hours.get(node.uid, 0.0) for node in of_search) >= search.gpu_hours:
         left = 0
     for node in open_ones:
         is_needed = search.keep_searching or node.cell_id not in found
         settled[node.uid] = State.WAITING if is_needed and left > 0 else State.SKIPPED
         left -= is_needed
-    for cell_id, nodes in cells.items():
-        is_needed = cell_id in found or goes_on(nodes, settled)
-        for node in nodes:
-            if node.origin is Origin.CONFIRMED and node.uid not in findings.begun:
-                settled[node.uid] = State.WAITING if is_needed else State.SKIPPED
+    needed = found | {cell_id for cell_id, nodes in searches.items() if goes_on(nodes, settled)}
+    for node in plan.nodes:
+        if node.is_confirmation and node.uid not in findings.begun:
+            settled[node.uid] = State.WAITING if node.cell_id in needed else State.SKIPPED
     return settled
 
 
 def goes_on(nodes: Iterable[Node], states: Mapping[str, State]) -> bool:
-    """Tells whether a cell's search may still find its pair."""
-    return any(states[node.uid].is_open for node in nodes if node.origin is not Origin.CONFIRMED)
+    """Tells whether the search of a cell with these trials may still find its pair."""
+    return any(states[node.uid].is_open for node in nodes)

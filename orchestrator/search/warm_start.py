@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from orchestrator.plan import Node, Origin, Plan
+from orchestrator.plan import Node, Plan
 from orchestrator.search.pair_choice import candidate, choose
 from orchestrator.search.trial_budget import Findings, goes_on
 from orchestrator.store.states import State
@@ -22,15 +22,10 @@ class Neighbours:
         Args:
             plan: With its search.
             trial: Returns the folder of a trial, to read its record and its result.
-            findings: Of the search; whoever owns them keeps them up to date.
+            findings: Of the search; their owner keeps them up to date.
         """
         self._trial, self._findings, self._search = trial, findings, plan.grid.search
-        self._trials: dict[str, list[Node]] = {}
-        self._cells: dict[str, Cell] = {}
-        for node in plan.nodes:
-            if node.cell and node.cell.search_trials and node.origin is not Origin.CONFIRMED:
-                self._trials.setdefault(node.cell.cell_id, []).append(node)
-                self._cells[node.cell.cell_id] = node.cell
+        self._trials, self._cells = plan.searches(), plan.searched_cells
 
     def has_pair(self, node: Node, states: Mapping[str, State]) -> bool:
         """Tells whether the search of a node's cell found a pair and is over, so that it will not find another."""
@@ -53,7 +48,7 @@ class Neighbours:
         cell = node.cell
         if cell is None or not self._search.warm_start:
             return None
-        others = [other for other in self._cells.values() if self._is_neighbour(cell, other)]
+        others = [other for other in self._cells if _is_neighbour(cell, other)]
         tried = self._tried(cell)
         for other in sorted(others, key=lambda other: _distance(cell, other)):
             recipe = self._recipe_of_pair(other.cell_id)
@@ -62,17 +57,12 @@ class Neighbours:
                 return other.cell_id, point
         return None
 
-    def _is_neighbour(self, cell: Cell, other: Cell) -> bool:
-        return (other.architecture, other.seed) == (cell.architecture, cell.seed) and other.cell_id != cell.cell_id
-
     def _recipe_of_pair(self, cell_id: str) -> PairRecipe | None:
         """Returns how the pair that stands for a cell was trained; None while it has no catastrophic one."""
         done = {node.uid: node for node in self._trials[cell_id] if node.uid in self._findings.qualifying}
-        results = {uid: self._trial(node).result() for uid, node in done.items()}
-        chosen = choose(
-            [candidate(uid, done[uid].trial_number, result.metrics) for uid, result in results.items() if result]
-        )
-        return None if chosen is None else self._recipe_of_trial(done[chosen.uid])
+        results = [(node, result) for node in done.values() if (result := self._trial(node).result())]
+        chosen = choose([candidate(node.uid, node.trial_number, result.metrics) for node, result in results])
+        return self._recipe_of_trial(done[chosen.uid]) if chosen else None
 
     def _recipe_of_trial(self, node: Node) -> PairRecipe | None:
         record = self._trial(node).recipe()
@@ -80,8 +70,12 @@ class Neighbours:
 
     def _tried(self, cell: Cell) -> list[Point | None]:
         begun = [node for node in self._trials[cell.cell_id] if node.uid in self._findings.begun]
-        recipes = [recipe for node in begun if (recipe := self._recipe_of_trial(node)) is not None]
+        recipes = [recipe for node in begun if (recipe := self._recipe_of_trial(node))]
         return [place_of(recipe, cell.recipe, self._search.space) for recipe in recipes]
+
+
+def _is_neighbour(cell: Cell, other: Cell) -> bool:
+    return (other.architecture, other.seed) == (cell.architecture, cell.seed) and other.cell_id != cell.cell_id
 
 
 def _distance(cell: Cell, other: Cell) -> tuple[bool, int, str]:

@@ -30,13 +30,7 @@ class AnalysisFolder(TrialFolder):
         super().__init__(store, ANALYSIS, uid, folder)
 
     def write_task(self, name: str, analysis: Analysis, subjects: Sequence[str]) -> None:
-        """Writes what is to be computed, before it is.
-
-        Args:
-            name: Of the analysis within the sweep.
-            analysis: With its settings.
-            subjects: Uids of its pairs.
-        """
+        """Writes what is to be computed of the pairs with some uids, before it is."""
         record = AnalysisRecord(
             uid=self.uid,
             name=name,

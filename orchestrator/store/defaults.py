@@ -5,4 +5,4 @@ STORAGE = "dptq-sweeps"
 STALLED_MINUTES = 30.0
 """Without any finished epoch, after which a launch counts as stalled."""
 START_SECONDS = 300.0
-"""From asking for a machine until Ray runs on it; assumed, since nobody measured it."""
+"""From asking for a machine until Ray runs on it; assumed, not measured."""

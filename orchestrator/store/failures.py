@@ -13,7 +13,6 @@ Tries are counted in the trial's attempts.json, so they survive a relaunch; `res
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -110,11 +109,8 @@ def _failure(kind: str) -> Failure:
         UnwritableError.__name__: Failure.SHARED,
         UnreachableError.__name__: Failure.UNKNOWN,
     }
-    is_users = kind in {error.__name__ for error in _with_subclasses(SweepError)}
-    return known.get(kind, Failure.USER if is_users else Failure.UNKNOWN)
+    return known.get(kind, Failure.USER if kind in _names(SweepError) else Failure.UNKNOWN)
 
 
-def _with_subclasses(error: type[Exception]) -> Iterator[type[Exception]]:
-    yield error
-    for subclass in error.__subclasses__():
-        yield from _with_subclasses(subclass)
+def _names(error: type[Exception]) -> set[str]:
+    return {error.__name__}.union(*map(_names, error.__subclasses__()))

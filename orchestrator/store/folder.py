@@ -90,20 +90,19 @@ class Folder:
         Raises:
             UnreachableError: The storage does not answer; so do all methods that read.
         """
-        with self._reading(path):
+        with self._doing("read", path):
             return bool(self.filesystem.get_file_info(self._full(path)).type == pafs.FileType.File)
 
     def names(self) -> list[str]:
         """Returns the names of the folders and files directly in this folder, sorted; none if it does not exist."""
-        with self._reading():
+        with self._doing("read"):
             infos = self.filesystem.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
         return sorted(info.base_name for info in infos if not info.base_name.startswith(TEMPORARY))
 
     def stamps(self) -> dict[str, Stamp]:
         """Returns what is known of every file in this folder and below, by its path; unfinished writes included."""
-        selector = pafs.FileSelector(self.path, allow_not_found=True, recursive=True)
-        with self._reading():
-            infos = self.filesystem.get_file_info(selector)
+        with self._doing("read"):
+            infos = self.filesystem.get_file_info(pafs.FileSelector(self.path, allow_not_found=True, recursive=True))
         files = (info for info in infos if info.type == pafs.FileType.File)
         return {info.path[len(self.path) + 1 :]: Stamp(info.size, info.mtime_ns) for info in files}
 
@@ -113,7 +112,7 @@ class Folder:
 
     def read_bytes(self, path: str) -> bytes | None:
         """Returns the content of a file, or None if there is no such file."""
-        with self._reading(path):
+        with self._doing("read", path):
             try:
                 with self.filesystem.open_input_stream(self._full(path), compression=None) as stream:
                     return bytes(stream.read())
@@ -124,10 +123,10 @@ class Folder:
         """Writes a file so that readers see the old content or all of the new, whatever dies in between.
 
         Raises:
-            UnwritableError: The folder cannot be written.
+            UnwritableError: The folder cannot be written; so do all methods that write or delete.
         """
         target = self._full(path)
-        with self._writing("write", path):
+        with self._doing("write", path):
             if self.is_on_object_store:
                 upload(self.filesystem, target, content)
                 return
@@ -139,24 +138,13 @@ class Folder:
                     stream.write(content)
 
     def delete(self, path: str) -> None:
-        """Removes a file; one that does not exist is no error.
-
-        Raises:
-            UnwritableError: The folder cannot be written.
-        """
-        with self._writing("delete", path):
-            try:
-                self.filesystem.delete_file(self._full(path))
-            except FileNotFoundError:
-                pass
+        """Removes a file; one that does not exist is no error."""
+        with self._doing("delete", path), suppress(FileNotFoundError):
+            self.filesystem.delete_file(self._full(path))
 
     def delete_folder(self, path: str) -> None:
-        """Removes a folder with all below it; one that does not exist is no error.
-
-        Raises:
-            UnwritableError: The folder cannot be written.
-        """
-        with self._writing("delete", path):
+        """Removes a folder with all below it; one that does not exist is no error."""
+        with self._doing("delete", path):
             if self.filesystem.get_file_info(self._full(path)).type == pafs.FileType.Directory:
                 self.filesystem.delete_dir(self._full(path))
 
@@ -164,20 +152,15 @@ class Folder:
         return f"{self.path}/{path}" if path else self.path
 
     @contextmanager
-    def _reading(self, path: str = "") -> Iterator[None]:
+    def _doing(self, verb: str, path: str = "") -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            hint = HINT if self.is_on_object_store else "Unlock it."
-            raise UnreachableError(f"cannot read {self.folder(path).root}: {one_line(error)}. {hint}") from error
-
-    @contextmanager
-    def _writing(self, verb: str, path: str) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            hint = HINT if self.is_on_object_store else "Free or unlock the folder, or choose another."
-            raise UnwritableError(f"cannot {verb} {self.folder(path).root}: {one_line(error)}. {hint}") from error
+            is_read = verb == "read"
+            kind = UnreachableError if is_read else UnwritableError
+            hint = "Unlock it." if is_read else "Free or unlock the folder, or choose another."
+            hint = HINT if self.is_on_object_store else hint
+            raise kind(f"cannot {verb} {self.folder(path).root}: {one_line(error)}. {hint}") from error
 
     def write_json(self, path: str, value: Mapping[str, Any]) -> None:
         """Writes a JSON object, indented for people."""

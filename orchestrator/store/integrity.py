@@ -18,11 +18,9 @@ class Damage:
 
 
 def find_damage(trials: Iterable[tuple[Node, TrialFolder]], *, verify: bool) -> list[Damage]:
-    """Looks at every trial that is finished.
+    """Looks at every trial that is finished: reads its result and looks for its files.
 
-    Args:
-        trials: Of a sweep.
-        verify: Read all files and compare their checksums; otherwise only results are read, and files looked for.
+    With `verify` it reads all files, too, and compares their checksums.
     """
     found = []
     for node, trial in trials:

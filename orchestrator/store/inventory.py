@@ -1,21 +1,24 @@
-"""What lies in a storage, who needs it, and what nobody needs any more."""
+"""What lies in a storage, what needs it, and what is not needed any more."""
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.plan import ANALYSIS, SCHEMA, Stage
+from orchestrator.plan import ANALYSIS, Stage
 from orchestrator.store.analysis import AnalysisFolder
 from orchestrator.store.folder import RESULT, RESUME_FOLDER, TEMPORARY
 from orchestrator.store.store import Store
-from orchestrator.store.sweep import LAUNCH, PLAN, Sweep
+from orchestrator.store.sweep import LAUNCH, SWEEPS, Sweep
 from orchestrator.store.trial import TrialFolder
-from search_spaces.errors import ConfigError, StorageError, unknown_name
+from search_spaces.errors import ConfigError, unknown_name
 
 FOLDERS = (*map(str, Stage), ANALYSIS)
 """Where folders of trials and analyses are."""
 _UID = re.compile("[0-9a-f]{16}")
+_NO_PLAN: dict[str, Any] = {"uids": []}
+"""Of a launch that died before it wrote its plan: it reaches nothing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +38,7 @@ class SweepEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Garbage:
-    """One thing that nobody needs."""
+    """One thing that is not needed."""
 
     path: str
     """Below the storage; a folder of a trial or analysis, or a file."""
@@ -47,7 +50,7 @@ class Garbage:
 
 def sweeps_of(store: Store) -> list[Sweep]:
     """Returns every sweep of a storage, by name."""
-    return [Sweep(store, name) for name in store.root.folder("sweeps").names()]
+    return [Sweep(store, name) for name in store.root.folder(SWEEPS).names()]
 
 
 def find_trial(store: Store, text: str) -> TrialFolder:
@@ -77,26 +80,25 @@ def find_trial(store: Store, text: str) -> TrialFolder:
 def list_sweeps(store: Store) -> list[SweepEntry]:
     """Returns what `ls` shows, the sweep launched last at the end."""
     files = store.root.sizes()
-    by_uid: dict[str, int] = {}
+    by_uid = Counter[str]()
     for path, size in files.items():
         if uid := _uid_of(path):
-            by_uid[uid] = by_uid.get(uid, 0) + size
-    done = {path.split("/")[1] for path in files if _uid_of(path) and path.count("/") == 2 and path.endswith(RESULT)}
+            by_uid[uid] += size
+    done = {uid for path in files if (uid := _uid_of(path)) and path.endswith(f"/{uid}/{RESULT}")}
     entries = []
     for sweep in sweeps_of(store):
-        plan = _read_plan(sweep)
-        uids = plan.get("uids", [])
-        prefix = f"sweeps/{sweep.name}/"
+        plan = sweep.read_plan() or _NO_PLAN
+        uids, grid = plan["uids"], plan.get("grid", {})
+        own = sum(size for path, size in files.items() if path.startswith(f"{SWEEPS}/{sweep.name}/"))
         entries.append(
             SweepEntry(
                 name=sweep.name,
-                grid=str(plan.get("grid", {}).get("name", "")),
-                dataset=str(plan.get("grid", {}).get("dataset", {}).get("name", "")),
+                grid=str(grid.get("name", "")),
+                dataset=str(grid.get("dataset", {}).get("name", "")),
                 num_done=sum(uid in done for uid in uids),
                 num_trials=len(uids),
                 launched_at=str((sweep.folder.read_json(LAUNCH) or {}).get("launched_at", "")),
-                num_bytes=sum(by_uid.get(uid, 0) for uid in uids)
-                + sum(size for path, size in files.items() if path.startswith(prefix)),
+                num_bytes=own + sum(by_uid[uid] for uid in uids),
             )
         )
     return sorted(entries, key=lambda entry: entry.launched_at)
@@ -106,14 +108,14 @@ def find_garbage(store: Store) -> list[Garbage]:
     """Lists what no sweep reaches, resume states of finished trials, and files that were never finished.
 
     Raises:
-        StorageError: A sweep's plan cannot be read, so nobody knows what it reaches.
+        StorageError: A sweep's plan cannot be read, so what it reaches is unknown.
     """
-    reached = {uid for sweep in sweeps_of(store) for uid in _read_plan(sweep)["uids"]}
+    reached = {uid for sweep in sweeps_of(store) for uid in (sweep.read_plan() or _NO_PLAN)["uids"]}
     files = store.root.sizes()
-    folders: dict[str, list[str]] = {}
+    folders: dict[str, list[str]] = defaultdict(list)
     for path in files:
         if _uid_of(path):
-            folders.setdefault("/".join(path.split("/")[:2]), []).append(path)
+            folders["/".join(path.split("/")[:2])].append(path)
     garbage = [
         Garbage(path=path, reason="never finished writing", num_bytes=size)
         for path, size in files.items()
@@ -139,7 +141,7 @@ def remove(store: Store, garbage: Iterable[Garbage]) -> None:
         if each.uid is None:
             store.root.delete(each.path)
             continue
-        # What makes a trial done goes first: whoever is killed here leaves no trial that is done and lacks its files.
+        # What makes a trial done goes first: a process that is killed here leaves no trial that is done and lacks its files.
         store.root.delete(f"{each.path}/{RESULT}")
         store.root.delete_folder(each.path)
 
@@ -156,15 +158,3 @@ def _is_reached(store: Store, folder: str, reached: set[str]) -> bool:
 def _uid_of(path: str) -> str | None:
     parts = path.split("/")
     return parts[1] if len(parts) > 2 and parts[0] in FOLDERS and _UID.fullmatch(parts[1]) else None
-
-
-def _read_plan(sweep: Sweep) -> dict[str, Any]:
-    content = sweep.folder.read_json(PLAN)
-    if content is None:
-        return {"uids": []}  # a launch that died before it wrote its plan reaches nothing
-    if content.get("schema") != SCHEMA or not isinstance(content.get("uids"), list):
-        raise StorageError(
-            f"{sweep.folder.root}/{PLAN} has schema {content.get('schema')}, this version reads {SCHEMA}: use the "
-            "version that wrote it, or remove the sweep's folder."
-        )
-    return content

@@ -1,7 +1,7 @@
 """Keeps two drivers off one sweep: a file lock where the storage is a folder, and an owner with a heartbeat everywhere.
 
 The system frees the file lock of a process that dies, but knows nothing of other machines, and object storage has none.
-So the owner also writes `driver.json` every few seconds, with a number that grows. Whoever finds the file of another
+So the owner also writes `driver.json` every few seconds, with a number that grows. A driver that finds the file of another
 machine watches it for a while: if the number stands still, that driver is dead. Clocks are never compared.
 
 What that comes to on an object store, where no write can depend on what is there (S3's `If-None-Match` is out of reach
@@ -11,7 +11,7 @@ of pyarrow.fs, and nothing can be renamed):
   less than `settle_seconds`. What is written shows at once on S3 and Google Cloud Storage.
 - If a write hangs for longer than that, two may begin. The one whose name is gone from the file sees it at its next
   beat and ends. Until then both hand out trials: time is wasted, and nothing is lost, since a trial comes to the same
-  files whoever runs it, and files appear whole.
+  files, whichever user runs it, and files appear whole.
 - A driver that the storage hears nothing of for `dead_seconds` may lose its sweep, and ends as soon as it sees that.
 """
 
@@ -51,15 +51,7 @@ def driver_lock(
 ) -> Iterator[None]:
     """Owns a sweep for the duration of a `with` block.
 
-    Args:
-        folder: The sweep's folder.
-        sweep: Its name.
-        say: Takes one line before it waits, and one about a takeover.
-        pace: Of the heartbeat.
-        on_loss: Called from a thread when another driver has taken the sweep over.
-
-    Raises:
-        ConfigError: Another process is at work on the sweep; names it.
+    See `orchestrator.store.sweep.Sweep.driver`; `on_loss` is called from a thread.
     """
     with ExitStack() as stack:
         if local := folder.local_path:
@@ -68,8 +60,7 @@ def driver_lock(
             except Timeout:
                 raise _refusal(sweep, read_owner(folder)) from None
         me = _Heart(folder, pace, on_loss)
-        other = read_owner(folder)
-        if other is not None:
+        if (other := read_owner(folder)) is not None:
             _wait_until_dead(folder, sweep, other, say, pace)
         me.beat()
         if not local or (other and other.get("host") != socket.gethostname()):
@@ -99,7 +90,7 @@ def is_owned(folder: Folder) -> bool:
 
 
 def read_owner(folder: Folder) -> dict[str, Any] | None:
-    """Returns who owns the sweep; None for nobody, an empty owner if the file cannot be read."""
+    """Returns who owns the sweep; None without an owner, an empty one if the file cannot be read."""
     try:
         return folder.read_json(OWNER)
     except StorageError:
@@ -107,11 +98,7 @@ def read_owner(folder: Folder) -> dict[str, Any] | None:
 
 
 def _wait_until_dead(folder: Folder, sweep: str, other: dict[str, Any], say: Callable[[str], None], pace: Pace) -> None:
-    """Returns once an owner is known to be dead.
-
-    Raises:
-        ConfigError: It lives.
-    """
+    """Returns once an owner is known to be dead, and refuses while it lives."""
     if other.get("host") == socket.gethostname() and (folder.local_path or not _is_alive(other.get("pid"))):
         # On this machine the file lock has answered already, or the process is gone.
         return
@@ -195,14 +182,12 @@ def _is_alive(pid: object) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # somebody else's process
+        pass  # another user's process
     return True
 
 
 def _name(owner: dict[str, Any] | None) -> str:
-    if not owner:
-        return "an unknown process"
-    return f"process {owner.get('pid')} on {owner.get('host')}"
+    return f"process {owner.get('pid')} on {owner.get('host')}" if owner else "an unknown process"
 
 
 def _refusal(sweep: str, owner: dict[str, Any] | None) -> ConfigError:

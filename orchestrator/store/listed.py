@@ -11,19 +11,14 @@ import pyarrow.fs as pafs
 from orchestrator.store.folder import ATTEMPTS, EPOCHS, ERROR, LOG, PRUNED, RECIPE, RESULT, TEMPORARY, Folder, Stamp
 
 KEPT = frozenset({RECIPE, RESULT, EPOCHS, PRUNED, ERROR, LOG, ATTEMPTS})
-"""Files that are kept once they were read. Others are large, and nobody needs them twice."""
+"""Files that are kept once they were read. Others are large, and not needed twice."""
 
 
 class ListedFolder(Folder):
     """Reads a folder of which a listing is known; it never changes, whatever becomes of the folder."""
 
     def __init__(self, folder: Folder, stamps: Mapping[str, Stamp]) -> None:
-        """Reads nothing yet.
-
-        Args:
-            folder: What was listed.
-            stamps: As `Folder.stamps` returned them.
-        """
+        """Takes the stamps as `Folder.stamps` returned them, and reads nothing yet."""
         super().__init__(folder.filesystem, folder.path)
         self._stamps = stamps
         self._kept: dict[str, bytes | None] = {}
@@ -76,27 +71,17 @@ class _Decoder(codecs.IncrementalDecoder):
         return codecs.charmap_decode(data, "strict", _CHARACTERS)[0]
 
 
-def _find_codec(name: str) -> codecs.CodecInfo | None:
-    if name != _CODEC:
-        return None
-    return codecs.CodecInfo(codecs.charmap_encode, codecs.charmap_decode, incrementaldecoder=_Decoder, name=_CODEC)
-
-
-codecs.register(_find_codec)
+_INFO = codecs.CodecInfo(codecs.charmap_encode, codecs.charmap_decode, incrementaldecoder=_Decoder, name=_CODEC)
+codecs.register(lambda name: _INFO if name == _CODEC else None)
 
 
 def read_object(filesystem: pafs.FileSystem, path: str, size: int) -> bytes:
-    """Reads an S3 object whose size is known with one request in place of two.
+    """Reads an S3 object whose size is known, and not zero, with one request in place of two.
 
     pyarrow asks for the size of whatever it opens, and can be told it in datasets only
     (`make_fragment(file_size=...)`, apache/arrow#37857). So the object is read as a table in CSV of one cell, by a
     codec that turns its bytes into characters without a meaning in CSV. If the object has another size by now, the
     bytes are cut or filled with zeros: only for files that change no more.
-
-    Args:
-        filesystem: Of the object.
-        path: Of the object.
-        size: In bytes; at least one.
 
     Raises:
         OSError: It cannot be read.

@@ -12,12 +12,7 @@ NUM_LINES = 100
 
 
 def last_lines(trial: TrialFolder, printed: Sequence[str] = ()) -> list[str]:
-    """Returns the last log lines of a trial or an analysis, without credentials.
-
-    Args:
-        trial: Whose epochs come first.
-        printed: What its worker printed.
-    """
+    """Returns the last of a trial's epochs and of the lines that its worker printed, without credentials."""
     try:
         rows = trial.epochs()
         record = trial.recipe() if rows else None

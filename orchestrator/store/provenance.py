@@ -56,7 +56,7 @@ def code_state() -> dict[str, str | None]:
     """Returns the commit of a source checkout and what differs from it; None for an installed package.
 
     Asked once per process: what a worker has imported is the code as it was when the worker started. On a cluster it
-    was copied from the checkout of whoever launched, of which the commit and the checksum of the difference went along.
+    was copied from the checkout of the launch, of which the commit and the checksum of the difference went along.
     """
     if COMMIT in os.environ:
         commit, changed = os.environ[COMMIT], os.environ.get(DIFF_SHA256)

@@ -43,7 +43,7 @@ class TrialRecord(Record):
     trial_number: int
     origin: str = "recipe"
     point_from: str | None = None
-    """A sampler, the cell that the point was borrowed of, or the plan's origin; None where nobody wrote it down."""
+    """A sampler, the cell that the point was borrowed of, or the plan's origin; None where it was not written down."""
 
     @property
     def architecture(self) -> str:
@@ -95,15 +95,10 @@ class AnalysisRecord(Record):
 
 
 def read_record(kind: type[RecordT], content: Mapping[str, Any], damage: str) -> RecordT:
-    """Reads a record.
-
-    Args:
-        kind: What the file holds.
-        content: Of the file.
-        damage: What to say of a file that holds something else.
+    """Reads the content of a file as a record.
 
     Raises:
-        StorageError: A key is missing, or has a value of another type.
+        StorageError: A key is missing, or has a value of another type; says `damage`.
     """
     try:
         return kind.model_validate(content)

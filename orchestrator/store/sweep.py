@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from orchestrator.plan import SCHEMA, Origin, Plan, build_plan
+from orchestrator.plan import SCHEMA, Plan, build_plan
 from orchestrator.store.defaults import STALLED_MINUTES
 from orchestrator.store.failures import MAX_RETRIES
 from orchestrator.store.folder import Folder
@@ -90,7 +90,7 @@ class Sweep:
             UnknownNameError: No sweep of this name is on the store.
             StorageError: Its plan was written by another version of this program.
         """
-        content = self._read_plan()
+        content = self.read_plan()
         if content is None:
             raise unknown_name("sweep", self.name, self.store.root.folder(SWEEPS).names())
         plan = build_plan(parse(Grid, content["grid"]), num_sites)
@@ -114,9 +114,9 @@ class Sweep:
             StorageError: The stored plan cannot be read, or was written by another version.
         """
         uids = [node.uid for node in plan.nodes]
-        existing = self._read_plan()
+        existing = self.read_plan()
         before = set(existing["uids"]) if existing else set()
-        confirmations = [node.uid for node in plan.nodes if node.origin is Origin.CONFIRMED]
+        confirmations = [node.uid for node in plan.nodes if node.is_confirmation]
         replaceable = set(existing.get("confirmations", ())) if existing else set()
         kept = before - replaceable if len(confirmations) >= len(replaceable) else before
         if missing := kept - set(uids):
@@ -141,24 +141,24 @@ class Sweep:
         return LaunchOptions.model_validate((self.folder.read_json(LAUNCH) or {}).get("options", {}))
 
     def resume_command(self, *arguments: str) -> str:
-        """Returns the command that finishes the sweep, wherever it is typed."""
+        """Returns the command that finishes the sweep."""
         return self.command("resume", *arguments)
 
     def command(self, name: str, *arguments: str) -> str:
-        """Returns a command about the sweep as it can be typed anywhere.
-
-        Args:
-            name: Of the command, such as `analyze`.
-            *arguments: What follows the name of the sweep.
-        """
+        """Returns a command about the sweep, such as `analyze`, as it can be typed anywhere."""
         return shlex.join(["dptq-sweep", name, self.name, *arguments, "--storage", self.store.uri])
 
-    def _read_plan(self) -> dict[str, Any] | None:
+    def read_plan(self) -> dict[str, Any] | None:
+        """Returns what the sweep's plan.json holds, or None before its first launch wrote it.
+
+        Raises:
+            StorageError: Another version of this program wrote it.
+        """
         content = self.folder.read_json(PLAN)
-        if content is not None and content.get("schema") != SCHEMA:
+        if content is not None and (content.get("schema") != SCHEMA or not isinstance(content.get("uids"), list)):
             raise StorageError(
-                f"{self.folder.root}/{PLAN} has schema {content.get('schema')}, this version reads {SCHEMA}: "
-                "use the version that wrote it."
+                f"{self.folder.root}/{PLAN} has schema {content.get('schema')}, this version reads {SCHEMA}: use the "
+                "version that wrote it, or remove the sweep's folder."
             )
         return content
 
@@ -173,7 +173,7 @@ class Sweep:
         """Keeps a second driver off the sweep, and takes over from one that died, however and wherever it died.
 
         Args:
-            say: Takes a line about a takeover.
+            say: Takes a line before it waits for another driver to show itself, and one about a takeover.
             pace: Of the heartbeat.
             on_loss: What to do when another driver takes the sweep over from this one.
 
@@ -181,7 +181,7 @@ class Sweep:
             ConfigError: Another process is at work on the sweep; names it.
         """
         with driver_lock(self.folder, self.name, say, pace=pace, on_loss=on_loss):
-            # Whoever launches wants it to run, whatever was wished before.
+            # A launch is to run, whatever was wished before.
             self.folder.delete(STOP)
             yield
 
@@ -215,7 +215,7 @@ def latest_sweep_name(store: Store) -> str:
     Raises:
         ConfigError: No sweep was ever launched on this storage.
     """
-    folder = store.root.folder("sweeps")
+    folder = store.root.folder(SWEEPS)
     launches = {name: folder.folder(name).read_json(LAUNCH) or {} for name in folder.names()}
     if not launches:
         raise ConfigError(f"no sweep in {store.uri}: start one with `dptq-sweep launch`, or name its --storage.")

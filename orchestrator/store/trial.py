@@ -4,7 +4,7 @@ import datetime
 import platform
 import time
 import traceback
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -46,23 +46,13 @@ class TrialFolder:
     """Reads and writes the files of one trial."""
 
     def __init__(self, store: Store, stage: str, uid: str, folder: Folder | None = None) -> None:
-        """Points at a trial; nothing is read or written yet.
-
-        Args:
-            store: Where it is.
-            stage: Its stage.
-            uid: Its uid.
-            folder: How its folder is read, where it was listed before.
-        """
+        """Points at a trial, whose folder may have been listed before; nothing is read or written yet."""
         self.stage, self.uid = stage, uid
         self.folder = folder or store.trial(stage, uid)
 
     def state(self) -> State:
         """Tells how far the trial is."""
-        return self.state_of(self.folder.sizes())
-
-    def state_of(self, files: Collection[str]) -> State:
-        """Tells how far the trial is, given the paths of the files in its folder."""
+        files = self.folder.stamps()
         if RESULT in files:
             return State.DONE
         if ERROR in files and (headline := self.headline()):
@@ -149,11 +139,7 @@ class TrialFolder:
         return self.folder.read_json(ATTEMPTS) or {}
 
     def count_attempt(self, failure: Failure) -> int:
-        """Notes one more failure of a kind.
-
-        Returns:
-            How many of this kind there were by now.
-        """
+        """Notes one more failure of a kind, and returns how many of it there were by now."""
         attempts = self.attempts()
         attempts[failure] = attempts.get(failure, 0) + 1
         self.folder.write_json(ATTEMPTS, attempts)
@@ -210,21 +196,17 @@ class TrialFolder:
             versions={"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
         )
         self.folder.write_json(RESULT, result.as_json())
-        self._forget_progress()
+        self.folder.delete_folder(RESUME_FOLDER)
 
     def write_pruned(self, epoch: int) -> None:
         """Notes that the trial's study ended it after an epoch; what it would resume from is of no more use."""
         self.folder.write_json(PRUNED, {"schema": SCHEMA, "epoch": epoch})
-        self._forget_progress()
+        self.folder.delete_folder(RESUME_FOLDER)
 
     def pruned_after(self) -> int | None:
         """Returns the epoch after which the trial's study ended it; None if it did not."""
         pruned = self.folder.read_json(PRUNED)
         return None if pruned is None else int(pruned["epoch"])
-
-    def _forget_progress(self) -> None:
-        """Removes what the trial would resume from, with what a process that died left half-written beside it."""
-        self.folder.delete_folder(RESUME_FOLDER)
 
     def write_error(self, error: BaseException, *, log: Sequence[str] = ()) -> None:
         """Saves a failure: the error in one line, then the traceback.

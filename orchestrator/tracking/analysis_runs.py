@@ -26,16 +26,10 @@ _ARTIFACTS = {"FINISHED": (RECIPE, RESULT, ROWS), "FAILED": (RECIPE, ERROR, LOG)
 
 def tracked_analyses(tasks: Sequence[AnalysisTask], snapshot: Snapshot, sweep: str) -> list[Tracked]:
     """Returns the analyses of a sweep that have ended, as something to track."""
-    folders = [snapshot.analysis(task.uid) for task in tasks]
+    folders = [(task, snapshot.analysis(task.uid)) for task in tasks]
     return [
-        Tracked(
-            uid=task.uid,
-            name=task.name,
-            trial=folder,
-            tags=_tags(task, sweep),
-            read=partial(read_analysis, task, folder),
-        )
-        for task, folder in zip(tasks, folders, strict=True)
+        Tracked(task.uid, task.name, folder, _tags(task, sweep), partial(read_analysis, task, folder))
+        for task, folder in folders
         if folder.state().is_final
     ]
 
@@ -48,24 +42,18 @@ def read_analysis(task: AnalysisTask, folder: AnalysisFolder, status: str) -> Co
     """
     params = {name: as_text(value) for name, value in task.analysis.model_dump(mode="json").items()}
     result = folder.result() if status == "FINISHED" else None
-    tags: dict[str, str] = {}
     points: list[Point] = []
-    end_ms: int | None = None
-    seconds = 0.0
-    if result is None:
-        tags = error_tag(folder)
-    else:
-        seconds, end_ms = result.seconds, result.finished_ms
-        table = folder.rows().to_pandas().drop(columns=UNIT)
-        points = [*analysis_points(task.analysis, table, end_ms), Point("analysis_seconds", seconds, end_ms, 0)]
+    if result:
+        table, end_ms = folder.rows().to_pandas().drop(columns=UNIT), result.finished_ms
+        points = [*analysis_points(task.analysis, table, end_ms), Point("analysis_seconds", result.seconds, end_ms, 0)]
     return Content(
         status=status,
         params=params | {f"{record.goal}_pair": record.uid for record in task.subjects},
-        tags=tags,
+        tags={} if result else error_tag(folder),
         points=points,
         artifacts=[name for name in _ARTIFACTS[status] if folder.folder.exists(name)],
-        start_ms=None if end_ms is None else int(end_ms - 1000 * seconds),
-        end_ms=end_ms,
+        start_ms=int(result.finished_ms - 1000 * result.seconds) if result else None,
+        end_ms=result.finished_ms if result else None,
     )
 
 

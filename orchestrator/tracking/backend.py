@@ -9,6 +9,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,9 +78,7 @@ def check(location: Location) -> None:
     """
     if location.database:
         _check_database(location.database)
-        return
-    reason = _unreachable(location.uri)
-    if reason:
+    elif reason := _unreachable(location.uri):
         raise TrackingError(
             f"cannot reach the MLflow server at {location.address} ({reason}). Start it with "
             "`mlflow server`, or leave out --tracking-uri to use a local database."
@@ -130,12 +129,9 @@ def _check_database(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            connection = sqlite3.connect(path, timeout=CHECK_SECONDS)
-            try:
+            with closing(sqlite3.connect(path, timeout=CHECK_SECONDS)) as connection:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.rollback()
-            finally:
-                connection.close()
     except (OSError, sqlite3.Error) as error:
         raise TrackingError(
             f"cannot open the MLflow database {path} ({error}). Unlock it or move it away, "
@@ -150,10 +146,8 @@ def _unreachable(uri: str) -> str | None:
     try:
         urllib.request.urlopen(url, timeout=CHECK_SECONDS).close()
     except urllib.error.HTTPError as error:
-        # 401, 403, 404: somebody is there, and MLflow's own client, which has the credentials, may do better.
+        # 401, 403, 404: a server is there, and MLflow's own client, which has the credentials, may do better.
         return f"it answers HTTP {error.code}" if error.code >= 500 else None
-    except TimeoutError:
-        return f"no answer within {CHECK_SECONDS:g} s"
     except urllib.error.URLError as error:
         return _reason(error.reason)
     except (OSError, ValueError, http.client.HTTPException) as error:

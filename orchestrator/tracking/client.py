@@ -6,22 +6,24 @@ obeys MLFLOW_RUN_ID. The command line calls `quiet_mlflow` before it imports thi
 
 import logging
 import os
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from orchestrator.store.folder import Folder, sha256
+from orchestrator.store.trial import now_ms
 from orchestrator.tracking.backend import Location
-from orchestrator.tracking.runs import ERROR_TAG, MARK_TAG, PARENT_TAG, STAGE_TAG, UID_TAG, Point
+from orchestrator.tracking.runs import ERROR_TAG, PARENT_TAG, STAGE_TAG, UID_TAG, Point
 
 # MLflow takes 1000 metrics, 100 params and 100 tags a call, and 1000 of all together.
 _METRICS_PER_CALL = 800
 _PARAMS_PER_CALL = 100
 _TAGS_PER_CALL = 100
 _RUNS_PER_PAGE = 1000
+_OLDEST_FIRST = ["attributes.start_time ASC"]
 _SWEEP_STAGE = "sweep"
 LOGGED_TAG = "dptq.logged"
 """Marks of the files of an object store that were logged: beginnings of checksums of their names and stamps."""
@@ -40,11 +42,6 @@ class KnownRun:
     params: dict[str, str]
     tags: dict[str, str]
 
-    @property
-    def mark(self) -> str | None:
-        """Checksum of what was last replayed into it."""
-        return self.tags.get(MARK_TAG)
-
 
 class Experiment:
     """The MLflow experiment of a sweep, with its parent run and one child run per uid."""
@@ -52,9 +49,7 @@ class Experiment:
     def __init__(self, location: Location, name: str) -> None:
         """Connects to the backend, and creates database, experiment and parent run if they are not there.
 
-        Args:
-            location: Where MLflow keeps its runs.
-            name: Name of the sweep, of the experiment and of the parent run.
+        The experiment and the parent run have the name of the sweep.
         """
         logging.getLogger("mlflow").setLevel(os.environ.get("MLFLOW_LOGGING_LEVEL", "WARNING"))
         self._client = MlflowClient(tracking_uri=location.uri)
@@ -150,7 +145,7 @@ class Experiment:
     def _find_or_create(self, location: Location, name: str) -> str:
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
-            # Without a location MLflow would use ./mlruns of whoever asks; a server knows its own.
+            # Without a location MLflow would use ./mlruns of the working folder; a server knows its own.
             artifacts = location.artifacts.as_uri() if location.artifacts else None
             return str(self._client.create_experiment(name, artifact_location=artifacts))
         if experiment.lifecycle_stage == "deleted":
@@ -159,8 +154,7 @@ class Experiment:
         return str(experiment.experiment_id)
 
     def _create(self, name: str, tags: dict[str, str], *, start_ms: int | None = None) -> KnownRun:
-        start_ms = start_ms or int(time.time() * 1000)
-        return _known(self._client.create_run(self._id, start_time=start_ms, tags=tags, run_name=name))
+        return _known(self._client.create_run(self._id, start_ms or now_ms(), tags, run_name=name))
 
 
 def discard_gone(location: Location, uids: Collection[str], sweeps: Collection[str] | None) -> int:
@@ -188,16 +182,13 @@ def discard_gone(location: Location, uids: Collection[str], sweeps: Collection[s
 
 def _runs_of(client: MlflowClient, experiment_id: str) -> list[Run]:
     """All runs of an experiment, oldest first: of two with one uid the older one is kept."""
-    runs: list[Run] = []
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment_id], max_results=_RUNS_PER_PAGE, page_token=token, order_by=["attributes.start_time ASC"]
-        )
+    search = partial(client.search_runs, [experiment_id], max_results=_RUNS_PER_PAGE, order_by=_OLDEST_FIRST)
+    page = search()
+    runs = [*page]
+    while page.token:
+        page = search(page_token=page.token)
         runs += page
-        token = page.token
-        if not token:
-            return runs
+    return runs
 
 
 def _known(run: Run) -> KnownRun:

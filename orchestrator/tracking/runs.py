@@ -1,10 +1,9 @@
-"""From the store to MLflow's terms: what the run of a node should hold. Reads the store, calls nobody.
+"""From the store to MLflow's terms: what the run of a node should hold. Reads the store, calls no server.
 
 Everything here is a function of stored content, timestamps included, so a replay can be repeated: MLflow
 keeps one point per (metric, timestamp, step, value).
 """
 
-import hashlib
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -66,7 +65,7 @@ class Content:
     end_ms: int | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Tracked:
     """What has a run of its own: a trial or an analysis."""
 
@@ -81,8 +80,7 @@ class Tracked:
 
 def tracked_node(node: Node, trial: TrialFolder, sweep: str) -> Tracked:
     """Returns a trial of a sweep as something to track."""
-    tags = node_tags(node, sweep)
-    return Tracked(uid=node.uid, name=node.name, trial=trial, tags=tags, read=partial(read_content, node, trial))
+    return Tracked(node.uid, node.name, trial, node_tags(node, sweep), partial(read_content, node, trial))
 
 
 def read_standing(trial: TrialFolder) -> tuple[str, str] | None:
@@ -100,13 +98,7 @@ def read_standing(trial: TrialFolder) -> tuple[str, str] | None:
 
 
 def read_content(node: Node, trial: TrialFolder, status: str) -> Content:
-    """Reads what the run of a trial that is not running should hold.
-
-    Args:
-        node: The trial.
-        trial: Its folder in the store.
-        status: As `read_standing` says.
-    """
+    """Reads what the run of a trial that is not running should hold, given the status that `read_standing` says."""
     rows = trial.epochs()
     points = [point for row in rows for point in epoch_points(row)]
     tags: dict[str, str] = {}
@@ -197,7 +189,7 @@ def metric_key(name: str) -> str:
     key = posixpath.normpath(re.sub(r"[^\w\-. /:]", "_", name)).strip("./") or "metric"
     if key == name and len(key) <= _LONGEST_METRIC:
         return key
-    return f"{key[: _LONGEST_METRIC - 7]}.{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+    return f"{key[: _LONGEST_METRIC - 7]}.{sha256(name.encode())[:6]}"
 
 
 def _final_points(result: TrialResult, rows: list[dict[str, Any]]) -> list[Point]:

@@ -41,19 +41,10 @@ class Tracker:
     """Keeps the MLflow runs of one sweep. Wrong arguments, `check` and `open` raise; no later outage does."""
 
     def __init__(self, tracking_uri: str | None, store: Store, sweep: str) -> None:
-        """Finds out where MLflow keeps its runs; asks nobody yet.
-
-        Args:
-            tracking_uri: `sqlite:///...` or `http(s)://...`; None means a database in the storage folder.
-            store: The storage of the sweep.
-            sweep: Name of the sweep.
-
-        Raises:
-            ConfigError: The URI cannot be used.
-        """
-        self._location = locate(tracking_uri, store)
-        self._store = store
-        self._sweep = sweep
+        """Finds out where MLflow keeps its runs, as `locate` does; sends no request yet."""
+        self.location = locate(tracking_uri, store)
+        """Where they are."""
+        self._store, self._sweep = store, sweep
         self._plan: Plan | None = None
         self._tags: dict[str, str] = {}
         self._experiment: Experiment | None = None
@@ -68,25 +59,18 @@ class Tracker:
         self._analyses: list[Tracked] = []
         self._metrics: list[Point] = []
 
-    @property
-    def address(self) -> str:
-        """The tracking URI without credentials, for people."""
-        return self._location.address
-
     def check(self) -> None:
         """Asks whether MLflow's backend is there, without creating runs; takes seconds at most.
 
         Raises:
             TrackingError: It is not.
         """
-        check(self._location)
+        check(self.location)
 
     def open(self, plan: Plan, tags: Mapping[str, str]) -> None:
         """Finds or creates the database (takes seconds), the experiment and the parent run, and listens.
 
-        Args:
-            plan: What the sweep runs.
-            tags: For every run, e.g. `mlflow.source.git.commit`.
+        All runs get the tags, e.g. `mlflow.source.git.commit`.
 
         Raises:
             TrackingError: The backend does not answer, or refuses.
@@ -99,7 +83,7 @@ class Tracker:
             raise
         except Exception as error:
             # MLflow's own errors quote the URL they called; the original is cut off with its credentials.
-            reason = f"MLflow at {self.address} cannot be used: {_one_line(error)}"
+            reason = f"MLflow at {self.location.address} cannot be used: {_one_line(error)}"
             raise TrackingError(f"{reason} Fix that, or pass another --tracking-uri.") from None
         self._thread = threading.Thread(target=self._serve, name="tracking", daemon=True)
         self._thread.start()
@@ -192,8 +176,8 @@ class Tracker:
         return True
 
     def _connect(self) -> None:
-        check(self._location)
-        self._experiment = Experiment(self._location, self._sweep)
+        check(self.location)
+        self._experiment = Experiment(self.location, self._sweep)
         self._experiment.reopen(self._experiment.parent)
         self._experiment.log(self._experiment.parent, tags=self._tags)
         self._is_stale = False
@@ -262,7 +246,7 @@ class Tracker:
         if standing is None or run is None:
             return standing is not None or (run is not None and run.status == "RUNNING")
         parent = self._connected.parent.run_id
-        return (run.status, run.mark, run.tags.get(replay.PARENT_TAG)) != (*standing, parent)
+        return (run.status, run.tags.get(replay.MARK_TAG), run.tags.get(replay.PARENT_TAG)) != (*standing, parent)
 
     def _end_sweep(self, plan: Plan, status: str) -> None:
         """Ends the parent run, and runs of an earlier plan that died with their driver."""
@@ -288,7 +272,7 @@ class Tracker:
             return
         self._has_warned = True
         try:
-            check(self._location)
+            check(self.location)
         except TrackingError as reason:
             error = reason  # clearer than the HTTP libraries' five lines
         logger.warning("MLflow is behind; the end of the sweep or its next launch replays: %s", _one_line(error))

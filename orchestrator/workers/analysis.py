@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.plan import Stage
@@ -17,15 +16,6 @@ from search_spaces.analyses import ANALYSES, Analysis
 from search_spaces.model import parse
 from trainables.analyses.registry import units_of
 from trainables.analyses.trained_pair import Subject, Unit
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """An analysis ready to be computed."""
-
-    units: list[Unit]
-    subjects: list[Subject]
-    data_sha256: str
 
 
 def run_analysis(config: dict[str, Any]) -> Iterator[int]:
@@ -62,46 +52,40 @@ def estimate(config: dict[str, Any]) -> tuple[dict[str, int], float]:
     """
     store = Store(config["storage"], create=False)
     opened = {uid: _open(store, AnalysisFolder(store, uid), config["data_dir"]) for uid in config["uids"]}
-    images = {uid: sum(unit.num_images for unit in each.units) for uid, each in opened.items()}
-    return images, next(iter(opened.values())).subjects[-1].seconds_per_image()
+    images = {uid: sum(unit.num_images for unit in units) for uid, (units, _, _) in opened.items()}
+    _, subjects, _ = next(iter(opened.values()))
+    return images, subjects[-1].seconds_per_image()
 
 
 def _run(store: Store, folder: AnalysisFolder, data_dir: str | None, stop_file: str) -> Iterator[int]:
-    opened = _open(store, folder, data_dir)
+    units, _, data_sha256 = _open(store, folder, data_dir)
     rows, seconds = folder.partial()
     done = {row[UNIT] for row in rows}
-    yield sum(unit.num_images for unit in opened.units if unit.key in done)
-    for unit in opened.units:
-        if unit.key in done:
-            continue
+    yield sum(unit.num_images for unit in units if unit.key in done)
+    for unit in [unit for unit in units if unit.key not in done]:
         start = time.perf_counter()
         rows += [{UNIT: unit.key} | row for row in unit.rows()]
         seconds += time.perf_counter() - start
         folder.write_partial(rows, seconds=seconds)
         done.add(unit.key)
         yield unit.num_images
-        if len(done) < len(opened.units) and store.root.exists(stop_file):
+        if len(done) < len(units) and store.root.exists(stop_file):
             return
-    order = {unit.key: number for number, unit in enumerate(opened.units)}
+    order = {unit.key: number for number, unit in enumerate(units)}
     rows.sort(key=lambda row: order[row[UNIT]])
-    folder.write_rows(rows, seconds=seconds, data_sha256=opened.data_sha256)
+    folder.write_rows(rows, seconds=seconds, data_sha256=data_sha256)
 
 
-def _open(store: Store, folder: AnalysisFolder, data_dir: str | None) -> _Opened:
+def _open(store: Store, folder: AnalysisFolder, data_dir: str | None) -> tuple[list[Unit], list[Subject], str]:
+    """Returns the units of an analysis, its pairs, and the checksum of their data."""
     task = folder.task()
     assert task is not None, f"{folder.folder.root} was handed out without a recipe"
     analysis: Analysis = parse(type(ANALYSES[task.analysis]), task.settings)
-    trials = [TrialFolder(store, Stage.PAIR, uid) for uid in task.subjects]
     subjects, data_sha256 = [], ""
-    for trial in trials:
-        subject, data_sha256 = _subject(store, trial, data_dir)
-        subjects.append(subject)
-    return _Opened(units_of(analysis, subjects), subjects, data_sha256)
-
-
-def _subject(store: Store, trial: TrialFolder, data_dir: str | None) -> tuple[Subject, str]:
-    """Loads a trained pair with its white box and its data."""
-    opened, white_box = open_trial(store, trial, data_dir)
-    assert white_box is not None, f"{trial.folder.root} is a pair without a white box"
-    content, source = trial.read_checked(CHECKPOINT), f"{trial.folder.root}/{CHECKPOINT}"
-    return opened.subject(parent=white_box, checkpoint=content, source=source), opened.data_sha256
+    for trial in [TrialFolder(store, Stage.PAIR, uid) for uid in task.subjects]:
+        opened, white_box = open_trial(store, trial, data_dir)
+        assert white_box is not None, f"{trial.folder.root} is a pair without a white box"
+        content, source = trial.read_checked(CHECKPOINT), f"{trial.folder.root}/{CHECKPOINT}"
+        subjects.append(opened.subject(parent=white_box, checkpoint=content, source=source))
+        data_sha256 = opened.data_sha256
+    return units_of(analysis, subjects), subjects, data_sha256

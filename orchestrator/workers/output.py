@@ -26,7 +26,7 @@ class WorkerOutput:
         """Returns what was printed since, standard output first, without the marks that Ray writes for itself."""
         sys.stdout.flush()
         sys.stderr.flush()
-        lines = [line for path, start in self._starts.items() for line in _tail(path, start)]
+        lines = (line for path, start in self._starts.items() for line in _tail(path, start))
         return [line for line in lines if not _RAYS_OWN.match(line)]
 
 

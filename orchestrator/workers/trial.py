@@ -58,11 +58,7 @@ def _run(store: Store, trial: TrialFolder, data_dir: str | None, is_stopping: Ca
     facts = environment(device=running.device_name, data_sha256=running.data_sha256, seeds=seeds)
     trial.folder.write_json(ENVIRONMENT, facts)
     resume = trial.folder.read_bytes(RESUME)
-    run = running.start(
-        parent=parent,
-        resume=resume,
-        resume_source=f"{trial.folder.root}/{RESUME}",
-    )
+    run = running.start(parent=parent, resume=resume, resume_source=f"{trial.folder.root}/{RESUME}")
     rows = trial.epochs() if resume else []
     gpu_share = _gpu_share()
 
@@ -91,20 +87,13 @@ def _gpu_share() -> float:
     """Returns the share of a GPU that this worker's trial has, 0 without one."""
     if not ray.get_gpu_ids():
         return 0.0
-    resources = tune.get_context().get_trial_resources()
-    return float(resources.required_resources["GPU"])
+    return float(tune.get_context().get_trial_resources().required_resources["GPU"])
 
 
 def open_trial(
     store: Store, trial: TrialFolder, data_dir: str | None, *, use_gpu: bool | None = None
 ) -> tuple[Trial, ParentCheckpoint | None]:
-    """Prepares a trial on this worker's device, from its recipe in the store.
-
-    Args:
-        store: Has the trial and its parent.
-        trial: What to prepare.
-        data_dir: Folder of datasets.
-        use_gpu: Train on a GPU; None asks Ray whether this worker has one.
+    """Prepares a trial from its recipe in the store, on a GPU or not; None asks Ray whether this worker has one.
 
     Returns:
         The trial with its data, and the checkpoint that it starts from; None for a teacher.
@@ -117,8 +106,7 @@ def open_trial(
         seed=record.seed,
         data_dir=Path(data_dir) if data_dir else None,
     )
-    if use_gpu is None:
-        use_gpu = bool(ray.get_gpu_ids())
+    use_gpu = bool(ray.get_gpu_ids()) if use_gpu is None else use_gpu
     return Trial(spec, use_gpu=use_gpu), _parent(store, trial.stage, record.parents)
 
 

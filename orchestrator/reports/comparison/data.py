@@ -94,7 +94,7 @@ def without_pair(cells: pd.DataFrame) -> pd.DataFrame:
 
 @style()
 def figure_comparison(table: pd.DataFrame) -> Figure:
-    """Draws how many cells have a pair over the training epochs spent per cell, and how many lack one over seconds."""
+    """Draws how many cells have a hit over the training epochs spent per cell, and how many lack one over seconds."""
     figure = Figure(figsize=(9.0, 3.6), layout="constrained")
     by_epochs, by_seconds = figure.subplots(1, 2)
     last = table["epochs"].max()
@@ -116,8 +116,8 @@ def figure_comparison(table: pd.DataFrame) -> Figure:
     by_epochs.set(ylim=(0, 102), xlim=(0, last))
     by_epochs.set(xlabel="training epochs spent on a cell", ylabel="cells with a pair (%)\non validation")
     by_seconds.set(ylim=(-3, 103), xlim=(0, None))
-    by_seconds.set_xlabel("device-seconds spent on a cell\n| ended without a pair")
-    by_seconds.set_ylabel("cells without a pair (%)\nKaplan-Meier")
-    figure.suptitle("Who finds the catastrophic pair, and how soon")
+    by_seconds.set_xlabel("device-seconds spent on a cell\n| ended without a hit")
+    by_seconds.set_ylabel("cells without a hit (%)\nKaplan-Meier")
+    figure.suptitle("Which way finds a hit, and how soon")
     figure.legend(loc="outside lower center", ncols=len(Arm))
     return figure

@@ -25,7 +25,7 @@ TERMS = {
     "Held": "the pair that stands for the cell is catastrophic on the test split; it is judged there once",
     "95 % of held": "Wilson's interval of the share of cells that hold",
     "Trials, epochs, device-hours": "all that the arm's cells have, also what another arm or sweep ran for them",
-    "Median to first": "device-seconds until half of the cells have their pair (Kaplan-Meier: cells without one count "
+    "Median to first": "device-seconds until half of the cells have a hit (Kaplan-Meier: cells without one count "
     "for as long as they were searched)",
 }
 
@@ -61,7 +61,7 @@ def arms_table(table: pd.DataFrame) -> TextTable:
         (arm_row(arm, table[table["arm"] == arm]) for arm in begun_arms(table)),
         heading=f"Catastrophic pairs: {_RULE}",
         caption="found on validation, held on test: one pair per cell;\n"
-        "median of Kaplan-Meier: cells without a pair count for as long as they were searched",
+        "median of Kaplan-Meier: cells without a hit count for as long as they were searched",
     )
 
 
@@ -70,7 +70,7 @@ def comparison_page(name: str, table: pd.DataFrame) -> Page:
     of_arms = arms_table(table)
     num_cells = table["cell_id"].nunique()
     found = [f"{arm.text} {found.text} and {held.text}" for arm, _, found, held, *_ in of_arms.rows]
-    headline = f"Of {num_cells} cells so many have a catastrophic pair on validation and on test: {'; '.join(found)}."
+    headline = f"Of {num_cells} cells so many have a hit on validation and on test: {'; '.join(found)}."
     waiting = [TITLES[arm] for arm in Arm if not table.loc[table["arm"] == arm, "is_done"].all()]
     alt = "Share of cells with a pair over epochs, and share of cells without one over device-seconds, for every arm."
     sections = (

@@ -73,7 +73,7 @@ def figure_history(records: Sequence[PairRecord]) -> Figure | None:
 
 @style()
 def figure_search_cost(curve: pd.DataFrame) -> Figure | None:
-    """Draws the share of cells without a pair over the device-seconds that their searches took, from two cells on.
+    """Draws the share of cells without a hit over the device-seconds that their searches took, from two cells on.
 
     Steps have their 95 % band, and a mark where a cell was given up.
     """
@@ -83,18 +83,18 @@ def figure_search_cost(curve: pd.DataFrame) -> Figure | None:
     times = [0.0, *curve["device_seconds"] / scale]
     shares, lows, highs = ([100.0, *100 * curve[name]] for name in ("share", "share_low", "share_high"))
     color = COLORS[Goal.DETRIMENTAL]
-    figure, (panel,) = panels([""], panel_height=2.6, title="Search: cells without a pair, by the time it takes")
+    figure, (panel,) = panels([""], panel_height=2.6, title="Search: cells without a hit, by the time it takes")
     panel.fill_between(times, lows, highs, step="post", color=color, alpha=0.18, linewidth=0)
     panel.step(times, shares, where="post", color=color, linewidth=2.0)
     censored = curve[curve["num_censored"] > 0]
     panel.plot(censored["device_seconds"] / scale, 100 * censored["share"], "|", color=INK, markersize=13)
     panel.axhline(50, color=MUTED, linestyle=DASHES, linewidth=1.1)
     panel.set(ylim=(-3, 103), xlim=(0, times[-1] * 1.03))
-    panel.set(xlabel=f"{unit} on one device, in one cell", ylabel="cells without a pair (%)")
+    panel.set(xlabel=f"{unit} on one device, in one cell", ylabel="cells without a hit (%)")
     handles = [
-        Line2D([], [], color=color, linewidth=2.0, label="share without a pair"),
+        Line2D([], [], color=color, linewidth=2.0, label="share without a hit"),
         Patch(color=color, alpha=0.18, label="95 % band"),
-        Line2D([], [], color=INK, marker="|", linestyle="", markersize=13, label="search ended without a pair"),
+        Line2D([], [], color=INK, marker="|", linestyle="", markersize=13, label="search ended without a hit"),
         Line2D([], [], color=MUTED, linestyle=DASHES, linewidth=1.1, label="half of the cells"),
     ]
     return with_legend(figure, handles)

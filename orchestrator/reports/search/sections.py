@@ -32,7 +32,7 @@ _OTHER_VERDICTS = {
     SearchVerdict.SOMETIMES: "on some seeds",
     SearchVerdict.VALIDATION_ONLY: "on the validation split only",
     SearchVerdict.NOT_CONFIRMED: "not confirmed",
-    SearchVerdict.NOT_FOUND: "without a pair",
+    SearchVerdict.NOT_FOUND: "without a hit",
 }
 
 
@@ -111,17 +111,17 @@ def _cost_section(searches: Searches) -> Section:
     if len(curve):
         num_found = sum(outcome.trials_to_first is not None for outcome in outcomes)
         statement = (
-            f"{num_found} of {len(outcomes)} searched cells have a pair on validation; the median cell needs "
+            f"{num_found} of {len(outcomes)} searched cells have a hit on validation; the median cell needs "
             f"{median_text(curve)} on one device."
         )
-    alt = "Share of searched cells without a pair over device-seconds, with its 95 % band."
+    alt = "Share of searched cells without a hit over device-seconds, with its 95 % band."
     return Section(
         title="Search: what it cost",
         statement=statement,
         caption="Trials count in the order in which they ended, pruned and failed ones with the seconds that they ran; "
-        "a GPU that trials share counts by their share. A search that ended without a pair is censored: it counts for "
+        "a GPU that trials share counts by their share. A search that ended without a hit is censored: it counts for "
         "as long as it lasted (Kaplan-Meier; band by Greenwood's variance on the log-log scale). "
-        "'> ' stands before what was spent without a pair.",
+        "'> ' stands before what was spent without a hit.",
         pictures=pictures(("figure_search_cost", alt, figure_search_cost(curve))),
         tables=(cost_table(outcomes), *([curve_table(curve)] if len(curve) > 1 else [])),
     )

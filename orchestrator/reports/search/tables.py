@@ -120,7 +120,7 @@ def _to_first(outcome: Outcome) -> tuple[str, str]:
 
 def curve_table(curve: pd.DataFrame) -> TextTable:
     """Lays out the curve of `time_to_pair`."""
-    columns = map(Column, ("device-seconds", "cells searched", "found", "ended without", "without a pair (%)"))
+    columns = map(Column, ("device-seconds", "cells searched", "found", "ended without", "without a hit (%)"))
     rows: Iterable[Fields] = (
         (
             f"{row['device_seconds']:.0f}",
@@ -129,7 +129,7 @@ def curve_table(curve: pd.DataFrame) -> TextTable:
         )
         for row in curve.to_dict("records")
     )
-    return text_table("Cells without a pair, by device-seconds of their searches", columns, rows)
+    return text_table("Cells without a hit, by device-seconds of their searches", columns, rows)
 
 
 def trial_table(searched: SearchedCell, space: LossSpace) -> TextTable:

@@ -475,7 +475,7 @@ def test_other_uris_are_refused_without_credentials(store: Store, uri: str) -> N
 
 def test_relative_database_is_made_absolute(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Tracker("sqlite:///runs.db", store, SWEEP).address == f"sqlite:///{tmp_path}/runs.db"
+    assert Tracker("sqlite:///runs.db", store, SWEEP).location.address == f"sqlite:///{tmp_path}/runs.db"
 
 
 def test_unreachable_server_is_one_line_at_once_without_credentials(store: Store, plan: Plan) -> None:
@@ -489,7 +489,7 @@ def test_unreachable_server_is_one_line_at_once_without_credentials(store: Store
         f"cannot reach the MLflow server at http://127.0.0.1:{port} (connection refused). Start it with "
         "`mlflow server`, or leave out --tracking-uri to use a local database."
     )
-    assert tracker.address == f"http://127.0.0.1:{port}"
+    assert tracker.location.address == f"http://127.0.0.1:{port}"
     with pytest.raises(TrackingError, match="connection refused"):
         tracker.check()
 
