@@ -35,6 +35,8 @@ CHANGED_WORDS: tuple[tuple[str, str], ...] = (
     ("literal", "as-published"),
     (">cure<", ">mitigation<"),
     ("| cure |", "| mitigation |"),
+    ("without a pair", "without a hit"),
+    ("have a pair on validation", "have a hit on validation"),
 )
 
 MAX_LINES = 150

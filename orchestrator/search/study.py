@@ -185,8 +185,8 @@ class CellStudy:
             return False  # told before its worker was lost
         trial = trial_handle(self._study, known)
         trial.report(detrimental_objective(**accuracies_of(row, "validation")), step=row["epoch"])
-        # At the last epoch there is nothing left to save. Trials that end by themselves are asked for, too: the others have
-        # to hold their own against them.
+        # At the last epoch there is nothing left to save. Trials that are never pruned are asked for, too:
+        # the others are compared with them.
         return row["epoch"] < node.recipe.epochs and trial.should_prune() and node.is_prunable
 
     def tell(self, node: Node, folder: TrialFolder) -> None:

@@ -141,7 +141,7 @@ def remove(store: Store, garbage: Iterable[Garbage]) -> None:
         if each.uid is None:
             store.root.delete(each.path)
             continue
-        # What makes a trial done goes first: a process that is killed here leaves no trial that is done and lacks its files.
+        # What makes a trial done goes first, so that a kill here leaves no trial that is done and lacks its files.
         store.root.delete(f"{each.path}/{RESULT}")
         store.root.delete_folder(each.path)
 
