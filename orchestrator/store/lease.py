@@ -1,8 +1,8 @@
 """Keeps two drivers off one sweep: a file lock where the storage is a folder, and an owner with a heartbeat everywhere.
 
 The system frees the file lock of a process that dies, but knows nothing of other machines, and object storage has none.
-So the owner also writes `driver.json` every few seconds, with a number that grows. A driver that finds
-the file of another machine watches it for a while: if the number stands still, the other one is dead. Clocks are never compared.
+So the owner also writes `driver.json` every few seconds, with a number that grows. A driver that finds the file of
+another machine watches it for a while: if the number stands still, the other one is dead. Clocks are never compared.
 
 What that comes to on an object store, where no write can depend on what is there (S3's `If-None-Match` is out of reach
 of pyarrow.fs, and nothing can be renamed):
