@@ -314,7 +314,7 @@ def test_figure_marks_censored_cells_and_needs_two_cells(written: Written) -> No
     figure = figure_search_cost(curve)
 
     assert "minutes on one device" in texts(figure)
-    assert "search ended without a pair" in texts(figure)
+    assert "search ended without a hit" in texts(figure)
     panel = figure.axes[0]  # type: ignore[union-attr]
     assert list(panel.lines[0].get_xdata()) == [0, 10, 15]
     assert list(panel.lines[0].get_ydata()) == [100, 50, 50]
