@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from orchestrator.workers import trial as trial_worker
 from search_spaces.analyses import Analysis, Corruptions, CrossPolicy, Layers
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.model import vary
+from tests.waiting import wait_until
 from trainables.analyses.trained_pair import Subject, Unit
 
 STOP_FILE = "sweeps/mine/stop"
@@ -168,11 +168,8 @@ def test_stopped_analyses_end_in_order_and_the_next_call_goes_on(trained: tuple[
         driver = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
     try:
         parts = store.root.local_path or Path()
-        deadline = time.monotonic() + 200
-        while not (begun := list(parts.glob("analysis/*/resume/rows.parquet"))):
-            assert driver.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.02)
+        saved = lambda: list(parts.glob("analysis/*/resume/rows.parquet"))  # noqa: E731
+        begun = wait_until(saved, log.read_text, process=driver, seconds=200)
         driver.send_signal(signal.SIGINT)
         assert driver.wait(120) == 0, log.read_text()
     finally:
