@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from search_spaces.errors import ConfigError
+from trainables.analyses import trained_pair
 from trainables.analyses.trained_pair import Subject, check_opposites
-from trainables.data.images import TEST
+from trainables.data.images import TEST, Split
 
 MakeSubject = Callable[..., Subject]
 
@@ -44,6 +46,23 @@ def test_another_quantile_or_other_weight_bits_change_what_the_white_box_answers
     bit_width_BL = ours.bit_width_BL(TEST)
     answers = [each.classify(TEST, bit_width_BL, each.white_box).logits_BK for each in (ours, theirs)]
     assert not torch.allclose(*answers)
+
+
+def test_time_of_an_image_is_measured_over_passes_after_the_first_one(
+    create_subject: Callable[..., Subject], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = create_subject()
+    now, passes = [100.0], list[int]()
+
+    def classify_quantized(student: object, split: Split, image_size: int, bit_width_BL: Tensor) -> None:
+        # The first pass compiles kernels.
+        now[0] += 0.001 * len(split) if passes else 60.0
+        passes.append(len(split))
+
+    monkeypatch.setattr(trained_pair, "classify_quantized", classify_quantized)
+    monkeypatch.setattr(trained_pair.time, "perf_counter", lambda: now[0])
+    assert subject.seconds_per_image() == pytest.approx(0.001)
+    assert passes == [64] * 9, "of the 64 test images: half a second of passes after the first one"
 
 
 def test_opposites_of_one_white_box_and_one_recipe_are_compared(make_subject: MakeSubject) -> None:
