@@ -73,12 +73,12 @@ NAMED_VERSIONS = {
 }
 """How a file names a version, and which one it must be."""
 PLACES_OF_VERSIONS = {
-    **dict.fromkeys(PROVIDERS, {"pip", "image"}),
-    "local": {"pip"},
-    "rayjob": {"operator"},
-    "raycluster": {"operator"},
-    "slurm": {"comment"},
-    "dockerfile": {"pip", "image", "mlflow"},
+    **dict.fromkeys(PROVIDERS, ("pip", "image")),
+    "local": ("pip",),
+    "rayjob": ("operator",),
+    "raycluster": ("operator",),
+    "slurm": ("comment",),
+    "dockerfile": ("pip", "image", "mlflow"),
 }
 
 
