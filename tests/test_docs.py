@@ -252,5 +252,6 @@ def test_no_file_names_a_host_of_a_registry() -> None:
 
 def test_every_dependency_says_why_it_is_there() -> None:
     block = (ROOT / "pyproject.toml").read_text().partition("dependencies = [")[2].partition("\n]")[0]
-    unexplained = [line for line in block.splitlines() if line.strip().startswith('"') and "#" not in line]
-    assert unexplained == []
+    lines = [line for line in block.splitlines() if line.strip().startswith('"')]
+    assert len(lines) > 20
+    assert [line for line in lines if "#" not in line] == []

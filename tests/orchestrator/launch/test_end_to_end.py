@@ -128,6 +128,7 @@ def test_interrupted_trial_went_on_from_its_last_epoch(story: Story) -> None:
 
 
 def test_interrupted_trial_ends_with_the_result_of_an_undisturbed_one(story: Story) -> None:
+    assert story.interrupted
     for trial in story.interrupted:
         planned = json.loads((trial / "recipe.json").read_text())
         parent = story.results()[planned["parents"][0]].parent
@@ -194,7 +195,9 @@ def test_nothing_is_left_in_the_home_directory(story: Story) -> None:
 
 
 def test_every_image_of_every_pair_met_the_budget_exactly(story: Story) -> None:
-    for path in story.storage.glob("pair/*/predictions.parquet"):
+    paths = list(story.storage.glob("pair/*/predictions.parquet"))
+    assert len(paths) == sum(path.parent.parent.name == "pair" for path in story.results().values()) > 0
+    for path in paths:
         bit_widths = pq.read_table(path)["bit_width"].to_pylist()
         assert {sum(row) for row in bit_widths} == {82}
 
