@@ -22,7 +22,7 @@ from trainables.quant.student import QuantizedStudent
 # B = examples, L = sites.
 
 EXPONENTS = (4, 6, 8, 10)
-CELL: tuple[str, paper.BudgetLevel] = ("II", "B")
+CELL: tuple[str, str] = ("II", "B")
 
 
 def measure_rescaled(white_box: nn.Module, data: ImageData, context: Context) -> list[dict[str, Any]]:
