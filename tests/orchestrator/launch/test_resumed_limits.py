@@ -100,10 +100,10 @@ def test_the_target_of_events_is_not_kept_and_resume_asks_for_it(
     assert "secret-token" not in kept(storage)
     for _ in range(2):
         said = call(resume, storage).output
-        assert f"nobody hears of events: the launch told {kind}, which is not kept since it may hold a secret" in said
-    assert "nobody hears" not in call(resume, storage, "--on-event", target).output
-    assert "nobody hears" not in call(resume, storage, "--on-event", "").output
-    assert "nobody hears" not in call(resume, storage).output
+        assert f"events are not reported: the launch told {kind}, which is not kept since it may hold a secret" in said
+    assert "events are not reported" not in call(resume, storage, "--on-event", target).output
+    assert "events are not reported" not in call(resume, storage, "--on-event", "").output
+    assert "events are not reported" not in call(resume, storage).output
     assert [each.hook is not None for each in begun] == [True, False, False, True, False, False]
     assert "secret-token" not in kept(storage)
 
@@ -118,4 +118,4 @@ def test_no_command_that_stands_in_a_storage_is_ever_run(begun: list[Launch], st
 
 def test_sweep_without_a_target_is_not_asked_for_one(begun: list[Launch], storage: str) -> None:
     call(launch, storage)
-    assert "nobody hears" not in call(resume, storage).output
+    assert "events are not reported" not in call(resume, storage).output
