@@ -1,6 +1,7 @@
 """Small data, small networks and a store; nothing here touches the network or the home directory."""
 
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ from tests.servers import SECRET, Bucket, starting
 from trainables.data.images import ImageData, Split
 from trainables.data.loading import load_dataset
 from trainables.models.backbones import create_backbone
+
+# Ctrl-C reaches tests and all that they start. A script's background jobs ignore SIGINT; so would their children, and a
+# Python that starts so has no KeyboardInterrupt. A signal that has a handler here starts with its default in a child.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A test that is slow because the machine is busy is not wrong: nothing here is timed.
 settings.register_profile("untimed", deadline=None)

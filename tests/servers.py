@@ -5,16 +5,17 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyarrow.fs as pafs
 
+from tests.waiting import wait_until
+
 SECRET = "a-key-that-nobody-may-read"
 """Of the S3 server; it takes any."""
-START_SECONDS = 300
+START_SECONDS = 240
 """Longest wait for a server; MLflow's takes 10 s on an idle machine, for it makes its database first."""
 
 
@@ -39,8 +40,7 @@ class Bucket:
 @contextmanager
 def starting(module: str, *arguments: str, port_option: str) -> Iterator[Callable[[], tuple[str, Callable[[], None]]]]:
     """Starts a web server of this machine, again and again on one port; gives its URL and what kills it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     running: list[subprocess.Popen[bytes]] = []
 
     def start() -> tuple[str, Callable[[], None]]:
@@ -49,20 +49,34 @@ def starting(module: str, *arguments: str, port_option: str) -> Iterator[Callabl
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         running.append(process)
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                return f"http://127.0.0.1:{port}", lambda: end(process)
-            except OSError:
-                assert time.monotonic() < deadline, f"{module} does not start"
-                time.sleep(0.2)
+        wait_for_server(process, port, lambda: f"{module} does not start")
+        return f"http://127.0.0.1:{port}", lambda: end(process)
 
     try:
         yield start
     finally:
         for process in running:
             end(process)
+
+
+def wait_for_server(process: "subprocess.Popen[bytes]", port: int, what: Callable[[], str]) -> None:
+    """Waits until somebody listens on a port of this machine; `what` a failure says."""
+
+    def listens() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    wait_until(listens, what, process=process, seconds=START_SECONDS, pause_seconds=0.1)
+
+
+def free_port() -> int:
+    """Returns a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:

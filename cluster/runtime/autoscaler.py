@@ -117,9 +117,10 @@ def request_bundles(bundles: Sequence[Mapping[str, float]]) -> None:
 
 def _launcher_config(gcs_address: str) -> Path | None:
     """Finds the file with which the cluster's autoscaler was started; None where it has none."""
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
+    # Not the files at once: looking for one of a process that ends just then is an error.
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            arguments = process.read_bytes().decode(errors="replace").split("\0")
+            arguments = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue  # it ended meanwhile
         if GCS_ADDRESS + gcs_address in arguments:

@@ -2,6 +2,9 @@
 
 The wish is a file in the sweep's folder, which the driver and its workers look for: so it reaches them wherever they
 run, from `dptq-sweep stop`, from Ctrl-C and from the SIGTERM with which spot machines announce their end.
+
+A signal that this process was started to ignore stays ignored: so shells start the background jobs of a script, which
+a Ctrl-C meant for the script must not end.
 """
 
 import signal
@@ -24,7 +27,7 @@ def stop_on_signals(sweep: Sweep, say: Callable[[str], None]) -> Iterator[None]:
         return
 
     def stop(signal_number: int, frame: FrameType | None) -> None:
-        for each in SIGNALS:
+        for each in before:
             signal.signal(each, interrupt)
         say("stopping: running trials finish their epoch, analyses their unit, and end; once more ends them now")
         sweep.ask_to_stop()
@@ -32,7 +35,8 @@ def stop_on_signals(sweep: Sweep, say: Callable[[str], None]) -> Iterator[None]:
     def interrupt(signal_number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {each: signal.signal(each, stop) for each in SIGNALS}
+    heeded = [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+    before = {each: signal.signal(each, stop) for each in heeded}
     try:
         yield
     finally:

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ from unittest import mock
 from ray.cluster_utils import Cluster
 
 from cluster.remote.shell import RAY
+from tests.servers import wait_for_server
 
-START_SECONDS = 120
 END_SECONDS = 30
 
 
@@ -70,7 +69,7 @@ def running_head(node_types: Mapping[str, Any] | None = None) -> Iterator[Head]:
             started, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables, cwd=folder, start_new_session=True
         )
     try:
-        wait_for_port(process, dashboard, folder / "start.log")
+        wait_for_server(process, dashboard, (folder / "start.log").read_text)
         yield Head(f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", folder)
     finally:
         # With --block, a head ends all that it started itself; not so the nodes that its autoscaler added.
@@ -137,20 +136,6 @@ def end_what_mentions(folder: str) -> None:
                 os.kill(int(process.name), signal.SIGKILL)
         except (FileNotFoundError, ProcessLookupError):
             continue
-
-
-def wait_for_port(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
-    """Waits until a head listens."""
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
 
 
 def free_ports(count: int) -> list[int]:

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
 from orchestrator.workers.entry_points import num_sites
 from tests.servers import starting
+from tests.waiting import wait_until
 
 SWEEP = "chaos"
 GRID = (
@@ -99,12 +99,10 @@ class Patient:
 
     def wait_until(self, is_so: Callable[[], bool], what: str, driver: "subprocess.Popen[str]") -> None:
         """Waits while a driver runs."""
-        deadline = time.monotonic() + self.seconds
-        while not is_so():
-            assert driver.poll() is None, "the driver ended"
-            assert time.monotonic() < deadline, f"waited in vain for {what}"
-            # A server on this machine is busy with every look.
-            time.sleep(0.5 if self.uri else 0.01)
+        # A server on this machine is busy with every look.
+        pause_seconds = 0.5 if self.uri else 0.01
+        said = f"the driver ended, or we waited in vain for {what}"
+        wait_until(is_so, lambda: said, process=driver, seconds=self.seconds, pause_seconds=pause_seconds)
 
     def recover(self, *arguments: str) -> None:
         """Runs the sweep to its end, and checks that nobody can tell that it was hurt."""

@@ -143,7 +143,8 @@ def check_opposites(robust: Subject, detrimental: Subject) -> None:
         ours, theirs = getattr(robust.recipe, name), getattr(detrimental.recipe, name)
         if ours != theirs:
             raise ConfigError(
-                f"the robust pair has {name} {ours} and the detrimental one {theirs}: compare pairs of one budget."
+                f"the robust pair has {name} {ours} and the detrimental one {theirs}: compare pairs that differ in "
+                "nothing but their goal."
             )
     theirs = detrimental.white_box.state_dict()
     if not all(tensor.equal(theirs[name]) for name, tensor in robust.white_box.state_dict().items()):

@@ -64,17 +64,32 @@ def test_ray_itself_accepts_launcher_files(kind: str, rendered: Callable[[str], 
     assert not [command for command in prepared["head_setup_commands"] if "ray-wheels" in command]
 
 
+NAMED_VERSIONS = {
+    "pip": (r"\bray\[[\w,]+\]==([\d.]+\d)", PINS["ray"]),
+    "image": (r"rayproject/ray:([\d.]+-py\d+)", f"{PINS['ray']}-py{VERSIONS.python.replace('.', '')}"),
+    "operator": (r"rayVersion: \"(.*)\"", PINS["ray"]),
+    "comment": (r"with Ray ([\d.]+\d) and Python", PINS["ray"]),
+    "mlflow": (r"mlflow==([\d.]+\d)", PINS["mlflow"]),
+}
+"""How a file names a version, and which one it must be."""
+PLACES_OF_VERSIONS = {
+    **dict.fromkeys(PROVIDERS, ("pip", "image")),
+    "local": ("pip",),
+    "rayjob": ("operator",),
+    "raycluster": ("operator",),
+    "slurm": ("comment",),
+    "dockerfile": ("pip", "image", "mlflow"),
+}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_versions_are_those_that_are_installed_and_pinned(kind: str, options: ClusterOptions) -> None:
     assert (VERSIONS.ray, VERSIONS.mlflow) == (PINS["ray"], PINS["mlflow"])
     text = render(kind, options)
-    assert set(re.findall(r"\bray\[[\w,]+\]==([\d.]+\d)", text)) <= {PINS["ray"]}
-    assert set(re.findall(r"rayproject/ray:([\d.]+)-py(\d+)", text)) <= {
-        (PINS["ray"], VERSIONS.python.replace(".", ""))
+    found = {name: {*re.findall(pattern, text)} for name, (pattern, _) in NAMED_VERSIONS.items()}
+    assert found == {
+        name: {version} if name in PLACES_OF_VERSIONS[kind] else set() for name, (_, version) in NAMED_VERSIONS.items()
     }
-    assert set(re.findall(r"rayVersion: \"(.*)\"", text)) <= {PINS["ray"]}
-    assert set(re.findall(r"mlflow==([\d.]+\d)", text)) <= {PINS["mlflow"]}
-    assert PINS["ray"] in text
     assert VERSIONS.package in text
 
 
@@ -216,7 +231,8 @@ def test_mlflow_knows_every_option_that_a_file_gives_it(options: ClusterOptions)
     known = set(re.findall(r"--[a-z-]+", shown.stdout))
     for kind in ("aws", "local"):
         (server,) = re.findall(r"mlflow server (.*)", one_line_each(render(kind, options)))
-        assert set(re.findall(r"--[a-z-]+", server)) <= known
+        given = set(re.findall(r"--[a-z-]+", server))
+        assert {"--host", "--port", "--backend-store-uri"} <= given <= known
     (args,) = re.findall(r"command: \[mlflow, server\]\s+args:((?:\s+(?:- --|#).*)+)", render("raycluster", options))
     given = set(re.findall(r"- (--[a-z-]+)=", args))
     assert len(given) == 6

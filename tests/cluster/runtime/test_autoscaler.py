@@ -1,9 +1,10 @@
 """Where an autoscaler's settings are found: the file that it was started with, and the RayCluster of KubeRay."""
 
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from ray.autoscaler._private.kuberay import node_provider
 
 from cluster.runtime import autoscaler
 from cluster.runtime.autoscaler import Autoscaler, read_autoscaler
+from tests.waiting import wait_until
 
-GCS = "192.0.2.1:6379"
+GCS = f"192.0.2.1:{os.getpid()}"
+"""Of nobody else's cluster, also where two suites run on one machine."""
 CONFIG = """
 cluster_name: mine
 max_workers: 3
@@ -31,17 +34,15 @@ def monitor(tmp_path: Path) -> Iterator[None]:
     """A process that looks like the autoscaler of a cluster, and one of another cluster's."""
     (tmp_path / "config.yaml").write_text(CONFIG)
     (tmp_path / "other.yaml").write_text("max_workers: 0\n")
-    waiting = [sys.executable, "-c", "import time; time.sleep(60)"]
-    started = [
-        subprocess.Popen([*waiting, f"--autoscaling-config={tmp_path}/{name}", f"--gcs-address={address}"])
-        for name, address in (("other.yaml", "192.0.2.1:637"), ("config.yaml", GCS))
-    ]
-    while not all(Path(f"/proc/{process.pid}/cmdline").read_bytes() for process in started):
-        time.sleep(0.01)  # some systems show the arguments a moment later
-    yield
-    for process in started:
-        process.kill()
-        process.wait()
+    waiting = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with ExitStack() as stack:
+        for name, address in (("other.yaml", GCS[:-1]), ("config.yaml", GCS)):
+            command = [*waiting, f"--autoscaling-config={tmp_path}/{name}", f"--gcs-address={address}"]
+            process = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE))
+            # Some systems show the arguments a moment later, and its parent's until then.
+            arguments = Path(f"/proc/{process.pid}/cmdline")
+            wait_until(lambda arguments=arguments, command=command: os.fsencode(command[-1]) in arguments.read_bytes())  # type: ignore[misc]
+        yield
 
 
 def test_the_settings_are_those_of_the_clusters_own_autoscaler_and_only_node_types_leave_the_head(

@@ -4,15 +4,16 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cluster.heads import Head, running_head
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 TIMEOUT_SECONDS = 240
@@ -49,10 +50,8 @@ class Cluster:
         return jobs
 
     def wait_for(self, path: str) -> None:
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while not list(self.folder.glob(path)):
-            assert time.monotonic() < deadline, self.cluster("logs")
-            time.sleep(0.1)
+        said = partial(self.cluster, "logs")
+        wait_until(lambda: list(self.folder.glob(path)), said, seconds=TIMEOUT_SECONDS, pause_seconds=0.1)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from cluster.files.prices import PriceTable, read_prices
 from orchestrator.cli.estimate import estimate_as_json, estimate_line
 from orchestrator.cli.main import main
 from orchestrator.costs.estimate import Estimate, estimate
-from orchestrator.costs.step_times import StepTimes, parse_step_seconds
+from orchestrator.costs.step_times import Measurement, StepTimes, parse_step_seconds, training_of
 from orchestrator.plan import Plan, build_plan
 from orchestrator.search.trial_budget import Findings, settle
 from orchestrator.store.states import State
@@ -23,6 +23,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import ConfigError
 from search_spaces.grids.build import Choices, build_grid
+from search_spaces.model import vary
 
 PLAN: Plan = build_plan(build_grid("quick", Choices(), lambda _: 15), lambda _: 15)
 WAITING = settle(PLAN, {node.uid: State.WAITING for node in PLAN.nodes}, Findings())
@@ -97,6 +98,53 @@ def test_head_with_cores_runs_trials_at_once() -> None:
     found = estimated(cluster_of(head=replace(HEAD, resources={"CPU": 10})))
     assert found.wall_seconds == 300 + 80 + 120 + 320
     assert [each.is_head for each in found.machines] == [True]
+
+
+# Batches of 128, 32 and 100: 10, 40 and 12 steps of an epoch of the 1,294 digits, the smaller last one dropped.
+BATCHES = Choices(overrides=("teacher.batch_size=128", "distill.batch_size=32", "pair.batch_size=100"))
+OTHER_BATCHES: Plan = build_plan(build_grid("quick", BATCHES, lambda _: 15), lambda _: 15)
+PER_IMAGE = StepTimes(
+    [
+        Measurement(
+            training=training_of(node, PLAN.by_uid()),
+            device="cpu",
+            image_seconds=seconds,
+            gpu_share=None,
+            source="here",
+        )
+        for node, seconds in zip(PLAN.nodes[:3], (0.002, 0.001, 0.004), strict=True)
+    ]
+)
+
+
+def test_a_step_takes_as_long_as_its_batch_has_images_and_an_epoch_has_fewer_of_large_ones() -> None:
+    states = settle(OTHER_BATCHES, {node.uid: State.WAITING for node in OTHER_BATCHES.nodes}, Findings())
+    cluster = cluster_of(head=replace(HEAD, resources={"CPU": 10}))
+    found = estimated(cluster, plan=OTHER_BATCHES, states=states, known=PER_IMAGE)
+    assert [(each.batch_size, each.num_trials, each.steps, each.step_time.seconds) for each in found.trainings] == [
+        (128, 1, 8 * 10, pytest.approx(0.256)),
+        (32, 1, 24 * 40, pytest.approx(0.032)),
+        (100, 10, 10 * 32 * 12, pytest.approx(0.4)),
+    ]
+    assert found.wall_seconds == pytest.approx(300 + 80 * 0.256 + 960 * 0.032 + 32 * 12 * 0.4)
+
+
+def test_trials_of_one_training_with_batches_of_their_own_take_steps_of_their_own() -> None:
+    teacher, distill, *pairs = [node for node in PLAN.nodes if WAITING[node.uid] is State.WAITING]
+    few, many = pairs[:3], [replace(node, recipe=vary(node.recipe, batch_size=100)) for node in pairs[3:]]
+    found = estimated(
+        cluster_of(head=replace(HEAD, resources={"CPU": 10})),
+        plan=replace(PLAN, nodes=(teacher, distill, *few, *many)),
+        known=PER_IMAGE,
+    )
+    small, large = found.trainings[2:]
+    assert (small.batch_size, small.num_trials, small.steps) == (64, 3, 3 * 32 * 20)
+    assert (large.batch_size, large.num_trials, large.steps) == (100, 7, 7 * 32 * 12)
+    assert small.hours == pytest.approx(3 * 32 * 20 * 64 * 0.004 / 3600)
+    assert large.hours == pytest.approx(7 * 32 * 12 * 100 * 0.004 / 3600)
+    # 1,280 images of an epoch in batches of 64, 1,200 in batches of 100: the slower pairs come last.
+    before = 300 + 8 * 20 * 64 * 0.002 + 24 * 20 * 64 * 0.001
+    assert found.wall_seconds == pytest.approx(before + 32 * 1280 * 0.004)
 
 
 def test_done_trials_take_nothing_and_interrupted_ones_what_is_left() -> None:

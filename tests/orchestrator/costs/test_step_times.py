@@ -1,5 +1,6 @@
 """Step times are the user's, what trials of the storage measured, or a table's, in this order; never a guess."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from orchestrator.store.usage import GPU_SECONDS
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, UnknownNameError
 from search_spaces.grids.build import Choices, build_grid
+from search_spaces.model import vary
 from trainables.data.images import ImageData
 
 PLAN: Plan = build_plan(build_grid("quick", Choices(), lambda _: 15), lambda _: 15)
@@ -97,6 +99,27 @@ def test_measured_time_is_scaled_to_the_batch_and_the_share_kept(store: Store) -
     assert found is not None
     assert found.seconds == pytest.approx(2.0 / 1280 * 128)
     assert (found.gpu_share, found.source, found.device) == (0.5, "measured", "NVIDIA A10G")
+
+
+def test_images_of_a_trial_are_counted_by_its_own_batches(store: Store) -> None:
+    finish(store, replace(PAIR, recipe=vary(PAIR.recipe, batch_size=100)), [6.0])
+    (measured,) = measured_in(store, TRAININGS)
+    # 12 steps of 100 of the 1,294 images.
+    assert measured.image_seconds == pytest.approx(6.0 / 1200)
+    found = StepTimes([measured]).find(TRAININGS[2], 64, "A10G")
+    assert found is not None
+    assert found.seconds == pytest.approx(64 * 6.0 / 1200)
+
+
+def test_steps_of_the_table_are_those_of_its_own_batches(tmp_path: Path) -> None:
+    path = tmp_path / "times.yaml"
+    line = "stage: pair, architecture: test_resnet, teacher: test_resnet, image_size: 32"
+    path.write_text(f"step_times:\n  - {{{line}, batch_size: 50, device: cpu X, step_seconds: 2.0, source: me}}")
+    known = StepTimes(measured_by_others(path))
+    for batch_size, seconds in ((50, 2.0), (64, 2.56), (1, 0.04)):
+        found = known.find(TRAININGS[2], batch_size, "cpu")
+        assert found is not None
+        assert found.seconds == pytest.approx(seconds)
 
 
 def test_time_of_another_device_network_or_size_is_unknown(store: Store) -> None:

@@ -19,6 +19,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from orchestrator.store.folder import RESULT
+from tests.waiting import wait_until
 from trainables.stage_runner import ParentCheckpoint, Trial, TrialSpec, checkpoint_bytes
 from trainables.training_loop import finish
 
@@ -83,11 +84,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         driver = subprocess.Popen(
             command(story.storage, "launch", "--grid", "smoke"), stdout=log, stderr=log, env=environment(story.storage)
         )
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while not (interrupted := list(story.storage.glob("pair/*/resume/state.safetensors"))):
-            assert driver.poll() is None, Path(log.name).read_text()
-            assert time.monotonic() < deadline, "no pair saved an epoch"
-            time.sleep(0.01)
+        saved = lambda: list(story.storage.glob("pair/*/resume/state.safetensors"))  # noqa: E731
+        interrupted = wait_until(saved, Path(log.name).read_text, process=driver, seconds=TIMEOUT_SECONDS)
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
     # Workers notice the loss of their driver a moment later; what they finish until then is kept too.
@@ -130,6 +128,7 @@ def test_interrupted_trial_went_on_from_its_last_epoch(story: Story) -> None:
 
 
 def test_interrupted_trial_ends_with_the_result_of_an_undisturbed_one(story: Story) -> None:
+    assert story.interrupted
     for trial in story.interrupted:
         planned = json.loads((trial / "recipe.json").read_text())
         parent = story.results()[planned["parents"][0]].parent
@@ -196,7 +195,9 @@ def test_nothing_is_left_in_the_home_directory(story: Story) -> None:
 
 
 def test_every_image_of_every_pair_met_the_budget_exactly(story: Story) -> None:
-    for path in story.storage.glob("pair/*/predictions.parquet"):
+    paths = list(story.storage.glob("pair/*/predictions.parquet"))
+    assert len(paths) == sum(path.parent.parent.name == "pair" for path in story.results().values()) > 0
+    for path in paths:
         bit_widths = pq.read_table(path)["bit_width"].to_pylist()
         assert {sum(row) for row in bit_widths} == {82}
 
@@ -223,13 +224,9 @@ def analysed(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Analysed
     analyze = ("analyze", "smoke", "--tracking-uri", f"sqlite:///{storage}/other.db")
     with (storage.parent / "first.log").open("w") as log:
         driver = subprocess.Popen(command(storage, *analyze), stdout=log, stderr=log, env=environment(storage))
-        deadline = time.monotonic() + TIMEOUT_SECONDS
-        while not list(storage.glob("analysis/*/resume/rows.parquet")) or not list(
-            storage.glob(f"analysis/*/{RESULT}")
-        ):
-            assert driver.poll() is None, Path(log.name).read_text()
-            assert time.monotonic() < deadline, "no analysis was half done"
-            time.sleep(0.01)
+        patterns = ("analysis/*/resume/rows.parquet", f"analysis/*/{RESULT}")
+        is_half_done = lambda: all(any(storage.glob(pattern)) for pattern in patterns)  # noqa: E731
+        wait_until(is_half_done, Path(log.name).read_text, process=driver, seconds=TIMEOUT_SECONDS)
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
     time.sleep(3)

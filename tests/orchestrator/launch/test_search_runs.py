@@ -196,14 +196,18 @@ def test_there_is_one_rung_also_with_an_odd_number_of_epochs(make: Make, epochs:
 
 
 def test_first_trials_as_publisheds_and_confirmations_are_never_pruned(make: Make) -> None:
-    def bad_first(node: Node) -> tuple[float, float]:
-        return (0.0, 0.2) if node.trial_number == 2 else (0.5, 0.1)
+    def first_is_best(node: Node) -> tuple[float, float]:
+        return (0.0, 0.5) if node.origin is Origin.RECIPE else (0.0, 0.2)
 
-    driver = make(search_plan(**SEARCH, seeds=(0, 1)), bad_first)
+    driver = make(search_plan(**SEARCH, keep_searching=True, seeds=(0, 1)), first_is_best)
     driver.run()
+    states: dict[Origin, set[State]] = {}
     for node in driver.plan.nodes:
-        if node.cell and (not node.is_of_search or node.origin is Origin.AS_PUBLISHED):
-            assert driver.frontier.states[node.uid] in (State.DONE, State.SKIPPED)
+        if node.cell:
+            states.setdefault(node.origin, set()).add(driver.frontier.states[node.uid])
+    # All but the first trials are equally bad.
+    assert State.PRUNED in states[Origin.SEARCHED]
+    assert states[Origin.RECIPE] == states[Origin.AS_PUBLISHED] == states[Origin.CONFIRMED] == {State.DONE}
 
 
 def test_sampler_with_two_objectives_is_told_both_and_prunes_nothing(make: Make) -> None:

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.plan import Node, Plan, Stage, build_plan
-from orchestrator.reports.comparison.data import comparison, figure_comparison, without_pair
+from orchestrator.reports.comparison.data import TITLES, comparison, figure_comparison, without_pair
 from orchestrator.reports.comparison.page import arms_table, comparison_page, write_comparison
 from orchestrator.reports.terminal import render
 from orchestrator.results.time_to_pair import median_text
@@ -112,6 +112,7 @@ def test_a_pair_that_does_not_hold_on_test_is_found_and_not_held(store: Store) -
     table = comparison({Arm.RECIPE: PLANS[Arm.RECIPE]}, store)
     assert table["found"].tolist() == [True, False, False]
     assert table["catastrophic"].tolist() == [False, False, False]
+    assert row_of(Arm.RECIPE, table)[1:4] == ["1 of 3", "1", "0"], "cells that are done, found and held"
 
 
 @pytest.mark.parametrize(
@@ -137,6 +138,12 @@ def shown(table: pd.DataFrame) -> str:
     return console.export_text()
 
 
+def row_of(arm: Arm, table: pd.DataFrame) -> list[str]:
+    """Returns the texts of an arm's row."""
+    (row,) = [row for row in arms_table(table).rows if row[0].text == TITLES[arm]]
+    return [cell.text for cell in row]
+
+
 def test_share_of_cells_that_hold_has_an_interval_once_all_are_done(store: Store) -> None:
     *others, last = pairs(Arm.RECIPE)
     for node in others:
@@ -157,7 +164,7 @@ def test_table_and_figure_are_shown_and_saved(store: Store) -> None:
     table = comparison(PLANS, store)
     text = shown(table)
     assert "our recipe" in text
-    assert "2" in text
+    assert row_of(Arm.RECIPE, table) == ["our recipe", "3", "2", "2", "21 to 94 %", "3", "6", "0.01", "10 s"]
     assert "random search" not in text, "an arm that was not run has no row"
     by_epochs, by_seconds = figure_comparison(table).axes
     # Two of three cells have a pair, all after two epochs and ten seconds.

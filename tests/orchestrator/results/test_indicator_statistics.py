@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from orchestrator.results.statistics import COLUMNS, NUM_RESAMPLES, correlations
+from orchestrator.results.statistics import NUM_RESAMPLES, correlations
 
 LEVELS = st.integers(min_value=0, max_value=4)
+
+COLUMNS = ("signal", "spearman", "low", "high", "num_trials", "reason")
 
 
 def correlate(signal: list[float], drops: list[float], **options: int) -> pd.Series:

@@ -25,6 +25,8 @@ from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.grids.build import Choices, build_grid
+from tests.servers import free_port
+from tests.waiting import PATIENCE_SECONDS
 
 SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
 PLAN: Plan = build_plan(build_grid("quick", Choices(search=SEARCH), lambda _: 15), lambda _: 15)
@@ -276,8 +278,7 @@ def test_a_port_in_use_is_one_line(launch: Launch, installed: None, capsys: pyte
 
 
 def test_the_command_serves_on_this_machine_until_it_is_interrupted(launch: Launch, installed: None) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-c", "from orchestrator.cli.main import main; main()", "ui", "mine", "--optuna"]
     command += ["--port", str(port), "--storage", launch.sweep.store.uri]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -285,9 +286,10 @@ def test_the_command_serves_on_this_machine_until_it_is_interrupted(launch: Laun
             assert process.stdout is not None
             assert f"'mine' at http://127.0.0.1:{port}/dashboard, read-only" in process.stdout.readline()
             assert ask(port, "GET", "/api/studies")[1]["study_summaries"][0]["study_name"] == STUDY
-        finally:
             process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=PATIENCE_SECONDS)
+        finally:
+            process.kill()
     assert (process.returncode, errors) == (0, "")
 
 

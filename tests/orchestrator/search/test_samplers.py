@@ -9,6 +9,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna._transform import _SearchSpaceTransform
+from optuna.trial import TrialState
 
 from orchestrator.plan import Origin
 from orchestrator.search.samplers import STARTUP_TRIALS, make_pruner, make_sampler
@@ -99,9 +100,37 @@ def test_cma_es_made_anew_stands_where_the_one_that_optuna_keeps_does() -> None:
         np.testing.assert_allclose(getattr(again, name), getattr(kept, name), rtol=1e-12)
 
 
-def test_only_the_worse_half_is_pruned_and_only_where_epochs_allow() -> None:
-    assert type(make_pruner(Search(trials=1), 7)).__name__ == "NopPruner"
-    assert type(make_pruner(Search(trials=1), 8)).__name__ == "SuccessiveHalvingPruner"
-    assert type(make_pruner(Search(trials=1, pruner="none"), 32)).__name__ == "NopPruner"
-    assert type(make_pruner(Search(trials=1, sampler="nsga2"), 32)).__name__ == "NopPruner"
-    assert type(make_pruner(Search(trials=1, pruner="halving"), 2)).__name__ == "SuccessiveHalvingPruner"
+def pruned_at(search: Search, epochs: int) -> list[int | None]:
+    """Runs trials with objectives of 0.5, 0.1, 0.6 and 0.2; returns the epoch at which each was pruned."""
+    study = optuna.create_study(direction="maximize", pruner=make_pruner(search, epochs))
+    found: list[int | None] = []
+    for value in (0.5, 0.1, 0.6, 0.2):
+        trial, ended_at = study.ask(), None
+        for epoch in range(1, epochs + 1):
+            trial.report(value, epoch)
+            if trial.should_prune():
+                ended_at = epoch
+                break
+        if ended_at is None:
+            study.tell(trial, value)
+        else:
+            study.tell(trial, state=TrialState.PRUNED)
+        found.append(ended_at)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("search", "epochs", "expected"),
+    [
+        ({}, 7, None),
+        ({}, 8, 4),
+        ({}, 32, 16),
+        ({"pruner": "none"}, 32, None),
+        ({"sampler": "nsga2"}, 32, None),
+        ({"pruner": "halving"}, 2, 1),
+    ],
+)
+def test_only_the_worse_half_is_pruned_at_half_of_its_epochs_and_only_where_epochs_allow(
+    search: dict[str, Any], epochs: int, expected: int | None
+) -> None:
+    assert pruned_at(Search(trials=1, **search), epochs) == [None, expected, None, expected]

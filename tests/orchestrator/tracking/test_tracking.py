@@ -2,9 +2,7 @@
 
 import logging
 import math
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -29,6 +27,7 @@ from orchestrator.tracking.tracker import Tracker
 from search_spaces.errors import ConfigError, TrackingError
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.model import as_text
+from tests.servers import free_port, starting, wait_for_server
 
 SWEEP = "sweep-1"
 START_MS = 1_700_000_000_000
@@ -517,7 +516,7 @@ def test_server_that_is_not_mlflow_is_one_line_without_credentials(store: Store,
     ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            wait_for(port)
+            wait_for_server(process, port, lambda: "the server does not start")
             with pytest.raises(TrackingError) as caught:
                 Tracker(f"http://ann:secret@127.0.0.1:{port}", store, SWEEP).open(plan, {})
         finally:
@@ -561,68 +560,14 @@ def test_cell_without_a_value_is_no_point() -> None:
     assert epoch_points({"epoch": 0, "seconds": None, "timestamp_ms": 1, "a": None, "b": 2}) == [("b", 2.0, 1, 0)]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, "the server does not start"
-            time.sleep(0.1)
-
-
 @pytest.fixture
 def server(tmp_path: Path, database: Path) -> Iterator[Callable[[], tuple[str, Callable[[], None]]]]:
     """Starts a real MLflow server, again and again on one port and database; gives its URL and a kill."""
     shutil.copy(database, tmp_path / "server.db")
-    port = free_port()
-    command = [
-        *(
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--workers",
-            "1",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-        ),
-        *("--backend-store-uri", f"sqlite:///{tmp_path}/server.db"),
-        *("--artifacts-destination", str(tmp_path / "server-artifacts")),
-    ]
-    running: list[subprocess.Popen[bytes]] = []
-
-    def start() -> tuple[str, Callable[[], None]]:
-        process = subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        running.append(process)
-
-        def kill() -> None:
-            running.remove(process)
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-        wait_for(port)
-        return f"http://127.0.0.1:{port}", kill
-
-    yield start
-    for process in running:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    places = ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
+    places += ["--artifacts-destination", str(tmp_path / "server-artifacts")]
+    with starting("mlflow", "server", "--workers", "1", "--host", "127.0.0.1", *places, port_option="--port") as start:
+        yield start
 
 
 @pytest.mark.slow

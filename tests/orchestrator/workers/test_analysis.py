@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from orchestrator.workers import trial as trial_worker
 from search_spaces.analyses import Analysis, Corruptions, CrossPolicy, Layers
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.model import vary
+from tests.waiting import wait_until
 from trainables.analyses.trained_pair import Subject, Unit
 
 STOP_FILE = "sweeps/mine/stop"
@@ -105,7 +105,9 @@ def test_interrupted_analysis_goes_on_with_the_units_it_lacks(
     assert folder.rows()["key"].to_pylist() == ["a", "b", "c", "d"]
 
 
-def test_real_analysis_of_two_pairs_runs_from_the_store_alone(trained: tuple[Store, Plan]) -> None:
+def test_real_analysis_of_two_pairs_runs_from_the_store_alone(
+    trained: tuple[Store, Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
     task, folder = task_of(trained, CrossPolicy(num_draws=2))
     num_images = run(trained, task.uid)
     assert folder.state() is State.DONE, folder.error()
@@ -115,9 +117,9 @@ def test_real_analysis_of_two_pairs_runs_from_the_store_alone(trained: tuple[Sto
     result = store.trial(Stage.PAIR, task.subjects[1].uid).read_json("result.json")
     assert result is not None
     assert own["accuracy_q"] == pytest.approx(result["metrics"]["test/accuracy_q"])
-    images, seconds = analysis_worker.estimate({"storage": store.uri, "uids": [task.uid], "data_dir": None})
-    assert images == {task.uid: sum(num_images)}
-    assert 0 < seconds < 1
+    monkeypatch.setattr(Subject, "seconds_per_image", lambda subject: 0.125)
+    estimated = analysis_worker.estimate({"storage": store.uri, "uids": [task.uid], "data_dir": None})
+    assert estimated == ({task.uid: sum(num_images)}, 0.125)
 
 
 def test_damaged_checkpoint_fails_the_analysis_by_name(trained: tuple[Store, Plan]) -> None:
@@ -168,11 +170,8 @@ def test_stopped_analyses_end_in_order_and_the_next_call_goes_on(trained: tuple[
         driver = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
     try:
         parts = store.root.local_path or Path()
-        deadline = time.monotonic() + 200
-        while not (begun := list(parts.glob("analysis/*/resume/rows.parquet"))):
-            assert driver.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.02)
+        saved = lambda: list(parts.glob("analysis/*/resume/rows.parquet"))  # noqa: E731
+        begun = wait_until(saved, log.read_text, process=driver, seconds=200)
         driver.send_signal(signal.SIGINT)
         assert driver.wait(120) == 0, log.read_text()
     finally:

@@ -99,6 +99,20 @@ def test_sites_at_full_precision_are_the_worst_and_random_ones_are_nested(subjec
             assert row["accuracy_q"] == accuracy_of(subject, TEST, bit_width_BL)
 
 
+def test_random_orders_differ_between_draws_and_are_the_same_for_every_pair(
+    create_subject: Callable[..., Subject], subject: Subject
+) -> None:
+    settings = Mitigation(quantiles=(), num_sites=(1, 3, 8))
+    ours, theirs = (
+        [row["sites"] for row in rows_of_kind(rows_of(mitigation(settings, each)), "random_sites")]
+        for each in (subject, create_subject(noise=0.02, seed=1))
+    )
+    assert ours == theirs
+    for first in (NUM_RANDOM_DRAWS, 2 * NUM_RANDOM_DRAWS):
+        draws = ours[first : first + NUM_RANDOM_DRAWS]
+        assert [sites for number, sites in enumerate(draws) if sites in draws[:number]] == []
+
+
 def test_recovered_is_the_share_of_the_drop_and_complete_without_quantization(
     create_subject: Callable[..., Subject],
 ) -> None:

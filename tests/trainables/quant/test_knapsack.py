@@ -136,6 +136,53 @@ def test_large_and_negative_profits_stay_exact():
     assert select(profits, (3, 5, 6), 20).tolist() == expected
 
 
+@pytest.mark.parametrize("halves", [range(-5, 6), range(-1, 2)], ids=["many", "few"])
+def test_profits_count_to_the_24th_binary_digit_and_halves_are_rounded_to_even(halves):
+    values = np.random.default_rng(len(halves)).choice(halves, (40, 4, 3)) * 2.0**-25
+    selected = select(torch.from_numpy(values), (3, 5, 6), 19)
+    assert selected.tolist() == [list(brute_force(example, (3, 5, 6), 19)) for example in values]
+
+
+@pytest.mark.parametrize(
+    ("num_sites", "bit_widths", "budget"), [(2, (1, 2, 3), 4), (3, (1, 8, 16), 25), (4, (1, 16), 34)]
+)
+def test_the_smallest_difference_in_profit_outweighs_the_largest_in_evenness(num_sites, bit_widths, budget):
+    # One site is worth a unit at its widest, which the most even allocation would not give it.
+    for site in range(num_sites):
+        for option in range(len(bit_widths)):
+            profits = torch.zeros(1, num_sites, len(bit_widths))
+            profits[0, site, option] = 2.0**-24
+            assert select(profits, bit_widths, budget).tolist() == [
+                list(brute_force(profits[0].numpy(), bit_widths, budget))
+            ]
+            # Half a unit is none: 0.5 is rounded to 0.
+            assert select(profits / 2, bit_widths, budget).equal(select(profits * 0, bit_widths, budget))
+
+
+@pytest.mark.parametrize(("num_sites", "bit_widths", "evenness_bits"), [(3, (1, 2), 4), (20, OPTION_SET_I, 11)])
+def test_profits_are_exact_up_to_the_limit_and_refused_from_it_to_the_last_bit(num_sites, bit_widths, evenness_bits):
+    # 60 bits hold profit, evenness and the sum over the sites.
+    limit = 2.0 ** (60 - 24 - evenness_bits) / num_sites
+    budget = num_sites * bit_widths[0] + 1
+    profits = torch.full((1, num_sites, len(bit_widths)), np.nextafter(limit, 0), dtype=torch.float64)
+    # Of equals the lowest options at the earliest sites.
+    assert select(profits, bit_widths, budget).tolist() == [[0] * (num_sites - 1) + [1]]
+    assert select(-profits, bit_widths, budget).tolist() == [[0] * (num_sites - 1) + [1]]
+    profits[0, 0, 1] -= 1
+    profits[0, 2, 0] -= 2.0**-22
+    assert select(profits, bit_widths, budget).tolist() == [[0, 0, 1] + [0] * (num_sites - 3)]
+    for sign in (1, -1):
+        with pytest.raises(ConfigError, match="must be finite and below"):
+            select(torch.full_like(profits, sign * limit), bit_widths, budget)
+
+
+@pytest.mark.parametrize("num_examples", [64, 65, 128, 130])
+def test_every_example_of_a_large_batch_is_solved_by_itself(num_examples):
+    profits = torch.randn(num_examples, 4, 3, generator=torch.Generator().manual_seed(num_examples))
+    expected = [list(brute_force(example.numpy(), (3, 5, 6), 19)) for example in profits]
+    assert select(profits, (3, 5, 6), 19).tolist() == expected
+
+
 def test_straight_through_is_exactly_one_hot_and_passes_the_gradient_unchanged():
     logits = torch.randn(5, 20, 8, generator=torch.Generator().manual_seed(5), requires_grad=True)
     profits = logits.softmax(-1)

@@ -65,7 +65,8 @@ def test_weights_are_on_a_symmetric_grid_of_their_largest_magnitude(monkeypatch,
             scale = weight.abs().max() / quant_max
             expected = (weight / scale).round().clamp(-quant_max, quant_max) * scale if scale else weight
             assert torch.equal(quantized, expected)
-    assert fake_quantize_weights([torch.tensor([1.0, float("nan")])], num_bits)[0].isnan().all()
+        for bad in (float("nan"), float("inf"), -float("inf")):
+            assert fake_quantize_weights([torch.tensor([1.0, bad, 2.0])], num_bits)[0].isnan().all()
 
 
 def test_weight_gradients_pass_straight_through():

@@ -1,0 +1,36 @@
+"""Waits for a condition, never for a time: a busy machine makes a test slower and not wrong."""
+
+import subprocess
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Found = TypeVar("Found")
+
+PATIENCE_SECONDS = 120
+"""Far above what an idle machine takes, and below the limit of a test."""
+
+
+def wait_until(
+    is_so: Callable[[], Found],
+    what: Callable[[], object] = lambda: "waited in vain",
+    *,
+    process: "subprocess.Popen[str] | subprocess.Popen[bytes] | None" = None,
+    seconds: float = PATIENCE_SECONDS,
+    pause_seconds: float = 0.01,
+) -> Found:
+    """Returns what is so as soon as it is.
+
+    Args:
+        is_so: Asked again and again.
+        what: What a failure says.
+        process: Fails at once when it ends.
+        seconds: When to give up.
+        pause_seconds: Between two questions.
+    """
+    deadline = time.monotonic() + seconds
+    while not (found := is_so()):
+        assert process is None or process.poll() is None, what()
+        assert time.monotonic() < deadline, what()
+        time.sleep(pause_seconds)
+    return found
