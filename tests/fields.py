@@ -38,7 +38,10 @@ def check_change(field: str, change: Change | None, before: Mapping[str, Any], a
     """Checks that what was seen with a field as it is and changed differs in what the field's entry says."""
     assert change is not None, f"nothing says what {field} changes: give it an entry"
     differing = {name for name in before.keys() | after.keys() if not same(before.get(name), after.get(name))}
-    assert differing == set(change.changes), f"{field}={change.value!r}"
+    expected = set(change.changes)
+    assert differing == expected, (
+        f"{field}={change.value!r} changes {sorted(differing - expected)}, too, and not {sorted(expected - differing)}"
+    )
 
 
 def same(left: Any, right: Any) -> bool:

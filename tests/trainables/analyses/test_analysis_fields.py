@@ -33,7 +33,7 @@ SEEN_AS: dict[type[Analysis], Callable[[Row], str] | None] = {
 """Name of a row among what is seen of a table; of the other analyses the columns are seen."""
 BASES: dict[type[Analysis], Analysis] = {
     CrossPolicy: CrossPolicy(num_draws=2),
-    Layers: Layers(splits=("validation", "test")),
+    Layers: Layers(splits=("validation", "test"), max_images=16),
     Corruptions: Corruptions(num_degrees=1),
     Mitigation: Mitigation(quantiles=(0.9,), num_sites=(1, 2)),
     Histograms: Histograms(low=-4.0, high=4.0, num_bins=50),
@@ -47,9 +47,9 @@ ENTRIES = {
         "draw_seed": Change(1, ("random 0", "random 1")),
     },
     Transitory: {"num_thumbnails": Change(1, ("thumbnail",))},
-    Layers: {"splits": Change(("test",), ("validation",)), "max_images": Change(20, ("validation", "test"))},
+    Layers: {"splits": Change(("test",), ("validation",)), "max_images": Change(8, ("validation", "test"))},
     Histograms: {
-        "low": Change(-2.0, BINS),
+        "low": Change(-0.1, BINS),
         "high": Change(2.0, BINS),
         "num_bins": Change(20, [name for name in BINS if "outside" not in name]),
     },
@@ -62,7 +62,7 @@ ENTRIES = {
         "num_sites": Change((1,), ("sites_at_full_precision 2", "random_sites 2")),
     },
     Indicators: {
-        "corruption_degree": Change(5, ["corruption_loss", *(f"corruption_loss_{kind}" for kind in STRENGTHS)]),
+        "corruption_degree": Change(8, ["corruption_loss", *(f"corruption_loss_{kind}" for kind in STRENGTHS)]),
         "draw_seed": Change(1, ["corruption_loss", *(f"corruption_loss_{kind}" for kind in DRAWN)]),
     },
 }
@@ -82,8 +82,8 @@ def subjects(create_subject) -> Callable[[type[Analysis]], list[Subject]]:
     """Makes what an analysis looks at."""
 
     def make(kind: type[Analysis]) -> list[Subject]:
-        detrimental = create_subject(noise=0.3, seed=1)
-        return [create_subject(noise=0.3, seed=2, goal="robust"), detrimental] if kind.needs_both else [detrimental]
+        detrimental = create_subject(noise=0.01, seed=2)
+        return [create_subject(noise=0.02, seed=1, goal="robust"), detrimental] if kind.needs_both else [detrimental]
 
     return make
 
