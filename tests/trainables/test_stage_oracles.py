@@ -60,7 +60,8 @@ def compare(
         moved = parameter.detach() - start[name]
         assert moved.norm() > 0, name
         error = (result.checkpoint[prefix + name] - start[name] - moved).norm() / moved.norm()
-        assert error < 1e-2, f"{name} moves otherwise, by {error:.1%} of its way"
+        # AdamW makes steps of full size of gradients that are hardly more than rounding.
+        assert error < 5e-2, f"{name} moves otherwise, by {error:.1%} of its way"
     return result
 
 
