@@ -97,7 +97,7 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
         )
         for architecture in architectures
         for option_set, bit_widths in _option_sets(stack, choices).items()
-        for budget, is_searched in _budgets(stack, choices)
+        for budget, is_searched in _budgets(stack, choices, search)
         for seed in seeds
         for goal in (Goal(goal) for goal in choices.goals or stack.axis("goals"))
     )
@@ -148,11 +148,11 @@ def _option_sets(stack: TemplateStack, choices: Choices) -> dict[str, tuple[int,
     return {name: known[name] for name in choices.option_sets or own}
 
 
-def _budgets(stack: TemplateStack, choices: Choices) -> list[tuple[Budget, bool]]:
+def _budgets(stack: TemplateStack, choices: Choices, search: Search) -> list[tuple[Budget, bool]]:
     """Returns every budget and whether its cells are searched; those from the command line all are."""
     if choices.budgets:
         return [(Budget(bits=bits), True) for bits in choices.budgets]
-    return [(budget, stack.is_searched(budget)) for budget in stack.axis("budgets")]
+    return [(budget, stack.is_searched(budget, search)) for budget in stack.axis("budgets")]
 
 
 def _total(stack: TemplateStack, budget: Budget, architecture: str, option_set: str, num_sites: NumSites) -> int:

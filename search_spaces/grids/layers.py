@@ -46,11 +46,10 @@ class TemplateStack:
         """
         return parse(Search, self.axis("search").model_dump() | dict(changes), place="search")
 
-    def is_searched(self, budget: Budget) -> bool:
+    def is_searched(self, budget: Budget, search: Search) -> bool:
         """Tells whether cells at a budget are searched; a search tells apart only the budgets of its own layer."""
-        levels = self.axis("search").levels
         has_other_budgets = self.template.search is None and self.template.budgets is not None
-        return levels == "all" or has_other_budgets or budget.name in levels
+        return search.levels == "all" or has_other_budgets or budget.name in search.levels
 
     def dataset(self, chosen: str | None) -> DatasetSpec:
         """Returns the dataset; another name, chosen or in a later layer, starts from that dataset's defaults.

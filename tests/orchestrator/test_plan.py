@@ -42,6 +42,14 @@ def test_parents_come_before_their_children() -> None:
         seen.add(node.uid)
 
 
+def test_every_pair_starts_from_the_white_box_of_its_architecture() -> None:
+    nodes = build_plan(build_grid("full", Choices(), sites), sites).by_uid()
+    for node in nodes.values():
+        if node.stage is Stage.PAIR:
+            (parent,) = (nodes[uid] for uid in node.parents)
+            assert (parent.stage, parent.recipe.architecture) == (Stage.DISTILL, node.recipe.architecture)
+
+
 def test_uids_are_unique_and_the_same_every_time() -> None:
     uids = [node.uid for node in build_plan(quick(), sites).nodes]
     assert len(set(uids)) == len(uids)
