@@ -58,7 +58,7 @@ def run(
     return list(run)
 
 
-# Ten images make two batches of four; the other two wait for the next epoch. Half a cosine over six steps.
+# Ten images make two batches of four and leave two out. Half a cosine over six steps.
 EPOCH_SEEDS = (5_000_015, 5_000_016, 5_000_017)
 RATES = (0.4, 0.379903811, 0.325, 0.25, 0.175, 0.120096189)
 
