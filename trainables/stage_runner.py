@@ -21,7 +21,7 @@ from trainables.memory_format import place
 from trainables.models.backbones import load_backbone
 from trainables.stages.classifier import MODEL
 from trainables.stages.pair import POLICY, STUDENT, Pair
-from trainables.stages.registry import STAGES, start_stage
+from trainables.stages.registry import STAGES, parse_recipe, start_stage
 from trainables.training_loop import StageResult, StageRun
 
 
@@ -66,7 +66,7 @@ class Trial:
         """
         torch.set_num_threads(num_threads)
         self.spec = spec
-        self.recipe = parse(STAGES[spec.stage].recipe, spec.recipe)
+        self.recipe = parse_recipe(spec.stage, spec.recipe)
         self.device = torch.device("cuda" if use_gpu else "cpu")
         if use_gpu:
             # A worker runs many trials, and what torch kept of the last one would add to this one's share of the GPU.

@@ -13,13 +13,14 @@ from cluster.files.prices import CPU, price_per_paid_hour, read_prices
 from orchestrator.cli.grid_options import SEARCH_FIELDS
 from orchestrator.launch.limits import Limits
 from orchestrator.launch.notifications import check_target
-from orchestrator.plan import Plan, Stage, build_plan
+from orchestrator.plan import Plan, build_plan
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Caps, LaunchOptions, Sweep, latest_sweep_name
 from orchestrator.workers.entry_points import num_sites
 from search_spaces.datasets import dataset_slug
 from search_spaces.errors import InfeasibleBudgetError
 from search_spaces.grids.build import Choices, build_grid
+from search_spaces.stages import Stage
 
 NOTHING_KEPT = LaunchOptions()
 # Of `LaunchOptions`, what options set under the same name: never --on-event, whose target may hold a secret.
@@ -102,7 +103,7 @@ def plan_from_options(grid: str, choices: Choices) -> Plan:
         ConfigError: A name is unknown, or a budget that the user asked for cannot be met.
     """
     plan = build_plan(build_grid(grid, choices, num_sites), num_sites)
-    if plan.refused and (choices.budgets or not plan.stage_counts()[Stage.PAIR]):
+    if plan.refused and (choices.budgets or Stage.PAIR not in plan.stages):
         # A named grid may hold printed cells that cannot be run; a budget typed by hand is a mistake.
         raise InfeasibleBudgetError(plan.refused[0].reason)
     return plan

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from orchestrator.plan import Plan, Stage
+from orchestrator.plan import Plan
 from orchestrator.reports.grouping import CELL, Row, over_seeds
 from orchestrator.results.pairs import PairRecord, Verdict, average_bits, records_of, verdict
 from orchestrator.results.trials import Trial, trials_by_cell
@@ -17,6 +17,7 @@ from search_spaces.budgets import format_bit_widths
 from search_spaces.cells import Cell
 from search_spaces.names import Goal
 from search_spaces.paper import TABLE_1, TABLE_1_WHITE_BOX, total_bits
+from search_spaces.stages import Stage
 
 PAPER_DATASET = "oxford-iiit-pet"
 MEASURED: dict[Goal, tuple[str, ...]] = {

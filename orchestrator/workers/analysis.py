@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.plan import Stage
 from orchestrator.store.analysis import UNIT, AnalysisFolder
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.logs import last_lines
@@ -14,6 +13,7 @@ from orchestrator.workers.output import WorkerOutput
 from orchestrator.workers.trial import open_trial
 from search_spaces.analyses import ANALYSES, Analysis
 from search_spaces.model import parse
+from search_spaces.stages import Stage
 from trainables.analyses.registry import units_of
 from trainables.analyses.trained_pair import Subject, Unit
 

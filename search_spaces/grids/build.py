@@ -3,7 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pydantic import Field
+
 from search_spaces import paper
+from search_spaces.assessment import AssessRecipe
 from search_spaces.budgets import OPTION_SETS
 from search_spaces.cells import Cell
 from search_spaces.datasets import DatasetSpec
@@ -25,13 +28,17 @@ class Grid(Frozen):
 
     name: str
     dataset: DatasetSpec
-    teacher: TeacherRecipe
-    white_boxes: tuple[DistillRecipe, ...]
-    cells: tuple[Cell, ...]
+    teacher: TeacherRecipe | None = None
+    """The black box; None for a grid without pairs."""
+    white_boxes: tuple[DistillRecipe, ...] = ()
+    cells: tuple[Cell, ...] = ()
     search: Search = Search()
     """Settings of the search of cells with `search_trials`."""
     seed: int
     """Seed of the teacher and the white boxes, which all cells share."""
+    # Left out of what is written where there is none, so that plans of pairs are written as before.
+    assessments: tuple[AssessRecipe, ...] = Field(default=(), exclude_if=lambda recipes: not recipes)
+    """Parts of the assessments of networks that are given."""
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -1,16 +1,18 @@
-"""The stages by name: the recipe of each, what trains it, and the network it starts from. A new stage is one line."""
+"""What runs each stage, and the network it starts from; `search_spaces.stages` says all else. A new stage is one line."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe, TrainingRecipe
+from search_spaces.model import parse
+from search_spaces.stages import STAGES as TRAITS
+from search_spaces.stages import Stage, StageRecipe
 from trainables.checkpoints import ResumePoint
 from trainables.data.images import ImageData
-from trainables.stages import distill, pair, teacher
+from trainables.stages import assess, distill, pair, teacher
 from trainables.training_loop import StageRun
 
 
@@ -18,23 +20,32 @@ from trainables.training_loop import StageRun
 class StageInfo:
     """What is known of a stage."""
 
-    recipe: type[TrainingRecipe]
     train: Callable[..., StageRun]
     """Function of the recipe, the data and, by name, `seed`, `device`, `resume` and the parent network."""
     parent: str | None = None
     """Argument of `train` for the trained network that the stage starts from; None for a stage without one."""
 
 
+def parse_recipe(stage: str, values: Mapping[str, object]) -> StageRecipe:
+    """Reads the recipe of a stage from plain values.
+
+    Raises:
+        ConfigError: A value breaks its field's rule.
+    """
+    return parse(TRAITS[Stage(stage)].recipe, values)
+
+
 STAGES: dict[str, StageInfo] = {
-    "teacher": StageInfo(TeacherRecipe, teacher.train),
-    "distill": StageInfo(DistillRecipe, distill.train, parent="black_box"),
-    "pair": StageInfo(PairRecipe, pair.train, parent="white_box"),
+    Stage.TEACHER: StageInfo(teacher.train),
+    Stage.DISTILL: StageInfo(distill.train, parent="black_box"),
+    Stage.PAIR: StageInfo(pair.train, parent="white_box"),
+    Stage.ASSESS: StageInfo(assess.run),
 }
 
 
 def start_stage(
     stage: str,
-    recipe: TrainingRecipe,
+    recipe: StageRecipe,
     data: ImageData,
     *,
     parent: nn.Module | None,

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.launch.audit import compare
 from orchestrator.launch.frontier import Frontier
-from orchestrator.plan import Plan, Stage, build_plan
+from orchestrator.plan import Plan, build_plan
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import CellStudy, open_journal
 from orchestrator.store.folder import CHECKPOINT
@@ -14,6 +14,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.grids.build import Choices, build_grid
+from search_spaces.stages import Stage
 
 SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
 PLAN: Plan = build_plan(build_grid("smoke", Choices(search=SEARCH), lambda _: 15), lambda _: 15)

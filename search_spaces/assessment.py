@@ -1,0 +1,80 @@
+"""Assessments: how a network that somebody else trained is measured, as frozen values (`dptq-sweep assess`).
+
+One network is assessed in parts, which are trials of a sweep: the network itself (full precision, 8 bits, sites,
+channels, cures), and one ladder for every budget. A ladder goes from benign to hostile allocations; each of its rungs
+is chosen on the validation split, or image by image, and measured on the test split.
+"""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from search_spaces.budgets import OPTION_SETS, check_bit_widths
+from search_spaces.model import Frozen
+from search_spaces.models import ModelSpec
+
+NETWORK_RUNGS = ("fp", "int8")
+"""Rungs that no budget changes."""
+NETWORK_STEPS = (*NETWORK_RUNGS, "sites", "channels", "cures")
+"""What the part about the network measures, in this order."""
+LADDER_RUNGS = ("uniform", "random", "best_static", "worst_static", "worst_random_per_image", "worst_per_image")
+"""Rungs at every budget, from benign to hostile."""
+TRAINED_RUNGS = ("policy_robust", "policy_detrimental", "pair")
+"""Rungs that need training; an assessment has them only where it was asked to train."""
+RUNGS = (*NETWORK_RUNGS, *LADDER_RUNGS, *TRAINED_RUNGS)
+"""All rungs by the names that reports, rules and `assessment.json` use."""
+AVERAGE_BITS = (4.0, 5.5, 7.0)
+"""Bits per site of the budgets when none is given: A, B and C of the paper on option set I."""
+INT8 = 8
+"""Bits of every site on the rung `int8`."""
+Verdict = Literal["healthy", "fragile", "suspicious"]
+"""*Suspicious* is a network built or trained to fail, *fragile* one that fails by nature."""
+Labels = Literal["dataset", "none"]
+"""What counts as right: the label of the dataset, or the answer of the network at full precision."""
+
+
+class Ladder(Frozen):
+    """The allocations of one budget."""
+
+    budget: int = Field(ge=1)
+    """Exact sum of the bit-widths over all sites of one image."""
+    bit_widths: tuple[int, ...] = OPTION_SETS["I"]
+    """Options at every site, in bits, ascending."""
+    draws: int = Field(default=20, ge=1)
+    """Draws of the rung `random`; the rung `worst_random_per_image` has the same for every image."""
+    max_passes: int = Field(default=300, ge=1)
+    """Most forward passes per image in the search of `worst_per_image`."""
+
+    @model_validator(mode="after")
+    def _check_options(self) -> "Ladder":
+        check_bit_widths(self.bit_widths)
+        return self
+
+
+class AssessRecipe(Frozen):
+    """One part of the assessment of a network: the network itself, or the ladder of one budget."""
+
+    model: ModelSpec
+    architecture: str
+    """Name of the network's architecture, for people."""
+    labels: Labels = "dataset"
+    """What counts as right."""
+    weight_bit_width: int | None = Field(default=16, ge=2, le=16)
+    """Symmetric bit-width of Conv2d and Linear weights in quantized passes; null leaves them."""
+    ladder: Ladder | None = None
+    """Budget of the part; null is the part about the network itself."""
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What the part measures, in order: each is one report of its trial."""
+        return LADDER_RUNGS if self.ladder else NETWORK_STEPS
+
+    @property
+    def epochs(self) -> int:
+        """Number of the steps: what epochs are to a training."""
+        return len(self.steps)
+
+    @property
+    def part(self) -> str:
+        """Name of the part within the assessment, e.g. `network` or `60b`."""
+        return f"{self.ladder.budget}b" if self.ladder else "network"
