@@ -9,7 +9,7 @@ from typing import Literal
 
 from search_spaces.assessment import RUNGS
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.model import Frozen
+from search_spaces.model import Frozen, parse
 
 FIGURES = ("accuracy", "drop", "flips", "flips_low_margin", "worst_class_drop")
 """Figures that a rule may name; each has an interval."""
@@ -70,7 +70,8 @@ def parse_rule(text: str) -> Rule:
         raise unknown_name("rung", rung, RUNGS, place=place)
     if figure not in FIGURES:
         raise unknown_name("figure", figure, FIGURES, place=f"{place}{rung}")
-    return FigureRule(text=text.strip(), rung=rung, figure=figure, sign=sign, bound=_points(number, text) / 100)
+    values = {"text": text.strip(), "rung": rung, "figure": figure, "sign": sign, "bound": _points(number, text) / 100}
+    return parse(FigureRule, values, place=place)
 
 
 def _points(number: str, text: str) -> float:

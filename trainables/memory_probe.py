@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from search_spaces.model import vary
-from search_spaces.recipes import TeacherRecipe
+from search_spaces.recipes import TeacherRecipe, TrainingRecipe
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData, Split
 from trainables.evaluation import EVALUATION_BATCH
 from trainables.memory_format import place
@@ -94,6 +94,7 @@ def measure(
 def _run_one_epoch(workload: Mapping[str, Any], device: torch.device, num_classes: int) -> None:
     stage, parent = workload["stage"], None
     recipe = parse_recipe(stage, workload["recipe"])
+    assert isinstance(recipe, TrainingRecipe), f"stage {stage} trains nothing, and its memory is not measured"
     recipe = vary(recipe, epochs=1, learning_rate=LEARNING_RATE, final_learning_rate=0.0)
     if isinstance(recipe, TeacherRecipe):
         recipe = vary(recipe, weights="scratch")

@@ -151,8 +151,9 @@ def predictions_table(result: StageResult) -> pa.Table:
         name: pa.array(values.numpy() if values.ndim == 1 else list(values.numpy()))
         for name, values in result.predictions.items()
     }
-    names = pa.array([VALIDATION, TEST])
-    columns["split"] = pa.DictionaryArray.from_arrays(pa.array(result.predictions["split"].numpy(), pa.int8()), names)
+    if "split" in columns:
+        names, numbers = pa.array([VALIDATION, TEST]), pa.array(result.predictions["split"].numpy(), pa.int8())
+        columns["split"] = pa.DictionaryArray.from_arrays(numbers, names)
     return pa.table(columns)
 
 

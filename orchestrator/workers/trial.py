@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import ray
 from ray import tune
 
@@ -77,7 +78,8 @@ def _run(store: Store, trial: TrialFolder, data_dir: str | None, is_stopping: Ca
     result = finish(run, on_epoch)
     trial.write_result(
         result.metrics,
-        {CHECKPOINT: checkpoint_bytes(result), PREDICTIONS: parquet_bytes(predictions_table(result))},
+        {CHECKPOINT: checkpoint_bytes(result), PREDICTIONS: parquet_bytes(predictions_table(result))}
+        | {f"{name}.parquet": parquet_bytes(pa.Table.from_pandas(each)) for name, each in result.tables.items()},
         seconds=sum(row["seconds"] for row in rows),
         data_sha256=running.data_sha256,
     )

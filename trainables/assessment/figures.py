@@ -5,9 +5,7 @@ Pure functions of NumPy arrays, so a notebook, a trial and a test count alike. S
 Shape letters: B = images.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,8 +13,6 @@ from trainables.assessment.paired import drop_interval, share_interval
 
 LOW_MARGIN_SHARE = 0.1
 """Share of the images, those of which the full-precision network is least sure, that count as low in margin."""
-BOUNDED = ("accuracy", "drop", "flips", "flips_low_margin", "worst_class_drop")
-"""Figures that have an interval, by which rules may decide."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,16 +61,6 @@ class Figures:
     worst_class_drop_high: float
     largest_class_share: float
     """Share of the images that get the class which is predicted most; 1 where one answer is left."""
-
-    def metrics(self) -> dict[str, float]:
-        """Returns the figures by name, as a result keeps them."""
-        return {name: float(value) for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_metrics(cls, metrics: Mapping[str, float]) -> Self:
-        """Reads what `metrics` returned; other names are left out."""
-        values = {name: metrics[name] for name in cls.__dataclass_fields__}
-        return cls(**values | {"worst_class": int(values["worst_class"])})  # type: ignore[arg-type]  # all numbers
 
 
 def figures_of(reference: Reference, predictions_B: np.ndarray) -> Figures:

@@ -69,7 +69,7 @@ def _correlation(both: int, lost: int, gained: int, neither: int) -> float:
     margins = (both + lost) * (gained + neither) * (both + gained) * (lost + neither)
     if margins == 0:
         return 0.0
-    product = both * neither - lost * gained
+    product: float = both * neither - lost * gained
     if product > 0:
         product = max(0.0, product - (both + lost + gained + neither) / 2)
     return product / math.sqrt(margins)

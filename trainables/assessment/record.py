@@ -72,6 +72,8 @@ class Rung(_Part):
     worst_class_drop: float
     worst_class_drop_low: float
     worst_class_drop_high: float
+    largest_class_share: Share
+    """Share of the images that get the class which is predicted most: 1 where one answer is left."""
     class_shares: dict[str, Share] = Field(default_factory=dict)
     """Share of the images that gets each class, by its name; classes without any are left out."""
     draws: int = 1

@@ -1,4 +1,4 @@
-"""What runs each stage, and the network it starts from; `search_spaces.stages` says all else. A new stage is one line."""
+"""What runs each stage, and the network it starts from; `search_spaces.stages` says all else of a stage."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

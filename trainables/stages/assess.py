@@ -1,0 +1,89 @@
+"""The stage `assess`: one part of the assessment of a network that is given, which trains nothing.
+
+It reports after every step, so that a part that is interrupted goes on with its next rung.
+"""
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from search_spaces.assessment import AssessRecipe
+from trainables.assessment.parts import Part, run_part, summarize
+from trainables.assessment.subject import MAX_SELECTION, Images, Subject, quantizable, with_own_answers
+from trainables.checkpoints import ResumePoint
+from trainables.data.images import TEST, VALIDATION, ImageData, Split, stratified_subset
+from trainables.models.registry import open_network
+from trainables.training_loop import EpochReport, StageResult, StageRun
+
+
+def run(
+    recipe: AssessRecipe,
+    data: ImageData,
+    *,
+    seed: int,
+    device: torch.device,
+    resume: ResumePoint | None = None,
+) -> StageRun:
+    """Measures one part; see `registry.start_stage`.
+
+    Yields:
+        A report per step with accuracy, drop, flips and passes_per_image on the test split.
+
+    Returns:
+        `<rung>/<figure>` of every rung and num_sites; the allocations `<rung>.bit_widths` as the checkpoint; the tables
+        rungs and classes, and those of the part about the network: sites, channels and cures.
+
+    Raises:
+        ConfigError: The network cannot be opened any more, or its weights are others than planned.
+        InfeasibleBudgetError: No allocation over its sites meets the budget.
+    """
+    torch.manual_seed(seed)
+    subject = _subject(recipe, data, device)
+    budget = recipe.ladder.budget if recipe.ladder else None
+    part = Part.from_tensors(resume.tensors, budget) if resume else Part(budget)
+    num_done = resume.epoch if resume else 0
+    for step in run_part(subject, recipe.ladder, part, seed=seed, num_done=num_done):
+        yield EpochReport(
+            epoch=step.number,
+            num_epochs=step.num_steps,
+            seconds=step.seconds,
+            metrics=step.figures,
+            snapshot=partial(_snapshot, part, step.number),
+        )
+    metrics, tables = summarize(subject, part)
+    tensors = part.tensors()
+    return StageResult(
+        metrics=metrics | {"num_sites": subject.network.num_sites, "num_images": len(subject.test)},
+        checkpoint={name: tensor for name, tensor in tensors.items() if name.endswith(".bit_widths")},
+        predictions={"image_id": data.splits[TEST].image_ids_B, "label": subject.test.labels_B, **_predictions(part)},
+        tables=tables,
+    )
+
+
+def _snapshot(part: Part, num_done: int) -> ResumePoint:
+    return ResumePoint(num_done, {name: tensor.clone() for name, tensor in part.tensors().items()})
+
+
+def _predictions(part: Part) -> dict[str, Tensor]:
+    """Returns the predicted class of every test image on every rung without draws."""
+    alone = {rung: each.predictions_DB for rung, each in part.rungs.items() if len(each.predictions_DB) == 1}
+    return {f"prediction_{rung}": predictions_DB[0] for rung, predictions_DB in alone.items()}
+
+
+def _subject(recipe: AssessRecipe, data: ImageData, device: torch.device) -> Subject:
+    given = open_network(recipe.model, image_size=data.image_size, num_classes=data.num_classes)
+    network = quantizable(given.module, weight_bit_width=recipe.weight_bit_width, device=device)
+    selection = Images.of_split(_selection(data.splits[VALIDATION]), data.image_size)
+    test = Images.of_split(data.splits[TEST], data.image_size)
+    if recipe.labels == "none":
+        selection, test = with_own_answers(network, selection), with_own_answers(network, test)
+    return Subject(network=network, selection=selection, test=test, class_names=data.class_names)
+
+
+def _selection(split: Split) -> Split:
+    """Returns the images that static allocations are chosen on: not more than a sensitivity needs."""
+    if len(split) <= MAX_SELECTION:
+        return split
+    kept_B = stratified_subset(split.labels_B.cpu().numpy(), count=MAX_SELECTION, least=1, seed=0)
+    return split.take(torch.from_numpy(kept_B))
