@@ -33,6 +33,17 @@ Labels = Literal["dataset", "none"]
 """What counts as right: the label of the dataset, or the answer of the network at full precision."""
 
 
+class NetworkFacts(Frozen):
+    """What a plan needs to know of a network that is given."""
+
+    model: ModelSpec
+    """With the checksum of its weights."""
+    architecture: str
+    """Its name for people."""
+    num_sites: int
+    """Quantized activations, L."""
+
+
 class Ladder(Frozen):
     """The allocations of one budget."""
 

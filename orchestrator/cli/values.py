@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -16,15 +16,21 @@ from orchestrator.launch.notifications import check_target
 from orchestrator.plan import Plan, build_plan
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Caps, LaunchOptions, Sweep, latest_sweep_name
-from orchestrator.workers.entry_points import num_sites
-from search_spaces.datasets import dataset_slug
-from search_spaces.errors import InfeasibleBudgetError
-from search_spaces.grids.build import Choices, build_grid
+from orchestrator.workers.entry_points import check_dataset, look_at_network, num_sites
+from search_spaces.assessment import Labels
+from search_spaces.datasets import dataset_slug, dataset_spec
+from search_spaces.errors import InfeasibleBudgetError, unknown_name
+from search_spaces.grids.assess import assess_grid
+from search_spaces.grids.build import Choices, Grid, build_grid
+from search_spaces.models import model_slug
 from search_spaces.stages import Stage
 
 NOTHING_KEPT = LaunchOptions()
 # Of `LaunchOptions`, what options set under the same name: never --on-event, whose target may hold a secret.
-_KEPT = ("address", "tracking_uri", "analyze", "gpus_per_trial", "max_retries", "shared_storage")
+_KEPT = (
+    *("address", "tracking_uri", "analyze", "gpus_per_trial", "max_retries", "shared_storage"),
+    *("json_file", "junit_file"),
+)
 
 
 def open_sweep(storage: str, name: str | None) -> tuple[Sweep, Plan]:
@@ -86,6 +92,8 @@ def limits_of(values: dict[str, Any], kept: LaunchOptions = NOTHING_KEPT) -> Lim
 def launch_options_of(values: Mapping[str, Any]) -> LaunchOptions:
     """Makes what a sweep keeps of its launch, but for the limits, of the values of a command's options."""
     given = {name: values[name] for name in _KEPT if name in values}
+    # A launch may be resumed from another folder.
+    given |= {name: path.absolute() for name, path in given.items() if isinstance(path, Path)}
     return LaunchOptions(data_dir=values["data_dir"].absolute(), **given)
 
 
@@ -107,6 +115,31 @@ def plan_from_options(grid: str, choices: Choices) -> Plan:
         # A named grid may hold printed cells that cannot be run; a budget typed by hand is a mistake.
         raise InfeasibleBudgetError(plan.refused[0].reason)
     return plan
+
+
+def assessment_from_options(uri: str, values: Mapping[str, Any], *, download: bool) -> tuple[Grid, str]:
+    """Opens the network, checks the data, and builds the grid that assesses it.
+
+    Returns:
+        The grid, and the name of the sweep unless the user gives one.
+
+    Raises:
+        ConfigError: The network or the data cannot be read, they do not fit each other, or a value breaks its rule.
+        UnavailableError: A file or a library is not on this machine.
+    """
+    if values["labels"] not in get_args(Labels):
+        raise unknown_name("--labels", values["labels"], get_args(Labels))
+    dataset = dataset_spec(values["dataset"], image_size=values["image_size"], test_images=values["test_images"])
+    check_dataset(dataset, values["data_dir"], download=download)
+    facts = look_at_network(uri, dataset)
+    grid = assess_grid(
+        facts.model,
+        dataset,
+        architecture=facts.architecture,
+        num_sites=facts.num_sites,
+        **{name: values[name] for name in ("budgets", "option_set", "labels", "draws", "max_passes", "seed")},
+    )
+    return grid, f"assess-{model_slug(facts.model.uri)}-{dataset_slug(dataset.name)}"
 
 
 def default_name(grid: str, choices: Choices) -> str:

@@ -1,0 +1,24 @@
+"""What a plan needs to know of a network that is given, found out before anything runs."""
+
+from search_spaces.assessment import NetworkFacts
+from search_spaces.datasets import DatasetSpec
+from search_spaces.model import vary
+from search_spaces.models import ModelSpec
+from trainables.models.registry import open_network
+from trainables.quant.sites import find_sites
+
+
+def look_at(uri: str, dataset: DatasetSpec) -> NetworkFacts:
+    """Opens a network and finds its sites.
+
+    Raises:
+        ConfigError: It cannot be read, does not fit the data, or cannot be quantized.
+        UnavailableError: A file or a library is not on this machine.
+    """
+    spec = ModelSpec(uri=uri)
+    given = open_network(spec, image_size=dataset.image_size)
+    return NetworkFacts(
+        model=vary(spec, sha256=given.sha256),
+        architecture=given.architecture,
+        num_sites=len(find_sites(given.module)),
+    )
