@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from search_spaces.assessment import AssessRecipe
+from search_spaces.assessment.recipes import AssessRecipe
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe, TrainingRecipe
 
 StageRecipe = TrainingRecipe | AssessRecipe

@@ -78,8 +78,8 @@ def command(
     from orchestrator.store.sweep import Sweep
     from orchestrator.tracking.backend import check, locate
     from orchestrator.workers.entry_points import num_sites
-    from search_spaces.assessment import LADDER_RUNGS, NETWORK_RUNGS
-    from search_spaces.gate_rules import parse_rule
+    from search_spaces.assessment.recipes import LADDER_RUNGS, NETWORK_RUNGS
+    from search_spaces.assessment.rules import parse_rule
 
     console = make_console()
     limits, options = limits_of(others), launch_options_of(others)
@@ -91,8 +91,10 @@ def command(
     location = locate(options.tracking_uri, Store(storage, create=False))
     if options.tracking_uri is not None and not dry_run:
         check(location)
-    grid, default_name = assessment_from_options(model, others, download=download)
+    grid, default_name = assessment_from_options(model, others | {"storage": storage}, download=download)
     plan = build_plan(grid, num_sites)
+    # Code runs only for whoever typed its name: nothing else than this command says so.
+    typed = [recipe.model.uri for recipe in grid.assessments]
     if dry_run:
         print_plan(plan, Snapshot(plan, Store(storage, create=False)).states, console)
         return
@@ -101,5 +103,5 @@ def command(
     with sweep.driver(line_printer(console)):
         if num_new := sweep.save_plan(plan):
             console.print(f"sweep {sweep.name} grows by {num_new} trials", highlight=False)
-        outcome = launch_sweep(sweep, plan, options, console, limits=limits)
+        outcome = launch_sweep(sweep, plan, options, console, limits=limits, typed_models=typed)
     finish_sweep(sweep, outcome, console)

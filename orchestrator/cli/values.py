@@ -17,7 +17,7 @@ from orchestrator.plan import Plan, build_plan
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Caps, LaunchOptions, Sweep, latest_sweep_name
 from orchestrator.workers.entry_points import check_dataset, look_at_network, num_sites
-from search_spaces.assessment import Labels
+from search_spaces.assessment.recipes import Labels
 from search_spaces.datasets import dataset_slug, dataset_spec
 from search_spaces.errors import InfeasibleBudgetError, unknown_name
 from search_spaces.grids.assess import assess_grid
@@ -131,7 +131,7 @@ def assessment_from_options(uri: str, values: Mapping[str, Any], *, download: bo
         raise unknown_name("--labels", values["labels"], get_args(Labels))
     dataset = dataset_spec(values["dataset"], image_size=values["image_size"], test_images=values["test_images"])
     check_dataset(dataset, values["data_dir"], download=download)
-    facts = look_at_network(uri, dataset)
+    facts = look_at_network(uri, dataset, values["storage"])
     grid = assess_grid(
         facts.model,
         dataset,

@@ -73,8 +73,11 @@ def launch_sweep(
     *,
     limits: Limits,
     only: Collection[str] | None = None,
+    typed_models: Collection[str] = (),
 ) -> Outcome:
     """Runs what is left of a sweep that this process owns.
+
+    `typed_models` are the URIs of networks that the user typed in this command.
 
     Raises:
         StorageError: A finished trial is damaged; says which, and how to run it again.
@@ -105,6 +108,7 @@ def launch_sweep(
             gpus_per_trial=options.gpus_per_trial,
             max_retries=options.max_retries,
             only=only,
+            typed_models=typed_models,
             meter=Meter(limits.caps),
             hook=hook,
         )

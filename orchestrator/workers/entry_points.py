@@ -17,7 +17,7 @@ from orchestrator.store.failures import cannot_import
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
 from search_spaces import paper
-from search_spaces.assessment import NetworkFacts
+from search_spaces.assessment.recipes import NetworkFacts
 from search_spaces.dataset_kinds import DATASETS
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import UnavailableError, one_line
@@ -39,14 +39,16 @@ def num_sites(architecture: str) -> int:
     return int(importlib.import_module("trainables.models.backbones").count_sites(architecture))
 
 
-def look_at_network(uri: str, dataset: DatasetSpec) -> NetworkFacts:
-    """Opens a network that is given, in this process, and tells what a plan needs to know of it.
+def look_at_network(uri: str, dataset: DatasetSpec, storage: str) -> NetworkFacts:
+    """Opens a network whose URI the user typed in this command, and tells what a plan needs to know of it.
 
     Raises:
         ConfigError: It cannot be read, does not fit the data, or cannot be quantized.
         UnavailableError: A file or a library is not on this machine.
     """
-    facts: NetworkFacts = importlib.import_module("trainables.assessment.facts").look_at(uri, dataset)
+    facts: NetworkFacts = importlib.import_module("orchestrator.workers.given_networks").look_at_network(
+        uri, dataset, storage
+    )
     return facts
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from search_spaces.assessment import AVERAGE_BITS, AssessRecipe, Labels, Ladder
+from search_spaces.assessment.recipes import AVERAGE_BITS, AssessRecipe, Labels, Ladder
 from search_spaces.budgets import OPTION_SETS, budget_from_average, check_budget
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, unknown_name

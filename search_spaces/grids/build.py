@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from search_spaces import paper
-from search_spaces.assessment import AssessRecipe
+from search_spaces.assessment.recipes import AssessRecipe
 from search_spaces.budgets import OPTION_SETS
 from search_spaces.cells import Cell
 from search_spaces.datasets import DatasetSpec

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from search_spaces.assessment import RUNGS, Labels
+from search_spaces.assessment.recipes import RUNGS, Labels
 from trainables.assessment.record import Assessment, Model, Rung
 from trainables.assessment.verdict import judge
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from search_spaces.assessment import INT8, Ladder
+from search_spaces.assessment.recipes import INT8, Ladder
 from trainables.assessment.subject import Subject, leads_of, logits
 from trainables.quant.random_allocation import random_allocations
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from search_spaces.assessment import Verdict
+from search_spaces.assessment.recipes import Verdict
 from trainables.assessment.record import Rung, Suspect
 
 

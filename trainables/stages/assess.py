@@ -8,12 +8,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from search_spaces.assessment import AssessRecipe
+from search_spaces.assessment.recipes import AssessRecipe
 from trainables.assessment.parts import Part, run_part, summarize
 from trainables.assessment.subject import MAX_SELECTION, Images, Subject, quantizable, with_own_answers
 from trainables.checkpoints import ResumePoint
 from trainables.data.images import TEST, VALIDATION, ImageData, Split, stratified_subset
-from trainables.models.registry import open_network
+from trainables.models.given import GivenNetwork
 from trainables.training_loop import EpochReport, StageResult, StageRun
 
 
@@ -21,6 +21,7 @@ def run(
     recipe: AssessRecipe,
     data: ImageData,
     *,
+    model: GivenNetwork,
     seed: int,
     device: torch.device,
     resume: ResumePoint | None = None,
@@ -35,11 +36,11 @@ def run(
         rungs and classes, and those of the part about the network: sites, channels and cures.
 
     Raises:
-        ConfigError: The network cannot be opened any more, or its weights are others than planned.
+        ConfigError: The network cannot be quantized.
         InfeasibleBudgetError: No allocation over its sites meets the budget.
     """
     torch.manual_seed(seed)
-    subject = _subject(recipe, data, device)
+    subject = _subject(recipe, model, data, device)
     budget = recipe.ladder.budget if recipe.ladder else None
     part = Part.from_tensors(resume.tensors, budget) if resume else Part(budget)
     num_done = resume.epoch if resume else 0
@@ -71,9 +72,8 @@ def _predictions(part: Part) -> dict[str, Tensor]:
     return {f"prediction_{rung}": predictions_DB[0] for rung, predictions_DB in alone.items()}
 
 
-def _subject(recipe: AssessRecipe, data: ImageData, device: torch.device) -> Subject:
-    given = open_network(recipe.model, image_size=data.image_size, num_classes=data.num_classes)
-    network = quantizable(given.module, weight_bit_width=recipe.weight_bit_width, device=device)
+def _subject(recipe: AssessRecipe, model: GivenNetwork, data: ImageData, device: torch.device) -> Subject:
+    network = quantizable(model.module, weight_bit_width=recipe.weight_bit_width, device=device)
     selection = Images.of_split(_selection(data.splits[VALIDATION]), data.image_size)
     test = Images.of_split(data.splits[TEST], data.image_size)
     if recipe.labels == "none":

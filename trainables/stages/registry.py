@@ -12,6 +12,7 @@ from search_spaces.stages import STAGES as TRAITS
 from search_spaces.stages import Stage, StageRecipe
 from trainables.checkpoints import ResumePoint
 from trainables.data.images import ImageData
+from trainables.models.given import GivenNetwork
 from trainables.stages import assess, distill, pair, teacher
 from trainables.training_loop import StageRun
 
@@ -39,7 +40,7 @@ STAGES: dict[str, StageInfo] = {
     Stage.TEACHER: StageInfo(teacher.train),
     Stage.DISTILL: StageInfo(distill.train, parent="black_box"),
     Stage.PAIR: StageInfo(pair.train, parent="white_box"),
-    Stage.ASSESS: StageInfo(assess.run),
+    Stage.ASSESS: StageInfo(assess.run, parent="model"),
 }
 
 
@@ -48,7 +49,7 @@ def start_stage(
     recipe: StageRecipe,
     data: ImageData,
     *,
-    parent: nn.Module | None,
+    parent: nn.Module | GivenNetwork | None,
     seed: int,
     device: torch.device,
     resume: ResumePoint | None = None,
@@ -59,7 +60,8 @@ def start_stage(
         stage: Key of `STAGES`.
         recipe: What to train and how.
         data: Dataset on `device`.
-        parent: The network it starts from, on `device`, frozen and in evaluation mode; None for a stage without one.
+        parent: The network it starts from, on `device`, frozen and in evaluation mode, or one that is given; None for a
+            stage without one.
         seed: Of everything random in training.
         device: Where to train.
         resume: Where to go on.

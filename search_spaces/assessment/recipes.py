@@ -1,4 +1,4 @@
-"""Assessments: how a network that somebody else trained is measured, as frozen values (`dptq-sweep assess`).
+"""Recipes of assessments: how a network that is given is measured, as frozen values (`dptq-sweep assess`).
 
 One network is assessed in parts, which are trials of a sweep: the network itself (full precision, 8 bits, sites,
 channels, cures), and one ladder for every budget. A ladder goes from benign to hostile allocations; each of its rungs

@@ -7,7 +7,7 @@ Numbers are percentage points, or percent for shares: `uniform.drop > 2`, `worst
 import re
 from typing import Literal
 
-from search_spaces.assessment import RUNGS
+from search_spaces.assessment.recipes import RUNGS
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.model import Frozen, parse
 

@@ -1,0 +1,35 @@
+"""Networks that are given, as a worker and the driver open them: with the trials of the storage at hand."""
+
+from collections.abc import Callable
+
+from trainables.models.trial_models import TrainedNetwork
+
+from orchestrator.store.folder import CHECKPOINT
+from orchestrator.store.inventory import find_trial
+from orchestrator.store.store import Store
+from search_spaces.assessment.recipes import NetworkFacts
+from search_spaces.datasets import DatasetSpec
+from search_spaces.model import parse
+from trainables.assessment.facts import look_at
+
+
+def trial_reader(store: Store) -> Callable[[str], TrainedNetwork]:
+    """Returns a function that reads the network which a trial of a storage trained, by its uid."""
+
+    def read(uid: str) -> TrainedNetwork:
+        trial = find_trial(store, uid)
+        content, record = trial.read_checked(CHECKPOINT), trial.recipe()
+        assert record is not None, f"{trial.folder.root} is done without a recipe"
+        return TrainedNetwork(
+            architecture=record.architecture,
+            dataset=parse(DatasetSpec, record.dataset),
+            content=content,
+            source=f"{trial.folder.root}/{CHECKPOINT}",
+        )
+
+    return read
+
+
+def look_at_network(uri: str, dataset: DatasetSpec, storage: str) -> NetworkFacts:
+    """Opens a network whose URI was typed in this command, and tells what a plan needs to know of it; see `look_at`."""
+    return look_at(uri, dataset, read_trial=trial_reader(Store(storage, create=False)))

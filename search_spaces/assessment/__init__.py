@@ -1,0 +1,1 @@
+"""Assessments of networks that are given: what is measured, and the rules that decide."""
