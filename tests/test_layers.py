@@ -67,7 +67,7 @@ ORDER = {
         {"loss_space", "paper", "objective"},
         {"recipes", "datasets", "assessment"},
         {"models"},
-        {"budgets", "model", "yaml_files", "uris"},
+        {"budgets", "model", "pixels", "yaml_files", "uris"},
         {"errors", "names", "dataset_kinds"},
     ],
 }

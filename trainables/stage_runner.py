@@ -115,7 +115,7 @@ class Trial:
             model = self.recipe.model
             network = open_network(
                 model,
-                image_size=self.data.image_size,
+                image_size=self.data.view.size,
                 is_typed=model.uri in typed_models,
                 read_trial=read_trial,
             )
@@ -154,7 +154,7 @@ class Trial:
                 f"({self.data_sha256[:12]}): restore the files of {self.spec.dataset['name']}, or use a new storage."
             )
         tensors = strip_prefix(MODEL, from_bytes(parent.content, source=parent.source))
-        network = load_backbone(parent.architecture, self.data.num_classes, tensors, image_size=self.data.image_size)
+        network = load_backbone(parent.architecture, self.data.num_classes, tensors, image_size=self.data.view.size)
         return place(network, self.device)
 
 

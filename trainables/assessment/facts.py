@@ -21,7 +21,7 @@ def look_at(
         UnavailableError: A file or a library is not on this machine.
     """
     spec = ModelSpec(uri=uri)
-    given = open_network(spec, image_size=dataset.image_size, is_typed=True, read_trial=read_trial)
+    given = open_network(spec, image_size=dataset.seen_size, is_typed=True, read_trial=read_trial)
     return NetworkFacts(
         model=vary(spec, sha256=given.sha256),
         architecture=given.architecture,

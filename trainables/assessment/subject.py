@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from trainables.assessment.figures import Reference
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import Split
+from trainables.data.view import View
 from trainables.losses import leads
 from trainables.quant.student import QuantizedStudent
 
@@ -51,11 +52,11 @@ class Images:
         )
 
     @staticmethod
-    def of_split(split: Split, size: int) -> "Images":
+    def of_split(split: Split, view: View) -> "Images":
         """Returns the stored images of a split, which are normalized when they are read."""
         return Images(
             labels_B=split.labels_B.cpu(),
-            read=lambda start, stop: evaluation_batch(split.images_BCHW[start:stop], size),
+            read=lambda start, stop: evaluation_batch(split.images_BCHW[start:stop], view),
         )
 
 

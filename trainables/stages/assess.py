@@ -74,8 +74,8 @@ def _predictions(part: Part) -> dict[str, Tensor]:
 
 def _subject(recipe: AssessRecipe, model: GivenNetwork, data: ImageData, device: torch.device) -> Subject:
     network = quantizable(model.module, weight_bit_width=recipe.weight_bit_width, device=device)
-    selection = Images.of_split(_selection(data.splits[VALIDATION]), data.image_size)
-    test = Images.of_split(data.splits[TEST], data.image_size)
+    selection = Images.of_split(_selection(data.splits[VALIDATION]), data.view)
+    test = Images.of_split(data.splits[TEST], data.view)
     if recipe.labels == "none":
         selection, test = with_own_answers(network, selection), with_own_answers(network, test)
     return Subject(network=network, selection=selection, test=test, class_names=data.class_names)
