@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-from trainables.models.trial_models import TrainedNetwork
-
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.inventory import find_trial
 from orchestrator.store.store import Store
@@ -11,6 +9,7 @@ from search_spaces.assessment.recipes import NetworkFacts
 from search_spaces.datasets import DatasetSpec
 from search_spaces.model import parse
 from trainables.assessment.facts import look_at
+from trainables.models.trial_models import TrainedNetwork
 
 
 def trial_reader(store: Store) -> Callable[[str], TrainedNetwork]:
