@@ -35,9 +35,9 @@ def run_trial(config: dict[str, Any]) -> None:
     again, and how often, the frontier decides.
 
     Args:
-        config: `storage` (URI), `stage`, `uid`, `data_dir` (path or None), `typed_models` (URIs of networks that the user
-            typed in this command), and `stop_file`: a path in the storage; once it exists, the trial ends after its
-            epoch.
+        config: `storage` (URI), `stage`, `uid`, `data_dir` (path or None), `typed_models` (URIs of networks that the
+            user typed in this command), and `stop_file`: a path in the storage; once it exists, the trial ends after
+            its epoch.
     """
     store = Store(config["storage"], create=False)
     trial = TrialFolder(store, config["stage"], config["uid"])
