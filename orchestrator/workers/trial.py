@@ -65,7 +65,7 @@ def _run(store: Store, trial: TrialFolder, config: dict[str, Any], is_stopping: 
         parent=parent,
         resume=resume,
         resume_source=f"{trial.folder.root}/{RESUME}",
-        typed_models=config["typed_models"],
+        typed_models=config.get("typed_models", ()),
         read_trial=trial_reader(store),
     )
     rows = trial.epochs() if resume else []
