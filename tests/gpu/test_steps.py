@@ -21,6 +21,7 @@ from tests.gpu.resumable import Training, affordable_epochs
 from tests.gpu.sections.science import CELLS
 from tests.gpu.sections.step import FAST, VARIANTS
 from trainables.data.images import ImageData
+from trainables.data.view import View
 from trainables.evaluation import classify
 from trainables.memory_format import place
 from trainables.models.backbones import create_backbone
@@ -44,7 +45,7 @@ RECIPE = PairRecipe(
 def build(variant: Variant) -> PairStep:
     generator = torch.Generator().manual_seed(0)
     images_BCHW = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    return PairStep(RECIPE.model_copy(update={"augmentations": ()}), images_BCHW, size=32, variant=variant)
+    return PairStep(RECIPE.model_copy(update={"augmentations": ()}), images_BCHW, view=View(32, 32), variant=variant)
 
 
 def test_a_graphed_step_trains_as_an_ordinary_one() -> None:

@@ -102,7 +102,7 @@ def test_distillation_uses_no_label(few_digits: ImageData, white_box: nn.Module)
     unlabelled = ImageData(
         splits={name: _relabelled(split) for name, split in few_digits.splits.items()},
         class_names=few_digits.class_names,
-        image_size=few_digits.image_size,
+        view=few_digits.view,
     )
     recipe = vary(DISTILL, epochs=1)
     first, second = (
@@ -235,7 +235,7 @@ def test_a_vision_transformer_becomes_a_pair(few_digits: ImageData, architecture
     black_box = load_backbone("test_resnet", 10, create_backbone("test_resnet", 10).state_dict())
     distilled = finish(distill.train(vary(DISTILL, **slow), few_digits, black_box=black_box, seed=0, device=CPU))
     tensors = strip_prefix("model.", distilled.checkpoint)
-    white_box = load_backbone(architecture, 10, tensors, image_size=few_digits.image_size)
+    white_box = load_backbone(architecture, 10, tensors, image_size=few_digits.view.size)
     num_sites = count_sites(architecture)
     recipe = vary(PAIR, **slow, budget=6 * num_sites)
     result = finish(pair.train(recipe, few_digits, white_box=white_box, seed=0, device=CPU))

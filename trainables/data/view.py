@@ -3,12 +3,7 @@
 from dataclasses import dataclass
 
 from search_spaces.datasets import DatasetSpec
-
-Channels = tuple[float, float, float]
-"""A number each for red, green and blue."""
-# ImageNet's statistics: what timm's pretrained weights expect; harmless for networks trained from scratch.
-MEAN: Channels = (0.485, 0.456, 0.406)
-STD: Channels = (0.229, 0.224, 0.225)
+from search_spaces.pixels import MEAN, STD, Channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +15,9 @@ class View:
     width: int
     """Columns, in pixels."""
     mean: Channels = MEAN
-    """Values that are subtracted, as shares of the largest level, 255."""
+    """Values that are subtracted from red, green and blue, as shares of the largest level, 255."""
     std: Channels = STD
-    """Values that the difference is divided by, as shares of the largest level."""
+    """Values that the differences are divided by, as shares of the largest level."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -32,4 +27,4 @@ class View:
 
 def view_of(spec: DatasetSpec) -> View:
     """Returns how networks see the images of a dataset."""
-    return View(spec.image_size, spec.image_size)
+    return View(*spec.seen_size, mean=spec.mean or MEAN, std=spec.std or STD)
