@@ -190,7 +190,7 @@ def _axis_behind_function(node: fx.Node, axis: int) -> int | None:
         return LAST if axis == FIRST and _argument(node, 0, "start_dim", 0) == 1 else None
     if name == "permute":
         dims = arguments[0] if arguments and isinstance(arguments[0], (tuple, list)) else arguments
-        before, after = _MOVES.get(tuple(dims), (None, None))  # type: ignore[arg-type]  # nodes among them are no key
+        before, after = _MOVES.get(tuple(dims), (None, None))
         return after if axis == before else None
     if name == "mean":
         dims, keeps = _argument(node, 0, "dim", ()), _argument(node, 1, "keepdim", False)
@@ -223,7 +223,9 @@ def _is_addition(node: fx.Node) -> bool:
 
 
 def _reads_shape(node: fx.Node) -> bool:
-    is_attribute = node.op == "call_function" and node.target is getattr and node.args[1] in ("shape", "device", "dtype")
+    is_attribute = (
+        node.op == "call_function" and node.target is getattr and node.args[1] in ("shape", "device", "dtype")
+    )
     return is_attribute or (node.op == "call_method" and node.target in ("size", "dim"))
 
 

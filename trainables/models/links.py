@@ -48,6 +48,15 @@ class ChannelPart:
         group, column = divmod(channel, tensor.shape[1])
         return tensor.unflatten(0, (self.groups, -1))[group, :, column]
 
+    @torch.no_grad()
+    def maxima(self, model: nn.Module, num_channels: int) -> Tensor:
+        """Returns the largest magnitude of every channel's part, float64 [C]."""
+        tensor = model.get_parameter(self.parameter).abs()
+        if self.is_input:
+            grouped = tensor.unflatten(0, (self.groups, -1)).transpose(1, 2)
+            return grouped.flatten(0, 1).flatten(1).amax(1).double()
+        return tensor[self.first : self.first + num_channels].reshape(num_channels, -1).amax(1).double()
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Link:
