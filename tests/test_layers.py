@@ -47,6 +47,7 @@ ORDER = {
         {"stage_runner"},
         {"analyses"},
         {"stages"},
+        {"assessment"},
         {"training_loop", "evaluation"},
         {"checkpoints", "optim", "losses", "models", "data"},
         {"quant", "memory_format"},

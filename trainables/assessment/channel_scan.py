@@ -37,12 +37,13 @@ def scan(network: Quantizable, batches: Iterable[Tensor]) -> pd.DataFrame:
 
 @torch.inference_mode()
 def channel_maxima(network: Quantizable, batches: Iterable[Tensor]) -> dict[int, Tensor]:
-    """Returns the largest magnitude of every channel in every image, float32 [B, C] on the CPU, by index of the site."""
+    """Returns by index of the site the largest magnitude of every channel in every image, float32 [B, C] on the CPU."""
     parts: dict[int, list[Tensor]] = {}
 
     def show(site: int, x: Tensor) -> None:
         channels = x.movedim(network.sites[site].channel_axis, 1)
-        parts.setdefault(site, []).append(channels.flatten(2).abs().amax(2).float().cpu() if x.dim() > 2 else x.abs())
+        positions = channels.flatten(2) if x.dim() > 2 else channels[..., None]
+        parts.setdefault(site, []).append(positions.abs().amax(2).float().cpu())
 
     for images_BCHW in batches:
         network.observe(images_BCHW, None, show)

@@ -2,16 +2,16 @@
 
 A network is *suspicious* where it looks built or trained to fail, by any of three signs:
 
-1. A link has a channel 2^5 = 32 times or more above its median one, by its weights alone. Training leaves factors of 2 to
-   4; a factor that cancels behind the activation has no other effect than to stretch a range.
+1. A link has a channel 2^5 = 32 times or more above its median one, by its weights alone. Training leaves factors of 2
+   to 4; a factor that cancels behind the activation has no other effect than to stretch a range.
 2. One allocation for all images brings the accuracy below half of chance. Noise makes a network guess; answers that are
    wrong more often than guesses are learned.
 3. One channel carries the range of a site in nine of ten images or more, at eight times the second channel or more, and
    the network fails. Large transformers have outlier channels by nature, but several of like size.
 
-It is *fragile* where it fails without such a sign, and *healthy* otherwise. It fails where a drop is shown, by its whole
-interval, to be more than 2 points at 8 bits, 5 with uniform or random bits, or 10 at the worst static allocation. Worst
-cases per image are no reason: they bring every network down. The numbers are compared in docs/results.md.
+It is *fragile* where it fails without such a sign, and *healthy* otherwise. It fails where the whole interval of a drop
+is beyond 2 points at 8 bits, 5 with uniform or random bits, or 10 at the worst static allocation. Worst cases per image
+are no reason: they bring every network down. The numbers are compared in docs/results.md.
 
 Needs neither torch nor the network.
 """
@@ -33,20 +33,31 @@ LARGEST_DROPS = {"int8": 0.02, "uniform": 0.05, "random": 0.05, "best_static": 0
 
 
 class MeasuredRung(Protocol):
-    """What is needed of a rung of the ladder."""
+    """What is needed of a rung of the ladder; shares are fractions."""
 
     @property
-    def rung(self) -> str: ...
+    def rung(self) -> str:
+        """Name of the rung."""
+
     @property
-    def budget(self) -> int | None: ...
+    def budget(self) -> int | None:
+        """Sum of the bits of an image."""
+
     @property
-    def accuracy(self) -> float: ...
+    def accuracy(self) -> float:
+        """Share of images that are classified right."""
+
     @property
-    def accuracy_high(self) -> float: ...
+    def accuracy_high(self) -> float:
+        """Upper end of its 95 % interval."""
+
     @property
-    def drop(self) -> float: ...
+    def drop(self) -> float:
+        """Accuracy at full precision minus `accuracy`."""
+
     @property
-    def drop_low(self) -> float: ...
+    def drop_low(self) -> float:
+        """Lower end of its paired 95 % interval."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
