@@ -1,1 +1,1 @@
-"""How a network that is given fares under dynamic quantization: a ladder of allocations, sites, verdict, cures."""
+"""What an assessment measures of a network, and what it concludes."""
