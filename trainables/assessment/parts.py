@@ -6,7 +6,7 @@ is a table of its own. Nothing here knows of trials: the stage and the Python in
 
 import io
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from search_spaces.assessment.recipes import INT8, LADDER_RUNGS, NETWORK_STEPS, Ladder
 from trainables.assessment.figures import Reference, class_shares, figures_of, median_draw
 from trainables.assessment.ladder import Measured, everywhere, full_precision, measure_rung
+from trainables.assessment.network import measure_all_sites, measure_channels, measure_repairs
 from trainables.assessment.subject import Subject
 
 RUNGS, CLASSES = "rungs", "classes"
@@ -152,10 +153,9 @@ def _unpacked(tensor: Tensor) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(tensor.numpy().tobytes()))
 
 
-def _sites(subject: Subject, part: Part) -> dict[str, pd.DataFrame]:
-    # TEMPORARY until links lands
-    return {"sites": pd.DataFrame({"site": [site.name for site in subject.network.sites]})}
-
-
-_MEASUREMENTS = {"sites": _sites, "channels": lambda subject, part: {}, "cures": lambda subject, part: {}}
+_MEASUREMENTS: dict[str, Callable[[Subject, Part], dict[str, pd.DataFrame]]] = {
+    "sites": lambda subject, part: measure_all_sites(subject, part.rungs["int8"]),
+    "channels": lambda subject, part: measure_channels(subject),
+    "cures": lambda subject, part: measure_repairs(subject, part.tables["sites"]),
+}
 """Steps that are no rungs."""

@@ -114,7 +114,7 @@ def _nearest(
             # Shapes only: nothing is allocated, and no random number is drawn.
             with torch.device("meta"):
                 misfit = compare(build(name), tensors)
-        except Exception:  # noqa: S112  # only a hint: some architectures cannot be built without memory
+        except Exception:  # only a hint: some architectures cannot be built without memory
             continue
         if not misfit:
             return name

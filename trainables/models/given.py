@@ -90,7 +90,9 @@ def give(opened: Opened, *, uri: str, image_size: tuple[int, int] | None = None)
     num_classes = _check_answers(module, uri, image_size or (view.size if view else DEFAULT_SIZE))
     names = settings.class_names
     if names is not None and len(names) != num_classes:
-        raise ConfigError(f"model {uri} has {num_classes} classes and {len(names)} names of classes: correct its names.")
+        raise ConfigError(
+            f"model {uri} has {num_classes} classes and {len(names)} names of classes: correct its names."
+        )
     return GivenNetwork(
         uri=uri,
         architecture=opened.architecture,

@@ -49,7 +49,9 @@ def _refuse_other_files(path: Path, start: bytes) -> None:
     if start.startswith(_LFS):
         raise ConfigError(f"{path} is a pointer of Git LFS and holds no weights: run `git lfs pull` there.")
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise ConfigError(f"{path} is a web page and holds no weights: a download was answered with an error or a form.")
+        raise ConfigError(
+            f"{path} is a web page and holds no weights: a download was answered with an error or a form."
+        )
     if start.startswith(_ZIP):
         _refuse_other_archives(path)
 
@@ -61,7 +63,9 @@ def _refuse_other_archives(path: Path) -> None:
         raise _damaged(path, "its end is missing") from None
     inside = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inside and any(name.startswith("code/") for name in inside):
-        raise ConfigError(f"{path} is a TorchScript archive, whose code would run: save the state_dict() of its module.")
+        raise ConfigError(
+            f"{path} is a TorchScript archive, whose code would run: save the state_dict() of its module."
+        )
     if any(name.startswith("models/") for name in inside):
         raise ConfigError(f"{path} is an archive of torch.export: save the state_dict() of the module in its place.")
     if "data.pkl" not in inside:
