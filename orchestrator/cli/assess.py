@@ -33,11 +33,17 @@ from search_spaces.dataset_kinds import DATASET_FORMS
 @what("--max-passes", type=click.IntRange(min=1), help="Forward passes per image that an attack may take.")
 @what(
     "--labels",
-    default="dataset",
-    show_default=True,
-    help="What counts as right: the dataset's labels, or `none` for agreement with full precision.",
+    metavar="FILE",
+    help="Names of the network's classes, one a line, to find those of the data; or `none`: what counts as right is "
+    "then the network's answer at full precision. [default: by the network's own names]",
 )
-@what("--image-size", type=click.IntRange(min=8), help="Height and width that the network sees, in pixels.")
+@what("--image-size", help="Pixels that the network sees, such as 224 or 48x192. [default: its own, or the data's]")
+@what("--mean", help="Of red, green and blue, as shares of 255, such as 0.5,0.5,0.5. [default: the network's own]")
+@what("--std", help="Likewise, what differences are divided by. [default: the network's own]")
+@what("--interpolation", help="Filter of the resizing. [default: the network's own]")
+@what("--crop", type=click.FloatRange(min=0, max=1, min_open=True), help="Share of an image that is seen, its middle.")
+@what("--crop-mode", help="How an image of another shape fits: center, squash or pad.")
+@what("--equalize", is_flag=True, help="Undo rescaled links first, which changes no answer at full precision.")
 @what("--test-images", type=click.IntRange(min=1), help="Measure on so many test images. [default: all]")
 @what("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
 @what(
@@ -91,7 +97,7 @@ def command(
     location = locate(options.tracking_uri, Store(storage, create=False))
     if options.tracking_uri is not None and not dry_run:
         check(location)
-    grid, default_name = assessment_from_options(model, others | {"storage": storage}, download=download)
+    grid, default_name, how_labelled = assessment_from_options(model, others, storage=storage, download=download)
     plan = build_plan(grid, num_sites)
     # Code runs only for whoever typed its name: nothing else than this command says so.
     typed = [recipe.model.uri for recipe in grid.assessments]
@@ -100,7 +106,9 @@ def command(
         return
     store = Store(storage)
     sweep = Sweep(store, name or default_name)
-    with sweep.driver(line_printer(console)):
+    say = line_printer(console)
+    say(f"{grid.dataset.title}. {how_labelled}")
+    with sweep.driver(say):
         if num_new := sweep.save_plan(plan):
             console.print(f"sweep {sweep.name} grows by {num_new} trials", highlight=False)
         outcome = launch_sweep(sweep, plan, options, console, limits=limits, typed_models=typed)

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
@@ -17,14 +17,17 @@ from orchestrator.plan import Plan, build_plan
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Caps, LaunchOptions, Sweep, latest_sweep_name
 from orchestrator.workers.entry_points import check_dataset, look_at_network, num_sites
-from search_spaces.assessment.recipes import Labels
+from search_spaces.assessment.recipes import ImageSettings
 from search_spaces.datasets import dataset_slug, dataset_spec
-from search_spaces.errors import InfeasibleBudgetError, unknown_name
+from search_spaces.errors import InfeasibleBudgetError
 from search_spaces.grids.assess import assess_grid
 from search_spaces.grids.build import Choices, Grid, build_grid
+from search_spaces.model import parse
 from search_spaces.models import model_slug
 from search_spaces.stages import Stage
 
+NO_LABELS = "none"
+"""Value of --labels for data whose labels do not count."""
 NOTHING_KEPT = LaunchOptions()
 # Of `LaunchOptions`, what options set under the same name: never --on-event, whose target may hold a secret.
 _KEPT = (
@@ -117,29 +120,42 @@ def plan_from_options(grid: str, choices: Choices) -> Plan:
     return plan
 
 
-def assessment_from_options(uri: str, values: Mapping[str, Any], *, download: bool) -> tuple[Grid, str]:
+def assessment_from_options(
+    uri: str, values: Mapping[str, Any], *, storage: str, download: bool
+) -> tuple[Grid, str, str]:
     """Opens the network, checks the data, and builds the grid that assesses it.
 
     Returns:
-        The grid, and the name of the sweep unless the user gives one.
+        The grid, the name of the sweep unless the user gives one, and a sentence on the classes.
 
     Raises:
         ConfigError: The network or the data cannot be read, they do not fit each other, or a value breaks its rule.
         UnavailableError: A file or a library is not on this machine.
     """
-    if values["labels"] not in get_args(Labels):
-        raise unknown_name("--labels", values["labels"], get_args(Labels))
+    has_labels = values["labels"] != NO_LABELS
     dataset = dataset_spec(values["dataset"], image_size=values["image_size"], test_images=values["test_images"])
     check_dataset(dataset, values["data_dir"], download=download)
-    facts = look_at_network(uri, dataset, values["storage"])
+    settings = parse(ImageSettings, {name: values[name] for name in ImageSettings.model_fields}, place="")
+    facts, class_names = look_at_network(
+        uri,
+        dataset,
+        settings,
+        data_dir=values["data_dir"],
+        labels_file=Path(values["labels"]) if has_labels and values["labels"] else None,
+        has_labels=has_labels,
+        storage=storage,
+    )
     grid = assess_grid(
         facts.model,
-        dataset,
+        facts.dataset,
         architecture=facts.architecture,
         num_sites=facts.num_sites,
-        **{name: values[name] for name in ("budgets", "option_set", "labels", "draws", "max_passes", "seed")},
+        labels="dataset" if has_labels else "none",
+        class_names=class_names,
+        **{name: values[name] for name in ("budgets", "option_set", "draws", "max_passes", "seed", "equalize")},
     )
-    return grid, f"assess-{model_slug(facts.model.uri)}-{dataset_slug(dataset.name)}"
+    name = f"assess-{model_slug(facts.model.uri)}-{dataset_slug(dataset.name)}"
+    return grid, f"{name}-equalized" if values["equalize"] else name, facts.how_labelled
 
 
 def default_name(grid: str, choices: Choices) -> str:

@@ -17,7 +17,7 @@ from orchestrator.store.failures import cannot_import
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
 from search_spaces import paper
-from search_spaces.assessment.recipes import NetworkFacts
+from search_spaces.assessment.recipes import ImageSettings, NetworkFacts
 from search_spaces.dataset_kinds import DATASETS
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import UnavailableError, one_line
@@ -39,16 +39,20 @@ def num_sites(architecture: str) -> int:
     return int(importlib.import_module("trainables.models.backbones").count_sites(architecture))
 
 
-def look_at_network(uri: str, dataset: DatasetSpec, storage: str) -> NetworkFacts:
+def look_at_network(
+    uri: str, dataset: DatasetSpec, settings: ImageSettings, **others: Any
+) -> tuple[NetworkFacts, tuple[str, ...] | None]:
     """Opens a network whose URI the user typed in this command, and tells what a plan needs to know of it.
+
+    `others` are those of `orchestrator.workers.given_networks.look_at_network`.
 
     Raises:
         ConfigError: It cannot be read, does not fit the data, or cannot be quantized.
         UnavailableError: A file or a library is not on this machine.
     """
-    facts: NetworkFacts = importlib.import_module("orchestrator.workers.given_networks").look_at_network(
-        uri, dataset, storage
-    )
+    facts: tuple[NetworkFacts, tuple[str, ...] | None] = importlib.import_module(
+        "orchestrator.workers.given_networks"
+    ).look_at_network(uri, dataset, settings, **others)
     return facts
 
 

@@ -1,14 +1,16 @@
 """Networks that are given, as a worker and the driver open them: with the trials of the storage at hand."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.inventory import find_trial
 from orchestrator.store.store import Store
-from search_spaces.assessment.recipes import NetworkFacts
+from search_spaces.assessment.recipes import ImageSettings, NetworkFacts
 from search_spaces.datasets import DatasetSpec
 from search_spaces.model import parse
 from trainables.assessment.facts import look_at
+from trainables.models.labels import read_labels
 from trainables.models.trial_models import TrainedNetwork
 
 
@@ -29,6 +31,29 @@ def trial_reader(store: Store) -> Callable[[str], TrainedNetwork]:
     return read
 
 
-def look_at_network(uri: str, dataset: DatasetSpec, storage: str) -> NetworkFacts:
-    """Opens a network whose URI was typed in this command, and tells what a plan needs to know of it; see `look_at`."""
-    return look_at(uri, dataset, read_trial=trial_reader(Store(storage, create=False)))
+def look_at_network(
+    uri: str,
+    dataset: DatasetSpec,
+    settings: ImageSettings,
+    *,
+    data_dir: Path,
+    labels_file: Path | None,
+    has_labels: bool,
+    storage: str,
+) -> tuple[NetworkFacts, tuple[str, ...] | None]:
+    """Opens a network whose URI was typed in this command; see `trainables.assessment.facts.look_at`.
+
+    Returns:
+        What a plan needs to know, and the names of the network's classes that a file of labels holds.
+    """
+    class_names = read_labels(labels_file) if labels_file else None
+    facts = look_at(
+        uri,
+        dataset,
+        settings,
+        data_dir=data_dir,
+        class_names=class_names,
+        has_labels=has_labels,
+        read_trial=trial_reader(Store(storage, create=False)),
+    )
+    return facts, class_names

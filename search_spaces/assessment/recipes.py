@@ -10,7 +10,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from search_spaces.budgets import OPTION_SETS, check_bit_widths
-from search_spaces.model import Frozen
+from search_spaces.datasets import DatasetSpec
+from search_spaces.model import Frozen, later_field
 from search_spaces.models import ModelSpec
 
 NETWORK_RUNGS = ("fp", "int8")
@@ -33,8 +34,25 @@ Labels = Literal["dataset", "none"]
 """What counts as right: the label of the dataset, or the answer of the network at full precision."""
 
 
+class ImageSettings(Frozen):
+    """How images are prepared for a network; None leaves it to whoever comes next: the network, then the dataset."""
+
+    image_size: int | str | None = None
+    """Height and width in pixels, such as 224 or `48x192`."""
+    mean: str | tuple[float, ...] | None = None
+    """Of red, green and blue, as shares of 255, such as `0.5,0.5,0.5`."""
+    std: str | tuple[float, ...] | None = None
+    """Likewise, what the differences are divided by."""
+    interpolation: str | None = None
+    """Filter of the resizing."""
+    crop: float | None = None
+    """Share of the height and width that is seen, in (0, 1]."""
+    crop_mode: str | None = None
+    """How an image of another shape fits."""
+
+
 class NetworkFacts(Frozen):
-    """What a plan needs to know of a network that is given."""
+    """What a plan needs to know of a network that is given, and of the data as this network sees it."""
 
     model: ModelSpec
     """With the checksum of its weights."""
@@ -42,6 +60,9 @@ class NetworkFacts(Frozen):
     """Its name for people."""
     num_sites: int
     """Quantized activations, L."""
+    dataset: DatasetSpec
+    how_labelled: str
+    """One sentence on which class of the network is which class of the data."""
 
 
 class Ladder(Frozen):
@@ -70,6 +91,10 @@ class AssessRecipe(Frozen):
     """Name of the network's architecture, for people."""
     labels: Labels = "dataset"
     """What counts as right."""
+    class_names: tuple[str, ...] | None = later_field()
+    """Names of the network's classes in its order, where it does not say them itself; None leaves that to it."""
+    equalize: bool | None = later_field()
+    """Whether links are equalized first, which undoes a rescaling; None is no."""
     weight_bit_width: int | None = Field(default=16, ge=2, le=16)
     """Symmetric bit-width of Conv2d and Linear weights in quantized passes; null leaves them."""
     ladder: Ladder | None = None

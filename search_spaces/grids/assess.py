@@ -22,6 +22,8 @@ def assess_grid(
     budgets: Sequence[int] = (),
     option_set: str = "I",
     labels: Labels = "dataset",
+    class_names: Sequence[str] | None = None,
+    equalize: bool = False,
     draws: int | None = None,
     max_passes: int | None = None,
     seed: int = 0,
@@ -36,6 +38,8 @@ def assess_grid(
         budgets: Total bits of an image; none is averages of 4, 5.5 and 7 bits per site.
         option_set: I, II or III.
         labels: What counts as right.
+        class_names: Of the network, where it does not say them itself.
+        equalize: Equalize the network's links first.
         draws: Of the rung `random`; None is the default of `Ladder`.
         max_passes: Of the search per image; None is the default of `Ladder`.
         seed: Of everything random.
@@ -55,7 +59,13 @@ def assess_grid(
     ladders = [parse(Ladder, {"budget": total} | chosen) for total in sorted(totals)]
     for ladder in ladders:
         check_budget(ladder.budget, num_sites, ladder.bit_widths)
-    network = AssessRecipe(model=model, architecture=architecture, labels=labels)
+    network = AssessRecipe(
+        model=model,
+        architecture=architecture,
+        labels=labels,
+        class_names=tuple(class_names) if class_names else None,
+        equalize=equalize or None,
+    )
     # Ladders first: they take longest, and what starts last ends last.
     recipes = [*(network.model_copy(update={"ladder": ladder}) for ladder in ladders), network]
     return Grid(name=NAME, dataset=dataset, seed=seed, assessments=tuple(recipes))

@@ -52,10 +52,10 @@ class Images:
         )
 
     @staticmethod
-    def of_split(split: Split, view: View) -> "Images":
-        """Returns the stored images of a split, which are normalized when they are read."""
+    def of_split(split: Split, view: View, index_C: Tensor) -> "Images":
+        """Returns the stored images of a split, normalized when they are read, with index_C[c] for the label c."""
         return Images(
-            labels_B=split.labels_B.cpu(),
+            labels_B=index_C[split.labels_B.cpu()],
             read=lambda start, stop: evaluation_batch(split.images_BCHW[start:stop], view),
         )
 

@@ -9,12 +9,17 @@ import torch
 from torch import Tensor
 
 from search_spaces.assessment.recipes import AssessRecipe
+from trainables.assessment.facts import class_index, names_of
 from trainables.assessment.parts import Part, run_part, summarize
 from trainables.assessment.subject import MAX_SELECTION, Images, Subject, quantizable, with_own_answers
 from trainables.checkpoints import ResumePoint
 from trainables.data.images import TEST, VALIDATION, ImageData, Split, stratified_subset
+from trainables.models.equalization import equalize
 from trainables.models.given import GivenNetwork
 from trainables.training_loop import EpochReport, StageResult, StageRun
+
+CHECKED_IMAGES = 8
+"""Images on which equalization checks that full precision is unchanged."""
 
 
 def run(
@@ -78,17 +83,25 @@ def _predictions(part: Part) -> dict[str, Tensor]:
 
 
 def _subject(recipe: AssessRecipe, model: GivenNetwork, data: ImageData, device: torch.device) -> Subject:
-    network = quantizable(model.module, weight_bit_width=recipe.weight_bit_width, device=device)
-    selection = Images.of_split(_selection(data.splits[VALIDATION]), data.view)
-    test = Images.of_split(data.splits[TEST], data.view)
-    if recipe.labels == "none":
+    has_labels = recipe.labels == "dataset"
+    names = data.class_names if has_labels else ()
+    # Without labels the numbers of the data mean nothing, and are replaced below.
+    index_C = class_index(model, names, recipe.class_names) if has_labels else torch.zeros(data.num_classes).long()
+    selection = Images.of_split(_selection(data.splits[VALIDATION]), data.view, index_C)
+    test = Images.of_split(data.splits[TEST], data.view, index_C)
+    module = model.module
+    if recipe.equalize:
+        module = equalize(module, selection.read(0, min(len(selection), CHECKED_IMAGES)).cpu()).model
+    network = quantizable(module, weight_bit_width=recipe.weight_bit_width, device=device)
+    if not has_labels:
         selection, test = with_own_answers(network, selection), with_own_answers(network, test)
-    return Subject(network=network, selection=selection, test=test, class_names=data.class_names)
+    names = names_of(model, names, index_C[: len(names)], recipe.class_names)
+    return Subject(network=network, selection=selection, test=test, class_names=names)
 
 
 def _selection(split: Split) -> Split:
-    """Returns the images that static allocations are chosen on: not more than a sensitivity needs."""
-    if len(split) <= MAX_SELECTION:
-        return split
-    kept_B = stratified_subset(split.labels_B.cpu().numpy(), count=MAX_SELECTION, least=1, seed=0)
-    return split.take(torch.from_numpy(kept_B))
+    """Returns the images that static allocations are chosen on, in random order, not more than a sensitivity needs."""
+    labels_B = split.labels_B.cpu().numpy()
+    count = min(len(split), MAX_SELECTION)
+    kept_B = torch.from_numpy(stratified_subset(labels_B, count=count, least=1, seed=0))
+    return split.take(kept_B[torch.randperm(count, generator=torch.Generator().manual_seed(0))])
