@@ -46,8 +46,8 @@ def measure_all_sites(subject: Subject, int8: Measured) -> dict[str, pd.DataFram
 def measure_repairs(subject: Subject, sites: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Returns the repairs with their accuracies on the test images, and their configuration files; none if all is well.
 
-    The columns are name, kind, the accuracies `uniform` and `full_precision`, and the files ours, onnxruntime, torchao and
-    modelopt, empty where a tool cannot express the repair.
+    The columns are name, kind, the accuracies `uniform` and `full_precision`, and the files ours, onnxruntime, torchao
+    and modelopt, empty where a tool cannot express the repair.
     """
     network, bits, few = subject.network, int(sites["bits"].iloc[0]), _few(subject.selection)
 
