@@ -1,11 +1,12 @@
 """Networks whose forward pass asks for the shape of its images: traced for images of one size, the answers built in.
 
-`torch.fx` runs a forward pass on stand-ins, which have no shape. Code such as `if pixel_values.shape[1] != 3: raise` or
-`(*x.shape[:-1], -1, heads)`, as in most of transformers' networks, so ends a trace. Here such questions are answered by a
+`torch.fx` runs a forward pass on stand-ins, which have no shape. So code such as `if images.shape[1] != 3: raise` or
+`(*x.shape[:-1], -1, heads)`, as in most networks of transformers, ends a trace. Here such questions are answered by a
 run on two real images. Only shapes, dtypes and devices are answered: a branch on the values of a tensor still ends the
-trace, since another image might take the other branch. (transformers' own HFTracer, which it no longer has, did the same.)
+trace, since another image might take the other branch. (The HFTracer that transformers had did the same.)
 """
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,7 +75,7 @@ class _ShapeTracer(LayerTracer):
         return bool(self.known(obj.node))
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
-        return iter([obj[index] for index in range(len(self.known(obj.node)))])
+        return iter([operator.getitem(obj, index) for index in range(len(self.known(obj.node)))])
 
     def known(self, node: fx.Node) -> Any:
         """Returns the value of a node that depends on shapes only."""

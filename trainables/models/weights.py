@@ -35,23 +35,31 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no file"
         raise UnavailableError(f"weights {str(path)!r} is {what}: give a .safetensors, .pt or .pth file.")
-    with path.open("rb") as stream:
-        start = stream.read(512)
-    _refuse_other_files(path, start)
+    start = refuse_other_files(path)
     tensors = _read_torch(path) if start.startswith((_ZIP, _PICKLE)) else _read_safetensors(path)
     return _without_prefixes(tensors)
 
 
-def _refuse_other_files(path: Path, start: bytes) -> None:
+def refuse_other_files(path: Path) -> bytes:
+    """Looks at a file's first bytes and returns them.
+
+    Raises:
+        ConfigError: The file is empty, a pointer, a web page, or an archive of another kind.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(512)
     text = start.lstrip().lower()
     if not start:
         raise ConfigError(f"{path} is empty: copy or download it again.")
     if start.startswith(_LFS):
         raise ConfigError(f"{path} is a pointer of Git LFS and holds no weights: run `git lfs pull` there.")
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise ConfigError(f"{path} is a web page and holds no weights: a download was answered with an error or a form.")
+        raise ConfigError(
+            f"{path} is a web page and holds no weights: a download was answered with an error or a form."
+        )
     if start.startswith(_ZIP):
         _refuse_other_archives(path)
+    return start
 
 
 def _refuse_other_archives(path: Path) -> None:
@@ -61,7 +69,9 @@ def _refuse_other_archives(path: Path) -> None:
         raise _damaged(path, "its end is missing") from None
     inside = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inside and any(name.startswith("code/") for name in inside):
-        raise ConfigError(f"{path} is a TorchScript archive, whose code would run: save the state_dict() of its module.")
+        raise ConfigError(
+            f"{path} is a TorchScript archive, whose code would run: save the state_dict() of its module."
+        )
     if any(name.startswith("models/") for name in inside):
         raise ConfigError(f"{path} is an archive of torch.export: save the state_dict() of the module in its place.")
     if "data.pkl" not in inside:
