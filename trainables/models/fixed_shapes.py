@@ -8,6 +8,7 @@ trace, since another image might take the other branch. (The HFTracer that trans
 
 import operator
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from trainables.quant.sites import LayerTracer, tracing
 # B = images, C H W = image.
 
 _SHAPE_ATTRIBUTES = {"shape", "ndim", "dtype", "device", "is_cuda", "layout"}
+_PLAIN = {name: getattr(nn.Module, name) for name in ("__call__", "__getattr__")}
 _SHAPE_METHODS = {"size", "dim", "numel", "is_floating_point", "get_device"}
 
 
@@ -37,6 +39,19 @@ def with_fixed_shapes(model: nn.Module, image_size: tuple[int, int]) -> nn.Modul
     fixed = fx.GraphModule(model, graph, class_name=type(model).__name__)
     fixed.train(model.training)
     return fixed
+
+
+@contextmanager
+def _untraced() -> Iterator[None]:
+    """Runs modules as they are in the middle of a trace, which puts stand-ins in the place of these two."""
+    traced = {name: getattr(nn.Module, name) for name in _PLAIN}
+    try:
+        for name, plain in _PLAIN.items():
+            setattr(nn.Module, name, plain)
+        yield
+    finally:
+        for name, wrapped in traced.items():
+            setattr(nn.Module, name, wrapped)
 
 
 class _Static(fx.Proxy):
@@ -80,10 +95,10 @@ class _ShapeTracer(LayerTracer):
     def known(self, node: fx.Node) -> Any:
         """Returns the value of a node that depends on shapes only."""
         # In the order of the graph and not by recursion, which deep networks would exhaust.
-        for each in self.graph.nodes:
-            if each not in self._values:
+        for each in [each for each in self.graph.nodes if each not in self._values]:
+            with _untraced():
                 self._values[each] = self._run(each)
-                self._is_static[each] = self._depends_on_shapes(each)
+            self._is_static[each] = self._depends_on_shapes(each)
         if not self._is_static[node]:
             raise fx.proxy.TraceError(f"the forward pass depends on the value of the tensor {node}")
         return self._values[node]
