@@ -57,9 +57,7 @@ def make():
     assert opened(uri).sha256 == network.sha256
 
 
-def test_code_that_the_user_did_not_type_is_not_even_imported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_code_that_the_user_did_not_type_is_not_even_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     uri = write("never_typed", "open('was_run', 'w').close()")
     with pytest.raises(ConfigError, match=r"runs only for those who name it themselves.* python:never_typed:make"):
@@ -93,6 +91,7 @@ def test_a_branch_on_the_shape_of_the_images_is_followed_for_any_number_of_them(
         ("fails", wrapped("return self.body(x[:, :, :0])"), r"cannot run on images of 3x64x64 \(\w+: .*--image-size"),
         ("builds_nan", wrapped("return self.body(x) / 0"), r"NaN or infinite logits"),
         ("raises", "def make(): raise KeyError('where')", r"failed: KeyError: 'where'"),
+        ("lazy", "def make(): return nn.Sequential(nn.LazyConv2d(4, 3))", r"has layers without weights yet"),
         ("no_module", "def make(): return 3", r"returned a int: return a torch.nn.Module"),
         ("no_function", "", r"no_function.py has no function make"),
         ("no_import", "import not_there_at_all", r"cannot be imported \(ModuleNotFoundError"),

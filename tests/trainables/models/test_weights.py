@@ -98,7 +98,8 @@ def made(kind: str, path: Path, resnet: nn.Module, resnet_file: Path) -> None:
         "noise": bytes(range(1, 200)),
         "cut zip": whole.read_bytes()[:20_000],
         "cut safetensors": resnet_file.read_bytes()[:20_000],
-        "code": pickle.dumps({"state_dict": Evil()}),
+        "pickle": pickle.dumps({"state_dict": Evil()}),
+        "code": pickle.dumps({"state_dict": Evil()}, protocol=2),
     }
     if kind in content:
         path.write_bytes(content[kind])
@@ -133,6 +134,7 @@ def made(kind: str, path: Path, resnet: nn.Module, resnet_file: Path) -> None:
         ("torchscript", r"TorchScript"),
         ("export", r"archive of torch.export"),
         ("module", r"holds Python objects \(timm.*run code"),
+        ("pickle", r"is a pickle that torch.save did not write"),
         ("code", r"holds Python objects \(\w+.mkdir\)"),
         ("code in zip", r"holds Python objects \(\w+.mkdir\)"),
         ("numbers", r"holds no state dict \(a mapping with epoch\)"),
