@@ -118,5 +118,5 @@ def model_slug(uri: str) -> str:
         ('timm-resnet18', 'hf-my-net', 'python-nets-make')
     """
     spec = model_spec(uri)
-    name = re.sub(r"[^\w.]+", "-", spec.name.rpartition("/")[2]).strip("-.")
-    return f"{spec.kind}-{name}"
+    last = spec.name.rpartition("/")[2]
+    return f"{spec.kind}-" + re.sub(r"[^\w.]+", "-", last).strip("-.")

@@ -128,7 +128,5 @@ def _load_file(model: nn.Module, architecture: str, weights: str) -> None:
     classifier_names = {name for name, parameter in model.named_parameters() if id(parameter) in own}
     missing = shapes.keys() - tensors.keys() - classifier_names
     if missing:
-        raise ConfigError(
-            f"{path} does not fit {architecture}: {len(missing)} tensors are missing, such as {min(missing)}."
-        )
+        raise ConfigError(f"{path} does not fit {architecture}: {len(missing)} tensors lack, such as {min(missing)}.")
     model.load_state_dict(tensors, strict=False)

@@ -92,7 +92,7 @@ def _tensors(names: tuple[str, ...]) -> str:
 def _channels_if_first(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], misfit: Misfit) -> int | None:
     """Returns the channels of the file's first convolution where that is all that differs."""
     first = next((name for name, tensor in own.items() if tensor.ndim == 4 and name in tensors), None)
-    if misfit.missing or misfit.unexpected or misfit.reshaped != (first,):
+    if first is None or misfit.missing or misfit.unexpected or misfit.reshaped != (first,):
         return None
     (out, channels, *kernel), (own_out, _, *own_kernel) = tensors[first].shape, own[first].shape
     return channels if (out, kernel) == (own_out, own_kernel) else None

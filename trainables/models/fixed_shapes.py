@@ -1,12 +1,14 @@
 """Networks whose forward pass asks for the shape of its images: traced for images of one size, the answers built in.
 
-`torch.fx` runs a forward pass on stand-ins, which have no shape. Code such as `if pixel_values.shape[1] != 3: raise` or
-`(*x.shape[:-1], -1, heads)`, as in most of transformers' networks, so ends a trace. Here such questions are answered by a
+`torch.fx` runs a forward pass on stand-ins, which have no shape. So code such as `if images.shape[1] != 3: raise` or
+`(*x.shape[:-1], -1, heads)`, as in most networks of transformers, ends a trace. Here such questions are answered by a
 run on two real images. Only shapes, dtypes and devices are answered: a branch on the values of a tensor still ends the
-trace, since another image might take the other branch. (transformers' own HFTracer, which it no longer has, did the same.)
+trace, since another image might take the other branch. (The HFTracer that transformers had did the same.)
 """
 
+import operator
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,6 +19,7 @@ from trainables.quant.sites import LayerTracer, tracing
 # B = images, C H W = image.
 
 _SHAPE_ATTRIBUTES = {"shape", "ndim", "dtype", "device", "is_cuda", "layout"}
+_PLAIN = {name: getattr(nn.Module, name) for name in ("__call__", "__getattr__")}
 _SHAPE_METHODS = {"size", "dim", "numel", "is_floating_point", "get_device"}
 
 
@@ -36,6 +39,19 @@ def with_fixed_shapes(model: nn.Module, image_size: tuple[int, int]) -> nn.Modul
     fixed = fx.GraphModule(model, graph, class_name=type(model).__name__)
     fixed.train(model.training)
     return fixed
+
+
+@contextmanager
+def _untraced() -> Iterator[None]:
+    """Runs modules as they are in the middle of a trace, which puts stand-ins in the place of these two."""
+    traced = {name: getattr(nn.Module, name) for name in _PLAIN}
+    try:
+        for name, plain in _PLAIN.items():
+            setattr(nn.Module, name, plain)
+        yield
+    finally:
+        for name, wrapped in traced.items():
+            setattr(nn.Module, name, wrapped)
 
 
 class _Static(fx.Proxy):
@@ -74,15 +90,15 @@ class _ShapeTracer(LayerTracer):
         return bool(self.known(obj.node))
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
-        return iter([obj[index] for index in range(len(self.known(obj.node)))])
+        return iter([operator.getitem(obj, index) for index in range(len(self.known(obj.node)))])
 
     def known(self, node: fx.Node) -> Any:
         """Returns the value of a node that depends on shapes only."""
         # In the order of the graph and not by recursion, which deep networks would exhaust.
-        for each in self.graph.nodes:
-            if each not in self._values:
+        for each in [each for each in self.graph.nodes if each not in self._values]:
+            with _untraced():
                 self._values[each] = self._run(each)
-                self._is_static[each] = self._depends_on_shapes(each)
+            self._is_static[each] = self._depends_on_shapes(each)
         if not self._is_static[node]:
             raise fx.proxy.TraceError(f"the forward pass depends on the value of the tensor {node}")
         return self._values[node]

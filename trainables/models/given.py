@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from search_spaces.errors import ConfigError, one_line
 from trainables.data.view import View
 from trainables.models.fingerprint import state_sha256
+from trainables.models.fixed_shapes import with_fixed_shapes
+from trainables.quant.sites import find_sites
 from trainables.quant.student import QuantizedStudent
 
 # B = images, K = classes, C H W = image.
@@ -87,7 +89,9 @@ def give(opened: Opened, *, uri: str, image_size: tuple[int, int] | None = None)
     view = settings.view
     if view and image_size:
         view = replace(view, height=image_size[0], width=image_size[1])
-    num_classes = _check_answers(module, uri, image_size or (view.size if view else DEFAULT_SIZE))
+    size = image_size or (view.size if view else DEFAULT_SIZE)
+    num_classes = _check_answers(module, uri, size)
+    module = _with_sites(module, uri, size)
     names = settings.class_names
     if names is not None and len(names) != num_classes:
         raise ConfigError(
@@ -117,14 +121,14 @@ def _check_finite(module: nn.Module, uri: str) -> None:
 
 
 def _check_answers(module: nn.Module, uri: str, size: tuple[int, int]) -> int:
-    """Runs two images of noise through the network and its trace, and returns the number of classes."""
+    """Runs two images of noise through the network, and returns the number of classes."""
     channels = _first_channels(module)
     if channels not in (3, None):
         raise ConfigError(
             f"model {uri} takes images of {channels} channel{'s' if channels > 1 else ''}; images here have 3 (red, "
             "green, blue): give a network for three."
         )
-    images_BCHW = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    images_BCHW = _noise(2, size)
     with torch.no_grad():
         try:
             logits_BK: object = module(images_BCHW)
@@ -135,19 +139,44 @@ def _check_answers(module: nn.Module, uri: str, size: tuple[int, int]) -> int:
             ) from error
         if not isinstance(logits_BK, Tensor) or logits_BK.ndim != 2 or logits_BK.shape[0] != 2:
             raise ConfigError(
-                f"model {uri} answers two images with {_kind(logits_BK)} in place of logits [2, K]: wrap it in a module "
-                "that returns the logits alone."
+                f"model {uri} answers two images with {_kind(logits_BK)} in place of logits [2, K]: wrap it in a "
+                "module that returns the logits alone."
             )
-        student = QuantizedStudent(module).eval()
-        traced_BK = student.observe(images_BCHW, None, lambda index, x: None)
     if not logits_BK.isfinite().all():
         raise ConfigError(f"model {uri} answers images of noise with NaN or infinite logits: its training diverged.")
+    return logits_BK.shape[1]
+
+
+def _with_sites(module: nn.Module, uri: str, size: tuple[int, int]) -> nn.Module:
+    """Returns the network, or what it is on images of one size where only that can be traced.
+
+    Raises:
+        ConfigError: Neither can be traced, there is no site, or the trace gives other logits.
+    """
+    traceable = module
+    try:
+        find_sites(module)
+    except ConfigError as error:
+        try:
+            traceable = with_fixed_shapes(module, size)
+            find_sites(traceable)
+        except ConfigError:
+            raise ConfigError(f"model {uri}: {error}") from error
+    # Another number of images than the trace may have seen: a number that it built in would show.
+    images_BCHW = _noise(3, size)
+    with torch.no_grad():
+        logits_BK = module(images_BCHW)
+        traced_BK = QuantizedStudent(traceable).eval().observe(images_BCHW, None, lambda index, x: None)
     if (traced_BK - logits_BK).abs().max() > TOLERANCE * logits_BK.abs().max().clamp(min=1):
         raise ConfigError(
             f"model {uri} gives other logits when traced than when called, so its sites cannot be trusted: choose a "
             "model whose forward pass does not depend on hooks, randomness or the values of tensors."
         )
-    return logits_BK.shape[1]
+    return traceable
+
+
+def _noise(num_images: int, size: tuple[int, int]) -> Tensor:
+    return torch.randn(num_images, 3, *size, generator=torch.Generator().manual_seed(0))
 
 
 def _first_channels(module: nn.Module) -> int | None:

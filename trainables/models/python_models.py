@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from search_spaces.errors import ConfigError, one_line
 from search_spaces.models import ModelSpec
@@ -46,6 +47,8 @@ def open_python(spec: ModelSpec, *, is_typed: bool) -> Opened:
         raise ConfigError(f"model {spec.uri} failed: {type(error).__name__}: {one_line(error)[:200]}.") from error
     if not isinstance(module, nn.Module):
         raise ConfigError(f"model {spec.uri} returned a {type(module).__name__}: return a torch.nn.Module.")
+    if any(is_lazy(parameter) for parameter in module.parameters()):
+        raise ConfigError(f"model {spec.uri} has layers without weights yet (Lazy...): run it once on images first.")
     config = getattr(module, "pretrained_cfg", None) or getattr(module, "default_cfg", None)
     names = getattr(module, "class_names", None) or getattr(module, "label_names", None)
     settings = Settings(class_names=tuple(map(str, names)) if isinstance(names, list | tuple) else None)

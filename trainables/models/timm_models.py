@@ -38,7 +38,7 @@ def open_timm(spec: ModelSpec, image_size: tuple[int, int] | None) -> Opened:
     """
     if not spec.file:
         module = create_backbone(spec.name, None, weights="imagenet", image_size=image_size)
-        settings = settings_of(module.pretrained_cfg, class_names=_imagenet_names(module))
+        settings = settings_of(_config_of(module), class_names=_imagenet_names(module))
         return Opened(module=module, architecture=spec.name, settings=settings)
     path = Path(spec.file)
     tensors = read_weights(path)
@@ -46,7 +46,7 @@ def open_timm(spec: ModelSpec, image_size: tuple[int, int] | None) -> Opened:
     own = settings_of(config.get("pretrained_cfg", {}), class_names=config.get("label_names"))
     module = build_for(spec.name, tensors, image_size=image_size or (own.view.size if own.view else None))
     fit_timm(module, tensors, architecture=spec.name, source=str(path))
-    settings = settings_of({**module.pretrained_cfg, **config.get("pretrained_cfg", {})}, class_names=own.class_names)
+    settings = settings_of({**_config_of(module), **config.get("pretrained_cfg", {})}, class_names=own.class_names)
     return Opened(module=module, architecture=spec.name, settings=settings)
 
 
@@ -90,6 +90,11 @@ def settings_of(config: Mapping[str, Any], *, class_names: object = None) -> Set
         crop=config.get("crop_pct"),
         class_names=tuple(map(str, names)) if isinstance(names, list | tuple) else None,
     )
+
+
+def _config_of(module: nn.Module) -> Mapping[str, Any]:
+    config: Any = module.pretrained_cfg
+    return {name: value for name, value in config.items() if value is not None}
 
 
 def _imagenet_names(module: nn.Module) -> tuple[str, ...] | None:

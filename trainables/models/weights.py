@@ -20,6 +20,8 @@ _HOLDERS = ("state_dict_ema", "model_ema", "ema_state_dict", "ema", "state_dict"
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 """Put before every name by DataParallel and averaging, by torch.compile, and by Lightning."""
 _ZIP, _PICKLE, _LFS = b"PK\x03\x04", b"\x80", b"version https://git-lfs"
+_TORCH_PICKLE = b"\x80\x02"
+"""Start of what torch.save wrote before it wrote zip archives."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -35,14 +37,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no file"
         raise UnavailableError(f"weights {str(path)!r} is {what}: give a .safetensors, .pt or .pth file.")
-    with path.open("rb") as stream:
-        start = stream.read(512)
-    _refuse_other_files(path, start)
-    tensors = _read_torch(path) if start.startswith((_ZIP, _PICKLE)) else _read_safetensors(path)
+    start = refuse_other_files(path)
+    is_torch = start.startswith((_ZIP, _TORCH_PICKLE)) and not is_safetensors(start)
+    tensors = _read_torch(path) if is_torch else _read_safetensors(path)
     return _without_prefixes(tensors)
 
 
-def _refuse_other_files(path: Path, start: bytes) -> None:
+def refuse_other_files(path: Path) -> bytes:
+    """Looks at a file's first bytes and returns them.
+
+    Raises:
+        ConfigError: The file is empty, a pointer, a web page, or an archive of another kind.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(512)
     text = start.lstrip().lower()
     if not start:
         raise ConfigError(f"{path} is empty: copy or download it again.")
@@ -52,8 +60,18 @@ def _refuse_other_files(path: Path, start: bytes) -> None:
         raise ConfigError(
             f"{path} is a web page and holds no weights: a download was answered with an error or a form."
         )
+    if is_safetensors(start):
+        return start
+    if start.startswith(_PICKLE) and not start.startswith(_TORCH_PICKLE):
+        raise ConfigError(f"{path} is a pickle that torch.save did not write, and reading it would run its code.")
     if start.startswith(_ZIP):
         _refuse_other_archives(path)
+    return start
+
+
+def is_safetensors(start: bytes) -> bool:
+    """Tells by a file's first bytes: a header of JSON behind its length, whose bytes may look like anything."""
+    return start[8:9] == b"{"
 
 
 def _refuse_other_archives(path: Path) -> None:

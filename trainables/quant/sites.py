@@ -177,6 +177,7 @@ class LayerTracer(fx.Tracer):
         self._opaque = tuple(get_notrace_modules())
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Tells whether a module is called as it is."""
         has_layers = any(isinstance(module, LAYER_KINDS) for module in m.modules())
         is_leaf = isinstance(m, (*LAYER_KINDS, *self._opaque)) or not has_layers
         return is_leaf or super().is_leaf_module(m, module_qualified_name)
