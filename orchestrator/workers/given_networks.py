@@ -1,14 +1,13 @@
 """Networks that are given, as a worker and the driver open them: with the trials of the storage at hand."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from orchestrator.store.folder import CHECKPOINT
-from orchestrator.store.inventory import find_trial
 from orchestrator.store.store import Store
+from orchestrator.workers.trained import trained_network
 from search_spaces.assessment.recipes import ImageSettings, NetworkFacts
 from search_spaces.datasets import DatasetSpec
-from search_spaces.model import parse
 from trainables.assessment.facts import look_at
 from trainables.models.labels import read_labels
 from trainables.models.trial_models import TrainedNetwork
@@ -16,19 +15,7 @@ from trainables.models.trial_models import TrainedNetwork
 
 def trial_reader(store: Store) -> Callable[[str], TrainedNetwork]:
     """Returns a function that reads the network which a trial of a storage trained, by its uid."""
-
-    def read(uid: str) -> TrainedNetwork:
-        trial = find_trial(store, uid)
-        content, record = trial.read_checked(CHECKPOINT), trial.recipe()
-        assert record is not None, f"{trial.folder.root} is done without a recipe"
-        return TrainedNetwork(
-            architecture=record.architecture,
-            dataset=parse(DatasetSpec, record.dataset),
-            content=content,
-            source=f"{trial.folder.root}/{CHECKPOINT}",
-        )
-
-    return read
+    return partial(trained_network, store)
 
 
 def look_at_network(

@@ -23,6 +23,8 @@ from trainables.assessment.subject import Subject
 
 RUNGS, CLASSES = "rungs", "classes"
 """Tables of every part."""
+METRICS = ("accuracy", "drop", "drop_low", "drop_high", "flips", "flips_low_margin", "worst_class_drop")
+"""Figures of a rung that become metrics; the tables have all. Trackers draw a chart of each."""
 _TABLE = "table."
 
 
@@ -110,12 +112,7 @@ def summarize(subject: Subject, part: Part) -> tuple[dict[str, float], dict[str,
         by_class = zip(subject.class_names, class_shares(reference, predictions_B), strict=True)
         shares += [{"rung": rung, "class_name": name, "share": share} for name, share in by_class if share]
     table = pd.DataFrame(rows).astype({"budget": "Int64"})
-    metrics = {
-        f"{row['rung']}/{name}": float(value)
-        for row in rows
-        for name, value in row.items()
-        if isinstance(value, float) and not np.isnan(value)
-    }
+    metrics = {f"{row['rung']}/{name}": float(row[name]) for row in rows for name in METRICS}
     return metrics, {RUNGS: table, CLASSES: pd.DataFrame(shares), **part.tables}
 
 
