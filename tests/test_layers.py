@@ -47,7 +47,7 @@ ORDER = {
         {"stage_runner"},
         {"analyses"},
         {"stages"},
-        {"training_loop", "evaluation"},
+        {"training_loop", "evaluation", "attacks"},
         {"checkpoints", "optim", "losses", "models", "data"},
         {"quant", "memory_format"},
     ],
