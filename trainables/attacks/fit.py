@@ -1,7 +1,7 @@
-"""What was tried tells what to try next: an additive model of a value over the options, for every row and all together.
+"""What was tried tells what to try next: an additive model of a value over the options.
 
-Every forward pass at an allocation is an observation of its value. The value is modelled as a constant plus one effect per
-site and option; the effects of a row are drawn towards those that all rows share, so that a dozen passes per image
+Every forward pass at an allocation is an observation of its value. The value is modelled as a constant plus one effect
+per site and option; the effects of a row are drawn towards those that all rows share, so that a dozen passes per image
 already say something. Both are ridge regressions, in closed form. No gradient is needed, and no pass is spent.
 
 Shape letters: B = rows (images), N = some of the rows, T = tries, L = sites, O = options, D = L * O effects.
@@ -27,11 +27,8 @@ class AdditiveFit:
         self._tries: list[tuple[Tensor, Tensor]] = []
         # Sums over all tries, of which the shared effects are made.
         self._products_DD, self._products_D = torch.zeros(size, size), torch.zeros(size)
-        self._sums_BD, self._sums_B, self._counts_B = (
-            torch.zeros(num_rows, size),
-            torch.zeros(num_rows),
-            torch.zeros(num_rows),
-        )
+        self._sums_BD, self._sums_B = torch.zeros(num_rows, size), torch.zeros(num_rows)
+        self._counts_B = torch.zeros(num_rows)
 
     def add(self, rows_N: Tensor, option_NL: Tensor, value_N: Tensor) -> None:
         """Takes one try of some rows; a row that is left out once must not come back.

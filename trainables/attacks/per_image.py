@@ -1,8 +1,8 @@
 """The worst allocation of every image at a budget, which no policy is needed for: how far a network can fall.
 
 The search uses labels, so what it finds is a worst case and no estimate of what a policy does. Without labels, pass
-the network's own answers at full precision. Every claim is a forward pass of the network: a found allocation that breaks an
-image does break it; an image that is not broken may still be breakable.
+the network's own answers at full precision. Every claim is a forward pass of the network: an image that is counted as
+broken is broken by its allocation; one that is not may still be breakable.
 
 Shape letters: B = images, N = some of them, L = sites, K = classes, C H W = image.
 """

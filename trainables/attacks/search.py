@@ -2,7 +2,7 @@
 
 After some starts it goes in rounds, from what is known of every row:
 
-* knapsack selections by the effects that were fitted to all tries (`fit.AdditiveFit`), with noise, near the best and far;
+* knapsack selections by the effects that were fitted to all tries (`fit.AdditiveFit`), with noise, near and far;
 * moves of bits between two sites of the best, drawn uniformly;
 * where there is a scorer: moves drawn by the gain that it predicts at the best.
 
@@ -28,7 +28,7 @@ NOISE = 0.8
 Progress = Callable[[float], None]
 """Is told the share of the passes that are spent, in [0, 1]."""
 Measure = Callable[[Tensor, Tensor], Tensor]
-"""Function from rows_N and their bit_width_NL to value_N (or, of a scorer, to the estimated value_NLO of each option)."""
+"""Function from rows_N and their bit_width_NL to value_N, or, of a scorer, to each option's estimated change_NLO."""
 
 
 def ignore(share: float) -> None:

@@ -74,6 +74,8 @@ class Space:
         now_BL1 = score_BLO.gather(2, option_BL[:, :, None])
         up_BLS, down_BLS = (_gains(score_BLO - now_BL1, neighbour[option_BL]) for neighbour in (up_OS, down_OS))
         gain_BLLS = up_BLS[:, :, None] + down_BLS[:, None]
+        # From a site to itself is no move.
+        gain_BLLS = gain_BLLS.masked_fill(torch.eye(self.num_sites, dtype=torch.bool)[:, :, None], -torch.inf)
         gain_BN = gain_BLLS.flatten(1)
         is_possible_BN = gain_BN > -torch.inf
         gain_BN = gain_BN / _masked_std(gain_BN, is_possible_BN)[:, None].clamp(min=1e-12)
