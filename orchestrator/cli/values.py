@@ -152,6 +152,7 @@ def assessment_from_options(
         num_sites=facts.num_sites,
         labels="dataset" if has_labels else "none",
         class_names=class_names,
+        effort=facts.effort,
         **{name: values[name] for name in ("budgets", "option_set", "draws", "max_passes", "seed", "equalize")},
     )
     name = f"assess-{model_slug(facts.model.uri)}-{dataset_slug(dataset.name)}"

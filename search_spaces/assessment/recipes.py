@@ -51,6 +51,22 @@ class ImageSettings(Frozen):
     """How an image of another shape fits."""
 
 
+class Effort(Frozen):
+    """How much of everything is measured: by the cost of a pass, so that an assessment takes minutes."""
+
+    draws: int
+    max_passes: int
+    static_passes: int
+    selection_images: int
+    scanned_images: int
+
+
+LIGHT = Effort(draws=20, max_passes=120, static_passes=40, selection_images=256, scanned_images=128)
+HEAVY = Effort(draws=5, max_passes=20, static_passes=20, selection_images=64, scanned_images=48)
+HEAVY_MACS = 3e8
+"""Multiplications of a pass of one image from which on it counts as heavy: a ResNet18 at 224 px has six times as many."""
+
+
 class NetworkFacts(Frozen):
     """What a plan needs to know of a network that is given, and of the data as this network sees it."""
 
@@ -60,9 +76,16 @@ class NetworkFacts(Frozen):
     """Its name for people."""
     num_sites: int
     """Quantized activations, L."""
+    macs: int
+    """Multiplications of its convolutions and linear layers for one image."""
     dataset: DatasetSpec
     how_labelled: str
     """One sentence on which class of the network is which class of the data."""
+
+    @property
+    def effort(self) -> Effort:
+        """What is measured unless the user says otherwise."""
+        return HEAVY if self.macs >= HEAVY_MACS else LIGHT
 
 
 class Ladder(Frozen):
@@ -74,8 +97,12 @@ class Ladder(Frozen):
     """Options at every site, in bits, ascending."""
     draws: int = Field(default=20, ge=1)
     """Draws of the rung `random`; the rung `worst_random_per_image` has the same for every image."""
-    max_passes: int = Field(default=300, ge=1)
-    """Most forward passes per image in the search of `worst_per_image`."""
+    max_passes: int = Field(default=120, ge=1)
+    """Most passes per image in the search of `worst_per_image`."""
+    static_passes: int = Field(default=40, ge=1)
+    """Most passes per image that a static allocation is chosen by."""
+    selection_images: int = Field(default=256, ge=1)
+    """Most images of the validation split that a static allocation is chosen on."""
 
     @model_validator(mode="after")
     def _check_options(self) -> "Ladder":
@@ -93,6 +120,8 @@ class AssessRecipe(Frozen):
     """What counts as right."""
     class_names: tuple[str, ...] | None = later_field()
     """Names of the network's classes in its order, where it does not say them itself; None leaves that to it."""
+    scanned_images: int = Field(default=128, ge=1)
+    """Most images of the validation split that every site is measured on."""
     equalize: bool | None = later_field()
     """Whether links are equalized first, which undoes a rescaling; None is no."""
     weight_bit_width: int | None = Field(default=16, ge=2, le=16)

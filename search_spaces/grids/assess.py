@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from search_spaces.assessment.recipes import AVERAGE_BITS, AssessRecipe, Labels, Ladder
+from search_spaces.assessment.recipes import AVERAGE_BITS, LIGHT, AssessRecipe, Effort, Labels, Ladder
 from search_spaces.budgets import OPTION_SETS, budget_from_average, check_budget
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, unknown_name
@@ -24,6 +24,7 @@ def assess_grid(
     labels: Labels = "dataset",
     class_names: Sequence[str] | None = None,
     equalize: bool = False,
+    effort: Effort = LIGHT,
     draws: int | None = None,
     max_passes: int | None = None,
     seed: int = 0,
@@ -40,8 +41,9 @@ def assess_grid(
         labels: What counts as right.
         class_names: Of the network, where it does not say them itself.
         equalize: Equalize the network's links first.
-        draws: Of the rung `random`; None is the default of `Ladder`.
-        max_passes: Of the search per image; None is the default of `Ladder`.
+        effort: How much is measured.
+        draws: Of the rung `random`, in place of that of the effort.
+        max_passes: Of the search per image, in place of that of the effort.
         seed: Of everything random.
 
     Raises:
@@ -55,7 +57,8 @@ def assess_grid(
         raise ConfigError(f"--budget {twice[0]} is given twice: give every budget once.")
     totals = budgets or [budget_from_average(bits, num_sites) for bits in AVERAGE_BITS]
     given: dict[str, object] = {"draws": draws, "max_passes": max_passes, "bit_widths": OPTION_SETS[option_set]}
-    chosen = {name: value for name, value in given.items() if value is not None}
+    chosen = effort.model_dump(exclude={"scanned_images"})
+    chosen |= {name: value for name, value in given.items() if value is not None}
     ladders = [parse(Ladder, {"budget": total} | chosen) for total in sorted(totals)]
     for ladder in ladders:
         check_budget(ladder.budget, num_sites, ladder.bit_widths)
@@ -65,6 +68,7 @@ def assess_grid(
         labels=labels,
         class_names=tuple(class_names) if class_names else None,
         equalize=equalize or None,
+        scanned_images=effort.scanned_images,
     )
     # Ladders first: they take longest, and what starts last ends last.
     recipes = [*(network.model_copy(update={"ladder": ladder}) for ladder in ladders), network]

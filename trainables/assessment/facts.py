@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from search_spaces.assessment.recipes import ImageSettings, NetworkFacts
 from search_spaces.dataset_kinds import DATASETS
@@ -17,7 +17,7 @@ from trainables.models.given import GivenNetwork
 from trainables.models.labels import match_labels
 from trainables.models.registry import open_network
 from trainables.models.trial_models import TrainedNetwork
-from trainables.quant.sites import find_sites
+from trainables.quant.sites import LAYER_KINDS, find_sites
 
 # C = classes of the data.
 
@@ -60,9 +60,31 @@ def look_at(
         model=vary(spec, sha256=given.sha256),
         architecture=given.architecture,
         num_sites=len(find_sites(given.module)),
+        macs=count_macs(given.module, seen.seen_size),
         dataset=seen,
         how_labelled=how or "What counts as right is the answer of the network at full precision.",
     )
+
+
+@torch.inference_mode()
+def count_macs(module: nn.Module, size: tuple[int, int]) -> int:
+    """Returns the multiplications of the Conv2d and Linear layers of a network for one image of some height and width."""
+    macs = 0
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal macs
+        weight = layer.weight
+        assert isinstance(weight, Tensor)
+        macs += output.numel() * weight[0].numel()
+
+    layers = [module for module in module.modules() if isinstance(module, LAYER_KINDS)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    try:
+        module(torch.zeros(1, 3, *size))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return macs
 
 
 def dataset_seen_by(given: GivenNetwork, dataset: DatasetSpec, settings: ImageSettings) -> DatasetSpec:

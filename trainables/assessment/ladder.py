@@ -11,6 +11,11 @@ from torch import Tensor
 
 from search_spaces.assessment.recipes import INT8, Ladder
 from trainables.assessment.subject import Subject, leads_of, logits
+from trainables.attacks.per_image import worst_per_image
+from trainables.attacks.scores import GradientScores
+from trainables.attacks.space import Space
+from trainables.attacks.static import StaticAllocation, best_static, worst_static
+from trainables.attacks.uniform import uniform
 from trainables.quant.random_allocation import random_allocations
 
 
@@ -80,28 +85,47 @@ def draw(subject: Subject, ladder: Ladder, seed: int, number: int) -> Tensor:
 
 
 def _uniform(subject: Subject, ladder: Ladder, seed: int, earlier: Earlier) -> Measured:
-    # TEMPORARY until attacks lands
-    return _measure(subject, draw(subject, ladder, seed, 0))
-
-
-def _static(subject: Subject, ladder: Ladder, seed: int, *, sign: int) -> Measured:
-    # TEMPORARY until attacks lands
-    num_sites = subject.network.num_sites
-    drawn = random_allocations(8, num_sites, ladder.bit_widths, ladder.budget, (seed, 77))
-    losses = []
-    for bits_L in drawn:
-        logits_BK = logits(subject.network, subject.selection, bits_L.expand(len(subject.selection), -1))
-        losses.append(sign * leads_of(logits_BK, subject.selection.labels_B).mean().item())
-    chosen_L = drawn[int(torch.tensor(losses).argmax())]
-    return _measure(subject, chosen_L.expand(len(subject.test), -1), passes_per_image=8.0)
+    return _measure(subject, uniform(len(subject.test), _space(subject, ladder)))
 
 
 def _best_static(subject: Subject, ladder: Ladder, seed: int, earlier: Earlier) -> Measured:
-    return _static(subject, ladder, seed, sign=1)
+    return _static(best_static, subject, ladder, seed)
 
 
 def _worst_static(subject: Subject, ladder: Ladder, seed: int, earlier: Earlier) -> Measured:
-    return _static(subject, ladder, seed, sign=-1)
+    return _static(worst_static, subject, ladder, seed)
+
+
+def _static(choose: Callable[..., StaticAllocation], subject: Subject, ladder: Ladder, seed: int) -> Measured:
+    """Chooses one allocation for all images on the selection, and measures it on the test images."""
+    network, images = subject.network, subject.selection.first(ladder.selection_images)
+    # Read once: the search goes through them many times.
+    batches = [(images_BCHW, images.labels_B[place]) for place, images_BCHW in images.batches()]
+    scorer = GradientScores(network, ladder.bit_widths)
+    space = _space(subject, ladder)
+    chosen = choose(network, batches, space, scorer, max_passes=ladder.static_passes, seed=seed)
+    return _measure(subject, chosen.rows(len(subject.test)), passes_per_image=float(chosen.passes))
+
+
+def _worst_per_image(subject: Subject, ladder: Ladder, seed: int, earlier: Earlier) -> Measured:
+    network, space, labels_B = subject.network, _space(subject, ladder), subject.test.labels_B
+    each = [
+        worst_per_image(
+            *(network, images_BCHW, labels_B[place], space), max_passes=ladder.max_passes, seed=seed + place.start
+        )
+        for place, images_BCHW in subject.test.batches()
+    ]
+    logits_BK = torch.cat([one.logits_BK for one in each])
+    return Measured(
+        predictions_DB=logits_BK.argmax(dim=-1)[None],
+        leads_DB=leads_of(logits_BK, labels_B)[None],
+        bit_width_BL=torch.cat([one.bit_width_BL for one in each]),
+        passes_per_image=torch.cat([one.passes_B for one in each]).double().mean().item(),
+    )
+
+
+def _space(subject: Subject, ladder: Ladder) -> Space:
+    return Space(num_sites=subject.network.num_sites, bit_widths=ladder.bit_widths, budget=ladder.budget)
 
 
 def _random(subject: Subject, ladder: Ladder, seed: int, earlier: Earlier) -> Measured:
@@ -145,5 +169,5 @@ _RUNGS: dict[str, Callable[[Subject, Ladder, int, Earlier], Measured]] = {
     "best_static": _best_static,
     "worst_static": _worst_static,
     "worst_random_per_image": _worst_random_per_image,
-    "worst_per_image": _worst_random_per_image,
+    "worst_per_image": _worst_per_image,
 }

@@ -22,8 +22,6 @@ FAILS = 0.02
 """Loss of accuracy from which on there is something to repair."""
 FEW_BITS = 4
 """Bits of every site where 8 do no harm: the smallest of the usual budgets."""
-SCANNED_IMAGES = 128
-"""Images of the selection that sites are measured on: every site takes two passes of each."""
 MOST_SITES = 8
 """Largest number of sites that a repair leaves out: more of them are another format."""
 
@@ -35,21 +33,21 @@ def measure_channels(subject: Subject) -> dict[str, pd.DataFrame]:
     return {"channels": channels, "links": scan_links(subject.network.model, list(subject.network.sites))}
 
 
-def measure_all_sites(subject: Subject, int8: Measured) -> dict[str, pd.DataFrame]:
+def measure_all_sites(subject: Subject, int8: Measured, num_images: int) -> dict[str, pd.DataFrame]:
     """Returns what every site costs under the allocation that makes the network fail."""
-    images, bits = _few(subject.selection), failing_bits(subject, int8)
+    images, bits = subject.selection.first(num_images), failing_bits(subject, int8)
     bit_width_BL = torch.full((len(images), subject.network.num_sites), bits, dtype=torch.int64)
     table = measure_sites(subject.network, images.all(), images.labels_B, bit_width_BL)
     return {"sites": table.assign(bits=bits)}
 
 
-def measure_repairs(subject: Subject, sites: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def measure_repairs(subject: Subject, sites: pd.DataFrame, num_images: int) -> dict[str, pd.DataFrame]:
     """Returns the repairs with their accuracies on the test images, and their configuration files; none if all is well.
 
     The columns are name, kind, the accuracies `uniform` and `full_precision`, and the files ours, onnxruntime, torchao
     and modelopt, empty where a tool cannot express the repair.
     """
-    network, bits, few = subject.network, int(sites["bits"].iloc[0]), _few(subject.selection)
+    network, bits, few = subject.network, int(sites["bits"].iloc[0]), subject.selection.first(num_images)
 
     def accuracy(images: Images, repaired: QuantizedStudent, bits: int) -> float:
         bit_width_BL = torch.full((len(images), repaired.num_sites), bits, dtype=torch.int64) if bits else None
@@ -97,11 +95,6 @@ def _cure_row(cure: Cure, network: QuantizedStudent) -> dict[str, object]:
             "modelopt": modelopt_rules(network.model, spared),
         }
     return {"name": cure.name, "kind": cure.kind, **dict(cure.accuracies), **files}
-
-
-def _few(images: Images) -> Images:
-    """Returns the first images of a selection, which is in random order of classes."""
-    return Images(labels_B=images.labels_B[:SCANNED_IMAGES], read=images.read)
 
 
 def _accuracy(measured: Measured, labels_B: Tensor) -> float:

@@ -72,7 +72,9 @@ def steps_of(ladder: Ladder | None) -> tuple[str, ...]:
     return LADDER_RUNGS if ladder else NETWORK_STEPS
 
 
-def run_part(subject: Subject, ladder: Ladder | None, part: Part, *, seed: int, num_done: int = 0) -> Iterator[Step]:
+def run_part(
+    subject: Subject, ladder: Ladder | None, part: Part, *, seed: int, scanned_images: int, num_done: int = 0
+) -> Iterator[Step]:
     """Measures the steps of a part that are left, and adds what they find to `part`.
 
     Args:
@@ -80,6 +82,7 @@ def run_part(subject: Subject, ladder: Ladder | None, part: Part, *, seed: int, 
         ladder: Budget and options; None for the part about the network itself.
         part: What earlier steps measured.
         seed: Of everything random.
+        scanned_images: Most images of the selection that every site is measured on.
         num_done: Number of those steps.
 
     Yields:
@@ -89,7 +92,7 @@ def run_part(subject: Subject, ladder: Ladder | None, part: Part, *, seed: int, 
     for number, name in enumerate(steps[num_done:], start=num_done + 1):
         start = time.perf_counter()
         if name in _MEASUREMENTS:
-            part.tables |= _MEASUREMENTS[name](subject, part)
+            part.tables |= _MEASUREMENTS[name](subject, part, scanned_images)
         else:
             part.rungs[name] = _measure(name, subject, ladder, part, seed)
         figures = _step_figures(reference, part.rungs[name]) if name in part.rungs else {}
@@ -150,9 +153,9 @@ def _unpacked(tensor: Tensor) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(tensor.numpy().tobytes()))
 
 
-_MEASUREMENTS: dict[str, Callable[[Subject, Part], dict[str, pd.DataFrame]]] = {
-    "sites": lambda subject, part: measure_all_sites(subject, part.rungs["int8"]),
-    "channels": lambda subject, part: measure_channels(subject),
-    "cures": lambda subject, part: measure_repairs(subject, part.tables["sites"]),
+_MEASUREMENTS: dict[str, Callable[[Subject, Part, int], dict[str, pd.DataFrame]]] = {
+    "sites": lambda subject, part, num_images: measure_all_sites(subject, part.rungs["int8"], num_images),
+    "channels": lambda subject, part, num_images: measure_channels(subject),
+    "cures": lambda subject, part, num_images: measure_repairs(subject, part.tables["sites"], num_images),
 }
 """Steps that are no rungs."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from search_spaces.assessment.recipes import AVERAGE_BITS, Labels, Ladder
+from search_spaces.assessment.recipes import AVERAGE_BITS, LIGHT, Labels, Ladder
 from search_spaces.budgets import OPTION_SETS, budget_from_average, check_budget
 from search_spaces.errors import ConfigError
 from trainables.assessment.assemble import assemble
@@ -41,7 +41,7 @@ def assess(
     class_names: Sequence[str] | None = None,
     bit_widths: Sequence[int] = OPTION_SETS["I"],
     draws: int = 20,
-    max_passes: int = 300,
+    max_passes: int = 120,
     weight_bit_width: int | None = 16,
     seed: int = 0,
     on_step: Callable[[Step], None] = lambda step: None,
@@ -84,7 +84,7 @@ def assess(
     parts: list[Ladder | None] = [None, *ladders]
     for part_ladder in parts:
         part = Part(part_ladder.budget if part_ladder else None)
-        for step in run_part(subject, part_ladder, part, seed=seed):
+        for step in run_part(subject, part_ladder, part, seed=seed, scanned_images=LIGHT.scanned_images):
             on_step(step)
         tables.append(summarize(subject, part)[1])
     labels: Labels = "none" if labels_B is None else "dataset"

@@ -18,8 +18,6 @@ from trainables.quant.student import QuantizedStudent
 
 BATCH = 128
 """Images of a forward pass: attacks keep gradients of every site, which takes three times the memory of a plain one."""
-MAX_SELECTION = 256
-"""Images at most that static allocations are chosen on: more of them cost time and hardly change a sensitivity."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +37,10 @@ class Images:
         for start in range(0, len(self), BATCH):
             place = slice(start, min(start + BATCH, len(self)))
             yield place, self.read(place.start, place.stop)
+
+    def first(self, count: int) -> "Images":
+        """Returns the first images, at most so many."""
+        return Images(labels_B=self.labels_B[:count], read=self.read)
 
     def all(self) -> Tensor:
         """Returns all images at once."""

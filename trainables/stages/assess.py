@@ -11,9 +11,9 @@ from torch import Tensor
 from search_spaces.assessment.recipes import AssessRecipe
 from trainables.assessment.facts import class_index, names_of
 from trainables.assessment.parts import Part, run_part, summarize
-from trainables.assessment.subject import MAX_SELECTION, Images, Subject, quantizable, with_own_answers
+from trainables.assessment.subject import Images, Subject, quantizable, with_own_answers
 from trainables.checkpoints import ResumePoint
-from trainables.data.images import TEST, VALIDATION, ImageData, Split, stratified_subset
+from trainables.data.images import TEST, VALIDATION, ImageData, Split
 from trainables.models.equalization import equalize
 from trainables.models.given import GivenNetwork
 from trainables.training_loop import EpochReport, StageResult, StageRun
@@ -49,7 +49,8 @@ def run(
     budget = recipe.ladder.budget if recipe.ladder else None
     part = Part.from_tensors(resume.tensors, budget) if resume else Part(budget)
     num_done = resume.epoch if resume else 0
-    for step in run_part(subject, recipe.ladder, part, seed=seed, num_done=num_done):
+    steps = run_part(subject, recipe.ladder, part, seed=seed, scanned_images=recipe.scanned_images, num_done=num_done)
+    for step in steps:
         yield EpochReport(
             epoch=step.number,
             num_epochs=step.num_steps,
@@ -100,8 +101,5 @@ def _subject(recipe: AssessRecipe, model: GivenNetwork, data: ImageData, device:
 
 
 def _selection(split: Split) -> Split:
-    """Returns the images that static allocations are chosen on, in random order, not more than a sensitivity needs."""
-    labels_B = split.labels_B.cpu().numpy()
-    count = min(len(split), MAX_SELECTION)
-    kept_B = torch.from_numpy(stratified_subset(labels_B, count=count, least=1, seed=0))
-    return split.take(kept_B[torch.randperm(count, generator=torch.Generator().manual_seed(0))])
+    """Returns the images that static allocations are chosen on, in random order, since the first of them are taken."""
+    return split.take(torch.randperm(len(split), generator=torch.Generator().manual_seed(0)))
