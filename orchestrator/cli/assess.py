@@ -29,13 +29,11 @@ from search_spaces.dataset_kinds import DATASET_FORMS
     help="Sum of the bit-widths over all sites of an image; repeatable. [default: 4, 5.5 and 7 bits per site]",
 )
 @what("--option-set", default="I", show_default=True, help="I (3..10 bits), II (4..10) or III (5..10).")
-@what(
-    "--draws", type=click.IntRange(min=1), help="Random allocations of every image. [default: 20; 5 for heavy networks]"
-)
+@what("--draws", type=click.IntRange(min=1), help="Random allocations per image. [default: 20; 5 if it is heavy]")
 @what(
     "--max-passes",
     type=click.IntRange(min=1),
-    help="Passes per image that the attack takes at most. [default: 120; 20 for heavy networks]",
+    help="Of the attack, per image. [default: 120; 20 if it is heavy]",
 )
 @what(
     "--labels",

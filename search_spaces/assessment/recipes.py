@@ -64,7 +64,7 @@ class Effort(Frozen):
 LIGHT = Effort(draws=20, max_passes=120, static_passes=40, selection_images=256, scanned_images=128)
 HEAVY = Effort(draws=5, max_passes=20, static_passes=20, selection_images=64, scanned_images=48)
 HEAVY_MACS = 3e8
-"""Multiplications of a pass of one image from which on it counts as heavy: a ResNet18 at 224 px has six times as many."""
+"""Multiplications of a pass of one image from which on it is heavy: a ResNet18 at 224 px has six times as many."""
 
 
 class NetworkFacts(Frozen):

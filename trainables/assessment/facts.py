@@ -68,7 +68,7 @@ def look_at(
 
 @torch.inference_mode()
 def count_macs(module: nn.Module, size: tuple[int, int]) -> int:
-    """Returns the multiplications of the Conv2d and Linear layers of a network for one image of some height and width."""
+    """Returns the multiplications of the Conv2d and Linear layers for one image of some height and width."""
     macs = 0
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
