@@ -107,7 +107,7 @@ def losses(logits_BK: Tensor, labels_B: Tensor, loss: Loss) -> Tensor:
 
 
 def _options_of(bit_width_BL: Tensor, bit_widths: tuple[int, ...]) -> Tensor:
-    return torch.searchsorted(torch.tensor(bit_widths), bit_width_BL.cpu())
+    return torch.searchsorted(torch.tensor(bit_widths), bit_width_BL.cpu().contiguous())
 
 
 def _with_shifted_option(

@@ -4,7 +4,7 @@ After some starts it goes in rounds, from what is known of every row:
 
 * knapsack selections by the effects that were fitted to all tries (`fit.AdditiveFit`), with noise, near and far;
 * moves of bits between two sites of the best, drawn uniformly;
-* where there is a scorer: moves drawn by the gain that it predicts at the best.
+* where there is a scorer: the knapsack's selection by the scores at the best, then moves drawn by predicted gain.
 
 A row is an image, or a whole split that shares one allocation. Rows whose value falls below the floor leave.
 
@@ -117,10 +117,10 @@ class _Search:
         for bit_width_BL in self._starts:
             yield 0, bit_width_BL[self.rows_N]
         while True:
-            yield from self._fitted(4)
-            yield from self._moved(2)
             if self._scorer and int(self.passes_B[self.rows_N].max()) + self._scorer.num_passes < max_passes:
                 yield from self._scored(4, self._scorer)
+            yield from self._fitted(4)
+            yield from self._moved(2)
 
     def _fitted(self, count: int) -> Iterator[tuple[int, Tensor]]:
         fitted, effect_NLO = self.rows_N, self._fit.effects(self.rows_N)
@@ -146,7 +146,7 @@ class _Search:
         for number in range(count):
             stays = torch.isin(scored, self.rows_N)
             scored, base_NL, score_NLO = self.rows_N, base_NL[stays], score_NLO[stays]
-            bit_width_NL = base_NL
-            for _ in range(1 + number % 3):
+            bit_width_NL = base_NL if number else self._space.best(score_NLO, base_NL, radius=NEAR)
+            for _ in range(number):
                 bit_width_NL = self._space.transfer(bit_width_NL, score_NLO, self._generator)
             yield scorer.num_passes if number == 0 else 0, bit_width_NL
