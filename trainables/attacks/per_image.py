@@ -66,7 +66,7 @@ def worst_per_image(
         space: Sites, options and budget.
         scorer: Adds moves that it predicts to be bad; `GradientScores(network, bit_widths, loss="lead")`. None searches
             by forward passes alone, which finds as much in as many passes.
-        max_passes: Most passes per image, at least 1.
+        max_passes: Most passes per image, at least 2; the last one verifies the result.
         seed: Of everything random.
         batch_size: Images that run together.
         on_progress: Is told the share of the passes that are spent.
@@ -77,10 +77,10 @@ def worst_per_image(
         attack.values,
         space,
         [uniform(len(images), space), *draws],
-        max_passes=max_passes,
+        max_passes=max_passes - 1,
         seed=seed,
         floor=0.0,
-        scorer=scorer and RowScorer(measure=lambda *at: attack.scores(scorer, *at), num_passes=scorer.num_passes),
+        scorer=attack.row_scorer(scorer) if scorer else None,
         on_progress=on_progress,
     )
     return attack.allocated(found.bit_width_BL, found.passes_B)
@@ -150,12 +150,14 @@ class _Attack:
         is_wrong_N = logits_NK.argmax(1) != labels_N
         return torch.where(is_wrong_N, lead_N.clamp(max=-1e-12), lead_N.clamp(min=0))
 
-    def scores(self, scorer: Scorer, rows_N: Tensor, bit_width_NL: Tensor) -> Tensor:
-        """Estimates the change of the lead by every option."""
-        parts = (each.split(self._batch_size) for each in (rows_N, bit_width_NL))
-        return torch.cat(
-            [-scorer(self._select(rows), self._labels_B[rows], bits) for rows, bits in zip(*parts, strict=True)]
-        )
+    def row_scorer(self, scorer: Scorer) -> RowScorer:
+        """Makes a scorer of losses one of leads, which fall as losses grow."""
+
+        def changes(rows_N: Tensor, bit_width_NL: Tensor) -> Tensor:
+            parts = zip(rows_N.split(self._batch_size), bit_width_NL.split(self._batch_size), strict=True)
+            return torch.cat([-scorer(self._select(rows), self._labels_B[rows], bits) for rows, bits in parts])
+
+        return RowScorer(measure=changes, num_passes=scorer.num_passes)
 
     def allocated(self, bit_width_BL: Tensor, passes_B: Tensor) -> Allocated:
         """Verifies what was found by one more pass of all images."""

@@ -35,7 +35,7 @@ class Space:
 
     def options_of(self, bit_width_BL: Tensor) -> Tensor:
         """Returns the index of every bit-width among the options."""
-        return torch.searchsorted(self._width_O, bit_width_BL)
+        return torch.searchsorted(self._width_O, bit_width_BL.contiguous())
 
     def best(self, score_BLO: Tensor, around_BL: Tensor | None = None, *, radius: int | None = None) -> Tensor:
         """Returns the allocation of the largest total score, exactly.
