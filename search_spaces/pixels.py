@@ -36,7 +36,7 @@ def parse_image_size(value: object) -> int | str:
     height, width = (int(side or sides[1]) for side in sides.groups()) if sides else (0, 0)
     if min(height, width) < LEAST_PIXELS:
         raise ConfigError(
-            f"image size {value!r} is none: write pixels as in 224, or height x width as in 48x192, each at least "
+            f"{value!r} is no image size: write pixels as in 224, or height x width as in 48x192, each at least "
             f"{LEAST_PIXELS}."
         )
     return image_size_of((height, width))
@@ -84,13 +84,13 @@ def parse_std(value: object) -> Channels:
 def _parse_channels(name: str, value: object, *, is_allowed: Callable[[float], bool], rule: str) -> Channels:
     parts = value.split(",") if isinstance(value, str) else value
     try:
-        red, green, blue = (float(part) for part in parts)  # type: ignore[attr-defined]  # TypeError where it is no list
+        red, green, blue = map(float, parts if isinstance(parts, list | tuple) else ())
     except (TypeError, ValueError):
         red = green = blue = math.nan
     if not all(map(is_allowed, (red, green, blue))):
         raise ConfigError(
-            f"{name} {_text(value)} is none: write three numbers {rule}, for red, green and blue as shares of 255, as "
-            f"in {_text(MEAN if name == 'mean' else STD)}."
+            f"{_text(value)} is no {name}: write three numbers {rule}, for red, green and blue as shares of 255, as in "
+            f"{_text(MEAN if name == 'mean' else STD)}."
         )
     return red, green, blue
 
