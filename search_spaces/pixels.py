@@ -89,11 +89,21 @@ def _parse_channels(name: str, value: object, *, is_allowed: Callable[[float], b
         red = green = blue = math.nan
     if not all(map(is_allowed, (red, green, blue))):
         raise ConfigError(
-            f"{_text(value)} is no {name}: write three numbers {rule}, for red, green and blue as shares of 255, as in "
-            f"{_text(MEAN if name == 'mean' else STD)}."
+            f"{_shown(value)} is no {name}: write three numbers {rule}, for red, green and blue as shares of 255, as "
+            f"in {channels_text(MEAN if name == 'mean' else STD)}."
         )
     return red, green, blue
 
 
-def _text(value: object) -> str:
+def channels_text(channels: Channels) -> str:
+    """Returns how statistics of channels are written on a command line.
+
+    Examples:
+        >>> channels_text((0.5, 0.5, 0.25))
+        '0.5,0.5,0.25'
+    """
+    return ",".join(map(str, channels))
+
+
+def _shown(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else repr(value)

@@ -10,14 +10,14 @@ from orchestrator.cli.help import search, together, what
 from search_spaces.dataset_kinds import DATASET_FORMS
 from search_spaces.errors import ConfigError
 from search_spaces.names import CROP_MODES, GRIDS, INTERPOLATIONS, PRUNERS, SAMPLERS, Goal
-from search_spaces.pixels import parse_image_size, parse_mean, parse_std
+from search_spaces.pixels import channels_text, parse_image_size, parse_mean, parse_std
 
 SEARCH_FIELDS = ("trials", "gpu_hours", "sampler", "pruner", "keep_searching", "confirm_seeds")
 """Fields of `Search` that options set, in the order in which a sweep's name tells them."""
 
 
 class Read(click.ParamType[Any]):
-    """A value that a function reads, whose error is click's."""
+    """A value that a function reads and returns in its written form, which a job of a cluster gets again."""
 
     def __init__(self, name: str, read: Callable[[object], Any]) -> None:
         self.name, self.read = name, read
@@ -40,13 +40,13 @@ view_options = together(
     ),
     what(
         "--mean",
-        type=Read("mean", parse_mean),
+        type=Read("mean", lambda text: channels_text(parse_mean(text))),
         metavar="R,G,B",
         help="Subtracted from the channels, as shares of 255, such as 0.5,0.5,0.5. [default: ImageNet's]",
     ),
     what(
         "--std",
-        type=Read("std", parse_std),
+        type=Read("std", lambda text: channels_text(parse_std(text))),
         metavar="R,G,B",
         help="What the differences are divided by, as shares of 255. [default: ImageNet's]",
     ),

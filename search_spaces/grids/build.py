@@ -57,8 +57,9 @@ class Choices:
     teacher_weights: str | None = None
     """Initial weights of the teacher: `imagenet`, `scratch` or a .safetensors file."""
     image_size: int | str | None = None
-    mean: Channels | None = None
-    std: Channels | None = None
+    mean: Channels | str | None = None
+    """Three numbers, or text such as `0.5,0.5,0.5`, as `std`."""
+    std: Channels | str | None = None
     interpolation: str | None = None
     crop: float | None = None
     crop_mode: str | None = None
