@@ -103,9 +103,9 @@ def test_weights_of_another_network_are_counted_and_the_network_that_fits_is_nam
 
 def test_a_changed_shape_is_shown_with_both_shapes(resnet_file: Path, opened: Opener, tmp_path: Path) -> None:
     tensors = load_file(resnet_file)
-    tensors["layer1.0.conv1.weight"] = torch.zeros(16, 16, 5, 5)
+    tensors["layer1.0.conv1.weight"] = torch.zeros(32, 32, 5, 5)
     save_file(tensors, tmp_path / "w.safetensors")
-    said = r"1 tensor of another shape \(such as .*: \[16, 16, 5, 5\] in place of \[16, 16, 3, 3\]\)"
+    said = r"1 tensor of another shape \(such as .*: \[32, 32, 5, 5\] in place of \[32, 32, 3, 3\]\)"
     with pytest.raises(ConfigError, match=said):
         opened(f"test_resnet@{tmp_path}/w.safetensors")
 
