@@ -123,7 +123,7 @@ def test_weights_that_are_not_finite_are_refused(
 
 def test_other_channels_than_three_are_refused(opened: Opener, tmp_path: Path) -> None:
     save_file(timm.create_model("test_resnet", num_classes=10, in_chans=1).state_dict(), tmp_path / "w.safetensors")
-    with pytest.raises(ConfigError, match=r"for images of 1 channels; images here have 3"):
+    with pytest.raises(ConfigError, match=r"for images of 1 channel; images here have 3"):
         opened(f"test_resnet@{tmp_path}/w.safetensors")
     layers = "nn.Conv2d(4, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)"
     write(f"def make(): return nn.Sequential({layers})", "four")
