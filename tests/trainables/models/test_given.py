@@ -110,6 +110,13 @@ def test_a_changed_shape_is_shown_with_both_shapes(resnet_file: Path, opened: Op
         opened(f"test_resnet@{tmp_path}/w.safetensors")
 
 
+@pytest.mark.parametrize("kind", ["timm", "torchvision"])
+def test_a_classifier_that_is_a_number_is_counted_too(kind: str, opened: Opener, tmp_path: Path) -> None:
+    save_file({"fc.weight": torch.tensor(1.0)}, tmp_path / "w.safetensors")
+    with pytest.raises(ConfigError, match=r"does not fit resnet18: \d+ tensors missing .*1 tensor of another shape"):
+        opened(f"{kind}:resnet18@{tmp_path}/w.safetensors")
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(
     value: float, resnet_file: Path, opened: Opener, tmp_path: Path
