@@ -34,9 +34,10 @@ def _absolute_model(uri: str) -> str:
     kind, colon, rest = uri.partition(":")
     # First of all, since every other error repeats the URI.
     if "://" in uri:
-        absolute_uri(rest[rest.find("@") + 1 :] if kind in MODELS else uri, what="model")
+        absolute_uri(uri, what="model")
         raise ConfigError(f"model {uri!r} lies on an object store: copy it to this machine, and give its path.")
-    if not colon:
+    # A file's path may hold a colon.
+    if not colon or "@" in kind:
         kind, rest = ("trial" if _UID.fullmatch(uri) else "timm"), uri
         if "@" not in uri and ("/" in uri or uri.endswith(_FILES)):
             raise ConfigError(

@@ -36,7 +36,7 @@ def parse_image_size(value: object) -> int | str:
     height, width = (int(side or sides[1]) for side in sides.groups()) if sides else (0, 0)
     if min(height, width) < LEAST_PIXELS:
         raise ConfigError(
-            f"image size {value!r} is none: write pixels as in 224, or height x width as in 48x192, each at least "
+            f"{value!r} is no image size: write pixels as in 224, or height x width as in 48x192, each at least "
             f"{LEAST_PIXELS}."
         )
     return image_size_of((height, width))
@@ -84,16 +84,26 @@ def parse_std(value: object) -> Channels:
 def _parse_channels(name: str, value: object, *, is_allowed: Callable[[float], bool], rule: str) -> Channels:
     parts = value.split(",") if isinstance(value, str) else value
     try:
-        red, green, blue = (float(part) for part in parts)  # type: ignore[attr-defined]  # TypeError where it is no list
+        red, green, blue = map(float, parts if isinstance(parts, list | tuple) else ())
     except (TypeError, ValueError):
         red = green = blue = math.nan
     if not all(map(is_allowed, (red, green, blue))):
         raise ConfigError(
-            f"{name} {_text(value)} is none: write three numbers {rule}, for red, green and blue as shares of 255, as "
-            f"in {_text(MEAN if name == 'mean' else STD)}."
+            f"{_shown(value)} is no {name}: write three numbers {rule}, for red, green and blue as shares of 255, as "
+            f"in {channels_text(MEAN if name == 'mean' else STD)}."
         )
     return red, green, blue
 
 
-def _text(value: object) -> str:
+def channels_text(channels: Channels) -> str:
+    """Returns how statistics of channels are written on a command line.
+
+    Examples:
+        >>> channels_text((0.5, 0.5, 0.25))
+        '0.5,0.5,0.25'
+    """
+    return ",".join(map(str, channels))
+
+
+def _shown(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else repr(value)

@@ -49,7 +49,8 @@ ORDER = {
         {"stages"},
         {"assessment"},
         {"training_loop", "evaluation", "attacks"},
-        {"checkpoints", "optim", "losses", "models", "data"},
+        {"checkpoints", "optim", "losses", "models"},
+        {"data"},
         {"quant", "memory_format"},
     ],
     "cluster": [
@@ -65,8 +66,7 @@ ORDER = {
         {"cells", "search", "stages"},
         {"loss_space", "paper", "objective"},
         {"assessment"},
-        {"recipes", "datasets"},
-        {"models"},
+        {"recipes", "datasets", "models"},
         {"budgets", "model", "pixels", "yaml_files", "uris"},
         {"errors", "names", "dataset_kinds"},
     ],
@@ -78,6 +78,8 @@ IMPORTS_BY_NAME = {
     "orchestrator/reports/analyses/registry.py",
     "trainables/analyses/registry.py",
 }
+# The only module that imports what the user names.
+IMPORTS_CODE_OF_USERS = {"trainables/models/python_models.py"}
 PACKAGES = {
     ".".join(path.parent.relative_to(ROOT).parts)
     for package in MAY_IMPORT
@@ -108,6 +110,8 @@ def imported_names(path: Path) -> set[str]:
 
 def name_in(call: ast.Call, path: Path) -> str:
     """The module that a call imports by name; of a name that is put together, what stands before the first brace."""
+    if relative_name(path) in IMPORTS_CODE_OF_USERS:
+        return ""
     (text,) = call.args[:1]
     if isinstance(text, ast.Constant):
         return str(text.value)

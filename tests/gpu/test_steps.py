@@ -160,5 +160,5 @@ def test_the_number_of_epochs_is_chosen_once(data: ImageData, tmp_path: Path, mo
 
 
 def test_made_images_can_be_learned(data: ImageData) -> None:
-    assert classify(create_backbone("test_resnet", 4).eval(), data.splits["test"], 16).accuracy <= 1.0
+    assert classify(create_backbone("test_resnet", 4).eval(), data.splits["test"], data.view).accuracy <= 1.0
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 32, "validation": 32, "test": 32}

@@ -18,6 +18,7 @@ UID = "0123456789abcdef"
         ("resnet18", "timm:resnet18"),
         ("resnet18.a1_in1k", "timm:resnet18.a1_in1k"),
         ("resnet18@w.pt", "timm:resnet18@{here}/w.pt"),
+        ("resnet18@a:b.pt", "timm:resnet18@{here}/a:b.pt"),
         ("timm:resnet18@sub/w@2.pt", "timm:resnet18@{here}/sub/w@2.pt"),
         ("torchvision:resnet18@../{name}/w.pth", "torchvision:resnet18@{here}/w.pth"),
         ("hf:folder/", "hf:{here}/folder"),
@@ -68,7 +69,13 @@ def test_what_is_incomplete_or_not_read_gets_one_line(uri: str, said: str) -> No
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("uri", ["timm:resnet18@s3://key:secret@bucket/w.pt", "s3://key:se/cret@bucket/w.pt"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("timm:resnet18@s3://key:secret@bucket/w.pt", "resnet18@s3://key:secret@bucket/w.pt"),
+        *("hf:s3://key:secret@bucket/folder", "s3://key:se/cret@bucket/w.pt", "keras:s3://key:secret@bucket/w"),
+    ],
+)
 @pytest.mark.parametrize("read", [model_spec, lambda uri: parse(ModelSpec, {"uri": uri})])
 def test_credentials_are_refused_and_not_repeated(uri: str, read: object) -> None:
     assert callable(read)

@@ -31,6 +31,8 @@ Encoded = tuple[str, Path | bytes | None]
 NUM_NAMED = 5
 """Number of unreadable images that an error names; it counts the rest."""
 NUM_AT_A_TIME = 1024
+MAX_RESIZED = 2**27
+"""Pixels of a resized image before its middle is cut out: 400 MB."""
 RESAMPLING: dict[Interpolation, Image.Resampling] = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -123,42 +125,54 @@ def framed(rgb: Image.Image, spec: DatasetSpec, size: tuple[int, int]) -> Tensor
     Returns:
         uint8 of shape (3, height, width).
     """
-    height, width = size
     method = RESAMPLING[spec.interpolation or INTERPOLATIONS[0]]
     if spec.crop_mode == "pad":
-        picture = Image.new("RGB", (width, height), tuple(round(255 * level) for level in spec.mean or MEAN))
-        picture.paste(rgb.resize((min(width, math.ceil(height * rgb.width / rgb.height)), height), method))
+        picture = _padded(rgb, spec, size, method)
+    elif spec.crop is not None:
+        picture = _as_timm(rgb, spec, spec.crop, size, method)
     else:
-        picture = rgb.resize((width, height), method, box=_box(rgb, spec, size))
+        box = (0, 0, *rgb.size) if spec.crop_mode == "squash" else _middle(rgb, size)
+        picture = rgb.resize(size[::-1], method, box=box)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
-def _box(rgb: Image.Image, spec: DatasetSpec, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Returns the part of an image that is stored: left, top, right and bottom."""
+def _middle(rgb: Image.Image, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Returns the largest rectangle around the middle with the aspect ratio of a size: left, top, right and bottom."""
     height, width = size
-    if spec.crop is not None:
-        resized = _resized_as_timm(rgb, spec, spec.crop)
-        # timm rounds to the middle of what it resized, and what networks see is the middle of what is stored.
-        top, left = (
-            round((whole - seen) / 2) - (stored - seen) // 2
-            for whole, stored, seen in zip(resized, size, spec.seen_size, strict=True)
-        )
-        across, down = rgb.width / resized[1], rgb.height / resized[0]
-        return left * across, top * down, (left + width) * across, (top + height) * down
-    if spec.crop_mode == "squash":
-        return 0, 0, rgb.width, rgb.height
     kept_width, kept_height = min(rgb.width, rgb.height * width / height), min(rgb.height, rgb.width * height / width)
-    left_edge, top_edge = (rgb.width - kept_width) / 2, (rgb.height - kept_height) / 2
-    return left_edge, top_edge, left_edge + kept_width, top_edge + kept_height
+    left, top = (rgb.width - kept_width) / 2, (rgb.height - kept_height) / 2
+    return left, top, left + kept_width, top + kept_height
 
 
-def _resized_as_timm(rgb: Image.Image, spec: DatasetSpec, crop: float) -> tuple[int, int]:
-    """Returns the height and width to which timm resizes a whole image before it cuts the middle out."""
+def _padded(rgb: Image.Image, spec: DatasetSpec, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
+    height, width = size
+    picture = Image.new("RGB", (width, height), tuple(round(255 * level) for level in spec.mean or MEAN))
+    picture.paste(rgb.resize((min(width, math.ceil(height * rgb.width / rgb.height)), height), method))
+    return picture
+
+
+def _as_timm(
+    rgb: Image.Image, spec: DatasetSpec, crop: float, size: tuple[int, int], method: Image.Resampling
+) -> Image.Image:
+    """Resizes the whole image and cuts the middle out, which a `box` would not do to the last bit."""
+    resized = _resized_by_timm(rgb, spec, crop)
+    if math.prod(resized) > MAX_RESIZED:
+        raise ValueError(f"{rgb.width} x {rgb.height} pixels are too long and thin")
+    # timm rounds to the middle of what it resized, and what networks see is the middle of what is stored.
+    top, left = (
+        round((whole - seen) / 2) - (stored - seen) // 2
+        for whole, stored, seen in zip(resized, size, spec.seen_size, strict=True)
+    )
+    return rgb.resize(resized[::-1], method).crop((left, top, left + size[1], top + size[0]))
+
+
+def _resized_by_timm(rgb: Image.Image, spec: DatasetSpec, crop: float) -> tuple[int, int]:
+    """Returns the height and width to which timm resizes a whole image."""
     height, width = (math.floor(seen / crop) for seen in spec.seen_size)
     if spec.crop_mode == "squash":
         return height, width
     if height == width:
-        # torchvision's Resize, which cuts the longer side off.
+        # torchvision's Resize, which rounds down.
         return max(height, height * rgb.height // rgb.width), max(width, width * rgb.width // rgb.height)
     ratio = min(rgb.height / height, rgb.width / width)
     return round(rgb.height / ratio), round(rgb.width / ratio)

@@ -22,7 +22,7 @@ def create_backbone(
     Args:
         architecture: Any timm model name.
         num_classes: Number of classes, K; None keeps those of timm's pretrained weights, and their classifier.
-        weights: `scratch`, `imagenet` (timm's pretrained weights, downloaded once), or a .safetensors file whose
+        weights: `scratch`, `imagenet` (timm's pretrained weights, downloaded once), or a file (`read_weights`) whose
             tensors carry timm's names; a classifier of another size in it is left out.
         image_size: Height and width of the images in pixels. Networks for one size only, such as vision
             transformers, are built for it, and timm fits their pretrained position embeddings; None takes the size

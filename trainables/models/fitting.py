@@ -63,8 +63,8 @@ def fit(
         own = module.state_dict()
         if channels := _channels_if_first(own, tensors, misfit):
             raise ConfigError(
-                f"{source} holds a {architecture} for images of {channels} channels; images here have 3 (red, green, "
-                "blue): give a network for three."
+                f"{source} holds a {architecture} for images of {channels} channel{'s' if channels > 1 else ''}; "
+                "images here have 3 (red, green, blue): give a network for three."
             )
         nearest = _nearest(tensors, architecture, others, build) if build else None
         hint = f"It fits {nearest}." if nearest else _size_hint(misfit) or "Is it of another architecture?"

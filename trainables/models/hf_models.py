@@ -106,11 +106,16 @@ def _view(settings: dict[str, Any], config: dict[str, Any], folder: Path) -> Vie
     factor, offset = settings.get("rescale_factor", 1 / 255), settings.get("rescale_offset", False)
     if not settings.get("do_rescale", True) or offset or abs(factor - 1 / 255) > _PRECISION:
         raise ConfigError(f"{folder / PREPROCESSOR} scales pixels otherwise than by 1/255: give --mean and --std.")
-    height, width = _size(settings) or (config.get("image_size", 224),) * 2
+    height, width = _size(settings) or _square_or_pair(config.get("image_size", 224))
     if not settings.get("do_normalize", True):
         return View(height, width, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     mean, std = (_channels(settings[name]) for name in ("image_mean", "image_std"))
     return View(height, width, mean, std)
+
+
+def _square_or_pair(size: Any) -> tuple[int, int]:
+    height, width = size if isinstance(size, list) else (size, size)
+    return height, width
 
 
 def _channels(values: list[float]) -> Channels:

@@ -52,7 +52,7 @@ def open_network(
 ) -> GivenNetwork:
     """Opens a network and checks it: weights, channels, logits, trace and sites, and its fingerprint if one is known.
 
-    No random number is drawn from the global generator.
+    No random number is drawn from the global generator; what a network draws while it is built comes from seed 0.
 
     Args:
         spec: Which one.
@@ -76,6 +76,8 @@ def open_network(
     """
     asked = Asked(image_size=image_size, is_typed=is_typed, read_trial=read_trial)
     with torch.random.fork_rng(devices=[]):
+        # So that a function that builds a network with random weights builds the same one again.
+        torch.default_generator.manual_seed(0)
         network = give(KINDS[spec.kind](spec, asked), uri=spec.uri, image_size=image_size)
     if spec.sha256 not in (None, network.sha256):
         raise ConfigError(

@@ -57,7 +57,9 @@ def build_for(architecture: str, tensors: Mapping[str, Tensor], *, image_size: t
     # Distilled transformers have two classifiers of one size.
     first = names if isinstance(names, str) else next(iter(names), "")
     weight = next((tensors[name] for name in (f"{first}.weight", f"{first}.bias") if name in tensors), None)
-    return create_backbone(architecture, None if weight is None else weight.shape[0], image_size=image_size)
+    return create_backbone(
+        architecture, weight.shape[0] if weight is not None and weight.ndim else None, image_size=image_size
+    )
 
 
 def fit_timm(module: nn.Module, tensors: Mapping[str, Tensor], *, architecture: str, source: str) -> None:

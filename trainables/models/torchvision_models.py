@@ -56,7 +56,7 @@ def _build_for(architecture: str, tensors: Mapping[str, Tensor]) -> nn.Module:
     # The classifier is what every one of them registers last.
     classifier, layer = [each for each in module.named_modules() if isinstance(each[1], LAYER_KINDS)][-1]
     weight = tensors.get(f"{classifier}.weight")
-    if weight is None or len(weight) == len(layer.weight):
+    if weight is None or not weight.ndim or len(weight) == len(layer.weight):
         return module
     other: nn.Module = torchvision.models.get_model(architecture, weights=None, num_classes=len(weight), **size)
     return other

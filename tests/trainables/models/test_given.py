@@ -103,11 +103,18 @@ def test_weights_of_another_network_are_counted_and_the_network_that_fits_is_nam
 
 def test_a_changed_shape_is_shown_with_both_shapes(resnet_file: Path, opened: Opener, tmp_path: Path) -> None:
     tensors = load_file(resnet_file)
-    tensors["layer1.0.conv1.weight"] = torch.zeros(16, 16, 5, 5)
+    tensors["layer1.0.conv1.weight"] = torch.zeros(32, 32, 5, 5)
     save_file(tensors, tmp_path / "w.safetensors")
-    said = r"1 tensor of another shape \(such as .*: \[16, 16, 5, 5\] in place of \[16, 16, 3, 3\]\)"
+    said = r"1 tensor of another shape \(such as .*: \[32, 32, 5, 5\] in place of \[32, 32, 3, 3\]\)"
     with pytest.raises(ConfigError, match=said):
         opened(f"test_resnet@{tmp_path}/w.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["timm", "torchvision"])
+def test_a_classifier_that_is_a_number_is_counted_too(kind: str, opened: Opener, tmp_path: Path) -> None:
+    save_file({"fc.weight": torch.tensor(1.0)}, tmp_path / "w.safetensors")
+    with pytest.raises(ConfigError, match=r"does not fit resnet18: \d+ tensors missing .*1 tensor of another shape"):
+        opened(f"{kind}:resnet18@{tmp_path}/w.safetensors")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -123,7 +130,7 @@ def test_weights_that_are_not_finite_are_refused(
 
 def test_other_channels_than_three_are_refused(opened: Opener, tmp_path: Path) -> None:
     save_file(timm.create_model("test_resnet", num_classes=10, in_chans=1).state_dict(), tmp_path / "w.safetensors")
-    with pytest.raises(ConfigError, match=r"for images of 1 channels; images here have 3"):
+    with pytest.raises(ConfigError, match=r"for images of 1 channel; images here have 3"):
         opened(f"test_resnet@{tmp_path}/w.safetensors")
     layers = "nn.Conv2d(4, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)"
     write(f"def make(): return nn.Sequential({layers})", "four")
