@@ -72,9 +72,7 @@ def main() -> int:
     torch.set_num_threads(1)
     grid = build_grid("quick", Choices(), count_sites)
     data = load_dataset(grid.dataset, None)
-    print(
-        "kind       seed  verdict     fp    int8  uniform A/B/C   worst static A/B/C  over second  carries  exponent  suspects"
-    )
+    say(HEADER)
     num_wrong = 0
     for seed in range(FIRST_SEED, FIRST_SEED + arguments.networks):
         for kind, network in networks(grid, data, seed, arguments.folder):
@@ -166,7 +164,8 @@ def assess(model: nn.Module, data: ImageData, grid: Grid) -> tuple[Judgement, st
     suspects = "; ".join(f"{each.site}:{each.channel} x{each.ratio:.1f}" for each in verdict.suspects)
     row = (
         f"{100 * full_B.double().mean():5.1f}  {accuracies[0]}  {' '.join(accuracies[1:4])}  "
-        f"{' '.join(accuracies[4:7])}     {carried['over_second']:8.1f}  {carried['carries']:8.2f}  {links['exponent'].max():8d}  {suspects}"
+        f"{' '.join(accuracies[4:7])}     {carried['over_second']:8.1f}  {carried['carries']:7.2f}  "
+        f"{links['exponent'].max():8d}  {suspects}"
     )
     return verdict, row
 
