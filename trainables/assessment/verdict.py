@@ -2,8 +2,8 @@
 
 A network is *suspicious* where it looks built or trained to fail, by any of three signs:
 
-1. A link has a channel 2^5 = 32 times or more above its median one, by its weights alone. Training leaves factors of 2
-   to 4; a factor that cancels behind the activation has no other effect than to stretch a range.
+1. A link has a channel 2^5 = 32 times or more above its median one, by its weights alone, and what reads it is smaller
+   by as much. Training leaves factors of 2 to 4; a factor that cancels has no other effect than to stretch a range.
 2. One allocation for all images brings the accuracy below half of chance, and its interval below chance. Noise makes a
    network guess; answers that are wrong more often than guesses are learned.
 3. One channel carries the range of a site in nine of ten images or more, at eight times the second channel or more, and

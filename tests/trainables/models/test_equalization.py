@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.trainables.models.networks import create, noise
-from trainables.models.equalization import channel_exponents, equalize
+from trainables.models.equalization import channel_exponents, equalize, stretch_exponents
 from trainables.models.links import find_links, rescale
 from trainables.quant.student import QuantizedStudent
 
@@ -53,6 +53,17 @@ def test_an_exponent_is_the_root_of_the_ratio_of_both_ranges_against_the_median_
     assert channel_exponents(model, link).tolist() == [0, 3, 0, 2]
     from_data = channel_exponents(model, link, torch.tensor([1.0, 1.0, 1.0, 4.0]))
     assert from_data.tolist() == [0, 0, 0, 3]
+
+
+def test_a_channel_that_is_hardly_read_stands_out_but_stretches_nothing() -> None:
+    model = create("test_resnet")
+    link = find_links(model)[0]
+    for part in link.divided:
+        part.of(model, 4).mul_(2.0**-40)
+    assert channel_exponents(model, link)[4] == 20
+    assert stretch_exponents(model, link).max() <= 1
+    rescale(model, link, 4, 2.0**8)
+    assert stretch_exponents(model, link)[4] == pytest.approx(8, abs=1)
 
 
 def test_ranges_of_activations_find_a_channel_that_the_weights_hide() -> None:
