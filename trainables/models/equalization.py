@@ -63,8 +63,8 @@ def equalize(
         model: An image classifier in evaluation mode; it stays as it is.
         images_BCHW: Normalized images to compare the full-precision logits on; a few are enough.
         channel_maxima: Largest magnitude of every channel, [C], by index of the site, from data
-            (`channel_scan.channel_maxima`, over its images). Links through these sites begin with these ranges; the others, and all
-            without data, with those of their weights.
+            (`channel_scan.channel_maxima`, over its images). Links through these sites begin with these ranges; the
+            others, and all without data, with those of their weights.
         least_exponent: Smallest power of two that is applied. 1 equalizes all that can be; a larger one leaves
             natural differences between channels alone and takes back what stands out.
 
