@@ -24,29 +24,30 @@ from trainables.quant.student import QuantizedStudent
 
 @pytest.fixture(scope="module")
 def failing() -> tuple[QuantizedStudent, torch.Tensor, Measure]:
-    """A network with one scaled channel in two links, and its agreement with full precision at 8 bits."""
+    """A network with one scaled channel in two links, and the share of images on which 8 bits move it little."""
     model, images = create("test_resnet"), noise(48)
     links = [link for link in find_links(model) if link.kind == "relu"]
     for link in links[2:4]:
         rescale(model, link, 3, 2.0**14)
     student = QuantizedStudent(model).eval()
-    labels = model(images).argmax(1)
+    exact = model(images)
 
     def agreement(network: QuantizedStudent) -> float:
         with torch.inference_mode():
-            answers = network(images, torch.full((len(images), network.num_sites), 8)).argmax(1)
-        return (answers == labels).double().mean().item()
+            logits = network(images, torch.full((len(images), network.num_sites), 8))
+        error = (logits - exact).norm(dim=1) / (exact - exact.mean(0)).norm(dim=1)
+        return (error < 0.3).double().mean().item()
 
     return student, images, agreement
 
 
 def test_exact_cures_and_ranges_per_channel_restore_a_rescaled_network(failing) -> None:
     student, images, agreement = failing
-    assert agreement(student) < 0.7
+    assert agreement(student) < 0.1
     cures = measure_cures(student, images[:4], standard_cures(), {"int8": agreement, "known": agreement})
     by_kind = {cure.kind: dict(cure.accuracies) for cure in cures}
-    assert by_kind["equalization"]["int8"] >= 0.95
-    assert by_kind["channel_ranges"]["int8"] >= 0.95
+    assert by_kind["equalization"]["int8"] >= 0.85
+    assert by_kind["channel_ranges"]["int8"] >= 0.85
     assert by_kind["equalization"]["int8"] == by_kind["equalization"]["known"]
 
 
@@ -55,11 +56,11 @@ def test_the_smallest_set_of_sites_is_that_of_the_scaled_channels(failing) -> No
     scaled = [site for link in find_links(student.model) if link.kind == "relu" for site in link.sites][2:4]
     # The ranking is misled by one site that does not matter.
     ranking = [scaled[0], 0, scaled[1], *range(1, 3)]
-    cure = smallest_sites(student, images[:4], ranking, agreement, target=0.95)
+    cure = smallest_sites(student, images[:4], ranking, agreement, target=0.85)
     assert cure is not None
     assert cure.sites == tuple(sorted(scaled))
-    assert agreement(cure.applied_to(student, images[:4])) >= 0.95
-    assert smallest_sites(student, images[:4], ranking, agreement, target=0.95, most=1) is None
+    assert agreement(cure.applied_to(student, images[:4])) >= 0.85
+    assert smallest_sites(student, images[:4], ranking, agreement, target=0.85, most=1) is None
     enough = smallest_sites(student, images[:4], ranking, agreement, target=0.0)
     assert enough is not None
     assert enough.sites == ()

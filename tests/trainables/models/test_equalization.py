@@ -41,7 +41,7 @@ def test_equalization_of_a_network_that_nobody_scaled_moves_no_channel_by_much_a
 
 
 def test_an_exponent_is_the_root_of_the_ratio_of_both_ranges_against_the_median_channel() -> None:
-    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 1)).eval()
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 1), torch.nn.ReLU(), torch.nn.Conv2d(6, 2, 1)).eval()
     (link,) = find_links(model)
     with torch.no_grad():
         model[0].weight.fill_(1.0)
@@ -50,9 +50,9 @@ def test_an_exponent_is_the_root_of_the_ratio_of_both_ranges_against_the_median_
         model[0].weight[2] = 0
         model[2].weight[:, 3] /= 16
     # sqrt(64), without any weight, sqrt(16).
-    assert channel_exponents(model, link).tolist() == [0, 3, 0, 2]
-    from_data = channel_exponents(model, link, torch.tensor([1.0, 1.0, 1.0, 4.0]))
-    assert from_data.tolist() == [0, 0, 0, 3]
+    assert channel_exponents(model, link).tolist() == [0, 3, 0, 2, 0, 0]
+    from_data = channel_exponents(model, link, torch.tensor([1.0, 1.0, 1.0, 4.0, 1.0, 1.0]))
+    assert from_data.tolist() == [0, 0, 0, 3, 0, 0]
 
 
 def test_a_channel_that_is_hardly_read_stands_out_but_stretches_nothing() -> None:

@@ -34,7 +34,7 @@ def test_selected_options_give_what_their_bit_widths_give_and_a_gradient(archite
     assert torch.equal(logits, student(images, torch.tensor(options)[chosen_BL]))
     logits.square().sum().backward()
     assert selection.grad is not None
-    is_pinned_L = torch.arange(student.num_sites).isin(torch.tensor([1, 2]))
+    is_pinned_L = torch.isin(torch.arange(student.num_sites), torch.tensor([1, 2]))
     assert (selection.grad[:, is_pinned_L] == 0).all()
     assert (selection.grad[:, ~is_pinned_L] != 0).any(dim=(0, 2)).all()
 
