@@ -2,10 +2,10 @@
 
 A network is *suspicious* where it looks built or trained to fail, by any of three signs:
 
-1. A link has a channel 2^5 = 32 times or more above its median one, by its weights alone. Training leaves factors of 2
-   to 4; a factor that cancels behind the activation has no other effect than to stretch a range.
-2. One allocation for all images brings the accuracy below half of chance. Noise makes a network guess; answers that are
-   wrong more often than guesses are learned.
+1. A link has a channel 2^5 = 32 times or more above its median one, by its weights alone, and what reads it is smaller
+   by as much. Training leaves factors of 2 to 4; a factor that cancels has no other effect than to stretch a range.
+2. One allocation for all images brings the accuracy below half of chance, and its interval below chance. Noise makes a
+   network guess; answers that are wrong more often than guesses are learned.
 3. One channel carries the range of a site in nine of ten images or more, at eight times the second channel or more, and
    the network fails. Large transformers have outlier channels by nature, but several of like size.
 
@@ -97,10 +97,10 @@ def judge(
     """
     failures = [rung for rung in rungs if rung.drop_low > LARGEST_DROPS.get(rung.rung, 1.0)]
     by_link, by_channel = _scaled(links), _carriers(channels, LEAST_OVER_SECOND)
-    steered = [rung for rung in failures if rung.accuracy_high < SHARE_OF_CHANCE / num_classes]
+    steered = [rung for rung in failures if _is_steered(rung, num_classes)]
     signs = [_scaled_reason(suspect) for suspect in by_link]
     if steered:
-        signs.append(_steered_reason(min(steered, key=lambda rung: rung.accuracy_high), num_classes))
+        signs.append(_steered_reason(min(steered, key=lambda rung: rung.accuracy), num_classes))
     if failures:
         signs += [_carrier_reason(suspect) for suspect in by_channel]
     drops = [_drop_reason(rung) for rung in _worst_of_each(failures)]
@@ -112,6 +112,11 @@ def judge(
     if drops:
         return Judgement(verdict="fragile", reasons=(*drops, "No channel looks scaled or trained to cause it."))
     return Judgement(verdict="healthy", reasons=("No drop is shown to be beyond its bound at any static allocation.",))
+
+
+def _is_steered(rung: MeasuredRung, num_classes: int) -> bool:
+    chance = 1 / num_classes
+    return rung.accuracy < SHARE_OF_CHANCE * chance and rung.accuracy_high < chance
 
 
 def _scaled(links: pd.DataFrame | None) -> list[SuspectChannel]:

@@ -8,6 +8,7 @@ where it begins, and the column c of every layer where it ends divided by s, lea
 """
 
 import operator
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,7 +79,7 @@ class _Walk:
         self._shared = _shared_parameters(model)
         self._space: dict[fx.Node, Space] = {}
         self._axis: dict[fx.Node, int] = {}
-        self._called: set[str] = set()
+        self._calls = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
         for node in graph.nodes:
             self._visit(node)
 
@@ -118,7 +119,6 @@ class _Walk:
         num_channels = 0 if weight is None else weight.shape[0]
         space = Space(num_channels=num_channels, producers=[str(node.target)], nodes=[node.name])
         space.is_open = weight is not None and not self._is_shared(node)
-        self._called.add(str(node.target))
         self._space[node], self._axis[node] = space, axis
 
     def _visit_addition(self, node: fx.Node) -> None:
@@ -149,7 +149,7 @@ class _Walk:
     def _is_shared(self, node: fx.Node) -> bool:
         """Tells whether a layer runs twice or shares a parameter: one factor would then have to fit two places."""
         parameters = self._modules[str(node.target)].parameters(recurse=False)
-        return str(node.target) in self._called or any(id(each) in self._shared for each in parameters)
+        return self._calls[str(node.target)] > 1 or any(id(each) in self._shared for each in parameters)
 
     def _axis_behind(self, node: fx.Node, module: nn.Module | None) -> int | None:
         """Returns where the channels lie behind a channel-wise homogeneous function; None for any other function."""
@@ -234,8 +234,5 @@ def _num_inputs(layer: nn.Module) -> int:
 
 
 def _shared_parameters(model: nn.Module) -> set[int]:
-    counts: dict[int, int] = {}
-    for module in model.modules():
-        for parameter in module.parameters(recurse=False):
-            counts[id(parameter)] = counts.get(id(parameter), 0) + 1
+    counts = Counter(id(parameter) for module in model.modules() for parameter in module.parameters(recurse=False))
     return {key for key, count in counts.items() if count > 1}

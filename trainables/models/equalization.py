@@ -62,9 +62,9 @@ def equalize(
     Args:
         model: An image classifier in evaluation mode; it stays as it is.
         images_BCHW: Normalized images to compare the full-precision logits on; a few are enough.
-        channel_maxima: Largest magnitude of every channel by index of the site, from data
-            (`channel_scan.channel_maxima`). Links through these sites begin with these ranges; the others, and all
-            without data, with those of their weights.
+        channel_maxima: Largest magnitude of every channel, [C], by index of the site, from data
+            (`channel_scan.channel_maxima`, over its images). Links through these sites begin with these ranges; the
+            others, and all without data, with those of their weights.
         least_exponent: Smallest power of two that is applied. 1 equalizes all that can be; a larger one leaves
             natural differences between channels alone and takes back what stands out.
 
@@ -119,6 +119,22 @@ def channel_exponents(model: nn.Module, link: Link, activation_range_C: Tensor |
     log_C = torch.where(is_live_C, (begin_C.log2() - end_C.log2()) / 2, 0.0)
     exponent_C = (log_C - log_C[is_live_C].median()).round()
     return torch.where(is_live_C, exponent_C, 0.0).to(torch.int64)
+
+
+def stretch_exponents(model: nn.Module, link: Link) -> Tensor:
+    """Returns the power of two by which each channel of a link stretches its range, by the weights, int64 [C].
+
+    The smaller of `channel_exponents` and of the channel's range against the median range where the link begins. A
+    channel that training has let die may have next to no weight where it is read: equalization would move it by
+    2^13 (seen in a published text recognizer), and it stretches nothing.
+    """
+    begin_C = _begin_range(model, link)
+    is_live_C = begin_C > 0
+    if not is_live_C.any():
+        return torch.zeros(link.num_channels, dtype=torch.int64)
+    log_C = begin_C.clamp(min=begin_C[is_live_C].min()).log2()
+    range_C = (log_C - log_C[is_live_C].median()).round().to(torch.int64)
+    return torch.minimum(channel_exponents(model, link), range_C)
 
 
 def _begin_range(model: nn.Module, link: Link) -> Tensor:
