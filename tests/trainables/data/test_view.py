@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as oracle
 
 from search_spaces.datasets import DatasetSpec, dataset_spec
+from search_spaces.errors import UnavailableError
 from search_spaces.names import CROP_MODES, INTERPOLATIONS
 from search_spaces.pixels import MEAN, image_size_of
 from trainables.data import augment, geometry
@@ -148,6 +149,13 @@ def test_an_image_that_is_too_long_to_be_padded_fills_the_width() -> None:
     image = picture(10, 90)
     whole = torch.from_numpy(np.array(image.resize((32, 16), Image.Resampling.BILINEAR))).permute(2, 0, 1)
     assert framed(image, spec, (16, 32)).equal(whole)
+
+
+def test_an_image_that_would_fill_the_memory_when_resized_is_named(tmp_path: Any) -> None:
+    picture(60_000, 1).save(tmp_path / "line.png")
+    spec = DatasetSpec(name="digits", image_size=64, crop=0.9)
+    with pytest.raises(UnavailableError, match=r"line\.png \(1 x 60000 pixels are too long and thin\)\. Leave it out"):
+        decode_files([tmp_path / "line.png"], spec, hint="Leave it out.")
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
