@@ -115,7 +115,7 @@ def decode(content: Path | bytes, spec: DatasetSpec, size: tuple[int, int]) -> T
 def framed(rgb: Image.Image, spec: DatasetSpec, size: tuple[int, int]) -> Tensor:
     """Fits an image into the height and width in which images are stored.
 
-    Where the specification says a `crop`, the middle is to the pixel what timm's evaluation transforms show.
+    Where the specification says a `crop`, the middle is to the last bit what timm's evaluation transforms show.
 
     Args:
         rgb: Any size.

@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as oracle
 
 from search_spaces.datasets import DatasetSpec, dataset_spec
+from search_spaces.errors import UnavailableError
 from search_spaces.names import CROP_MODES, INTERPOLATIONS
 from search_spaces.pixels import MEAN, image_size_of
 from trainables.data import augment, geometry
@@ -114,6 +115,13 @@ def test_every_image_becomes_a_picture_of_the_size_that_networks_see(
 
 
 @settings(max_examples=100, deadline=None)
+@given(SPECS, st.integers(1, 90), st.integers(1, 90))
+def test_nothing_but_the_image_is_stored_where_nothing_is_padded(spec: DatasetSpec, height: int, width: int) -> None:
+    spec = spec.model_copy(update={"crop_mode": None if spec.crop_mode == "pad" else spec.crop_mode})
+    assert (framed(Image.new("RGB", (width, height), "white"), spec, spec.stored_size) == 255).all()
+
+
+@settings(max_examples=100, deadline=None)
 @given(SIDES, SIDES, SIDES)
 def test_the_middle_of_an_image_of_any_shape_keeps_its_aspect_ratio(height: int, width: int, size: int) -> None:
     """A ramp along either axis has one slope, whatever the shape of the image and of the picture."""
@@ -148,6 +156,13 @@ def test_an_image_that_is_too_long_to_be_padded_fills_the_width() -> None:
     image = picture(10, 90)
     whole = torch.from_numpy(np.array(image.resize((32, 16), Image.Resampling.BILINEAR))).permute(2, 0, 1)
     assert framed(image, spec, (16, 32)).equal(whole)
+
+
+def test_an_image_that_would_fill_the_memory_when_resized_is_named(tmp_path: Any) -> None:
+    picture(60_000, 1).save(tmp_path / "line.png")
+    spec = DatasetSpec(name="digits", image_size=64, crop=0.9)
+    with pytest.raises(UnavailableError, match=r"line\.png \(1 x 60000 pixels are too long and thin\)\. Leave it out"):
+        decode_files([tmp_path / "line.png"], spec, hint="Leave it out.")
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
@@ -224,5 +239,7 @@ def test_resized_crops_of_other_shapes_equal_torchvisions() -> None:
 def test_padded_crop_shifts_by_a_share_of_either_side() -> None:
     images = torch.full((400, 3, 16, 64), 255, dtype=torch.uint8)
     shown = augment.training_batch(images, View(16, 64), ["padded_crop"])[:, 0] > 0
-    empty_rows, empty_columns = (~shown.any(dim=2)).sum(dim=1), (~shown.any(dim=1)).sum(dim=1)
-    assert (empty_rows.max(), empty_columns.max()) == (2, 8)
+    rows, columns = shown.any(dim=2), shown.any(dim=1)
+    for lines, most in ((rows, 2), (columns, 8)):
+        empty = (~lines).sum(dim=1) * (1 - 2 * lines[:, 0].int())
+        assert (empty.min(), empty.max()) == (-most, most)
