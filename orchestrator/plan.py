@@ -13,14 +13,14 @@ from enum import StrEnum
 from typing import Any
 
 from search_spaces.budgets import check_budget
-from search_spaces.cells import Cell
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import InfeasibleBudgetError
 from search_spaces.grids.build import Grid
+from search_spaces.grids.cells import Cell
 from search_spaces.loss_space import as_published
 from search_spaces.recipes import PairRecipe, TrainingRecipe
 from search_spaces.search import AS_PUBLISHED, AS_PUBLISHED_BEFORE, Search
-from search_spaces.stages import Stage, StageRecipe
+from search_spaces.stages.registry import Stage, StageRecipe
 
 SCHEMA = 1
 """Raised when a change makes stored results mean something else; part of every uid."""

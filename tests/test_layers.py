@@ -63,9 +63,8 @@ ORDER = {
     "search_spaces": [
         {"analyses"},
         {"grids"},
-        {"cells", "search", "stages"},
+        {"search", "stages"},
         {"loss_space", "paper", "objective"},
-        {"assessment"},
         {"recipes", "datasets", "models"},
         {"budgets", "model", "pixels", "yaml_files", "uris"},
         {"errors", "names", "dataset_kinds"},

@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from search_spaces.assessment.recipes import AssessRecipe
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import StorageError
 from search_spaces.model import parse
 from search_spaces.recipes import PairRecipe
+from search_spaces.stages.assessment import AssessRecipe
 from trainables.analyses.trained_pair import Subject
 from trainables.checkpoints import ResumePoint, from_bytes, strip_prefix, to_bytes
 from trainables.data.images import TEST, VALIDATION, ImageData

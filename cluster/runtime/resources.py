@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from search_spaces.stages import STAGES, Stage
+from search_spaces.stages.registry import STAGES, Stage
 
 GPU_SHARE: dict[str, float] = {stage: traits.gpu_share for stage, traits in STAGES.items()}
 """Shares by stage where a trial's memory could not be measured."""

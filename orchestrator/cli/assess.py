@@ -88,8 +88,8 @@ def command(
     from orchestrator.store.sweep import Sweep
     from orchestrator.tracking.backend import check, locate
     from orchestrator.workers.entry_points import num_sites
-    from search_spaces.assessment.recipes import LADDER_RUNGS, NETWORK_RUNGS
-    from search_spaces.assessment.rules import parse_rule
+    from search_spaces.stages.assessment import LADDER_RUNGS, NETWORK_RUNGS
+    from search_spaces.stages.rules import parse_rule
 
     console = make_console()
     limits, options = limits_of(others), launch_options_of(others)

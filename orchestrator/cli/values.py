@@ -17,7 +17,6 @@ from orchestrator.plan import Plan, build_plan
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Caps, LaunchOptions, Sweep, latest_sweep_name
 from orchestrator.workers.entry_points import check_dataset, look_at_network, num_sites
-from search_spaces.assessment.recipes import ImageSettings
 from search_spaces.datasets import dataset_slug, dataset_spec
 from search_spaces.errors import InfeasibleBudgetError
 from search_spaces.grids.assess import assess_grid
@@ -25,7 +24,8 @@ from search_spaces.grids.build import Choices, Grid, build_grid
 from search_spaces.model import parse
 from search_spaces.models import model_slug
 from search_spaces.pixels import channels_text, parse_mean, parse_std
-from search_spaces.stages import Stage
+from search_spaces.stages.assessment import ImageSettings
+from search_spaces.stages.registry import Stage
 
 NO_LABELS = "none"
 """Value of --labels for data whose labels do not count."""

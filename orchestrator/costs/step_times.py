@@ -22,7 +22,7 @@ from search_spaces.datasets import DatasetSpec, ImageSize
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.model import Frozen, Positive, parse
 from search_spaces.recipes import TrainingRecipe
-from search_spaces.stages import STAGES, Stage
+from search_spaces.stages.registry import STAGES, Stage
 from search_spaces.yaml_files import read_documents
 
 STEP_TIMES = Path(__file__).with_name("step_times.yaml")

@@ -23,7 +23,7 @@ from orchestrator.store.store import Store
 from orchestrator.workers import entry_points
 from search_spaces.errors import StorageError
 from search_spaces.pixels import image_size_of
-from search_spaces.stages import STAGES
+from search_spaces.stages.registry import STAGES
 
 PROBE_VERSION = 1
 """Raised when a change of the stages changes how much memory they take."""

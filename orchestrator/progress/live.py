@@ -14,7 +14,7 @@ from orchestrator.plan import Node
 from orchestrator.progress.overview import Overview
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.states import State
-from search_spaces.stages import STAGES
+from search_spaces.stages.registry import STAGES
 
 COLUMNS = (
     *(State.DONE, State.RUNNING, State.WAITING, State.INTERRUPTED, State.PRUNED, State.SKIPPED),

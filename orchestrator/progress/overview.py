@@ -13,10 +13,10 @@ from orchestrator.plan import Node, Plan
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.states import State
 from orchestrator.store.usage import Usage
-from search_spaces.cells import Cell
+from search_spaces.grids.cells import Cell
 from search_spaces.names import Goal
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
-from search_spaces.stages import STAGES, Stage
+from search_spaces.stages.registry import STAGES, Stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from rich.console import Console
 from orchestrator.plan import Node, Plan
 from orchestrator.progress.overview import summary
 from orchestrator.store.states import State
-from search_spaces.assessment.recipes import AssessRecipe
+from search_spaces.stages.assessment import AssessRecipe
 
 
 def plan_as_json(plan: Plan, states: dict[str, State]) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from orchestrator.results.trials import Trial, trials_by_cell
 from orchestrator.search.pair_choice import choose
 from orchestrator.store.states import State
 from search_spaces.budgets import format_bit_widths
-from search_spaces.cells import Cell
+from search_spaces.grids.cells import Cell
 from search_spaces.names import Goal
 from search_spaces.paper import TABLE_1, TABLE_1_WHITE_BOX, total_bits
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 
 PAPER_DATASET = "oxford-iiit-pet"
 MEASURED: dict[Goal, tuple[str, ...]] = {

@@ -7,8 +7,8 @@ shown* otherwise: with so few images the figure may be on either side. At severa
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 
-from search_spaces.assessment.rules import FigureRule, Rule, VerdictRule
 from search_spaces.errors import ConfigError
+from search_spaces.stages.rules import FigureRule, Rule, VerdictRule
 from trainables.assessment.record import Assessment, GateResult, Outcome, Rung
 
 GATE_FAILED = 3

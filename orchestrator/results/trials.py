@@ -19,7 +19,7 @@ from search_spaces.errors import StorageError
 from search_spaces.loss_space import LossSpace, Point
 from search_spaces.objective import ACCURACIES
 from search_spaces.recipes import PairRecipe
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 
 SPLITS = ("validation", "test")
 PAIR_METRICS = tuple(f"{split}/{name}" for split in SPLITS for name in (*ACCURACIES, "drop_standard_error"))

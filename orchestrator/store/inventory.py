@@ -13,7 +13,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.sweep import LAUNCH, SWEEPS, Sweep
 from orchestrator.store.trial import TrialFolder
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 
 FOLDERS = (*map(str, Stage), ANALYSIS)
 """Where folders of trials and analyses are."""

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from orchestrator.plan import SCHEMA
 from search_spaces.errors import StorageError
 from search_spaces.model import parse
-from search_spaces.stages import STAGES, Stage
+from search_spaces.stages.registry import STAGES, Stage
 
 
 class Record(BaseModel):

@@ -35,7 +35,7 @@ from search_spaces.errors import StorageError
 from search_spaces.loss_space import Point
 from search_spaces.model import vary
 from search_spaces.recipes import PairRecipe
-from search_spaces.stages import STAGES, Stage
+from search_spaces.stages.registry import STAGES, Stage
 from search_spaces.uris import redact
 
 ROW = "row"

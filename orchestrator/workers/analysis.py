@@ -13,7 +13,7 @@ from orchestrator.workers.output import WorkerOutput
 from orchestrator.workers.trial import open_trial
 from search_spaces.analyses import ANALYSES, Analysis
 from search_spaces.model import parse
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 from trainables.analyses.registry import units_of
 from trainables.analyses.trained_pair import Subject, Unit
 

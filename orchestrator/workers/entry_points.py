@@ -17,10 +17,10 @@ from orchestrator.store.failures import cannot_import
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
 from search_spaces import paper
-from search_spaces.assessment.recipes import ImageSettings, NetworkFacts
 from search_spaces.dataset_kinds import DATASETS
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import UnavailableError, one_line
+from search_spaces.stages.assessment import ImageSettings, NetworkFacts
 
 KNOWN_NUM_SITES = paper.NUM_SITES | {"test_resnet": 15}
 """Checked against the tracer by a test; other networks are built and traced."""

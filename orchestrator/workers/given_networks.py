@@ -6,8 +6,8 @@ from pathlib import Path
 
 from orchestrator.store.store import Store
 from orchestrator.workers.trained import trained_network
-from search_spaces.assessment.recipes import ImageSettings, NetworkFacts
 from search_spaces.datasets import DatasetSpec
+from search_spaces.stages.assessment import ImageSettings, NetworkFacts
 from trainables.assessment.facts import look_at
 from trainables.models.labels import read_labels
 from trainables.models.trial_models import TrainedNetwork

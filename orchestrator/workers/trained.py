@@ -6,7 +6,7 @@ from orchestrator.store.trial import TrialFolder
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError
 from search_spaces.model import parse
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 from trainables.checkpoints import from_bytes, strip_prefix
 from trainables.models.trial_models import TrainedNetwork
 from trainables.stages.classifier import MODEL

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from search_spaces.assessment.recipes import AVERAGE_BITS, LIGHT, AssessRecipe, Effort, Labels, Ladder
 from search_spaces.budgets import OPTION_SETS, budget_from_average, check_budget
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.grids.build import Grid
 from search_spaces.model import parse
 from search_spaces.models import ModelSpec
+from search_spaces.stages.assessment import AVERAGE_BITS, LIGHT, AssessRecipe, Effort, Labels, Ladder
 
 NAME = "assess"
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from search_spaces import paper
-from search_spaces.assessment.recipes import AssessRecipe
 from search_spaces.budgets import OPTION_SETS
-from search_spaces.cells import Cell
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, unknown_name
+from search_spaces.grids.cells import Cell
 from search_spaces.grids.layers import TemplateStack, read_stack
 from search_spaces.grids.overrides import Settings, parse_assignments
 from search_spaces.grids.template import Budget
@@ -19,6 +18,7 @@ from search_spaces.names import Goal
 from search_spaces.pixels import Channels
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
 from search_spaces.search import Search
+from search_spaces.stages.assessment import AssessRecipe
 
 OF_THE_DATASET = ("image_size", "mean", "std", "interpolation", "crop", "crop_mode", "train_images", "test_images")
 """Fields of `Choices` that are the dataset's own, and whose options have the same names."""

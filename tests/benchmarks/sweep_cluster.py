@@ -27,7 +27,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.store.trial import trial_of
 from orchestrator.tracking.tracker import Tracker
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 from tests.benchmarks.figures import Figure, table
 from tests.benchmarks.sweep_scale import fake_trial, plan_of, storage_of_run
 from tests.cluster.heads import several_nodes

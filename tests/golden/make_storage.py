@@ -37,7 +37,7 @@ from search_spaces.analyses import set_analyses
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.recipes import TrainingRecipe
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 from tests.golden.fake_tables import rows_of
 from tests.golden.fake_trials import epoch_row, jitter, metrics_of, short_name
 

@@ -18,7 +18,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.recipes import TrainingRecipe
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 
 Quality = Callable[[Node], tuple[float, float]]
 """Parity gap and drop that a trial comes to, after every epoch and at the end."""

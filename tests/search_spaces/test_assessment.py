@@ -3,13 +3,13 @@
 import pytest
 
 from orchestrator.plan import build_plan
-from search_spaces.assessment.recipes import LADDER_RUNGS, NETWORK_STEPS, AssessRecipe
 from search_spaces.datasets import dataset_spec
 from search_spaces.errors import ConfigError, InfeasibleBudgetError, UnknownNameError
 from search_spaces.grids.assess import assess_grid
 from search_spaces.grids.build import Grid
 from search_spaces.models import ModelSpec
-from search_spaces.stages import STAGES, Stage
+from search_spaces.stages.assessment import LADDER_RUNGS, NETWORK_STEPS, AssessRecipe
+from search_spaces.stages.registry import STAGES, Stage
 
 MODEL = ModelSpec(uri="timm:test_resnet", sha256="0" * 64)
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from search_spaces.model import vary
 from search_spaces.names import Goal
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe, TrainingRecipe
-from search_spaces.stages import STAGES
+from search_spaces.stages.registry import STAGES
 from tests.fields import Change, check_change, every_field
 from tests.trainables.observed_training import observe
 from trainables.models.backbones import create_backbone

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from search_spaces.assessment.recipes import RUNGS, Labels
+from search_spaces.stages.assessment import RUNGS, Labels
 from trainables.assessment.record import Assessment, Model, Rung, Suspect
 from trainables.assessment.verdict import judge
 

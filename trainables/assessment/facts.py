@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from search_spaces.assessment.recipes import ImageSettings, NetworkFacts
 from search_spaces.dataset_kinds import DATASETS
 from search_spaces.datasets import DatasetSpec
 from search_spaces.model import parse, vary
 from search_spaces.models import model_spec
 from search_spaces.pixels import height_width, image_size_of, parse_image_size
+from search_spaces.stages.assessment import ImageSettings, NetworkFacts
 from trainables.data.loading import class_names_of
 from trainables.models.given import GivenNetwork
 from trainables.models.labels import match_labels

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from search_spaces.assessment.recipes import INT8, Ladder
+from search_spaces.stages.assessment import INT8, Ladder
 from trainables.assessment.subject import Subject, leads_of, logits
 from trainables.attacks.per_image import worst_per_image
 from trainables.attacks.scores import GradientScores

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from search_spaces.assessment.recipes import INT8
+from search_spaces.stages.assessment import INT8
 from trainables.assessment.channel_scan import scan
 from trainables.assessment.cure_files import modelopt_rules, onnxruntime_exclusions, our_yaml, torchao_exclusions
 from trainables.assessment.cures import Cure, measure_cures, smallest_sites, standard_cures

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from search_spaces.assessment.recipes import INT8, LADDER_RUNGS, NETWORK_STEPS, Ladder
+from search_spaces.stages.assessment import INT8, LADDER_RUNGS, NETWORK_STEPS, Ladder
 from trainables.assessment.figures import Reference, class_shares, figures_of, median_draw
 from trainables.assessment.ladder import Measured, everywhere, full_precision, measure_rung
 from trainables.assessment.network import measure_all_sites, measure_channels, measure_repairs

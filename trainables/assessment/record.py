@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from search_spaces.assessment.recipes import Verdict
+from search_spaces.stages.assessment import Verdict
 
 RungName = Literal[
     "fp",

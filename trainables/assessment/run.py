@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from search_spaces.assessment.recipes import AVERAGE_BITS, LIGHT, Labels, Ladder
 from search_spaces.budgets import OPTION_SETS, budget_from_average, check_budget
 from search_spaces.errors import ConfigError
+from search_spaces.stages.assessment import AVERAGE_BITS, LIGHT, Labels, Ladder
 from trainables.assessment.assemble import assemble
 from trainables.assessment.parts import Part, Step, run_part, summarize
 from trainables.assessment.record import Assessment, Model

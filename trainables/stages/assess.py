@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from search_spaces.assessment.recipes import AssessRecipe
+from search_spaces.stages.assessment import AssessRecipe
 from trainables.assessment.facts import class_index, names_of
 from trainables.assessment.parts import Part, run_part, summarize
 from trainables.assessment.subject import Images, Subject, quantizable, with_own_answers

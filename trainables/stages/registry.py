@@ -1,4 +1,4 @@
-"""What runs each stage, and the network it starts from; `search_spaces.stages` says all else of a stage."""
+"""What runs each stage, and the network it starts from; `search_spaces.stages.registry` says all else of a stage."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from search_spaces.model import parse
-from search_spaces.stages import STAGES as TRAITS
-from search_spaces.stages import Stage, StageRecipe
+from search_spaces.stages.registry import STAGES as TRAITS
+from search_spaces.stages.registry import Stage, StageRecipe
 from trainables.checkpoints import ResumePoint
 from trainables.data.images import ImageData
 from trainables.models.given import GivenNetwork

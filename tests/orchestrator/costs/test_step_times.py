@@ -26,7 +26,7 @@ from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, UnknownNameError
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.model import vary
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 from trainables.data.images import ImageData
 
 PLAN: Plan = build_plan(build_grid("quick", Choices(), lambda _: 15), lambda _: 15)

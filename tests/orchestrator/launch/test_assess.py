@@ -18,9 +18,9 @@ from orchestrator.store.folder import RESUME
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from orchestrator.workers import trial as trial_worker
-from search_spaces.assessment.recipes import LADDER_RUNGS, ImageSettings
 from search_spaces.datasets import dataset_spec
 from search_spaces.grids.assess import assess_grid
+from search_spaces.stages.assessment import LADDER_RUNGS, ImageSettings
 from trainables.assessment.facts import look_at
 from trainables.assessment.record import schema
 from trainables.data.augment import evaluation_batch

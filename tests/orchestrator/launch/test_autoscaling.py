@@ -16,7 +16,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 
 PLAN: Plan = build_plan(build_grid("cifar10", Choices(), lambda _: 15), lambda _: 15)
 SHARES = {node.uid: 1.0 if node.stage is Stage.TEACHER else 0.5 for node in PLAN.nodes}

@@ -23,7 +23,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import ConfigError, NonFiniteLossError, UnavailableError, UnknownNameError, UnwritableError
 from search_spaces.grids.build import Choices, build_grid
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 
 SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
 PLAN: Plan = build_plan(build_grid("quick", Choices(search=SEARCH), lambda _: 15), lambda _: 15)

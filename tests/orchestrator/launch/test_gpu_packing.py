@@ -16,7 +16,7 @@ from search_spaces import paper
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.model import vary
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 from trainables.data.images import ImageData
 
 GB = 10**9

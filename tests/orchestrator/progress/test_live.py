@@ -15,7 +15,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.names import Goal
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 from tests.orchestrator.search_driver import search_plan
 
 SEARCH = {"keep_searching": True, "start_points": ("recipe",)}

@@ -19,7 +19,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.loss_space import as_published
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 
 CHOICES = Choices(architectures=("resnet10t",), option_sets=("I",), search={"trials": 2})
 

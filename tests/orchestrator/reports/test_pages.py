@@ -23,7 +23,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.names import Goal
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 
 FACTS = {"date": "2026-01-02", "command": "dptq-sweep launch --name '<script>alert(1)</script>'"}
 VOID = {"meta", "img", "source", "link", "br", "hr", "input"}

@@ -25,7 +25,7 @@ from orchestrator.store.trial import trial_of
 from search_spaces.analyses import ANALYSES
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.names import Goal
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 from tests.orchestrator.tiny_analyses import contrast, indicator_table, tiny_analyses
 
 TITLES = {

@@ -23,7 +23,7 @@ from orchestrator.store.trial import trial_of
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.paper import NUM_SITES
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 
 SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
 # White box, full precision, quantized.

@@ -5,8 +5,8 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from orchestrator.results.gate import apply_rules, check_rules, junit_xml
-from search_spaces.assessment.rules import parse_rule
 from search_spaces.errors import ConfigError
+from search_spaces.stages.rules import parse_rule
 from tests.trainables.assessment.test_record import assessment, rung
 
 

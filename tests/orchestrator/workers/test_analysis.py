@@ -27,7 +27,7 @@ from orchestrator.workers import trial as trial_worker
 from search_spaces.analyses import Analysis, Corruptions, CrossPolicy, Layers
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.model import vary
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 from tests.waiting import wait_until
 from trainables.analyses.trained_pair import Subject, Unit
 

@@ -13,7 +13,7 @@ from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
-from search_spaces.stages import Stage
+from search_spaces.stages.registry import Stage
 
 PLAN = build_plan(build_grid("smoke", Choices(), lambda _: 15), lambda _: 15)
 TEACHER = PLAN.nodes[0]

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import jsonschema
 
-from search_spaces.assessment.recipes import RUNGS
+from search_spaces.stages.assessment import RUNGS
 from trainables.assessment.record import Assessment, GateResult, Model, Rung, RungName, Suspect, schema
 
 PUBLISHED = Path(__file__).parents[3] / "docs" / "assessment.schema.json"

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from search_spaces.assessment.recipes import LADDER_RUNGS, NETWORK_STEPS, Ladder
 from search_spaces.errors import ConfigError
+from search_spaces.stages.assessment import LADDER_RUNGS, NETWORK_STEPS, Ladder
 from trainables.assessment.ladder import draw
 from trainables.assessment.parts import Part, run_part
 from trainables.assessment.record import Assessment

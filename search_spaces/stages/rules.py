@@ -7,9 +7,9 @@ Numbers are percentage points, or percent for shares: `uniform.drop > 2`, `worst
 import re
 from typing import Literal
 
-from search_spaces.assessment.recipes import RUNGS
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.model import Frozen, parse
+from search_spaces.stages.assessment import RUNGS
 
 FIGURES = ("accuracy", "drop", "flips", "flips_low_margin", "worst_class_drop")
 """Figures that a rule may name; each has an interval."""

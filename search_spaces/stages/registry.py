@@ -6,8 +6,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from search_spaces.assessment.recipes import AssessRecipe
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe, TrainingRecipe
+from search_spaces.stages.assessment import AssessRecipe
 
 StageRecipe = TrainingRecipe | AssessRecipe
 """What decides one trial of a stage."""

@@ -1,1 +1,0 @@
-"""Assessments of networks that are given: what is measured, and the rules that decide."""
