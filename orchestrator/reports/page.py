@@ -42,7 +42,7 @@ FILES = "report_files.json"
 
 _OWN_FILE = re.compile(
     r"(analyses/\w+\.(csv|parquet)|figure_[\w.-]+\.(png|svg)"
-    r"|(table1(_summary)?|search_\w+|assessment_\w+)\.(csv|parquet)|assessment\.json)"
+    r"|(table1(_summary)?|search_\w+|assessment_\w+)\.(csv|parquet)|assessment\.json|mitigations/[\w-]+/\w+\.(yaml|json))"
 )
 
 

@@ -16,6 +16,7 @@ from trainables.assessment.ladder import Measured, full_precision
 from trainables.assessment.link_scan import scan_links
 from trainables.assessment.sites import measure_sites
 from trainables.assessment.subject import Images, Subject, logits
+from trainables.assessment.verdict import LEAST_EXPONENT
 from trainables.quant.student import QuantizedStudent
 
 FAILS = 0.02
@@ -41,7 +42,9 @@ def measure_all_sites(subject: Subject, int8: Measured, num_images: int) -> dict
     return {"sites": table.assign(bits=bits)}
 
 
-def measure_repairs(subject: Subject, sites: pd.DataFrame, num_images: int) -> dict[str, pd.DataFrame]:
+def measure_repairs(
+    subject: Subject, sites: pd.DataFrame, links: pd.DataFrame, num_images: int
+) -> dict[str, pd.DataFrame]:
     """Returns the repairs with their accuracies on the test images, and their configuration files; none if all is well.
 
     The columns are name, kind, the accuracies `uniform` and `full_precision`, and the files ours, onnxruntime, torchao
@@ -55,12 +58,14 @@ def measure_repairs(subject: Subject, sites: pd.DataFrame, num_images: int) -> d
 
     full, failing = accuracy(few, network, 0), accuracy(few, network, bits)
     columns = ["name", "kind", "uniform", "full_precision", "ours", "onnxruntime", "torchao", "modelopt"]
-    if full - failing <= FAILS:
+    # What was rescaled can be undone, whether it does harm here or not.
+    is_scaled = bool((links["exponent"] >= LEAST_EXPONENT).any())
+    if full - failing <= FAILS and not is_scaled:
         return {"cures": pd.DataFrame(columns=columns)}
     ranking = sites.sort_values("given_back", ascending=False, kind="stable")["site"].tolist()
     some_BCHW = few.read(0, min(len(few), 8))
     cures = standard_cures()
-    for width in (0, INT8)[: 1 + (bits < INT8)]:
+    for width in (0, INT8)[: 1 + (bits < INT8)] if full - failing > FAILS else ():
         found = smallest_sites(
             network,
             some_BCHW,

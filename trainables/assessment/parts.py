@@ -156,6 +156,8 @@ def _unpacked(tensor: Tensor) -> pd.DataFrame:
 _MEASUREMENTS: dict[str, Callable[[Subject, Part, int], dict[str, pd.DataFrame]]] = {
     "sites": lambda subject, part, num_images: measure_all_sites(subject, part.rungs["int8"], num_images),
     "channels": lambda subject, part, num_images: measure_channels(subject),
-    "cures": lambda subject, part, num_images: measure_repairs(subject, part.tables["sites"], num_images),
+    "cures": lambda subject, part, num_images: measure_repairs(
+        subject, part.tables["sites"], part.tables["links"], num_images
+    ),
 }
 """Steps that are no rungs."""

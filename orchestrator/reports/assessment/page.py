@@ -1,5 +1,6 @@
 """The report of an assessment: the page, its figure, tables as CSV and Parquet, and `assessment.json`."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -34,7 +35,9 @@ TERMS = {
     "Gate": "A rule fails where the whole interval is beyond its bound, passes where none of it is, and is not shown "
     "otherwise. At several budgets the worst outcome counts.",
 }
-_TITLES = {"sites": "Sites", "channels": "Channel scan", "cures": "Mitigations"}
+_TITLES = {"sites": "Sites", "channels": "Channel scan", "links": "Links", "cures": "Mitigations"}
+_FILES = {"ours": "ours.yaml"} | {tool: f"{tool}.json" for tool in ("onnxruntime", "torchao", "modelopt")}
+"""Columns of the mitigations that are configuration files, and the names of these."""
 
 
 def assessment_files(
@@ -57,10 +60,25 @@ def assessment_files(
     )
     files: dict[str, bytes] = {}
     for each in found:
-        files |= table_files(_tables(each))
+        files |= table_files(_tables(each)) | mitigation_files(each)
         if each.is_complete:
             files[ASSESSMENT] = each.assessment.as_json().encode()
     return files | page_files("report", page)
+
+
+def _without_files(table: pd.DataFrame) -> pd.DataFrame:
+    return table.drop(columns=list(_FILES), errors="ignore")
+
+
+def mitigation_files(found: Found) -> dict[str, bytes]:
+    """Returns the mitigations as configuration of this and other tools, by path."""
+    rows = found.tables["cures"].to_dict("records") if "cures" in found.tables else []
+    return {
+        f"mitigations/{re.sub(r'[^0-9a-z]+', '-', str(row['name']).lower())}/{file}": str(row[column]).encode()
+        for row in rows
+        for column, file in _FILES.items()
+        if isinstance(row[column], str)
+    }
 
 
 def _is_complete(trials: Sequence[Trial]) -> bool:
@@ -74,7 +92,10 @@ def _sections(found: Found) -> list[Section]:
     model = {"uri": assessment.model.uri, "sha256": assessment.model.sha256, "sites": str(assessment.num_sites)}
     gate = Section(title="Gate", tables=filled(gate_table(assessment)))
     others = [
-        Section(title=_TITLES.get(name, name), tables=filled(measured_table("", table)))
+        Section(
+            title=_TITLES.get(name, name),
+            tables=filled(measured_table("", _without_files(table)))),
+        )
         for name, table in found.tables.items()
         if name not in ("rungs", "classes")
     ]
