@@ -94,7 +94,7 @@ def _sections(found: Found) -> list[Section]:
     others = [
         Section(
             title=_TITLES.get(name, name),
-            tables=filled(measured_table("", _without_files(table)))),
+            tables=filled(measured_table("", _without_files(table))),
         )
         for name, table in found.tables.items()
         if name not in ("rungs", "classes")

@@ -1,6 +1,7 @@
 """The Python interface, and what the steps of an assessment keep for going on."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from trainables.assessment.parts import Part, run_part
 from trainables.assessment.record import Assessment
 from trainables.assessment.run import assess
 from trainables.assessment.subject import Images, Subject, quantizable
+from trainables.models.links import find_links, rescale
 
 NUM_SITES, BUDGET = 2, 9
 OPTIONS = (3, 4, 5, 6)
@@ -133,3 +135,19 @@ def test_images_and_labels_that_do_not_fit_are_one_line(change: object, says: st
     assert callable(change)
     with pytest.raises(ConfigError, match=says):
         assess(Stripes(), *change(*stripes(40, seed=0)), budgets=[6], bit_widths=OPTIONS)
+
+
+def test_a_rescaled_network_is_suspicious_by_link_and_equalization_is_measured_to_undo_it() -> None:
+    model, seen = Stripes().eval(), subject()
+    (link,) = [link for link in find_links(model) if link.name.startswith("edges")]
+    rescale(model, link, 1, 2.0**9)
+    images_BCHW, labels_B = stripes(60, seed=0)
+    assert torch.equal(model(images_BCHW), Stripes().eval()(images_BCHW))
+    found = assess(model, images_BCHW, labels_B, budgets=[6], bit_widths=OPTIONS, draws=2, max_passes=3)
+    assert (found.verdict, found.suspects[0].link, found.suspects[0].channel) == ("suspicious", link.name, 1)
+    assert found.suspects[0].ratio >= 2.0**8
+    part = Part(None)
+    network = quantizable(model, weight_bit_width=16, device=torch.device("cpu"))
+    list(run_part(replace(seen, network=network), None, part, seed=0, scanned_images=20))
+    cures = part.tables["cures"].set_index("kind")
+    assert cures.loc["equalization", "uniform"] == cures.loc["equalization", "full_precision"] == 1.0
