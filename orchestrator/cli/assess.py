@@ -33,7 +33,7 @@ from search_spaces.dataset_kinds import DATASET_FORMS
 @what(
     "--max-passes",
     type=click.IntRange(min=1),
-    help="Of the attack, per image. [default: 120; 20 if it is heavy]",
+    help="Of the attack, per image. [default: 120; 12 if it is heavy]",
 )
 @what(
     "--labels",

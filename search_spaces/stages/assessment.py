@@ -62,7 +62,7 @@ class Effort(Frozen):
 
 
 LIGHT = Effort(draws=20, max_passes=120, static_passes=40, selection_images=256, scanned_images=128)
-HEAVY = Effort(draws=5, max_passes=20, static_passes=20, selection_images=64, scanned_images=48)
+HEAVY = Effort(draws=5, max_passes=12, static_passes=12, selection_images=48, scanned_images=32)
 HEAVY_MACS = 3e8
 """Multiplications of a pass of one image from which on it is heavy: a ResNet18 at 224 px has six times as many."""
 
@@ -121,7 +121,7 @@ class AssessRecipe(Frozen):
     class_names: tuple[str, ...] | None = later_field()
     """Names of the network's classes in its order, where it does not say them itself; None leaves that to it."""
     scanned_images: int = Field(default=128, ge=1)
-    """Most images of the validation split that every site is measured on."""
+    """Most images of the validation split that sites and channels are measured on."""
     equalize: bool | None = later_field()
     """Whether links are equalized first, which undoes a rescaling; None is no."""
     weight_bit_width: int | None = Field(default=16, ge=2, le=16)

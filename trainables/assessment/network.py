@@ -27,9 +27,9 @@ MOST_SITES = 8
 """Largest number of sites that a repair leaves out: more of them are another format."""
 
 
-def measure_channels(subject: Subject) -> dict[str, pd.DataFrame]:
+def measure_channels(subject: Subject, num_images: int) -> dict[str, pd.DataFrame]:
     """Returns the channel scan of the sites, and that of the links by the weights."""
-    batches = (images_BCHW for _, images_BCHW in subject.selection.batches())
+    batches = (images_BCHW for _, images_BCHW in subject.selection.first(num_images).batches())
     channels = scan(subject.network, batches)
     return {"channels": channels, "links": scan_links(subject.network.model, list(subject.network.sites))}
 

@@ -155,7 +155,7 @@ def _unpacked(tensor: Tensor) -> pd.DataFrame:
 
 _MEASUREMENTS: dict[str, Callable[[Subject, Part, int], dict[str, pd.DataFrame]]] = {
     "sites": lambda subject, part, num_images: measure_all_sites(subject, part.rungs["int8"], num_images),
-    "channels": lambda subject, part, num_images: measure_channels(subject),
+    "channels": lambda subject, part, num_images: measure_channels(subject, num_images),
     "cures": lambda subject, part, num_images: measure_repairs(
         subject, part.tables["sites"], part.tables["links"], num_images
     ),
