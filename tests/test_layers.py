@@ -64,7 +64,7 @@ ORDER = {
         {"cells", "search"},
         {"loss_space", "paper", "objective"},
         {"recipes", "datasets"},
-        {"budgets", "model", "yaml_files", "uris"},
+        {"budgets", "model", "pixels", "yaml_files", "uris"},
         {"errors", "names", "dataset_kinds"},
     ],
 }

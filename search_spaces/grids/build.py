@@ -13,9 +13,12 @@ from search_spaces.grids.overrides import Settings, parse_assignments
 from search_spaces.grids.template import Budget
 from search_spaces.model import Frozen
 from search_spaces.names import Goal
+from search_spaces.pixels import Channels
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
 from search_spaces.search import Search
 
+OF_THE_DATASET = ("image_size", "mean", "std", "interpolation", "crop", "crop_mode", "train_images", "test_images")
+"""Fields of `Choices` that are the dataset's own, and whose options have the same names."""
 NumSites = Callable[[str], int]
 """Function from a timm architecture to its number of quantizable sites; `trainables.quant.sites` traces the network."""
 
@@ -53,7 +56,13 @@ class Choices:
     goals: Sequence[str] = ()
     teacher_weights: str | None = None
     """Initial weights of the teacher: `imagenet`, `scratch` or a .safetensors file."""
-    image_size: int | None = None
+    image_size: int | str | None = None
+    mean: Channels | str | None = None
+    """Three numbers, or text such as `0.5,0.5,0.5`, as `std`."""
+    std: Channels | str | None = None
+    interpolation: str | None = None
+    crop: float | None = None
+    crop_mode: str | None = None
     train_images: int | None = None
     test_images: int | None = None
     epochs_scale: float | None = None
@@ -129,13 +138,11 @@ def _check_searched(cells: Sequence[Cell], choices: Choices) -> None:
 
 def _options(choices: Choices) -> tuple[tuple[str, Settings], ...]:
     """Returns the single values that the command line sets, each with the option that a user would correct."""
-    given = (
-        ("--teacher-weights ", "teacher", {"weights": choices.teacher_weights}),
-        ("--image-size ", "dataset", {"image_size": choices.image_size}),
-        ("--train-images ", "dataset", {"train_images": choices.train_images}),
-        ("--test-images ", "dataset", {"test_images": choices.test_images}),
-    )
-    options = [(option, Settings(**{stage: field})) for option, stage, field in given if None not in field.values()]
+    given = [("--teacher-weights ", "teacher", "weights", choices.teacher_weights)]
+    given += [(f"--{name.replace('_', '-')} ", "dataset", name, getattr(choices, name)) for name in OF_THE_DATASET]
+    options = [
+        (option, Settings(**{stage: {name: value}})) for option, stage, name, value in given if value is not None
+    ]
     return (*options, ("--set ", parse_assignments(choices.overrides)))
 
 

@@ -10,11 +10,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from search_spaces.errors import ConfigError, UnavailableError, unknown_name
+from search_spaces.pixels import image_size_of
 from trainables.quant.sites import find_sites
 
 
 def create_backbone(
-    architecture: str, num_classes: int, *, weights: str = "scratch", image_size: int | None = None
+    architecture: str, num_classes: int, *, weights: str = "scratch", image_size: tuple[int, int] | None = None
 ) -> nn.Module:
     """Builds a timm network with a fresh classifier.
 
@@ -52,7 +53,7 @@ def create_backbone(
 
 
 def load_backbone(
-    architecture: str, num_classes: int, tensors: Mapping[str, Tensor], *, image_size: int | None = None
+    architecture: str, num_classes: int, tensors: Mapping[str, Tensor], *, image_size: tuple[int, int] | None = None
 ) -> nn.Module:
     """Rebuilds a trained network from the tensors of a trial's checkpoint, in evaluation mode and frozen.
 
@@ -60,7 +61,7 @@ def load_backbone(
         architecture: Any timm model name.
         num_classes: Number of classes, K.
         tensors: By timm's names.
-        image_size: Of the images it was trained on; see `create_backbone`.
+        image_size: Height and width of the images it was trained on; see `create_backbone`.
     """
     model = create_backbone(architecture, num_classes, image_size=image_size)
     model.load_state_dict(dict(tensors))
@@ -83,27 +84,33 @@ def _architectures() -> frozenset[str]:
     return frozenset(timm.list_models())
 
 
-def _size_arguments(architecture: str, image_size: int | None) -> dict[str, int]:
+def _size_arguments(architecture: str, image_size: tuple[int, int] | None) -> dict[str, int | tuple[int, int]]:
     """Returns what timm needs to build a network for a size; nothing where it takes images of any size."""
     is_fixed = getattr(timm.get_pretrained_cfg(architecture, allow_unregistered=True), "fixed_input_size", False)
     if not is_fixed or image_size is None:
         return {}
     _check_image_size(architecture, image_size)
-    return {"img_size": image_size}
+    return {"img_size": _for_timm(image_size)}
+
+
+def _for_timm(size: tuple[int, int]) -> int | tuple[int, int]:
+    # Some families take one number only.
+    height, width = size
+    return height if height == width else size
 
 
 @cache
-def _check_image_size(architecture: str, image_size: int) -> None:
+def _check_image_size(architecture: str, image_size: tuple[int, int]) -> None:
     try:
         # Cached, so it must not move the random numbers that initial weights come from.
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            model = timm.create_model(architecture, num_classes=2, img_size=image_size).eval()
-            model(torch.zeros(1, 3, image_size, image_size))
+            model = timm.create_model(architecture, num_classes=2, img_size=_for_timm(image_size)).eval()
+            model(torch.zeros(1, 3, *image_size))
     except Exception as error:
         # Every family refuses a size with an error of its own, most of them in the forward pass.
         raise ConfigError(
-            f"{architecture} takes no images of {image_size} px ({type(error).__name__}: {error}): set another "
-            "dataset.image_size, such as a multiple of its patch size."
+            f"{architecture} takes no images of {image_size_of(image_size)} px ({type(error).__name__}: {error}): set "
+            "another dataset.image_size, such as a multiple of its patch size."
         ) from error
 
 
