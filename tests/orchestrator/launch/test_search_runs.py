@@ -22,7 +22,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import NonFiniteLossError
-from tests.orchestrator.search_driver import Quality, SearchDriver, metrics_of, search_plan
+from tests.orchestrator.search_driver import Quality, SearchDriver, search_plan
 
 SEARCH = {"trials": 2, "confirm_seeds": 2, "pruner": "halving"}
 PLAN = search_plan(epochs=2, **SEARCH)
@@ -379,7 +379,3 @@ def test_finished_trials_leave_no_file_that_only_a_running_one_needs(make: Make)
         folder = trial_of(driver.store, node).folder
         assert not folder.exists(RESUME)
         assert folder.exists(CHECKPOINT) == (driver.frontier.states[node.uid] is State.DONE)
-
-
-def test_metrics_of_the_fake_driver_are_those_of_a_pair() -> None:
-    assert metrics_of(0.0, 0.5)["validation/accuracy_q"] == pytest.approx(0.4)

@@ -15,6 +15,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.names import Goal
+from tests.orchestrator.made_up import pair_metrics, raised
 from tests.orchestrator.search_driver import search_plan
 
 SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
@@ -28,14 +29,7 @@ def fresh(store: Store) -> Overview:
 
 
 def finish(store: Store, node: Node, *, gap: float = 0.0, drop: float = 0.5) -> None:
-    metrics = {
-        "validation/accuracy_white_box": 0.9,
-        "validation/accuracy_fp": 0.9 - gap,
-        "validation/accuracy_q": 0.9 - gap - drop,
-        "validation/accuracy_delta": -drop,
-        "validation/parity_gap": gap,
-    }
-    trial_of(store, node).write_result(metrics, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
+    trial_of(store, node).write_result(pair_metrics(gap, drop), {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
 
 
 def text_of(renderable: object) -> str:
@@ -121,7 +115,7 @@ def test_status_tells_running_from_interrupted_by_the_driver(store: Store) -> No
 
 
 def test_failures_show_their_first_line(store: Store) -> None:
-    trial_of(store, TEACHER).write_error(RuntimeError("out of luck"))
+    trial_of(store, TEACHER).write_error(raised(RuntimeError("out of luck\nand of patience")))
     overview = overview_of(Snapshot(PLAN, store), has_driver=False)
     assert overview.headlines == {TEACHER.uid: "RuntimeError: out of luck"}
 

@@ -19,6 +19,7 @@ from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.store.trial import trial_of
 from orchestrator.store.usage import GPU_SECONDS
 from search_spaces.grids.build import Choices, build_grid
+from tests.orchestrator.made_up import pair_metrics
 
 PLAN: Plan = build_plan(build_grid("quick", Choices(), lambda _: 15), lambda _: 15)
 TEACHER, DISTILL, *PAIRS = PLAN.nodes
@@ -42,10 +43,7 @@ def run_epochs(store: Store, node: Node, count: int, *, seconds: float = 36.0, g
 
 
 def finish(store: Store, node: Node, *, drop: float = 0.5, gap: float = 0.0) -> None:
-    one = {"accuracy_white_box": 0.9, "accuracy_fp": 0.9 - gap, "accuracy_q": 0.9 - gap - drop}
-    one |= {"accuracy_delta": -drop, "parity_gap": gap, "drop_standard_error": 0.01}
-    metrics = {f"{split}/{name}": value for split in ("validation", "test") for name, value in one.items()}
-    trial_of(store, node).write_result(metrics, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
+    trial_of(store, node).write_result(pair_metrics(gap, drop), {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
 
 
 def status(store: Store, *arguments: str) -> Result:

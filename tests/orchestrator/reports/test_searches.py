@@ -29,9 +29,11 @@ from orchestrator.tracking.runs import metric_key
 from orchestrator.tracking.sweep_metrics import search_metrics
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.loss_space import LossSpace
+from tests.orchestrator.made_up import accuracies, pair_metrics, raised
 from tests.orchestrator.reports.test_figures import texts
 
 EPOCHS = 10
+VALIDATION_GAP = 0.003
 SEARCH = {"trials": 3, "levels": "all", "keep_searching": True, "confirm_seeds": 2}
 
 
@@ -62,7 +64,7 @@ class Written:
         trial_of(self.store, node).write_recipe(node, None)
         rows = [
             {"epoch": place + 1, "seconds": seconds, "timestamp_ms": int(1000 * (ends - len(drops) + place + 1))}
-            | accuracies("validation", drop, 0.0)
+            | accuracies("validation", 0.0, drop)
             for place, drop in enumerate(drops)
         ]
         trial_of(self.store, node).folder.write_table("epochs.parquet", pa.Table.from_pylist(rows))
@@ -71,9 +73,9 @@ class Written:
     def done(
         self, name: str, validation: float, test: float, *, ends: float = 0.0, seconds: float = 1.0, gap: float = 0.0
     ) -> None:
-        """Finishes a trial with a drop on both splits."""
+        """Finishes a trial with a drop on each split; the gap is that on test."""
         node = self.epochs(name, [validation] * EPOCHS, ends=ends, seconds=seconds)
-        metrics = accuracies("validation", validation, 0.0) | accuracies("test", test, gap)
+        metrics = pair_metrics(VALIDATION_GAP, validation, noise=0.005, test=(gap, test), test_noise=0.02)
         trial_of(self.store, node).write_result(metrics, {}, seconds=EPOCHS * seconds, data_sha256="")
 
     def searches(self) -> dict[str, SearchedCell]:
@@ -84,11 +86,6 @@ class Written:
     def outcomes(self) -> dict[str, Outcome]:
         """What became of every search, by budget level."""
         return {level: outcome_of(searched) for level, searched in self.searches().items()}
-
-
-def accuracies(split: str, drop: float, gap: float) -> dict[str, float]:
-    values = {"accuracy_white_box": 0.95, "accuracy_fp": 0.95 - gap, "accuracy_q": 0.95 - gap - drop}
-    return {f"{split}/{name}": value for name, value in (values | {"drop_standard_error": 0.02}).items()}
 
 
 @pytest.fixture
@@ -183,7 +180,7 @@ def test_cost_counts_what_ended_until_the_first_pair_pruned_and_failed_trials_to
     pruned = written.epochs("A/trial1", [0.0] * 5, ends=50, seconds=3)
     trial_of(written.store, pruned).write_pruned(5)
     failed = written.epochs("A/trial2", [0.0], ends=70)
-    trial_of(written.store, failed).write_error(RuntimeError("lost"))
+    trial_of(written.store, failed).write_error(raised(RuntimeError("lost")))
     # Trial 3 is not the first to end, and whatever ends after it costs nothing any more.
     written.done("A/trial3", 0.5, 0.05, ends=90, seconds=4)
 
@@ -254,7 +251,7 @@ def test_correlation_is_of_ranks_within_cells_and_counts_finished_trials_only(wr
         for number in range(4):
             rises = [base + number / 100] * 5 + [base + 0.3 - number / 100] * 5
             node = written.epochs(f"{level}/trial{number}", rises)
-            metrics = accuracies("validation", rises[-1], 0.0) | accuracies("test", 0.0, 0.0)
+            metrics = pair_metrics(0.0, rises[-1])
             trial_of(written.store, node).write_result(metrics, {}, seconds=10, data_sha256="")
     pruned = written.epochs("C/trial1", [0.1] * 5, seconds=2)
     trial_of(written.store, pruned).write_pruned(5)
