@@ -71,7 +71,9 @@ class Driver:
 
     def finish(self, node: Node, *, drop: float = 0.5, gap: float = 0.0) -> None:
         """What a worker leaves behind."""
-        trial_of(self.store, node).write_result(pair_metrics(gap, drop), {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
+        trial_of(self.store, node).write_result(
+            pair_metrics(gap, drop), {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d"
+        )
 
     def run_all(self) -> None:
         """Runs what is left, one trial at a time."""

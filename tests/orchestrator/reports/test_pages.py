@@ -162,7 +162,7 @@ def test_search_lists_every_trial_with_its_point_and_marks_the_chosen(folder: Pa
     text = (folder / "report.md").read_text()
 
     assert (
-        "| 3 (chosen) | searched | 1 | 1 | 0.01 | 96.25 | -28.00 | +0.62 | 28.00 | 96.25 | -28.00 | +0.62 | catas"
+        "| 3 (chosen) | searched | 1 | 1 | 0.01 | 89.70 | -14.00 | +0.30 | 14.00 | 96.25 | -28.00 | +0.62 | catas"
         in text
     )
     assert "| 4 | searched | 1 | 1 | 0.01 |  |  |  |  |  |  |  | failed |" in text

@@ -112,7 +112,8 @@ def test_verdict_follows_the_seeds_on_which_the_pair_is_catastrophic_on_test(
     written.done("B/trial1", 0.05, 0.9)
     for number, drop in enumerate(confirmations, start=1):
         if drop is not None:
-            written.done(f"B/confirm{number}", drop, drop)
+            # On validation no seed tells what the test split tells.
+            written.done(f"B/confirm{number}", 0.9 - drop, drop)
 
     outcome = written.outcomes()["B"]
 
@@ -124,8 +125,8 @@ def test_verdict_follows_the_seeds_on_which_the_pair_is_catastrophic_on_test(
 
 def test_intervals_are_students_over_seeds_and_the_images_own_for_a_single_pair(written: Written) -> None:
     for name, test, gap in (("A/trial0", 0.8, 0.0), ("A/confirm1", 0.7, 0.005), ("A/confirm2", 0.6, 0.01)):
-        written.done(name, test, test, gap=gap)
-    written.done("B/trial0", 0.5, 0.5)
+        written.done(name, 0.9 - test / 2, test, gap=gap)
+    written.done("B/trial0", 0.7, 0.5)
 
     several, single = (written.outcomes()[level].finding for level in "AB")
 
@@ -144,8 +145,8 @@ def test_intervals_are_students_over_seeds_and_the_images_own_for_a_single_pair(
 
 def test_interval_of_a_drop_ends_where_accuracies_do(written: Written) -> None:
     # Student's interval of these two seeds is 0.45 +- 5.08.
-    written.done("A/trial0", 0.85, 0.85)
-    written.done("A/confirm1", 0.05, 0.05)
+    written.done("A/trial0", 0.35, 0.85)
+    written.done("A/confirm1", 0.34, 0.05)
 
     finding = written.outcomes()["A"].finding
 
@@ -279,7 +280,7 @@ def test_tables_show_origin_all_searched_fields_and_what_pruned_and_skipped_tria
     point = study.point(node, trial_of(written.store, node), borrowed)
     trial_of(written.store, node).write_recipe(node, point, point_from=study.point_from(node))
     trial_of(written.store, node).write_pruned(5)
-    written.done("B/trial0", 0.5, 0.5)
+    written.done("B/trial0", 0.5, 0.45, gap=0.002)
 
     searched = written.searches()["B"]
     table = trial_table(searched, plan.grid.search.space)
@@ -292,7 +293,7 @@ def test_tables_show_origin_all_searched_fields_and_what_pruned_and_skipped_tria
     assert searched.num_skipped == 7 - 2
     assert table.title.endswith("; 5 further trials skipped")
     (front,) = front_table([searched]).rows
-    assert [field.text for field in front[1:]] == ["0", "0.00", "+50.00", "0.00", "+50.00", "catastrophic"]
+    assert [field.text for field in front[1:]] == ["0", "+0.30", "+50.00", "+0.20", "+45.00", "catastrophic"]
 
 
 def test_start_point_that_another_sweep_began_has_the_origin_that_this_plan_gives_it(written: Written) -> None:
@@ -320,7 +321,7 @@ def test_figure_marks_censored_cells_and_needs_two_cells(written: Written) -> No
 
 
 def test_files_and_json_hold_plain_values_and_a_terminal_line_fits(written: Written) -> None:
-    written.done("A/trial0", 0.8, 0.8)
+    written.done("A/trial0", 0.6, 0.8)
     written.done("B/trial0", 0.05, 0.8)
     trials = read_trials(Snapshot(written.plan, written.store))
     searches = searches_of(written.plan, trials)
