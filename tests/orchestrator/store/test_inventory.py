@@ -1,8 +1,6 @@
 """`ls`, `logs` and `gc`: what lies in a storage, what a trial measured, and what nobody needs."""
 
 import json
-import threading
-import time
 from pathlib import Path
 
 import mlflow
@@ -182,19 +180,16 @@ def test_logs_follow_until_the_trial_ends(two_sweeps: Store) -> None:
     folder.write_recipe(PAIRS[0], None)
     rows = [{"epoch": epoch, "seconds": 1.0, "timestamp_ms": 0} for epoch in (1, 2)]
     folder.write_epoch(rows[:1], b"state")
-
-    def go_on() -> None:
-        time.sleep(0.1)
-        folder.write_epoch(rows, b"state")
-        time.sleep(0.1)
-        folder.write_result({}, {CHECKPOINT: b"x"}, seconds=2.0, data_sha256="d")
-
-    worker = threading.Thread(target=go_on)
+    lines = []
     with Sweep(two_sweeps, "a").driver():
-        worker.start()
-        lines = list(log_lines(folder, two_sweeps, follow=True, seconds=0.01))
-        worker.join()
-    assert [line.split()[0] for line in lines[1:]] == ["epoch", "epoch", "done"]
+        for line in log_lines(folder, two_sweeps, follow=True, seconds=0.01):
+            lines.append(line)
+            # What the worker does once a line was shown.
+            if line.startswith("epoch 1/"):
+                folder.write_epoch(rows, b"state")
+            if line.startswith("epoch 2/"):
+                folder.write_result({}, {CHECKPOINT: b"x"}, seconds=2.0, data_sha256="d")
+    assert [line.split("/")[0] for line in lines[1:]] == ["epoch 1", "epoch 2", "done"]
 
 
 def test_following_a_trial_that_nobody_runs_ends(two_sweeps: Store) -> None:
