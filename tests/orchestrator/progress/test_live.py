@@ -127,10 +127,8 @@ def test_table_names_stages_running_trials_and_time_left(store: Store) -> None:
     assert re.search(r"teacher\s+0\s+0\s+1", shown)
     assert f"distill/test_resnet  epoch 4/{DISTILL.recipe.model_dump()['epochs']}" in shown
     # The other stages cost what they usually do beside a distillation, of which an epoch took a second.
-    twice = (
-        2 * TEACHER.recipe.epochs + DISTILL.recipe.epochs - 4 + 3 * sum(node.recipe.epochs for node in PLAN.nodes[2:])
-    )
-    assert f"0/12 trials done; about {format_seconds(twice / 2)} left" in shown
+    teacher, distill, *pairs = (node.recipe.epochs for node in PLAN.nodes)
+    assert f"0/12 trials done; about {format_seconds((2 * teacher + distill - 4 + 3 * sum(pairs)) / 2)} left" in shown
 
 
 def test_summary_of_a_finished_sweep_claims_no_time_left(store: Store) -> None:

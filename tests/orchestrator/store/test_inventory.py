@@ -19,6 +19,7 @@ from orchestrator.tracking.tracker import Tracker
 from search_spaces.analyses import analysis_named
 from search_spaces.errors import ConfigError, SweepError
 from search_spaces.grids.build import Choices, build_grid
+from tests.orchestrator.made_up import raised
 
 
 def plan_of(*seeds: int) -> Plan:
@@ -69,6 +70,9 @@ def test_ls_tells_how_far_every_sweep_is_and_what_it_takes(two_sweeps: Store) ->
     sizes = two_sweeps.root.sizes()
     assert first["num_bytes"] == sum(s for path, s in sizes.items() if path.startswith(tuple(reached))) > 2000
     assert f"2/{len(A.nodes)}" in call(ls, two_sweeps).output
+    trial_of(two_sweeps, A.nodes[-1]).write_pruned(1)
+    trial_of(two_sweeps, A.nodes[-2]).write_error(raised(RuntimeError("out of luck")))
+    assert json.loads(call(ls, two_sweeps, "--json").output)[0]["num_done"] == 3
 
 
 def test_ls_of_nothing_says_how_to_start(store: Store) -> None:
