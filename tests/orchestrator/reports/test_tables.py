@@ -294,6 +294,19 @@ def test_paper_numbers_stand_beside_the_papers_cells_only(plan: Plan, store: Sto
         assert table1(other, read_trials(Snapshot(other, store)))["paper_white_box"].isna().all()
 
 
+def test_paper_numbers_do_not_stand_beside_another_budget_of_the_same_level(tmp_path: Path, store: Store) -> None:
+    # 4, 5.5 and 7 bits on average (5, 6.5 and 8 on set II) over 59 sites; printed are 230, 320, 410 and 80 more.
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\narchitectures: [regnetx_016]\noption_sets: [I, II]\nprinted_totals: false\n")
+    mine = build_plan(build_grid(str(path), Choices(), num_sites), num_sites)
+
+    table = table1(mine, read_trials(Snapshot(mine, store)))
+
+    assert list(table["budget"]) == [236, 324, 413, 295, 384, 472]
+    assert table["paper_white_box"].isna().all()
+    assert set(table["paper_verdict"]) == {""}
+
+
 def test_refused_cells_keep_their_row_and_say_so(store: Store) -> None:
     choices = Choices(architectures=["mobilenetv4_conv_medium"])
     plan = build_plan(build_grid("full", choices, num_sites), num_sites)
