@@ -320,6 +320,9 @@ def test_relaunches_do_not_tell_a_failure_again(make: Make) -> None:
     for _ in range(2):
         driver.restart()
     assert [trial.state.name for trial in driver.optuna_trials(CELL.format("82b"))] == before
+    # Its test split is finite, which is no reason to miss its value in the study.
+    runs = [(node.uid, "FINISHED") for node in plan.nodes]
+    assert compare(Snapshot(plan, driver.store), driver.studies, runs).disagreements == ()
 
 
 def test_failed_trial_that_is_run_again_is_told_its_value(make: Make) -> None:
