@@ -97,7 +97,7 @@ grid_options = together(
         type=click.IntRange(min=1),
         help="Keep so many test images, every class with its share. [default: all]",
     ),
-    what("--teacher-weights", help="Where the teacher starts: imagenet, scratch or a .safetensors file."),
+    what("--teacher-weights", help="Where the teacher starts: imagenet, scratch or a file of weights."),
     what("--architecture", "architectures", multiple=True, help="White box, any timm name; repeatable."),
     what(
         "--option-set",
