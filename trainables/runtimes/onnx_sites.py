@@ -52,7 +52,7 @@ def find_onnx_sites(file: OnnxFile) -> list[OnnxSite]:
     """
     graph = file.model.graph
     constants = file.constants
-    readers = _readers(graph)
+    readers = readers_of(graph)
     classifier = _classifier(file)
     sites: list[OnnxSite] = []
     for node in layers_of(file):
@@ -81,7 +81,8 @@ def node_name(node: onnx.NodeProto) -> str:
     return node.name or node.output[0]
 
 
-def _readers(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
+def readers_of(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
+    """Returns the nodes that read each tensor."""
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +18,7 @@ from search_spaces.errors import ConfigError, one_line
 from trainables.quant.affine import check_bit_width_range
 from trainables.quant.sites import Site
 from trainables.runtimes.onnx_file import OnnxFile, read_onnx
+from trainables.runtimes.onnx_links import scan_onnx_links
 from trainables.runtimes.onnx_quantizer import BIT_WIDTHS, SITE_OUTPUT, plain_model, quantized_model
 from trainables.runtimes.onnx_sites import find_onnx_sites
 
@@ -82,6 +84,10 @@ class OnnxNetwork(nn.Module):
         for site in self.sites:
             show(site.index, values[SITE_OUTPUT.format(site.index)])
         return values["logits"]
+
+    def scan_links(self) -> pd.DataFrame:
+        """Returns how far the outermost channel of every link stands out; see `onnx_links.scan_onnx_links`."""
+        return scan_onnx_links(self.file, self._sites)
 
     @cached_property
     def _plain(self) -> onnxruntime.InferenceSession:

@@ -84,3 +84,30 @@ def shipped_classifier() -> Path:
     if package is None or not package.submodule_search_locations:
         pytest.skip("rapidocr-onnxruntime is not installed, whose wheel has the classifier")
     return Path(package.submodule_search_locations[0], "models", "ch_ppocr_mobile_v2.0_cls_infer.onnx")
+
+
+def rescaled(path: Path, to: Path, *, norm: str, layer: str, channel: int, factor: float) -> Path:
+    """Writes a copy in which a channel of a batch norm is multiplied and what reads it in a convolution divided."""
+    model = onnx.load(path)
+    nodes = {node.name: node for node in model.graph.node if node.name}
+    gain, bias = nodes[norm].input[1:3]
+    column = (slice(None), channel)
+    for name, part, by in (
+        (gain, channel, factor),
+        (bias, channel, factor),
+        (nodes[layer].input[1], column, 1 / factor),
+    ):
+        tensor = _weight(model, name)
+        values = numpy_helper.to_array(tensor).copy()
+        values[part] *= by
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, to)
+    return to
+
+
+def _weight(model: onnx.ModelProto, name: str) -> onnx.TensorProto:
+    """Returns a weight where the file keeps it: among the initializers, or in a node."""
+    for tensor in model.graph.initializer:
+        if tensor.name == name:
+            return tensor
+    return next(node.attribute[0].t for node in model.graph.node if node.output[0] == name)

@@ -8,7 +8,7 @@ import torch
 from onnx import TensorProto, helper
 
 from search_spaces.errors import ConfigError, SweepError
-from tests.trainables.runtimes.onnx_files import export, head, random_weights, shipped_classifier, write
+from tests.trainables.runtimes.onnx_files import export, head, random_weights, rescaled, shipped_classifier, write
 from trainables.quant.affine import fake_quantize
 from trainables.quant.student import QuantizedStudent
 from trainables.quant.weights import fake_quantize_weights
@@ -238,3 +238,45 @@ def test_a_shipped_classifier_of_images_that_are_not_square_runs_at_any_bit_widt
     exact = network(x)
     sixteen, two = (network(x, torch.full((4, 53), bits)) for bits in (16, 2))
     assert (sixteen - exact).abs().max() < 0.01 < (two - exact).abs().max()
+
+
+def test_a_rescaled_link_of_a_shipped_classifier_is_named_and_changes_no_bit_at_full_precision(tmp_path):
+    places = {"norm": "BatchNormalization@5", "layer": "Conv@8", "channel": 3, "factor": 2.0**9}
+    network = OnnxNetwork(shipped_classifier())
+    changed = OnnxNetwork(rescaled(shipped_classifier(), tmp_path / "n.onnx", **places))
+    x = torch.rand(8, 3, 48, 192, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert torch.equal(changed(x), network(x))
+    eight = torch.full((8, 53), 8)
+    assert (changed(x, eight) - network(x)).norm() > 10 * (network(x, eight) - network(x)).norm()
+    healthy, found = network.scan_links(), changed.scan_links()
+    assert healthy["exponent"].max() <= 2
+    (row,) = found[found["exponent"] >= 8].to_dict("records")
+    assert (row["link"], row["channel"], row["kind"]) == ("Conv@7 -> Conv@8", 3, "relu")
+
+
+@pytest.mark.parametrize("factor", [2.0**8, 2.0**-8])
+def test_links_through_gemms_and_biases_are_found_by_either_layout(tmp_path, factor):
+    draw = np.random.default_rng(0)
+    weights = {
+        "u": draw.normal(size=(12, 6)).astype(np.float32),
+        "bias": draw.normal(size=6).astype(np.float32),
+        "v": draw.normal(size=(4, 6)).astype(np.float32),
+        "t": draw.normal(size=(4, 5)).astype(np.float32),
+    }
+    weights["u"][:, 2] *= factor
+    weights["v"][:, 2] /= factor
+    nodes = [
+        helper.make_node("Flatten", ["images"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "u"], ["m"], name="first"),
+        helper.make_node("Add", ["m", "bias"], ["biased"]),
+        helper.make_node("Relu", ["biased"], ["r"]),
+        helper.make_node("Gemm", ["r", "v"], ["g"], transB=1, name="second"),
+        helper.make_node("Sigmoid", ["g"], ["s"]),
+        helper.make_node("MatMul", ["s", "t"], ["y"], name="classifier"),
+    ]
+    network = OnnxNetwork(write(tmp_path / "n.onnx", nodes, weights, shape=("batch", 3, 2, 2)))
+    (row,) = network.scan_links().to_dict("records")
+    assert (row["link"], row["site"]) == ("first -> second", "first")
+    assert (row["exponent"] >= 7) == (factor > 1)
+    if factor > 1:
+        assert row["channel"] == 2
