@@ -22,6 +22,8 @@ OWNED_BY = {
     "timm": {"trainables"},
     "triton": {"trainables"},
     "numba": {"trainables"},
+    "onnx": {"trainables"},
+    "onnxruntime": {"trainables"},
     "optuna": {"orchestrator"},
     "optuna_dashboard": {"orchestrator"},
     "click": {"orchestrator"},
@@ -49,7 +51,7 @@ ORDER = {
         {"stages"},
         {"training_loop", "evaluation"},
         {"checkpoints", "optim", "losses", "models"},
-        {"data"},
+        {"data", "runtimes"},
         {"quant", "memory_format"},
     ],
     "cluster": [

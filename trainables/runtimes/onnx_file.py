@@ -1,5 +1,6 @@
 """An ONNX classifier as its file holds it: read, checked, and brought into one form, before anything runs it."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,19 @@ def read_onnx(path: Path) -> OnnxFile:
         logits=logits,
         num_classes=num_classes,
     )
+
+
+def onnx_sha256(model: onnx.ModelProto) -> str:
+    """Returns the fingerprint of a graph and its weights in hex; how the weights are stored does not count."""
+    structure = onnx.ModelProto()
+    structure.CopyFrom(model)
+    del structure.graph.initializer[:]
+    digest = hashlib.sha256(structure.SerializeToString(deterministic=True))
+    for tensor in sorted(model.graph.initializer, key=lambda each: each.name):
+        values = numpy_helper.to_array(tensor)
+        digest.update(f"{tensor.name} {values.dtype} {values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
 
 
 def _load(path: Path) -> onnx.ModelProto:

@@ -3,7 +3,6 @@
 `OnnxNetwork` answers the calls of a `QuantizedStudent` but for gradients: attacks score options by measuring them.
 """
 
-import hashlib
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from search_spaces.errors import ConfigError, one_line
 from trainables.quant.affine import check_bit_width_range
 from trainables.quant.sites import Site
-from trainables.runtimes.onnx_file import OnnxFile, read_onnx
+from trainables.runtimes.onnx_file import OnnxFile, onnx_sha256, read_onnx
 from trainables.runtimes.onnx_links import scan_onnx_links
 from trainables.runtimes.onnx_quantizer import BIT_WIDTHS, SITE_OUTPUT, plain_model, quantized_model
 from trainables.runtimes.onnx_sites import find_onnx_sites
@@ -51,8 +50,8 @@ class OnnxNetwork(nn.Module):
 
     @property
     def sha256(self) -> str:
-        """Fingerprint of graph and weights, in hex; data in other files counts as if it stood in the file."""
-        return hashlib.sha256(self.file.model.SerializeToString(deterministic=True)).hexdigest()
+        """Fingerprint of graph and weights, in hex, wherever the file keeps its weights."""
+        return onnx_sha256(self.file.model)
 
     @property
     def num_sites(self) -> int:
