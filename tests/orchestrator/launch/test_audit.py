@@ -95,9 +95,12 @@ def test_study_that_never_heard_of_a_pruned_trial_is_named(store: Store, studies
     runs = [*ALL_FINISHED[:-1], (node.uid, "KILLED")]
     expected = f"Optuna has FAIL and RUNNING for {node.name}, the store says pruned"
     assert compare(Snapshot(PLAN, store), studies, runs).disagreements == (expected,)
-    assert node.cell is not None
-    studies[node.cell.cell_id].tell(node, trial_of(store, node))
+    study = studies[str(node.cell_id)]
+    study.tell(node, trial_of(store, node))
     assert compare(Snapshot(PLAN, store), studies, runs).disagreements == ()
+    study.point(node, trial_of(store, node))
+    expected = f"Optuna has FAIL and PRUNED and RUNNING for {node.name}, the store says pruned"
+    assert compare(Snapshot(PLAN, store), studies, runs).disagreements == (expected,)
 
 
 def test_study_without_any_trial_for_a_pruned_one_is_named(store: Store, tmp_path: Path) -> None:
