@@ -246,4 +246,3 @@ def test_capped_launch_exits_with_0_and_says_how_to_go_on(tmp_path: Path, monkey
     states = {trial_of(Store(str(storage)), node).state() for node in plan.nodes}
     assert State.FAILED not in states
     assert State.WAITING in states
-    assert Sweep(Store(str(storage)), "smoke").outside_epochs().cpu_hours > 0, "the start-up of a worker took nothing"
