@@ -18,6 +18,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from orchestrator.store.folder import RESULT
+from orchestrator.store.store import Store
+from orchestrator.store.sweep import Sweep
 from tests.orchestrator.patients import kill_driver
 from tests.waiting import wait_until
 from trainables.stage_runner import ParentCheckpoint, Trial, TrialSpec, checkpoint_bytes
@@ -142,6 +144,11 @@ def test_interrupted_trial_ends_with_the_result_of_an_undisturbed_one(story: Sto
         result = finish(running.start(parent=checkpoint, resume=None))
         assert result.metrics == json.loads((trial / RESULT).read_text())["metrics"]
         assert checkpoint_bytes(result) == (trial / "checkpoint.safetensors").read_bytes()
+
+
+def test_what_workers_took_outside_of_epochs_was_kept(story: Story) -> None:
+    """Their start-up alone: they import torch and timm, and load the data."""
+    assert 3600 * Sweep(Store(str(story.storage)), "smoke").outside_epochs().cpu_hours > 1
 
 
 def test_plan_store_optuna_and_mlflow_agree(story: Story) -> None:

@@ -254,6 +254,25 @@ def test_confirmations_repeat_the_pair_on_further_seeds_when_its_search_is_over(
     assert all(names.index(f"pair/{CELL.format('82b')}/confirm{number}") > last for number in (1, 2))
 
 
+def test_longer_search_that_finds_a_better_pair_confirms_that_one(make: Make) -> None:
+    def better_with_every_trial(node: Node) -> tuple[float, float]:
+        return 0.0, 0.4 + 0.1 * node.trial_number * (node.origin is not Origin.CONFIRMED)
+
+    short, long = (
+        search_plan(trials=trials, budgets=(82,), epochs=1, confirm_seeds=1, keep_searching=True) for trials in (2, 3)
+    )
+    driver = make(short, better_with_every_trial)
+    driver.run()
+    confirmed = {name: recipe["recipe"] for name, recipe in driver.recipes().items()}
+    pair = f"pair/{CELL.format('82b')}"
+    assert confirmed[f"{pair}/confirm1"] == confirmed[f"{pair}/trial2"]
+    driver.plan = long
+    driver.restart()
+    driver.run()
+    confirmed = {name: recipe["recipe"] for name, recipe in driver.recipes().items()}
+    assert confirmed[f"{pair}/confirm1"] == confirmed[f"{pair}/trial3"] != confirmed[f"{pair}/trial2"]
+
+
 def test_as_published_that_is_the_pair_is_confirmed_to_the_letter(make: Make) -> None:
     plan = search_plan(trials=2, budgets=(82,), confirm_seeds=1)
     driver = make(plan, lambda node: (0.0, 0.5) if node.origin is Origin.AS_PUBLISHED else (0.05, 0.3))
