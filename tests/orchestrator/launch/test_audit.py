@@ -123,7 +123,7 @@ def test_study_that_holds_a_diverged_trial_as_anything_but_failed_is_named(
         study.tell(node, trial)
         trial.folder.delete(PRUNED)
     if outcome == "COMPLETE":
-        trial.write_result(METRICS, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
+        trial.write_result(pair_metrics(), {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
         study.tell(node, trial)
         trial.folder.delete(RESULT)
     trial.write_error(NonFiniteLossError("the loss became nan"))
