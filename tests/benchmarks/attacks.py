@@ -12,7 +12,7 @@ import torch
 
 from search_spaces.budgets import OPTION_SETS, budget_from_average
 from search_spaces.datasets import DatasetSpec
-from search_spaces.paper import BUDGET_LEVELS
+from search_spaces.paper import AVERAGE_BITS
 from trainables.attacks.per_image import Allocated, allocate, worst_per_image, worst_random_per_image
 from trainables.attacks.scores import GradientScores
 from trainables.attacks.space import Space
@@ -37,7 +37,7 @@ def main(checkpoint: Path, num_passes: list[int]) -> None:
     options = OPTION_SETS["I"]
     scorer = GradientScores(network, options)
     leads = GradientScores(network, options, "lead")
-    for level, average in BUDGET_LEVELS.items():
+    for level, average in AVERAGE_BITS.items():
         space = Space(num_sites=15, bit_widths=options, budget=budget_from_average(average, 15))
 
         def show(what: str, found: Allocated, start: float, level: str = level) -> None:

@@ -169,13 +169,14 @@ def test_measured_scores_are_the_loss_at_the_changed_allocation(small: Small) ->
     assert scorer.num_passes == 1 + 4 * 2
 
 
-def test_best_and_worst_static_are_those_of_brute_force(small: Small) -> None:
+@pytest.mark.parametrize("scored", [True, False])
+def test_best_and_worst_static_are_those_of_brute_force(small: Small, scored: bool) -> None:
     accuracies = [
         float((predictions(small.network, small.images, row) == small.labels_B).double().mean())
         for row in all_allocations(SPACE)
     ]
     batches = list(zip(small.images.split(50), small.labels_B.split(50), strict=True))
-    scorer = GradientScores(small.network, OPTIONS)
+    scorer = GradientScores(small.network, OPTIONS) if scored else None
     best, worst = (find(small.network, batches, SPACE, scorer) for find in (best_static, worst_static))
     assert best.accuracy == pytest.approx(max(accuracies))
     assert worst.accuracy == pytest.approx(min(accuracies))
