@@ -49,7 +49,7 @@ ORDER = {
         {"stage_runner"},
         {"analyses"},
         {"stages"},
-        {"training_loop", "evaluation"},
+        {"training_loop", "evaluation", "attacks"},
         {"checkpoints", "optim", "losses", "models"},
         {"data", "runtimes"},
         {"quant", "memory_format"},
