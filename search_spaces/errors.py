@@ -41,6 +41,10 @@ class UnreachableError(SweepError, OSError):
     """The storage does not answer: no network, no bucket or no permission. What it holds may be in order."""
 
 
+class FullDiskError(SweepError, OSError):
+    """A disk of a machine is full, outside the storage: of a cache, a temporary folder or Ray's own files."""
+
+
 class TrackingError(SweepError):
     """The MLflow store cannot be reached."""
 

@@ -13,6 +13,7 @@ MODELS: dict[str, str] = {
     "timm": "NAME[@FILE]",
     "torchvision": "NAME@FILE",
     "hf": "FOLDER",
+    "onnx": "FILE",
     "python": "MODULE:FUNCTION",
     "trial": "UID",
 }
@@ -56,12 +57,13 @@ def _absolute_rest(kind: str, rest: str, uri: str) -> str:
         "timm": bool(name) and bool(at) == bool(file),
         "torchvision": bool(name and file),
         "hf": bool(rest),
+        "onnx": bool(rest),
         "python": _FUNCTION.fullmatch(rest) is not None,
         "trial": _UID.fullmatch(rest) is not None,
     }
     if not is_complete[kind]:
         raise ConfigError(f"model {uri!r} is incomplete: its form is {kind}:{MODELS[kind]}.")
-    if kind == "hf":
+    if kind in ("hf", "onnx"):
         return absolute_uri(rest, what="model")
     return f"{name}@{absolute_uri(file, what='model')}" if at else rest
 

@@ -5,6 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,8 +51,11 @@ def starting(module: str, *arguments: str, port_option: str) -> Iterator[Callabl
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         running.append(process)
+        url = f"http://127.0.0.1:{port}"
         wait_for_server(process, port, lambda: f"{module} does not start")
-        return f"http://127.0.0.1:{port}", lambda: end(process)
+        # It listens before it answers, and what it is asked by a test may wait for seconds only.
+        wait_until(lambda: _answers(url), lambda: f"{module} does not answer", process=process, seconds=START_SECONDS)
+        return url, lambda: end(process)
 
     try:
         yield start
@@ -70,6 +75,16 @@ def wait_for_server(process: "subprocess.Popen[bytes]", port: int, what: Callabl
         return True
 
     wait_until(listens, what, process=process, seconds=START_SECONDS, pause_seconds=0.1)
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=START_SECONDS).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+    except OSError:
+        return False
+    return True
 
 
 def free_port() -> int:

@@ -22,6 +22,8 @@ OWNED_BY = {
     "timm": {"trainables"},
     "triton": {"trainables"},
     "numba": {"trainables"},
+    "onnx": {"trainables"},
+    "onnxruntime": {"trainables"},
     "optuna": {"orchestrator"},
     "optuna_dashboard": {"orchestrator"},
     "click": {"orchestrator"},
@@ -50,7 +52,7 @@ ORDER = {
         {"assessment"},
         {"training_loop", "evaluation", "attacks"},
         {"checkpoints", "optim", "losses", "models"},
-        {"data"},
+        {"data", "runtimes"},
         {"quant", "memory_format"},
     ],
     "cluster": [

@@ -4,7 +4,7 @@ import shlex
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -258,12 +258,14 @@ def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: 
     )
     bundles = {node.name: as_bundle(trial_resources(gpu_shares[node.uid])) for node in frontier.pending}
     check_room(bundles, capacity)
-    launch.meter.open(overview.usage, gpu_shares)
+    sweep, meter = launch.sweep, launch.meter
+    meter.open(overview.usage, gpu_shares, outside=sweep.outside_epochs(), save=sweep.save_outside_epochs)
     num_parallel = max_concurrent_trials(capacity.resources, gpu_shares.values())
     console.print(f"Ray is up: {num_parallel} trials at a time", highlight=False)
     with (
         Progress(overview, console, num_parallel=num_parallel) as progress,
         prescaling(launch, frontier, gpu_shares, num_parallel, capacity) as growth,
+        closing(meter),
     ):
         room = Room(gpu_shares.values(), capacity.autoscaler)
         launch.run(frontier, gpu_shares, room, (progress, tracker, *growth))

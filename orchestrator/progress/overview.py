@@ -53,6 +53,7 @@ class Overview:
     headlines: dict[str, str] = field(default_factory=dict)
     """First line of the error of every failed trial, by uid."""
     usage: Usage = field(default_factory=Usage)
+    """In the epochs in the store."""
 
     @property
     def plan(self) -> Plan:

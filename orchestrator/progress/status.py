@@ -22,6 +22,7 @@ from orchestrator.results.verdicts import Outcome, outcome_facts, outcome_of
 from orchestrator.store.folder import EPOCHS, RESULT
 from orchestrator.store.states import State
 from orchestrator.store.sweep import Sweep
+from orchestrator.store.usage import Usage
 
 REFRESH_SECONDS = 3.0
 MAX_CELLS = 20
@@ -34,6 +35,8 @@ class Status:
 
     sweep: Sweep
     overview: Overview
+    usage: Usage
+    """What the sweep took so far, in epochs and outside of them."""
     has_driver: bool
     analyses: tuple[int, int]
     """How many are done, and how many there are in all; 0 of 0 while none was begun."""
@@ -50,10 +53,11 @@ class Status:
 def read_status(sweep: Sweep, plan: Plan, *, price_per_hour: float | None = None) -> Status:
     """Reads how far a sweep is."""
     has_driver, snapshot = sweep.has_driver(), Snapshot(plan, sweep.store, ahead=(RESULT, EPOCHS))
-    trials = read_trials(snapshot, points=False)
+    trials, overview = read_trials(snapshot, points=False), overview_of(snapshot, has_driver=has_driver)
     return Status(
         sweep=sweep,
-        overview=overview_of(snapshot, has_driver=has_driver),
+        overview=overview,
+        usage=overview.usage.plus(sweep.outside_epochs()),
         has_driver=has_driver,
         analyses=_count_analyses(sweep, snapshot, trials),
         searches=tuple(outcome_of(cell) for cell in read_searches(trials)),
@@ -99,14 +103,14 @@ def render_status(status: Status) -> RenderableType:
     for uid, headline in overview.headlines.items():
         parts.append(_line(f"{overview.states[uid]} {nodes[uid].name}: {headline}"))
         parts.append(_line(f"  {sweep.resume_command('--failed', '--only', uid)}"))
-    if not status.has_driver and overview.num_done() < len(overview.plan.nodes):
+    if not status.has_driver and overview.num_left():
         parts.append(_line(f"finish it with: {sweep.resume_command()}"))
     return Group(*parts)
 
 
 def usage_line(status: Status) -> str:
     """Returns the device-hours so far, and what they cost where a price is known."""
-    usage = status.overview.usage
+    usage = status.usage
     text = f"{usage.cpu_hours:.2f} CPU-hours, {usage.gpu_hours:.2f} GPU-hours so far"
     if status.price_per_hour is None:
         return text
@@ -115,7 +119,7 @@ def usage_line(status: Status) -> str:
 
 def status_as_json(status: Status) -> dict[str, Any]:
     """Returns a status as plain values; accuracies are fractions, times are seconds."""
-    overview, nodes, usage = status.overview, status.overview.plan.by_uid(), status.overview.usage
+    overview, nodes, usage = status.overview, status.overview.plan.by_uid(), status.usage
     done, total = status.analyses
     return {
         "sweep": status.sweep.name,

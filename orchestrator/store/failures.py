@@ -2,21 +2,34 @@
 
     class           example                          within a launch                      next launch
     user            a parent's checkpoint damaged    not retried                          runs again
-    shared          data or library missing, disk    not retried; the sweep stops         runs again
+    shared          data or library missing, or a    not retried; the sweep stops         runs again
+                    storage that is full
     diverged        the loss became NaN              not retried                          only `resume --failed`
     out of memory   a GPU too full                   once more, with a whole GPU          if tries are left
     lost            worker killed, node gone         again, up to MAX_LOST times          if tries are left
-    unknown         any other exception, or a        again, up to `--max-retries` times   if tries are left
-                    storage that does not answer
+    unknown         any other exception, a storage   again, up to `--max-retries` times   if tries are left
+                    that does not answer, or a full
+                    disk of a machine
 
 Tries are counted in the trial's attempts.json, so they survive a relaunch; `resume --failed` starts the count again.
 """
 
+import errno
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from search_spaces.errors import NonFiniteLossError, SweepError, UnavailableError, UnreachableError, UnwritableError
+from search_spaces.errors import (
+    FullDiskError,
+    NonFiniteLossError,
+    SweepError,
+    UnavailableError,
+    UnreachableError,
+    UnwritableError,
+    one_line,
+)
 
 MAX_RETRIES = 2
 """Times that a trial is tried again after an unknown error, unless told otherwise."""
@@ -30,6 +43,11 @@ FAILED_IMPORT = re.compile(r"^(?:ModuleNotFound|Import)Error: .*$", re.MULTILINE
 """The last line of the traceback of an import; Ray passes it on as text where a worker could not even begin."""
 NO_BEGINNING = "failed to import on the worker"
 """What Ray says of a worker that could not load the code of its trial."""
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM_TEXTS = (*map(os.strerror, _NO_ROOM), "database or disk is full", "local disk's utilization is over capacity")
+"""How libraries tell of it that raise errors of their own: safetensors and others, SQLite, Ray."""
 
 
 class LostWorkerError(Exception):
@@ -94,6 +112,31 @@ def failed_import(error_text: str) -> UnavailableError | None:
     return cannot_import(lines[0].partition(": ")[2], node[1] if node else "unknown to Ray")
 
 
+def full_disk(error: BaseException, node: str) -> FullDiskError | None:
+    """Finds, in an error and in those that it came of, that a disk of this machine is full.
+
+    The storage tells so itself (`UnwritableError`), and then it is full for every machine.
+
+    Args:
+        error: What ended a trial.
+        node: Name of this machine.
+
+    Returns:
+        The error to record, with the given one as its cause; None if that was not it.
+
+    Examples:
+        >>> print(full_disk(OSError(errno.ENOSPC, "No space left on device"), "gpu-1"))
+        a disk of node gpu-1 is full ([Errno 28] No space left on device): free room there.
+    """
+    chain = list(_chain(error))
+    found = next((each for each in chain if _tells_no_room(each)), None)
+    if found is None or any(isinstance(each, UnwritableError) for each in chain):
+        return None
+    full = FullDiskError(f"a disk of node {node} is full ({one_line(found)}): free room there.")
+    full.__cause__ = error
+    return full
+
+
 def allowed_retries(failure: Failure, max_retries: int) -> int:
     """Returns how often a trial that failed so is tried again by itself."""
     retries = {Failure.UNKNOWN: max_retries, Failure.OUT_OF_MEMORY: 1, Failure.LOST: MAX_LOST}
@@ -108,8 +151,22 @@ def _failure(kind: str) -> Failure:
         UnavailableError.__name__: Failure.SHARED,
         UnwritableError.__name__: Failure.SHARED,
         UnreachableError.__name__: Failure.UNKNOWN,
+        FullDiskError.__name__: Failure.UNKNOWN,
     }
     return known.get(kind, Failure.USER if kind in _names(SweepError) else Failure.UNKNOWN)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yields an error and what it was raised from or while handling, the deepest last."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _tells_no_room(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return True
+    return any(text in str(error) for text in _NO_ROOM_TEXTS)
 
 
 def _names(error: type[Exception]) -> set[str]:

@@ -11,7 +11,7 @@
                            /attempts.json          how often it failed in which way; see `orchestrator.store.failures`
                            /pruned.json            after which epoch its study ended it; then there is no result
                            /result.json            metrics and checksums; written last: it *is* "done"
-    <storage>/sweeps/<name>/                       plan.json, studies, reports of one sweep
+    <storage>/sweeps/<name>/                       plan.json, studies, reports of one sweep, outside_epochs.json
     <storage>/probes/<key>.json                    memory that a training takes on a kind of GPU; may be deleted
 
 Files appear whole or not at all. Nothing here is ever unpickled.

@@ -5,7 +5,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from orchestrator.store.failures import MAX_RETRIES
 from orchestrator.store.folder import Folder
 from orchestrator.store.lease import Pace, driver_lock, exit_after_loss, is_owned
 from orchestrator.store.store import Store
+from orchestrator.store.usage import Usage
 from search_spaces.errors import ConfigError, StorageError, unknown_name
 from search_spaces.grids.build import Grid
 from search_spaces.model import parse
@@ -25,6 +26,8 @@ PLAN = "plan.json"
 STOP = "stop"
 LAUNCH = "launch.json"
 """When the sweep was launched last, and with which options."""
+OUTSIDE_EPOCHS = "outside_epochs.json"
+"""Device-hours that trials took outside of the epochs in the store, in all launches of the sweep."""
 SWEEPS = "sweeps"
 
 
@@ -145,6 +148,14 @@ class Sweep:
     def launch_options(self) -> LaunchOptions:
         """Returns what the latest launch noted; the defaults if it noted nothing."""
         return LaunchOptions.model_validate((self.folder.read_json(LAUNCH) or {}).get("options", {}))
+
+    def outside_epochs(self) -> Usage:
+        """Returns the device-hours that trials took outside of the epochs in the store: see `Meter`."""
+        return Usage(**self.folder.read_json(OUTSIDE_EPOCHS) or {})
+
+    def save_outside_epochs(self, usage: Usage) -> None:
+        """Keeps the device-hours outside of the epochs in the store, those of earlier launches included."""
+        self.folder.write_json(OUTSIDE_EPOCHS, asdict(usage))
 
     def resume_command(self, *arguments: str) -> str:
         """Returns the command that finishes the sweep."""

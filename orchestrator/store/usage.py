@@ -1,4 +1,4 @@
-"""What a sweep took of its machines: hours of cores and GPUs, as the epochs in the store tell them."""
+"""What a sweep took of its machines: hours of cores and GPUs, in the epochs in the store and outside of them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ HOUR = 3600.0
 
 @dataclass(slots=True)
 class Usage:
-    """Device-hours; epochs that were lost and run again count each time while they are seen, and once in the store."""
+    """Device-hours."""
 
     cpu_hours: float = 0.0
     gpu_hours: float = 0.0
@@ -38,8 +38,21 @@ class Usage:
 
     def add_row(self, row: Mapping[str, Any]) -> None:
         """Counts an epoch, as a row of epochs.parquet tells it."""
-        seconds, gpu_seconds = row["seconds"], row.get(GPU_SECONDS) or 0.0
-        self.add(seconds, gpu_seconds / seconds if seconds else 0.0)
+        self.add(row["seconds"], gpu_share(row))
+
+    def plus(self, other: "Usage") -> "Usage":
+        """Returns the hours of both."""
+        return Usage(
+            cpu_hours=self.cpu_hours + other.cpu_hours,
+            gpu_hours=self.gpu_hours + other.gpu_hours,
+            paid_hours=self.paid_hours + other.paid_hours,
+        )
+
+
+def gpu_share(row: Mapping[str, Any]) -> float:
+    """Returns the share of a GPU that a trial held in an epoch, given its row of epochs.parquet; 0 without one."""
+    seconds = row["seconds"]
+    return (row.get(GPU_SECONDS) or 0.0) / seconds if seconds else 0.0
 
 
 def paid_hours(rows: Iterable[Mapping[str, Any]]) -> float:

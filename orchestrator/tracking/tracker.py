@@ -95,11 +95,9 @@ class Tracker:
     def epoch(self, node: Node, row: Mapping[str, Any]) -> None:
         """Notes an epoch of a running trial, a row of its epochs.parquet; returns at once."""
         with self._rows_lock:
-            # Rows that pile up while the backend is slow go out in one call.
-            is_first = node.uid not in self._rows
+            # Rows that pile up while the backend is slow, or away, go out in one call.
             self._rows.setdefault(node.uid, []).append(dict(row))
-        if is_first:
-            self._queue.put(partial(self._log_rows, node))
+        self._queue.put(partial(self._log_rows, node))
 
     def ended(self, node: Node) -> None:
         """Notes that a trial is done or failed, and replays its folder; returns at once."""
@@ -160,20 +158,25 @@ class Tracker:
 
     def _attempt(self, action: Callable[[], None]) -> bool:
         """Does something with MLflow, and tells whether it worked. This is where an outage stops."""
-        try:
-            if self._is_stale:
-                if time.monotonic() < self._retry_at:
-                    return False
-                self._connect()
-            action()
-        except Exception as error:
-            if self._is_stale:
-                self._retry_at = time.monotonic() + _PAUSE_SECONDS
-            # Whatever was under way may have arrived or not, so everything known is asked for again.
-            self._is_stale = True
-            self._warn(error)
-            return False
-        return True
+        failure: Exception | None = None
+        # Twice: servers close idle connections, and a request that crosses with that is lost, though all is well.
+        for _ in range(2):
+            if self._is_stale and time.monotonic() < self._retry_at:
+                break
+            try:
+                if self._is_stale:
+                    self._connect()
+                action()
+            except Exception as error:
+                if self._is_stale:
+                    self._retry_at = time.monotonic() + _PAUSE_SECONDS
+                # Whatever was under way may have arrived or not, so everything known is asked for again.
+                self._is_stale, failure = True, error
+            else:
+                return True
+        if failure:
+            self._warn(failure)
+        return False
 
     def _connect(self) -> None:
         check(self.location)
@@ -194,9 +197,13 @@ class Tracker:
 
     def _log_rows(self, node: Node) -> None:
         with self._rows_lock:
-            rows = self._rows.pop(node.uid, [])
+            rows = list(self._rows.get(node.uid, ()))
+        if not rows:
+            return  # gone out with those of an earlier epoch
         run = self._ensure_run(self._tracked(node), params={})
         self._connected.log(run, points=[point for row in rows for point in replay.epoch_points(row)])
+        with self._rows_lock:
+            del self._rows[node.uid][: len(rows)]
 
     def _tracked(self, node: Node, snapshot: Snapshot | None = None) -> Tracked:
         trial = snapshot.trial(node) if snapshot else trial_of(self._store, node)

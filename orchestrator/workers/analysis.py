@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Iterator
+from socket import gethostname
 from typing import Any
 
 from orchestrator.store.analysis import UNIT, AnalysisFolder
+from orchestrator.store.failures import full_disk
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.logs import last_lines
 from orchestrator.store.store import Store
@@ -38,7 +40,7 @@ def run_analysis(config: dict[str, Any]) -> Iterator[int]:
         yield from _run(store, folder, config["data_dir"], config["stop_file"])
     # Whatever it is, it is recorded, and the other analyses go on.
     except Exception as error:
-        folder.write_error(error, log=last_lines(folder, output.lines()))
+        folder.write_error(full_disk(error, gethostname()) or error, log=last_lines(folder, output.lines()))
 
 
 def estimate(config: dict[str, Any]) -> tuple[dict[str, int], float]:

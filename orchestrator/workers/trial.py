@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import pyarrow as pa
 import ray
 from ray import tune
 
+from orchestrator.store.failures import full_disk
 from orchestrator.store.folder import CHECKPOINT, PREDICTIONS, RESUME, parquet_bytes
 from orchestrator.store.logs import last_lines
 from orchestrator.store.provenance import ENVIRONMENT, environment
@@ -50,7 +52,7 @@ def run_trial(config: dict[str, Any]) -> None:
     except StoppedError:
         pass
     except Exception as error:
-        trial.write_error(error, log=last_lines(trial, output.lines()))
+        trial.write_error(full_disk(error, gethostname()) or error, log=last_lines(trial, output.lines()))
         if not isinstance(error, SweepError):
             raise
 

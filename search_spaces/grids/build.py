@@ -8,7 +8,7 @@ from pydantic import Field
 from search_spaces import paper
 from search_spaces.budgets import OPTION_SETS
 from search_spaces.datasets import DatasetSpec
-from search_spaces.errors import ConfigError, unknown_name
+from search_spaces.errors import ConfigError, join_place, unknown_name
 from search_spaces.grids.cells import Cell
 from search_spaces.grids.layers import TemplateStack, read_stack
 from search_spaces.grids.overrides import Settings, parse_assignments
@@ -118,7 +118,7 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
         for goal in (Goal(goal) for goal in choices.goals or stack.axis("goals"))
     )
     _check_distinct(cells)
-    _check_searched(cells, choices)
+    _check_searched(cells, stack, choices)
     return Grid(
         name=stack.template.name,
         dataset=stack.dataset(choices.dataset),
@@ -132,15 +132,22 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
     )
 
 
-def _check_searched(cells: Sequence[Cell], choices: Choices) -> None:
-    """Refuses choices on how to search where nothing is searched."""
-    chosen = {name: value for name, value in choices.search.items() if value}
-    if chosen and not any(cell.search_trials for cell in cells):
-        values = ", ".join(f"{name}={value}" for name, value in chosen.items())
-        raise ConfigError(
-            f"search: {values} says how to search, and no cell of this grid is searched: a search takes detrimental "
-            "pairs and --search-trials above 0."
-        )
+def _check_searched(cells: Sequence[Cell], stack: TemplateStack, choices: Choices) -> None:
+    """Refuses a grid file and choices that say how to search where nothing is searched."""
+    if any(cell.search_trials for cell in cells):
+        return
+    # The command line may well leave out what its file searches.
+    is_left_out = bool(choices.goals) or "trials" in choices.search
+    asked = (
+        ("search", choices.search, "--search-trials above 0"),
+        (join_place(stack.source, "search"), {} if is_left_out else stack.own_search, "trials above 0, at some level"),
+    )
+    for place, said, takes in asked:
+        if values := ", ".join(f"{name}={value}" for name, value in said.items() if value):
+            raise ConfigError(
+                f"{place}: {values} says how to search, and no cell of this grid is searched: a search takes "
+                f"detrimental pairs and {takes}."
+            )
 
 
 def _options(choices: Choices) -> tuple[tuple[str, Settings], ...]:

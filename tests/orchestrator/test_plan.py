@@ -138,6 +138,17 @@ def test_confirmations_of_another_search_are_other_trials(change: dict[str, obje
     assert uids(**change).isdisjoint(uids())
 
 
+def test_a_cell_that_may_take_more_trials_may_confirm_another_pair_and_keeps_its_trials() -> None:
+    """`max_trials` alone, which is no other field of a confirmation's identity."""
+
+    def uids(origin: Origin, max_trials: int) -> list[str]:
+        search = {"trials": 4, "confirm_seeds": 2, "max_trials": max_trials}
+        return [node.uid for node in build_plan(quick(search=search), sites).nodes if node.origin is origin]
+
+    assert set(uids(Origin.CONFIRMED, 5)).isdisjoint(uids(Origin.CONFIRMED, 6))
+    assert uids(Origin.SEARCHED, 6)[:-1] == uids(Origin.SEARCHED, 5)
+
+
 def test_as_published_equal_to_the_recipe_runs_once() -> None:
     published = ("pair.kd_scaled=false", "pair.batch_norm=both", "pair.learning_rate=0.1")
     nodes = build_plan(quick(overrides=published), sites).nodes

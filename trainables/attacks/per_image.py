@@ -65,7 +65,7 @@ def worst_per_image(
         labels_B: Their classes, int64.
         space: Sites, options and budget.
         scorer: Adds moves that it predicts to be bad; `GradientScores(network, bit_widths, loss="lead")`. None searches
-            by forward passes alone, which finds as much in as many passes.
+            by forward passes alone, which finds as much in as many passes (docs/results.md).
         max_passes: Most passes per image, at least 2; the last one verifies the result.
         seed: Of everything random.
         batch_size: Images that run together.

@@ -50,7 +50,7 @@ def best_static(
     network: Quantizable,
     batches: Batches,
     space: Space,
-    scorer: Scorer,
+    scorer: Scorer | None,
     *,
     max_passes: int = MAX_PASSES,
     seed: int = 0,
@@ -62,7 +62,8 @@ def best_static(
         network: In evaluation mode, on the device of the images.
         batches: The images to choose on.
         space: Sites, options and budget.
-        scorer: Estimates what each option does to the loss of an image.
+        scorer: Estimates what each option does to the loss of an image. None, or one that takes more than `max_passes`,
+            searches by forward passes alone.
         max_passes: Most passes per image, at least 1. The first is at uniform bits, so the result is never worse.
         seed: Of everything random.
         on_progress: Is told the share of the passes that are spent.
@@ -74,7 +75,7 @@ def worst_static(
     network: Quantizable,
     batches: Batches,
     space: Space,
-    scorer: Scorer,
+    scorer: Scorer | None,
     *,
     max_passes: int = MAX_PASSES,
     seed: int = 0,
@@ -88,7 +89,7 @@ def _search(
     network: Quantizable,
     batches: Batches,
     space: Space,
-    scorer: Scorer,
+    scorer: Scorer | None,
     sign: float,
     max_passes: int,
     seed: int,
@@ -102,17 +103,13 @@ def _search(
         tried.append((sign * accuracy, sign * lead, bit_width_1L[0]))
         return torch.tensor([sign * lead])
 
-    def changes(rows_1: Tensor, bit_width_1L: Tensor) -> Tensor:
-        # The search minimizes, and a larger loss is a smaller lead.
-        return -sign * _mean_scores(scorer, batches, bit_width_1L)
-
     found = descend(
         values,
         space,
         _starts(space, seed),
         max_passes=max_passes,
         seed=seed,
-        scorer=RowScorer(measure=changes, num_passes=scorer.num_passes),
+        scorer=_row_scorer(scorer, batches, sign) if scorer else None,
         on_progress=on_progress,
     )
     accuracy, lead, bit_width_L = min(tried, key=lambda each: each[:2])
@@ -138,7 +135,12 @@ def _measure(network: Quantizable, batches: Batches, bit_width_1L: Tensor) -> tu
     return is_right_B.mean().item(), lead_B.mean().item()
 
 
-def _mean_scores(scorer: Scorer, batches: Batches, bit_width_1L: Tensor) -> Tensor:
-    """Returns the mean over the images, [1, L, O]."""
-    parts = [scorer(images, labels_B, bit_width_1L.expand(len(images), -1)) for images, labels_B in batches]
-    return torch.cat(parts).mean(0, keepdim=True)
+def _row_scorer(scorer: Scorer, batches: Batches, sign: float) -> RowScorer:
+    """Makes a scorer of images one of the split."""
+
+    def changes(rows_1: Tensor, bit_width_1L: Tensor) -> Tensor:
+        parts = [scorer(images, labels_B, bit_width_1L.expand(len(images), -1)) for images, labels_B in batches]
+        # The search minimizes, and a larger loss is a smaller lead.
+        return -sign * torch.cat(parts).mean(0, keepdim=True)
+
+    return RowScorer(measure=changes, num_passes=scorer.num_passes)

@@ -15,6 +15,7 @@ from trainables.models.fingerprint import state_sha256
 from trainables.models.fixed_shapes import with_fixed_shapes
 from trainables.quant.sites import find_sites
 from trainables.quant.student import QuantizedStudent
+from trainables.runtimes.onnxruntime import OnnxNetwork
 
 # B = images, K = classes, C H W = image.
 
@@ -91,7 +92,8 @@ def give(opened: Opened, *, uri: str, image_size: tuple[int, int] | None = None)
         view = replace(view, height=image_size[0], width=image_size[1])
     size = image_size or (view.size if view else DEFAULT_SIZE)
     num_classes = _check_answers(module, uri, size)
-    module = _with_sites(module, uri, size)
+    # A file of another runtime finds its sites itself.
+    module = module if isinstance(module, OnnxNetwork) else _with_sites(module, uri, size)
     names = settings.class_names
     if names is not None and len(names) != num_classes:
         raise ConfigError(
@@ -100,7 +102,7 @@ def give(opened: Opened, *, uri: str, image_size: tuple[int, int] | None = None)
     return GivenNetwork(
         uri=uri,
         architecture=opened.architecture,
-        sha256=state_sha256(module.state_dict()),
+        sha256=module.sha256 if isinstance(module, OnnxNetwork) else state_sha256(module.state_dict()),
         module=module,
         view=view,
         interpolation=settings.interpolation,

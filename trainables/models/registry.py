@@ -9,6 +9,7 @@ from search_spaces.errors import ConfigError
 from search_spaces.models import ModelSpec
 from trainables.models.given import GivenNetwork, Opened, give
 from trainables.models.hf_models import open_hf
+from trainables.models.onnx_models import open_onnx
 from trainables.models.python_models import open_python
 from trainables.models.timm_models import open_timm
 from trainables.models.torchvision_models import open_torchvision
@@ -37,6 +38,7 @@ KINDS: dict[str, Callable[[ModelSpec, Asked], Opened]] = {
     "timm": lambda spec, asked: open_timm(spec, asked.image_size),
     "torchvision": lambda spec, asked: open_torchvision(spec),
     "hf": lambda spec, asked: open_hf(spec),
+    "onnx": lambda spec, asked: open_onnx(spec),
     "python": lambda spec, asked: open_python(spec, is_typed=asked.is_typed),
     "trial": _open_trial,
 }

@@ -10,13 +10,15 @@ from orchestrator.cli.launch import command
 from orchestrator.launch.caps import Meter
 from orchestrator.launch.frontier import Frontier
 from orchestrator.plan import Plan, build_plan
+from orchestrator.progress.status import read_status, status_as_json, usage_line
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
-from orchestrator.store.sweep import Caps
+from orchestrator.store.sweep import Caps, Sweep
 from orchestrator.store.trial import trial_of
 from orchestrator.store.usage import GPU_SECONDS, Usage
+from search_spaces.errors import UnwritableError
 from search_spaces.grids.build import Choices, build_grid
 
 HOUR = 3600.0
@@ -36,8 +38,15 @@ class Clock:
 
 def meter_of(clock: Clock, share: float = 0.0, before: Usage | None = None, **caps: float) -> Meter:
     meter = Meter(Caps(**caps), clock=clock)
-    meter.open(before or Usage(), {node.uid: share for node in PLAN.nodes})
+    open_meter(meter, before or Usage(), share)
     return meter
+
+
+def open_meter(meter: Meter, in_epochs: Usage, share: float, outside: Usage | None = None) -> list[Usage]:
+    """Returns what the meter saves, as it does so."""
+    saved: list[Usage] = []
+    meter.open(in_epochs, {node.uid: share for node in PLAN.nodes}, outside=outside or Usage(), save=saved.append)
+    return saved
 
 
 def test_without_caps_everything_may_start() -> None:
@@ -82,6 +91,102 @@ def test_a_trial_that_ended_takes_nothing_more() -> None:
     meter.ended(FIRST)
     clock.now += 10 * HOUR
     assert meter.may_start()
+
+
+def test_start_up_saving_and_what_comes_after_the_last_epoch_count() -> None:
+    clock = Clock()
+    meter = meter_of(clock, 1.0, max_gpu_hours=3)
+    meter.started(FIRST, None)
+    clock.now += 1.5 * HOUR  # of which the epoch took a third
+    meter.epoch(FIRST, {"epoch": 1, "seconds": HOUR / 2, GPU_SECONDS: HOUR / 2})
+    assert meter.may_start()
+    clock.now += 1.5 * HOUR
+    meter.ended(FIRST)
+    assert not meter.may_start()
+    assert meter.hit == "--max-gpu-hours 3 (3.00 GPU-hours taken)"
+
+
+def test_an_epoch_that_was_lost_with_its_worker_counts_and_so_does_the_one_that_repeats_it() -> None:
+    clock = Clock()
+    meter = meter_of(clock, 0.5, max_cost=12, price_per_hour=10)
+    for _ in range(2):
+        meter.started(FIRST, None)
+        clock.now += HOUR
+        meter.ended(FIRST)  # its worker died in the first epoch
+    assert meter.may_start()
+    meter.started(FIRST, None)
+    clock.now += HOUR
+    meter.epoch(FIRST, {"epoch": 1, "seconds": HOUR, GPU_SECONDS: HOUR / 2})
+    assert not meter.may_start()
+    assert meter.hit == "--max-cost 12 (1.50 h at 10 are 15.00)"
+
+
+def test_a_trial_that_got_a_whole_gpu_counts_as_much_from_its_first_epoch_on() -> None:
+    clock = Clock()
+    meter = meter_of(clock, 0.25, max_gpu_hours=3)
+    meter.started(FIRST, None)
+    clock.now += HOUR
+    meter.epoch(FIRST, {"epoch": 1, "seconds": HOUR, GPU_SECONDS: HOUR})
+    clock.now += 2 * HOUR
+    assert not meter.may_start()
+
+
+def test_time_outside_of_epochs_counts_in_later_launches_and_that_in_epochs_not_twice() -> None:
+    clock = Clock()
+    meter = Meter(Caps(), clock=clock)
+    saved = open_meter(meter, Usage(), 0.5, outside=Usage(cpu_hours=1.0, gpu_hours=1.0, paid_hours=1.0))
+    meter.started(FIRST, None)
+    clock.now += 3 * HOUR
+    meter.epoch(FIRST, {"epoch": 1, "seconds": HOUR, GPU_SECONDS: HOUR / 2})
+    assert saved == [Usage(cpu_hours=3.0, gpu_hours=2.0, paid_hours=2.0)]
+    meter.started(SECOND, None)
+    clock.now += HOUR
+    meter.close()
+    # Both run, and what they took since their last epoch is lost if the driver dies now.
+    assert saved[-1] == Usage(cpu_hours=5.0, gpu_hours=3.0, paid_hours=3.0)
+    again = Meter(Caps(max_gpu_hours=3.5), clock=clock)
+    open_meter(again, Usage(gpu_hours=0.5), 0.5, outside=saved[-1])
+    assert not again.may_start()
+    assert again.hit == "--max-gpu-hours 3.5 (3.50 GPU-hours taken)"
+
+
+def test_time_outside_of_epochs_is_saved_at_most_once_a_minute_and_at_the_end() -> None:
+    clock = Clock()
+    meter = Meter(Caps(), clock=clock)
+    saved = open_meter(meter, Usage(), 0.0)
+    for _ in range(20):
+        meter.started(FIRST, None)
+        clock.now += 10
+        meter.ended(FIRST)
+    assert len(saved) == 3
+    meter.close()
+    assert saved[-1].cpu_hours == pytest.approx(200 / HOUR)
+
+
+def test_a_full_storage_keeps_no_launch_from_counting() -> None:
+    clock = Clock()
+    meter = Meter(Caps(max_cost=1, price_per_hour=1), clock=clock)
+
+    def fail(usage: Usage) -> None:
+        raise UnwritableError("cannot write outside_epochs.json: No space left on device.")
+
+    meter.open(Usage(), {}, outside=Usage(), save=fail)
+    meter.started(FIRST, None)
+    clock.now += HOUR
+    meter.ended(FIRST)
+    meter.close()
+    assert not meter.may_start()
+
+
+def test_hours_outside_of_epochs_lie_in_the_sweeps_folder_and_show_in_its_status(store: Store) -> None:
+    sweep = Sweep(store, "mine")
+    sweep.save_plan(PLAN)
+    assert sweep.outside_epochs() == Usage()
+    trial_of(store, FIRST).write_epoch([{"epoch": 1, "seconds": HOUR, "timestamp_ms": 0}], b"state")
+    sweep.save_outside_epochs(Usage(cpu_hours=0.5, gpu_hours=0.25, paid_hours=0.25))
+    status = read_status(sweep, PLAN, price_per_hour=4)
+    assert usage_line(status) == "1.50 CPU-hours, 0.25 GPU-hours so far, 5.00 at 4 per hour"
+    assert (status_as_json(status)["cpu_hours"], status_as_json(status)["cost"]) == (1.5, 5.0)
 
 
 def test_cost_is_of_gpus_where_there_are_any_and_of_cores_elsewhere() -> None:

@@ -22,7 +22,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import NonFiniteLossError
-from tests.orchestrator.search_driver import Quality, SearchDriver, metrics_of, search_plan
+from tests.orchestrator.search_driver import Quality, SearchDriver, search_plan
 
 SEARCH = {"trials": 2, "confirm_seeds": 2, "pruner": "halving"}
 PLAN = search_plan(epochs=2, **SEARCH)
@@ -254,6 +254,25 @@ def test_confirmations_repeat_the_pair_on_further_seeds_when_its_search_is_over(
     assert all(names.index(f"pair/{CELL.format('82b')}/confirm{number}") > last for number in (1, 2))
 
 
+def test_longer_search_that_finds_a_better_pair_confirms_that_one(make: Make) -> None:
+    def better_with_every_trial(node: Node) -> tuple[float, float]:
+        return 0.0, 0.4 + 0.1 * node.trial_number * (node.origin is not Origin.CONFIRMED)
+
+    short, long = (
+        search_plan(trials=trials, budgets=(82,), epochs=1, confirm_seeds=1, keep_searching=True) for trials in (2, 3)
+    )
+    driver = make(short, better_with_every_trial)
+    driver.run()
+    confirmed = {name: recipe["recipe"] for name, recipe in driver.recipes().items()}
+    pair = f"pair/{CELL.format('82b')}"
+    assert confirmed[f"{pair}/confirm1"] == confirmed[f"{pair}/trial2"]
+    driver.plan = long
+    driver.restart()
+    driver.run()
+    confirmed = {name: recipe["recipe"] for name, recipe in driver.recipes().items()}
+    assert confirmed[f"{pair}/confirm1"] == confirmed[f"{pair}/trial3"] != confirmed[f"{pair}/trial2"]
+
+
 def test_as_published_that_is_the_pair_is_confirmed_to_the_letter(make: Make) -> None:
     plan = search_plan(trials=2, budgets=(82,), confirm_seeds=1)
     driver = make(plan, lambda node: (0.0, 0.5) if node.origin is Origin.AS_PUBLISHED else (0.05, 0.3))
@@ -320,6 +339,9 @@ def test_relaunches_do_not_tell_a_failure_again(make: Make) -> None:
     for _ in range(2):
         driver.restart()
     assert [trial.state.name for trial in driver.optuna_trials(CELL.format("82b"))] == before
+    # Its test split is finite, which is no reason to miss its value in the study.
+    runs = [(node.uid, "FINISHED") for node in plan.nodes]
+    assert compare(Snapshot(plan, driver.store), driver.studies, runs).disagreements == ()
 
 
 def test_failed_trial_that_is_run_again_is_told_its_value(make: Make) -> None:
@@ -379,7 +401,3 @@ def test_finished_trials_leave_no_file_that_only_a_running_one_needs(make: Make)
         folder = trial_of(driver.store, node).folder
         assert not folder.exists(RESUME)
         assert folder.exists(CHECKPOINT) == (driver.frontier.states[node.uid] is State.DONE)
-
-
-def test_metrics_of_the_fake_driver_are_those_of_a_pair() -> None:
-    assert metrics_of(0.0, 0.5)["validation/accuracy_q"] == pytest.approx(0.4)

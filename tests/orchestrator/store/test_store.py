@@ -95,16 +95,6 @@ def test_states_of_a_trial_follow_its_files(store: Store) -> None:
     assert trial.read_checked(CHECKPOINT) == b"tensors"
 
 
-def test_result_is_written_last(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[str] = []
-    original = Folder.write_bytes
-    monkeypatch.setattr(
-        Folder, "write_bytes", lambda self, path, content: (written.append(path), original(self, path, content))
-    )
-    trial_of(store, NODE).write_result({}, {CHECKPOINT: b"x", "predictions.parquet": b"y"}, seconds=1, data_sha256="")
-    assert written == [CHECKPOINT, "predictions.parquet", RESULT]
-
-
 def test_damaged_checkpoint_is_refused_with_the_cure(store: Store) -> None:
     trial = trial_of(store, NODE)
     trial.write_result({}, {CHECKPOINT: b"tensors"}, seconds=1.0, data_sha256="d")

@@ -134,21 +134,21 @@ def test_passes_are_counted_as_they_happen_and_forward_is_all_that_is_needed(sma
 
 
 def test_gradient_scores_are_the_change_that_fine_steps_make(small: Small) -> None:
-    # First order, so the bits must be fine enough for the change to be small.
-    options = (9, 10, 11)
+    # First order: the steps must be small, and those of the sites that follow far smaller.
+    options = (8, 9, 16)
     images, labels_B = small.images[:40], small.labels_B[:40]
-    bit_width_BL = torch.full((40, 4), 10)
+    bit_width_BL = torch.full((40, 4), 16)
     names: tuple[Loss, ...] = ("cross_entropy", "lead")
     for loss in names:
         estimated, measured = (
             kind(small.network, options, loss)(images, labels_B, bit_width_BL)
             for kind in (GradientScores, MeasuredScores)
         )
-        assert estimated[:, :, 1].eq(0).all()
-        assert measured[:, :, 1].eq(0).all()
+        assert estimated[:, :, 2].eq(0).all()
+        assert measured[:, :, 2].eq(0).all()
         correlation = torch.corrcoef(torch.stack([estimated.flatten(), measured.flatten()]))[0, 1]
         assert correlation > 0.95
-        assert (estimated - measured).abs().mean() < 0.3 * measured[:, :, ::2].abs().mean()
+        assert (estimated - measured).abs().mean() < 0.1 * measured.abs().mean()
 
 
 def test_measured_scores_are_the_loss_at_the_changed_allocation(small: Small) -> None:
@@ -169,13 +169,14 @@ def test_measured_scores_are_the_loss_at_the_changed_allocation(small: Small) ->
     assert scorer.num_passes == 1 + 4 * 2
 
 
-def test_best_and_worst_static_are_those_of_brute_force(small: Small) -> None:
+@pytest.mark.parametrize("scored", [True, False])
+def test_best_and_worst_static_are_those_of_brute_force(small: Small, scored: bool) -> None:
     accuracies = [
         float((predictions(small.network, small.images, row) == small.labels_B).double().mean())
         for row in all_allocations(SPACE)
     ]
     batches = list(zip(small.images.split(50), small.labels_B.split(50), strict=True))
-    scorer = GradientScores(small.network, OPTIONS)
+    scorer = GradientScores(small.network, OPTIONS) if scored else None
     best, worst = (find(small.network, batches, SPACE, scorer) for find in (best_static, worst_static))
     assert best.accuracy == pytest.approx(max(accuracies))
     assert worst.accuracy == pytest.approx(min(accuracies))
