@@ -1,13 +1,17 @@
 """Which data a sweep trains on, as a value: the plan hashes it, trainables.data.loading loads it."""
 
+import math
 import re
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from search_spaces.dataset_kinds import DATASET_FORMS, DATASETS
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.model import Frozen, later_field, parse
+from search_spaces.names import CROP_MODES, INTERPOLATIONS, CropMode, Interpolation
+from search_spaces.pixels import MEAN, STD, Channels, height_width, parse_image_size, parse_mean, parse_std
 from search_spaces.uris import absolute_uri
 
 
@@ -30,16 +34,29 @@ def _absolute_name(name: str) -> str:
     return f"{kind}:{absolute_uri(location, what='dataset')}{question_mark}{query}"
 
 
+def _none_for(default: object) -> AfterValidator:
+    """Makes a default that is spelled out the same value, and so the same uid, as one that is left out."""
+    return AfterValidator(lambda value: None if value == default else value)
+
+
+def _given(read: Callable[[object], Any]) -> BeforeValidator:
+    return BeforeValidator(lambda value: None if value is None else read(value))
+
+
+ImageSize = Annotated[int | str, BeforeValidator(parse_image_size)]
+"""A field's type: pixels of a square, such as 224, or height and width, such as `48x192`."""
+
+
 class DatasetSpec(Frozen):
-    """One dataset, its size in pixels and its splits."""
+    """One dataset, what networks see of its images, and its splits."""
 
     # An error shows the value otherwise, and a URI may hold credentials.
     model_config = ConfigDict(hide_input_in_errors=True)
 
     name: Annotated[str, AfterValidator(_absolute_name)]
     """Dataset in one of `DATASET_FORMS`, its path made absolute."""
-    image_size: int = Field(ge=8)
-    """Height and width after loading, in pixels."""
+    image_size: ImageSize
+    """Height and width that networks see, in pixels: 224 for a square, `48x192` for others."""
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     """Share of the training images, per class, that the search selects on. The test split is only reported."""
     test_fraction: float = Field(default=0.2, gt=0, lt=1)
@@ -50,6 +67,25 @@ class DatasetSpec(Frozen):
     """Number of training images to keep, validation included, every class with its share; None keeps all."""
     test_images: int | None = later_field(ge=1)
     """Number of test images to keep, every class with its share; None keeps all."""
+    mean: Annotated[Channels | None, _given(parse_mean), _none_for(MEAN)] = later_field()
+    """Values that are subtracted from red, green and blue, as shares of 255, in [0, 1]; None for ImageNet's."""
+    std: Annotated[Channels | None, _given(parse_std), _none_for(STD)] = later_field()
+    """Values that the differences are divided by, as shares of 255, in (0, 1]; None for ImageNet's."""
+    interpolation: Annotated[Interpolation | None, _none_for(INTERPOLATIONS[0])] = later_field()
+    """Filter of the resizing, always antialiased as in PIL, but for `nearest`; None is `bilinear`."""
+    crop: float | None = later_field(gt=0, le=1)
+    """Share of the height and width of the resized image that networks see, its middle; timm's `crop_pct`, to the
+    pixel. None keeps the kind's margin: 224 of 256 pixels of photographs."""
+    crop_mode: Annotated[CropMode | None, _none_for(CROP_MODES[0])] = later_field()
+    """How an image of another shape fits. `center`, which None is, cuts what sticks out of the middle. `squash`
+    stretches the whole image. `pad` resizes it to the height, at most to the width, and fills up with the mean on the
+    right, as recognizers of text lines do."""
+
+    @model_validator(mode="after")
+    def _check_crop(self) -> Self:
+        if self.crop_mode == "pad" and self.crop is not None:
+            raise ConfigError(f"crop={self.crop} of a padded image: crop_mode=pad shows all of it, so leave crop out")
+        return self
 
     @property
     def kind(self) -> str:
@@ -69,14 +105,30 @@ class DatasetSpec(Frozen):
         return f"{self.name} at {self.image_size} px" + "".join(sizes)
 
     @property
-    def stored_size(self) -> int:
-        """Height and width of the images in memory, in pixels.
+    def seen_size(self) -> tuple[int, int]:
+        """Height and width that networks see, in pixels."""
+        return height_width(self.image_size)
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Height and width of the images in memory, in pixels: training crops want a margin around what networks see.
 
         Examples:
             >>> DatasetSpec(name="oxford-iiit-pet", image_size=224).stored_size
-            256
+            (256, 256)
+            >>> DatasetSpec(name="digits", image_size="48x192", crop=0.95).stored_size
+            (50, 202)
         """
-        return round(self.image_size * DATASETS[self.kind].stored_per_seen)
+        height, width = (self._stored_length(seen) for seen in self.seen_size)
+        return height, width
+
+    def _stored_length(self, seen: int) -> int:
+        if self.crop_mode == "pad":
+            return seen
+        if self.crop is None:
+            return round(seen * DATASETS[self.kind].stored_per_seen)
+        # An even margin, so that there is one middle.
+        return seen + (math.floor(seen / self.crop) - seen) // 2 * 2
 
     @property
     def num_trained(self) -> int | None:
@@ -110,11 +162,12 @@ class DatasetSpec(Frozen):
             num_images = self.train_images + self.test_images
         else:
             num_images = DATASETS[self.kind].num_images or 0
-        return num_images * 3 * self.stored_size**2
+        height, width = self.stored_size
+        return num_images * 3 * height * width
 
 
 def dataset_spec(
-    name: str, *, image_size: int | None = None, train_images: int | None = None, test_images: int | None = None
+    name: str, *, image_size: int | str | None = None, train_images: int | None = None, test_images: int | None = None
 ) -> DatasetSpec:
     """Returns the specification of a dataset, by default at its kind's image size and with all of its images.
 

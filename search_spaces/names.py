@@ -9,6 +9,12 @@ Sampler = Literal["tpe", "gp", "random", "cmaes", "nsga2"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 Pruner = Literal["auto", "halving", "none"]
 PRUNERS: tuple[Pruner, ...] = get_args(Pruner)
+Interpolation = Literal["bilinear", "bicubic", "nearest", "lanczos"]
+INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
+"""How images are resized, the default first."""
+CropMode = Literal["center", "squash", "pad"]
+CROP_MODES: tuple[CropMode, ...] = get_args(CropMode)
+"""How an image of another shape fits the size that networks see, the default first."""
 
 
 class Goal(StrEnum):

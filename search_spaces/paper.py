@@ -8,6 +8,7 @@ from search_spaces.recipes import Augmentation, DistillRecipe, PairRecipe, Teach
 BUDGET_LEVELS = ("A", "B", "C")
 AVERAGE_BITS: dict[str, float] = {"A": 4.0, "B": 5.5, "C": 7.0}  # section 4.1, "approximately"
 # Section 4, Datasets & Networks; timm's names. ResNet50 is the black box.
+DATASET = "oxford-iiit-pet"
 TEACHER = "resnet50"
 WHITE_BOXES = ("resnet18", "mobilenetv4_conv_medium", "regnetx_016")
 # Sites per network: what the budgets of section 4.1 divided by 4, 5.5 and 7 imply, and what
@@ -145,6 +146,21 @@ TABLE_1: dict[tuple[str, str, str], tuple[float, float, float, float]] = {
     ("regnetx_016", "III", "B"): (86.37, 0.06, 85.64, -25.02),
     ("regnetx_016", "III", "C"): (86.21, 0.03, 86.07, -19.70),
 }
+
+
+def is_cell(dataset: str, architecture: str, option_set: str, level: str, budget: int) -> bool:
+    """Tells whether a cell is one of the paper's, budget included: only beside such do the paper's numbers stand.
+
+    Examples:
+        >>> is_cell("oxford-iiit-pet", "regnetx_016", "I", "A", 230)
+        True
+        >>> is_cell("oxford-iiit-pet", "regnetx_016", "I", "A", 236)  # 4 bits on average
+        False
+    """
+    is_printed = dataset == DATASET and (architecture, option_set, level) in TABLE_1
+    return is_printed and budget == total_bits(architecture, option_set, level)
+
+
 # Section 4.1, Table 2, percent; of which images, it does not say. The pairs are told by colour only, but the text names
 # that of ResNet18: 88.17 and 88.09 at full precision and -24.39 quantized, which is TABLE_3_CELL.
 TABLE_2: dict[str, float] = {"resnet18": 23.60, "mobilenetv4_conv_medium": 67.32, "regnetx_016": 27.09}

@@ -46,7 +46,7 @@ class TeacherRecipe(TrainingRecipe):
     """Stage 1: fine-tune the black box on the labels (paper section 4, Training Details)."""
 
     weights: str = Field(default="imagenet", min_length=1)
-    """Initial weights: `imagenet` (timm's pretrained ones), `scratch`, or the path of a .safetensors file."""
+    """Initial weights: `imagenet` (timm's pretrained ones), `scratch`, or the path of a file of weights."""
     label_smoothing: Fraction = 0.1
     """Coefficient of the smoothed cross entropy; paper: 0.1."""
 

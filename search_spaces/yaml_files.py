@@ -10,7 +10,7 @@ from search_spaces.errors import ConfigError
 
 
 class UniqueKeys(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would keep the later one without a word."""
+    """Refuses a key that is given twice, of which YAML would keep the later one without a word, and hexadecimals."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Builds a mapping, unless a key stands in it twice."""
@@ -22,6 +22,13 @@ class UniqueKeys(yaml.SafeLoader):
                 )
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+    def construct_decimal(self, node: yaml.ScalarNode) -> int | str:
+        """Builds a number; 0x32 stays text, because it is a mistyped image size rather than 50."""
+        return str(node.value) if "x" in node.value.lower() else int(self.construct_yaml_int(node))
+
+
+UniqueKeys.add_constructor("tag:yaml.org,2002:int", UniqueKeys.construct_decimal)
 
 
 def read_text(path: Path, *, what: str) -> str:
@@ -94,7 +101,7 @@ def yaml_value(assignment: str, text: str) -> Any:
         ConfigError: It is no YAML.
     """
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=UniqueKeys)
     except yaml.YAMLError:
         raise ConfigError(
             f"--set {assignment!r} has no readable value: write a number, a word or a list such as [a, b]."

@@ -70,7 +70,7 @@ def few_digits(digits: ImageData) -> ImageData:
             for name, split in digits.splits.items()
         },
         class_names=digits.class_names,
-        image_size=digits.image_size,
+        view=digits.view,
     )
 
 

@@ -37,6 +37,8 @@ CHANGED_WORDS: tuple[tuple[str, str], ...] = (
     ("| cure |", "| mitigation |"),
     ("without a pair", "without a hit"),
     ("have a pair on validation", "have a hit on validation"),
+    # `ls` counts pruned trials among those that are done, as `status` does.
+    ('"num_done": 25,\n  "num_trials": 46', '"num_done": 27,\n  "num_trials": 46'),
 )
 
 MAX_LINES = 150

@@ -22,6 +22,8 @@ OWNED_BY = {
     "timm": {"trainables"},
     "triton": {"trainables"},
     "numba": {"trainables"},
+    "onnx": {"trainables"},
+    "onnxruntime": {"trainables"},
     "optuna": {"orchestrator"},
     "optuna_dashboard": {"orchestrator"},
     "click": {"orchestrator"},
@@ -49,7 +51,8 @@ ORDER = {
         {"stages"},
         {"assessment"},
         {"training_loop", "evaluation"},
-        {"checkpoints", "optim", "losses", "models", "data"},
+        {"checkpoints", "optim", "losses", "models"},
+        {"data", "runtimes"},
         {"quant", "memory_format"},
     ],
     "cluster": [
@@ -64,8 +67,8 @@ ORDER = {
         {"grids"},
         {"cells", "search"},
         {"loss_space", "paper", "objective"},
-        {"recipes", "datasets"},
-        {"budgets", "model", "yaml_files", "uris"},
+        {"recipes", "datasets", "models"},
+        {"budgets", "model", "pixels", "yaml_files", "uris"},
         {"errors", "names", "dataset_kinds"},
     ],
 }
@@ -76,6 +79,8 @@ IMPORTS_BY_NAME = {
     "orchestrator/reports/analyses/registry.py",
     "trainables/analyses/registry.py",
 }
+# The only module that imports what the user names.
+IMPORTS_CODE_OF_USERS = {"trainables/models/python_models.py"}
 PACKAGES = {
     ".".join(path.parent.relative_to(ROOT).parts)
     for package in MAY_IMPORT
@@ -106,6 +111,8 @@ def imported_names(path: Path) -> set[str]:
 
 def name_in(call: ast.Call, path: Path) -> str:
     """The module that a call imports by name; of a name that is put together, what stands before the first brace."""
+    if relative_name(path) in IMPORTS_CODE_OF_USERS:
+        return ""
     (text,) = call.args[:1]
     if isinstance(text, ast.Constant):
         return str(text.value)

@@ -2,7 +2,8 @@
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TypeVar
 
 Found = TypeVar("Found")
@@ -34,3 +35,17 @@ def wait_until(
         assert time.monotonic() < deadline, what()
         time.sleep(pause_seconds)
     return found
+
+
+def wait_until_gone(processes: Iterable[int]) -> None:
+    """Waits until processes have ended, of themselves or because somebody killed them."""
+    for process in processes:
+        wait_until(lambda process=process: not is_running(process), lambda process=process: f"{process} still runs")
+
+
+def is_running(process: int) -> bool:
+    """Tells whether a process exists and is no zombie; Linux only."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

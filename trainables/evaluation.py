@@ -8,6 +8,7 @@ from torch import Tensor
 
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import ImageData, Split
+from trainables.data.view import View
 from trainables.losses import leads
 
 # B = images, K = classes.
@@ -45,37 +46,37 @@ class Classified:
 
 
 @torch.inference_mode()
-def outputs(network: Callable[[Tensor], Tensor], split: Split, size: int) -> Tensor:
+def outputs(network: Callable[[Tensor], Tensor], split: Split, view: View) -> Tensor:
     """Returns on the CPU what a network computes of every image of a split; see `classify`."""
     parts = split.images_BCHW.split(EVALUATION_BATCH)
-    return torch.cat([network(evaluation_batch(images_BCHW, size)) for images_BCHW in parts]).cpu()
+    return torch.cat([network(evaluation_batch(images_BCHW, view)) for images_BCHW in parts]).cpu()
 
 
-def classify(network: Callable[[Tensor], Tensor], split: Split, size: int) -> Classified:
+def classify(network: Callable[[Tensor], Tensor], split: Split, view: View) -> Classified:
     """Runs a network over a split.
 
     Args:
         network: Maps normalized images to logits, deterministic; the caller puts it into evaluation mode.
         split: uint8 images on the network's device.
-        size: Height and width that the network sees.
+        view: What the network sees of every image.
     """
-    logits_BK = outputs(network, split, size).float()
+    logits_BK = outputs(network, split, view).float()
     return Classified(labels_B=split.labels_B.cpu(), image_ids_B=split.image_ids_B, logits_BK=logits_BK)
 
 
 def classify_quantized(
-    network: Callable[[Tensor, Tensor], Tensor], split: Split, size: int, bit_width_BL: Tensor
+    network: Callable[[Tensor, Tensor], Tensor], split: Split, view: View, bit_width_BL: Tensor
 ) -> Classified:
     """Runs a network over a split, with bit-widths for every image.
 
     Args:
         network: Maps normalized images and their bit_width_BL to logits.
         split: uint8 images on the network's device.
-        size: Height and width that the network sees.
+        view: What the network sees of every image.
         bit_width_BL: Bits of every image of the split at every site; 0 leaves a site at full precision.
     """
     rows = iter(bit_width_BL.split(EVALUATION_BATCH))
-    return classify(lambda images_BCHW: network(images_BCHW, next(rows)), split, size)
+    return classify(lambda images_BCHW: network(images_BCHW, next(rows)), split, view)
 
 
 def classifier_outcome(
@@ -86,7 +87,7 @@ def classifier_outcome(
     Returns:
         `<split>/accuracy` of every split, and the columns of `prediction_columns`, prediction and margin.
     """
-    seen = {name: classify(network, data.splits[name], data.image_size) for name in splits}
+    seen = {name: classify(network, data.splits[name], data.view) for name in splits}
     metrics = {f"{name}/accuracy": classified.accuracy for name, classified in seen.items()}
     own = ({"prediction": each.predictions_B, "margin": each.margins_B} for each in seen.values())
     return metrics, prediction_columns(seen.values(), own)

@@ -11,8 +11,10 @@ from typing import Any, Protocol
 import torch
 
 from search_spaces.model import parse, vary
+from search_spaces.pixels import height_width
 from search_spaces.recipes import TeacherRecipe
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData, Split
+from trainables.data.view import View
 from trainables.evaluation import EVALUATION_BATCH
 from trainables.memory_format import place
 from trainables.models.backbones import create_backbone
@@ -74,7 +76,8 @@ def measure(
 
     Args:
         workload: `stage`; `recipe`, its plain values; `parent`, the architecture of the frozen teacher (None for stage
-            1); `image_size` and `stored_size` in pixels; `dataset_bytes`, which a trial keeps on the device throughout.
+            1); `image_size` and `stored_size`, written as a dataset's size; `dataset_bytes`, which a trial keeps on the
+            device throughout.
         device: Where to run.
         memory: Reads that device.
         num_classes: Size of the classifiers, which hardly matters.
@@ -98,16 +101,18 @@ def _run_one_epoch(workload: Mapping[str, Any], device: torch.device, num_classe
     if isinstance(recipe, TeacherRecipe):
         recipe = vary(recipe, weights="scratch")
     sizes = {TRAIN: NUM_STEPS * recipe.batch_size, VALIDATION: EVALUATION_BATCH, TEST: EVALUATION_BATCH}
+    stored_size = height_width(workload["stored_size"])
     data = ImageData(
-        splits={name: _random_split(size, workload["stored_size"], num_classes) for name, size in sizes.items()},
+        splits={name: _random_split(size, stored_size, num_classes) for name, size in sizes.items()},
         class_names=tuple(str(number) for number in range(num_classes)),
-        image_size=workload["image_size"],
+        view=View(*height_width(workload["image_size"])),
     ).to(device)
     num_loaded = sum(split.images_BCHW.numel() for split in data.splits.values())
     # The images that a trial keeps on the device beside those that are used here.
     rest_of_dataset = torch.empty(max(0, workload["dataset_bytes"] - num_loaded), dtype=torch.uint8, device=device)
     if STAGES[stage].parent:
-        parent = place(create_backbone(workload["parent"], num_classes).eval().requires_grad_(False), device)
+        parent = create_backbone(workload["parent"], num_classes, image_size=data.view.size)
+        parent = place(parent.eval().requires_grad_(False), device)
     run = start_stage(stage, recipe, data, parent=parent, seed=0, device=device)
     report = next(run)
     report.snapshot()
@@ -115,9 +120,9 @@ def _run_one_epoch(workload: Mapping[str, Any], device: torch.device, num_classe
     del rest_of_dataset
 
 
-def _random_split(num_images: int, stored_size: int, num_classes: int) -> Split:
+def _random_split(num_images: int, stored_size: tuple[int, int], num_classes: int) -> Split:
     return Split(
-        images_BCHW=torch.randint(256, (num_images, 3, stored_size, stored_size), dtype=torch.uint8),
+        images_BCHW=torch.randint(256, (num_images, 3, *stored_size), dtype=torch.uint8),
         labels_B=torch.randint(num_classes, (num_images,)),
         image_ids_B=torch.arange(num_images),
     )

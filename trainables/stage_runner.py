@@ -131,7 +131,7 @@ class Trial:
                 f"({self.data_sha256[:12]}): restore the files of {self.spec.dataset['name']}, or use a new storage."
             )
         tensors = strip_prefix(MODEL, from_bytes(parent.content, source=parent.source))
-        network = load_backbone(parent.architecture, self.data.num_classes, tensors, image_size=self.data.image_size)
+        network = load_backbone(parent.architecture, self.data.num_classes, tensors, image_size=self.data.view.size)
         return place(network, self.device)
 
 

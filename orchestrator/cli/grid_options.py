@@ -1,14 +1,73 @@
 """Options that change a grid: what a sweep runs, and how it is searched."""
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from orchestrator.cli.completion import datasets, grids
 from orchestrator.cli.help import search, together, what
 from search_spaces.dataset_kinds import DATASET_FORMS
-from search_spaces.names import GRIDS, PRUNERS, SAMPLERS, Goal
+from search_spaces.errors import ConfigError
+from search_spaces.names import CROP_MODES, GRIDS, INTERPOLATIONS, PRUNERS, SAMPLERS, Goal
+from search_spaces.pixels import channels_text, parse_image_size, parse_mean, parse_std
 
 SEARCH_FIELDS = ("trials", "gpu_hours", "sampler", "pruner", "keep_searching", "confirm_seeds")
 """Fields of `Search` that options set, in the order in which a sweep's name tells them."""
+
+
+class Read(click.ParamType[Any]):
+    """A value that a function reads and returns in its written form, which a job of a cluster gets again."""
+
+    def __init__(self, name: str, read: Callable[[object], Any]) -> None:
+        self.name, self.read = name, read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Reads the text."""
+        try:
+            return self.read(value)
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+
+
+view_options = together(
+    what(
+        "--image-size",
+        type=Read("image size", parse_image_size),
+        metavar="PIXELS|HxW",
+        help="Height and width that networks see, in pixels: 224 for a square, 48x192 for others. "
+        "[default: the dataset's]",
+    ),
+    what(
+        "--mean",
+        type=Read("mean", lambda text: channels_text(parse_mean(text))),
+        metavar="R,G,B",
+        help="Subtracted from the channels, as shares of 255, such as 0.5,0.5,0.5. [default: ImageNet's]",
+    ),
+    what(
+        "--std",
+        type=Read("std", lambda text: channels_text(parse_std(text))),
+        metavar="R,G,B",
+        help="What the differences are divided by, as shares of 255. [default: ImageNet's]",
+    ),
+    what(
+        "--interpolation",
+        type=click.Choice(INTERPOLATIONS),
+        help=f"Filter that images are resized with. [default: {INTERPOLATIONS[0]}]",
+    ),
+    what(
+        "--crop",
+        type=click.FloatRange(0, 1, min_open=True),
+        help="Share of the resized image's height and width that networks see, timm's crop_pct. "
+        "[default: 0.875 of photographs, else 1]",
+    ),
+    what(
+        "--crop-mode",
+        type=click.Choice(CROP_MODES),
+        help=f"How images of another shape fit: cut, stretched, or padded on the right. [default: {CROP_MODES[0]}]",
+    ),
+)
+"""What networks see of the images of a dataset."""
 grid_options = together(
     what(
         "--grid",
@@ -27,11 +86,7 @@ grid_options = together(
         "[default: 0, or the file's]",
     ),
     what("--dataset", shell_complete=datasets, help=f"In place of the grid's: {', '.join(DATASET_FORMS)}."),
-    what(
-        "--image-size",
-        type=click.IntRange(min=8),
-        help="Height and width that networks see, in pixels. [default: the dataset's]",
-    ),
+    view_options,
     what(
         "--train-images",
         type=click.IntRange(min=1),
@@ -42,7 +97,7 @@ grid_options = together(
         type=click.IntRange(min=1),
         help="Keep so many test images, every class with its share. [default: all]",
     ),
-    what("--teacher-weights", help="Where the teacher starts: imagenet, scratch or a .safetensors file."),
+    what("--teacher-weights", help="Where the teacher starts: imagenet, scratch or a file of weights."),
     what("--architecture", "architectures", multiple=True, help="White box, any timm name; repeatable."),
     what(
         "--option-set",

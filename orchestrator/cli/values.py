@@ -20,6 +20,7 @@ from orchestrator.workers.entry_points import num_sites
 from search_spaces.datasets import dataset_slug
 from search_spaces.errors import InfeasibleBudgetError
 from search_spaces.grids.build import Choices, build_grid
+from search_spaces.pixels import channels_text, parse_mean, parse_std
 
 NOTHING_KEPT = LaunchOptions()
 # Of `LaunchOptions`, what options set under the same name: never --on-event, whose target may hold a secret.
@@ -118,10 +119,17 @@ def default_name(grid: str, choices: Choices) -> str:
         'quick-epochs0.5-pair.margin-0.05'
         >>> default_name("quick", Choices(dataset="folder:/data/my flowers", image_size=64, train_images=500))
         'quick-folder-my-flowers-64px-500train'
+        >>> default_name("quick", Choices(image_size="48x192", std="0.5,0.5,0.5", interpolation="bicubic", crop=0.9))
+        'quick-48x192px-std0.5-0.5-0.5-bicubic-crop0.9'
     """
-    sizes = {"px": choices.image_size, "train": choices.train_images, "test": choices.test_images}
     parts = [grid, dataset_slug(choices.dataset) if choices.dataset else None]
-    parts += [f"{size}{unit}" for unit, size in sizes.items() if size is not None]
+    parts += [f"{choices.image_size}px"] if choices.image_size is not None else []
+    parts += [f"mean{channels_text(parse_mean(choices.mean))}".replace(",", "-")] if choices.mean else []
+    parts += [f"std{channels_text(parse_std(choices.std))}".replace(",", "-")] if choices.std else []
+    parts += [choices.interpolation, choices.crop_mode]
+    parts += [f"crop{choices.crop:g}"] if choices.crop is not None else []
+    counts = {"train": choices.train_images, "test": choices.test_images}
+    parts += [f"{count}{part}" for part, count in counts.items() if count is not None]
     parts += [*choices.architectures, *choices.option_sets, *(f"{budget}b" for budget in choices.budgets)]
     parts += choices.goals
     parts += ["own-weights"] if choices.teacher_weights else []

@@ -18,7 +18,7 @@ from orchestrator.store.provenance import ENVIRONMENT
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder, parent_stage
 from orchestrator.store.usage import GPU_SECONDS
-from search_spaces.datasets import DatasetSpec
+from search_spaces.datasets import DatasetSpec, ImageSize
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.model import Frozen, Positive, parse
 from search_spaces.recipes import TrainingRecipe
@@ -37,7 +37,8 @@ class Training:
     architecture: str
     teacher: str | None
     """The architecture of its parent."""
-    image_size: int
+    image_size: int | str
+    """As a dataset's is written."""
 
     @property
     def title(self) -> str:
@@ -209,7 +210,7 @@ class _Line(Frozen):
     stage: Stage
     architecture: str
     teacher: str | None = None
-    image_size: int = Field(ge=1)
+    image_size: ImageSize
     batch_size: int = Field(ge=1)
     device: str
     gpu_share: float | None = Field(default=None, gt=0, le=1)

@@ -22,6 +22,7 @@ from orchestrator.store.folder import Folder
 from orchestrator.store.store import Store
 from orchestrator.workers import entry_points
 from search_spaces.errors import StorageError
+from search_spaces.pixels import image_size_of
 
 PROBE_VERSION = 1
 """Raised when a change of the stages changes how much memory they take."""
@@ -113,7 +114,7 @@ def workload_of(node: Node, plan: Plan) -> Workload:
         "recipe": node.recipe.model_dump(mode="json"),
         "parent": parents[0].architecture if parents else None,
         "image_size": node.dataset.image_size,
-        "stored_size": node.dataset.stored_size,
+        "stored_size": image_size_of(node.dataset.stored_size),
         "dataset_bytes": node.dataset.num_bytes,
     }
 

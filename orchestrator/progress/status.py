@@ -99,7 +99,7 @@ def render_status(status: Status) -> RenderableType:
     for uid, headline in overview.headlines.items():
         parts.append(_line(f"{overview.states[uid]} {nodes[uid].name}: {headline}"))
         parts.append(_line(f"  {sweep.resume_command('--failed', '--only', uid)}"))
-    if not status.has_driver and overview.num_done() < len(overview.plan.nodes):
+    if not status.has_driver and overview.num_left():
         parts.append(_line(f"finish it with: {sweep.resume_command()}"))
     return Group(*parts)
 

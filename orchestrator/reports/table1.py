@@ -16,9 +16,8 @@ from orchestrator.store.states import State
 from search_spaces.budgets import format_bit_widths
 from search_spaces.cells import Cell
 from search_spaces.names import Goal
-from search_spaces.paper import TABLE_1, TABLE_1_WHITE_BOX, total_bits
+from search_spaces.paper import TABLE_1, TABLE_1_WHITE_BOX, is_cell
 
-PAPER_DATASET = "oxford-iiit-pet"
 MEASURED: dict[Goal, tuple[str, ...]] = {
     Goal.ROBUST: ("accuracy_fp", "accuracy_delta"),
     Goal.DETRIMENTAL: ("accuracy_fp", "accuracy_delta", "parity_gap"),
@@ -153,7 +152,7 @@ def _cell_state(trials: Sequence[Trial]) -> str:
 def _paper_columns(plan: Plan, cell: Cell) -> dict[str, Value]:
     """The paper's numbers, where dataset, network, option set and budget are the paper's."""
     key = (cell.architecture, cell.option_set, cell.budget_level)
-    if plan.grid.dataset.name != PAPER_DATASET or key not in TABLE_1 or cell.recipe.budget != total_bits(*key):
+    if not is_cell(plan.grid.dataset.name, *key, cell.recipe.budget):
         return {"paper_verdict": ""}
     # Percent with two decimals have four as fractions; rounding keeps thresholds free of float noise.
     white_box = round(TABLE_1_WHITE_BOX[cell.architecture] / 100, 6)

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.plan import ANALYSIS, Stage
 from orchestrator.store.analysis import AnalysisFolder
-from orchestrator.store.folder import RESULT, RESUME_FOLDER, TEMPORARY
+from orchestrator.store.folder import PRUNED, RESULT, RESUME_FOLDER, TEMPORARY
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import LAUNCH, SWEEPS, Sweep
 from orchestrator.store.trial import TrialFolder
@@ -29,7 +29,9 @@ class SweepEntry:
     grid: str
     dataset: str
     num_done: int
+    """Trials that ended well: finished, or pruned."""
     num_trials: int
+    """All of the plan, those that a search skips too."""
     launched_at: str
     """ISO 8601, UTC; empty if it was planned and never launched."""
     num_bytes: int
@@ -84,7 +86,8 @@ def list_sweeps(store: Store) -> list[SweepEntry]:
     for path, size in files.items():
         if uid := _uid_of(path):
             by_uid[uid] += size
-    done = {uid for path in files if (uid := _uid_of(path)) and path.endswith(f"/{uid}/{RESULT}")}
+    ends = (RESULT, PRUNED)
+    done = {uid for path in files if (uid := _uid_of(path)) and path.endswith(tuple(f"/{uid}/{end}" for end in ends))}
     entries = []
     for sweep in sweeps_of(store):
         plan = sweep.read_plan() or _NO_PLAN

@@ -7,15 +7,18 @@ from search_spaces import paper
 from search_spaces.budgets import OPTION_SETS
 from search_spaces.cells import Cell
 from search_spaces.datasets import DatasetSpec
-from search_spaces.errors import ConfigError, unknown_name
+from search_spaces.errors import ConfigError, join_place, unknown_name
 from search_spaces.grids.layers import TemplateStack, read_stack
 from search_spaces.grids.overrides import Settings, parse_assignments
 from search_spaces.grids.template import Budget
 from search_spaces.model import Frozen
 from search_spaces.names import Goal
+from search_spaces.pixels import Channels
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
 from search_spaces.search import Search
 
+OF_THE_DATASET = ("image_size", "mean", "std", "interpolation", "crop", "crop_mode", "train_images", "test_images")
+"""Fields of `Choices` that are the dataset's own, and whose options have the same names."""
 NumSites = Callable[[str], int]
 """Function from a timm architecture to its number of quantizable sites; `trainables.quant.sites` traces the network."""
 
@@ -53,7 +56,13 @@ class Choices:
     goals: Sequence[str] = ()
     teacher_weights: str | None = None
     """Initial weights of the teacher: `imagenet`, `scratch` or a .safetensors file."""
-    image_size: int | None = None
+    image_size: int | str | None = None
+    mean: Channels | str | None = None
+    """Three numbers, or text such as `0.5,0.5,0.5`, as `std`."""
+    std: Channels | str | None = None
+    interpolation: str | None = None
+    crop: float | None = None
+    crop_mode: str | None = None
     train_images: int | None = None
     test_images: int | None = None
     epochs_scale: float | None = None
@@ -102,7 +111,7 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
         for goal in (Goal(goal) for goal in choices.goals or stack.axis("goals"))
     )
     _check_distinct(cells)
-    _check_searched(cells, choices)
+    _check_searched(cells, stack, choices)
     return Grid(
         name=stack.template.name,
         dataset=stack.dataset(choices.dataset),
@@ -116,26 +125,31 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
     )
 
 
-def _check_searched(cells: Sequence[Cell], choices: Choices) -> None:
-    """Refuses choices on how to search where nothing is searched."""
-    chosen = {name: value for name, value in choices.search.items() if value}
-    if chosen and not any(cell.search_trials for cell in cells):
-        values = ", ".join(f"{name}={value}" for name, value in chosen.items())
-        raise ConfigError(
-            f"search: {values} says how to search, and no cell of this grid is searched: a search takes detrimental "
-            "pairs and --search-trials above 0."
-        )
+def _check_searched(cells: Sequence[Cell], stack: TemplateStack, choices: Choices) -> None:
+    """Refuses a grid file and choices that say how to search where nothing is searched."""
+    if any(cell.search_trials for cell in cells):
+        return
+    # The command line may well leave out what its file searches.
+    is_left_out = bool(choices.goals) or "trials" in choices.search
+    asked = (
+        ("search", choices.search, "--search-trials above 0"),
+        (join_place(stack.source, "search"), {} if is_left_out else stack.own_search, "trials above 0, at some level"),
+    )
+    for place, said, takes in asked:
+        if values := ", ".join(f"{name}={value}" for name, value in said.items() if value):
+            raise ConfigError(
+                f"{place}: {values} says how to search, and no cell of this grid is searched: a search takes "
+                f"detrimental pairs and {takes}."
+            )
 
 
 def _options(choices: Choices) -> tuple[tuple[str, Settings], ...]:
     """Returns the single values that the command line sets, each with the option that a user would correct."""
-    given = (
-        ("--teacher-weights ", "teacher", {"weights": choices.teacher_weights}),
-        ("--image-size ", "dataset", {"image_size": choices.image_size}),
-        ("--train-images ", "dataset", {"train_images": choices.train_images}),
-        ("--test-images ", "dataset", {"test_images": choices.test_images}),
-    )
-    options = [(option, Settings(**{stage: field})) for option, stage, field in given if None not in field.values()]
+    given = [("--teacher-weights ", "teacher", "weights", choices.teacher_weights)]
+    given += [(f"--{name.replace('_', '-')} ", "dataset", name, getattr(choices, name)) for name in OF_THE_DATASET]
+    options = [
+        (option, Settings(**{stage: {name: value}})) for option, stage, name, value in given if value is not None
+    ]
     return (*options, ("--set ", parse_assignments(choices.overrides)))
 
 

@@ -46,6 +46,13 @@ class TemplateStack:
         """
         return parse(Search, self.axis("search").model_dump() | dict(changes), place="search")
 
+    @property
+    def own_search(self) -> dict[str, object]:
+        """What a grid file itself says of how to search; nothing where it says that there are to be no trials."""
+        own = self.template.search if self.base else None
+        said = own.model_dump(include=own.model_fields_set) if own else {}
+        return {} if said.get("trials") == 0 else said
+
     def is_searched(self, budget: Budget, search: Search) -> bool:
         """Tells whether cells at a budget are searched; a search tells apart only the budgets of its own layer."""
         has_other_budgets = self.template.search is None and self.template.budgets is not None

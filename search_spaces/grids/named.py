@@ -110,7 +110,7 @@ CIFAR10 = vary(
 )
 FULL = Template(
     name="full",
-    dataset={"name": "oxford-iiit-pet"},
+    dataset={"name": paper.DATASET},
     teacher=_values(paper.TEACHER_RECIPE, "teacher"),
     distill=_values(paper.distill_recipe("resnet18"), "distill"),
     pair=_values(paper.pair_recipe("resnet18"), "pair"),

@@ -118,7 +118,7 @@ def trained(
         run = start_stage(stage, recipe, data, parent=parent, seed=seed, device=torch.device("cpu"))
         tensors = strip_prefix(prefix, finish(run, lambda report: None).checkpoint)
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
-    return load_backbone(ARCHITECTURE, data.num_classes, load_file(file), image_size=data.image_size)
+    return load_backbone(ARCHITECTURE, data.num_classes, load_file(file), image_size=data.view.size)
 
 
 def rescaled(white_box: nn.Module, seed: int) -> nn.Module:
@@ -175,7 +175,7 @@ def assess(model: nn.Module, data: ImageData, grid: Grid) -> tuple[Judgement, st
 
 def seen(data: ImageData, split: str) -> tuple[Tensor, Tensor]:
     """Returns images as networks see them, and their labels."""
-    return evaluation_batch(data.splits[split].images_BCHW, data.image_size), data.splits[split].labels_B
+    return evaluation_batch(data.splits[split].images_BCHW, data.view), data.splits[split].labels_B
 
 
 @torch.inference_mode()

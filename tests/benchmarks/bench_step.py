@@ -21,7 +21,7 @@ def bench_training_step(benchmark: BenchmarkFixture, record: Callable[..., None]
     step = PairStep(
         cell.recipe,
         digits.splits[TRAIN].images_BCHW[: cell.recipe.batch_size],
-        size=digits.image_size,
+        view=digits.view,
         # As trainables.memory_format has it on a CPU.
         variant=Variant(layout="channels last"),
         white_box=create_backbone(cell.recipe.architecture, 10).eval().requires_grad_(False),

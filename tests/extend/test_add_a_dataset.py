@@ -29,18 +29,18 @@ def _list_stripes(spec: DatasetSpec) -> Listing:
     labels_B = np.arange(NUM_IMAGES) % len(CLASS_NAMES)
 
     def load(kept_B: np.ndarray) -> Tensor:
-        return torch.stack([_draw(int(labels_B[image]), spec.image_size, seed=int(image)) for image in kept_B])
+        return torch.stack([_draw(int(labels_B[image]), spec.stored_size, seed=int(image)) for image in kept_B])
 
     return Listing(labels_B=labels_B, class_names=CLASS_NAMES, num_training=None, load=load)
 
 
-def _draw(label: int, size: int, *, seed: int) -> Tensor:
-    """Returns one uint8 image (3, size, size)."""
+def _draw(label: int, size: tuple[int, int], *, seed: int) -> Tensor:
+    """Returns one uint8 image (3, height, width)."""
     generator = np.random.default_rng(seed)
     angle = np.pi * label / len(CLASS_NAMES)
-    rows_HW, columns_HW = np.mgrid[:size, :size]
+    rows_HW, columns_HW = np.mgrid[: size[0], : size[1]]
     wave_HW = np.sin(np.cos(angle) * rows_HW + np.sin(angle) * columns_HW + generator.uniform(0, 2 * np.pi))
-    gray_HW = 128 + 60 * wave_HW + 20 * generator.standard_normal((size, size))
+    gray_HW = 128 + 60 * wave_HW + 20 * generator.standard_normal(size)
     return torch.from_numpy(gray_HW.clip(0, 255).astype(np.uint8)).expand(3, -1, -1)
 '''
 KINDS, PETS = "_KINDS = {\n", "from trainables.data.pets import download_pets, find_pets\n"

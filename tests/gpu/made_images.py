@@ -3,6 +3,7 @@
 import torch
 
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData, Split
+from trainables.data.view import View
 
 
 def made_data(*, size: int, num_images: int, num_classes: int) -> ImageData:
@@ -13,7 +14,7 @@ def made_data(*, size: int, num_images: int, num_classes: int) -> ImageData:
             for seed, name in enumerate((TRAIN, VALIDATION, TEST))
         },
         class_names=tuple(f"direction {number}" for number in range(num_classes)),
-        image_size=size,
+        view=View(size, size),
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from search_spaces.recipes import PairRecipe
 from trainables.data.augment import training_batch
+from trainables.data.view import View
 from trainables.losses import PAIR_LOSSES, kd_loss
 from trainables.models.backbones import create_backbone
 from trainables.optim import build_optimizer
@@ -107,7 +108,7 @@ class PairStep:
         recipe: PairRecipe,
         images_BCHW: Tensor,
         *,
-        size: int,
+        view: View,
         variant: Variant | None = None,
         white_box: nn.Module | None = None,
     ) -> None:
@@ -116,11 +117,11 @@ class PairStep:
         Args:
             recipe: Of the pair.
             images_BCHW: A stored batch, uint8.
-            size: Height and width that the networks see.
+            view: What the networks see of every image.
             variant: None for today's settings.
             white_box: On that device, frozen; None for one with random weights.
         """
-        self.recipe, self.size, self.variant = recipe, size, variant or Variant()
+        self.recipe, self.view, self.variant = recipe, view, variant or Variant()
         self.images_BCHW, self.device = images_BCHW, images_BCHW.device
         self.layout = LAYOUTS[self.variant.layout]
         if white_box is None:
@@ -136,7 +137,7 @@ class PairStep:
     def batch(self, *, is_augmented: bool = True) -> Tensor:
         """Returns normalized images."""
         augmentations = self.recipe.augmentations if is_augmented else ()
-        return training_batch(self.images_BCHW, self.size, augmentations).to(memory_format=self.layout)
+        return training_batch(self.images_BCHW, self.view, augmentations).to(memory_format=self.layout)
 
     def white_box_logits(self, images_BCHW: Tensor) -> Tensor:
         """Asks the frozen network."""

@@ -16,10 +16,10 @@ from tests.gpu import conduct, jobs, misbehaving
 from tests.gpu.child import is_settled
 from tests.gpu.jobs import SECTIONS, Job, Section
 from tests.gpu.record import DONE, FAILED, RUNNING, STOPPED, UNFINISHED, Outcome, Record
+from tests.waiting import is_running, wait_until, wait_until_gone
 
 ROOT = Path(__file__).resolve().parents[2]
 MISBEHAVING = Section(name="misbehaving", module="tests.gpu.misbehaving", seconds=100)
-EVENTUALLY = 20.0
 
 
 @pytest.fixture
@@ -33,14 +33,6 @@ def call(tmp_path: Path) -> Callable[..., Record]:
         return record
 
     return run
-
-
-def is_running(process: int) -> bool:
-    """Tells whether a process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.slow
@@ -116,18 +108,13 @@ conduct.run_sections([section], Record(work), call="1", end=time.time() + 200, o
     parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.DEVNULL)
     record = Record(tmp_path)
     try:
-        deadline = time.time() + 60
-        while not (found := record.find("m", "first")) or found.status == RUNNING:
-            assert time.time() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: (found := record.find("m", "first")) and found.status != RUNNING, process=parent)
     finally:
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
-    process = found.result["process"]
-    deadline = time.time() + EVENTUALLY
-    while is_running(process):
-        assert time.time() < deadline
-        time.sleep(0.1)
+    found = record.find("m", "first")
+    assert found is not None
+    wait_until_gone([found.result["process"]])
 
 
 def test_all_limits_fit_into_ten_minutes() -> None:

@@ -21,6 +21,7 @@ from tests.gpu.resumable import Training, affordable_epochs
 from tests.gpu.sections.science import CELLS
 from tests.gpu.sections.step import FAST, VARIANTS
 from trainables.data.images import ImageData
+from trainables.data.view import View
 from trainables.evaluation import classify
 from trainables.memory_format import place
 from trainables.models.backbones import create_backbone
@@ -44,7 +45,7 @@ RECIPE = PairRecipe(
 def build(variant: Variant) -> PairStep:
     generator = torch.Generator().manual_seed(0)
     images_BCHW = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    return PairStep(RECIPE.model_copy(update={"augmentations": ()}), images_BCHW, size=32, variant=variant)
+    return PairStep(RECIPE.model_copy(update={"augmentations": ()}), images_BCHW, view=View(32, 32), variant=variant)
 
 
 def test_a_graphed_step_trains_as_an_ordinary_one() -> None:
@@ -159,5 +160,5 @@ def test_the_number_of_epochs_is_chosen_once(data: ImageData, tmp_path: Path, mo
 
 
 def test_made_images_can_be_learned(data: ImageData) -> None:
-    assert classify(create_backbone("test_resnet", 4).eval(), data.splits["test"], 16).accuracy <= 1.0
+    assert classify(create_backbone("test_resnet", 4).eval(), data.splits["test"], data.view).accuracy <= 1.0
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 32, "validation": 32, "test": 32}

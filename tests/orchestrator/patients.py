@@ -26,7 +26,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
 from orchestrator.workers.entry_points import num_sites
 from tests.servers import starting
-from tests.waiting import wait_until
+from tests.waiting import wait_until, wait_until_gone
 
 SWEEP = "chaos"
 GRID = (
@@ -194,6 +194,16 @@ def descendants(pid: int) -> dict[int, str]:
 def workers_of(pid: int) -> list[int]:
     """Processes below a process that run a trial."""
     return sorted(child for child, name in descendants(pid).items() if name.startswith("ray::ImplicitFunc"))
+
+
+def kill_driver(driver: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> None:
+    """Kills a driver, and waits until its workers have noticed; what they finish until then is kept, too."""
+    ours = descendants(driver.pid).items()
+    # Ray's agents take a minute to notice, and write nothing here.
+    workers = [process for process, name in ours if name.startswith("ray::") and not name.endswith("Agent")]
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    wait_until_gone(workers)
 
 
 def kill_a_worker(driver: "subprocess.Popen[str]", moments: random.Random) -> bool:

@@ -18,9 +18,13 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.recipes import TrainingRecipe
+from tests.orchestrator.made_up import accuracies, pair_metrics
 
 Quality = Callable[[Node], tuple[float, float]]
-"""Parity gap and drop that a trial comes to, after every epoch and at the end."""
+"""Parity gap and drop on validation that a trial comes to, after every epoch and at the end; may raise what it dies of.
+"""
+NOISE = 0.001
+"""Standard error of every drop on validation."""
 
 
 def search_plan(
@@ -28,20 +32,14 @@ def search_plan(
     budgets: Sequence[int] = (60, 82, 105),
     epochs: int = 4,
     seeds: Sequence[int] = (),
+    goals: Sequence[str] = ("detrimental",),
     overrides: Sequence[str] = (),
     **search: Any,
 ) -> Plan:
-    """Returns detrimental cells of the quick grid, each of them searched, with fields of `Search`."""
+    """Returns cells of the quick grid, the detrimental ones searched, with fields of `Search`."""
     overrides = (f"pair.epochs={epochs}", *overrides)
-    choices = Choices(search=search, goals=("detrimental",), budgets=budgets, overrides=overrides, seeds=seeds)
+    choices = Choices(search=search, goals=goals, budgets=budgets, overrides=overrides, seeds=seeds)
     return build_plan(build_grid("quick", choices, lambda _: 15), lambda _: 15)
-
-
-def metrics_of(gap: float, drop: float) -> dict[str, float]:
-    """Metrics of a pair: the same on both splits."""
-    one = {"accuracy_white_box": 0.9, "accuracy_fp": 0.9 - gap, "accuracy_q": 0.9 - gap - drop}
-    one |= {"parity_gap": gap, "accuracy_delta": -drop, "drop_standard_error": 0.001}
-    return {f"{split}/{name}": value for split in ("validation", "test") for name, value in one.items()}
 
 
 @dataclass
@@ -82,7 +80,7 @@ class SearchDriver:
             yield f"{node.name} handed out"
             yield from self._train(f"t{number}", node)
             yield f"{node.name} ended, not told"
-            self.frontier.on_trial_complete(f"t{number}")
+            self.frontier.on_trial_complete(f"t{number}", error=trial_of(self.store, node).state().is_failed)
             yield f"{node.name} told"
 
     def _train(self, trial_id: str, node: Node) -> Iterator[str]:
@@ -91,16 +89,20 @@ class SearchDriver:
             trial.write_result({}, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
             return
         assert isinstance(node.recipe, TrainingRecipe)
-        metrics = metrics_of(*self.quality(node))
+        try:
+            gap, drop = self.quality(node)
+        except Exception as error:
+            trial.write_error(error)
+            return
         rows = trial.epochs()
         for epoch in range(len(rows) + 1, node.recipe.epochs + 1):
-            rows.append({"epoch": epoch, "seconds": 3600.0, "timestamp_ms": 0, **metrics})
+            rows.append({"epoch": epoch, "seconds": 3600.0, "timestamp_ms": 0, **accuracies("validation", gap, drop)})
             trial.write_epoch(rows, b"state")
             yield f"{node.name} saved epoch {epoch}"
             if self.frontier.prunes(trial_id, rows[-1]):
                 return
             yield f"{node.name} reported epoch {epoch}"
-        trial.write_result(metrics, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
+        trial.write_result(pair_metrics(gap, drop, noise=NOISE), {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
 
     def node(self, name: str) -> Node:
         """Returns the node whose name ends so."""

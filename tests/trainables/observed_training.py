@@ -15,6 +15,7 @@ from trainables import training_loop
 from trainables.data.augment import training_batch
 from trainables.data.images import ImageData
 from trainables.data.loading import load_dataset
+from trainables.data.view import View
 from trainables.models.backbones import create_backbone
 from trainables.quant.knapsack import bit_widths_of
 from trainables.stages import classifier, pair
@@ -38,9 +39,9 @@ def observe(stage: str, recipe: TrainingRecipe) -> dict[str, Any]:
     seen: dict[str, Any] = {"batches": batches, "rates": rates, "student gradient": {}, "policy gradient": {}}
     policy: set[nn.Parameter] = set()
 
-    def watched_batch(images_BCHW: Tensor, size: int, augmentations: Sequence[Any]) -> Tensor:
+    def watched_batch(images_BCHW: Tensor, view: View, augmentations: Sequence[Any]) -> Tensor:
         batches.append(images_BCHW)
-        images_BCHW = training_batch(images_BCHW, size, augmentations)
+        images_BCHW = training_batch(images_BCHW, view, augmentations)
         seen.setdefault("images", images_BCHW)
         return images_BCHW
 

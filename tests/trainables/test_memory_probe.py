@@ -97,6 +97,22 @@ def test_probe_takes_two_real_steps_and_an_evaluation_batch(stage: str) -> None:
     assert memory.evaluated == {"teacher": 1, "distill": 1, "pair": 5}[stage]
 
 
+def test_probe_shows_networks_the_size_that_they_would_see() -> None:
+    seen: set[tuple[int, ...]] = set()
+
+    def note(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if isinstance(module, nn.Conv2d) and module.in_channels == 3:
+            seen.add(tuple(inputs[0].shape[-2:]))
+
+    hook = nn.modules.module.register_module_forward_pre_hook(note)
+    try:
+        wide = workload("distill", image_size="16x48", stored_size="18x55", parent="test_vit")
+        measure(wide, device=torch.device("cpu"), memory=Watched())
+    finally:
+        hook.remove()
+    assert seen == {(16, 48)}
+
+
 def test_probe_needs_neither_weights_nor_the_datasets_classes() -> None:
     found = measure(workload("teacher"), device=torch.device("cpu"), memory=Watched(), num_classes=3)
     assert found["fits"]

@@ -55,11 +55,11 @@ def test_loaded_networks_are_frozen_and_in_evaluation_mode() -> None:
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("image_size", [32, 64])
+@pytest.mark.parametrize("image_size", [(32, 32), (64, 64), (32, 96)], ids=str)
 @pytest.mark.parametrize("architecture", ["test_resnet", "test_vit", "test_maxvit"])
-def test_networks_take_the_images_that_they_are_built_for(architecture: str, image_size: int) -> None:
+def test_networks_take_the_images_that_they_are_built_for(architecture: str, image_size: tuple[int, int]) -> None:
     model = create_backbone(architecture, 10, image_size=image_size)
-    images = torch.randn(2, 3, image_size, image_size)
+    images = torch.randn(2, 3, *image_size)
     assert model(images).shape == (2, 10)
     loaded = load_backbone(architecture, 10, model.state_dict(), image_size=image_size)
     # Gradients choose another attention kernel, whose sums round otherwise.
@@ -68,19 +68,20 @@ def test_networks_take_the_images_that_they_are_built_for(architecture: str, ima
 
 @pytest.mark.parametrize("architecture", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
 def test_number_of_sites_does_not_depend_on_the_image_size(architecture: str) -> None:
-    small = create_backbone(architecture, 10, image_size=32)
+    small = create_backbone(architecture, 10, image_size=(32, 32))
     assert len(find_sites(small)) == count_sites(architecture) == {"v": 49, "s": 52}[architecture[0]]
 
 
 def test_image_size_that_a_network_cannot_take_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"test_vit takes no images of 24 px .*divisible by patch size"):
-        create_backbone("test_vit", 10, image_size=24)
+    for size, said in (((24, 24), "24"), ((32, 24), "32x24")):
+        with pytest.raises(ConfigError, match=rf"test_vit takes no images of {said} px .*divisible by patch size"):
+            create_backbone("test_vit", 10, image_size=size)
 
 
 def test_checking_an_image_size_leaves_initial_weights_alone() -> None:
     def initial() -> torch.Tensor:
         torch.manual_seed(3)
-        return create_backbone("test_vit", 10, image_size=48).state_dict()["patch_embed.proj.weight"]
+        return create_backbone("test_vit", 10, image_size=(48, 48)).state_dict()["patch_embed.proj.weight"]
 
     assert initial().equal(initial())
 

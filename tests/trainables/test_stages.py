@@ -2,17 +2,20 @@
 
 import statistics
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, NonFiniteLossError
 from search_spaces.model import vary
 from search_spaces.names import Goal
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
 from trainables.checkpoints import ResumePoint, strip_prefix
 from trainables.data.images import ImageData
+from trainables.data.loading import load_dataset
 from trainables.models.backbones import count_sites, create_backbone, load_backbone
 from trainables.stages import distill, pair, teacher
 from trainables.training_loop import EpochReport, StageResult, StageRun, finish
@@ -102,7 +105,7 @@ def test_distillation_uses_no_label(few_digits: ImageData, white_box: nn.Module)
     unlabelled = ImageData(
         splits={name: _relabelled(split) for name, split in few_digits.splits.items()},
         class_names=few_digits.class_names,
-        image_size=few_digits.image_size,
+        view=few_digits.view,
     )
     recipe = vary(DISTILL, epochs=1)
     first, second = (
@@ -235,7 +238,7 @@ def test_a_vision_transformer_becomes_a_pair(few_digits: ImageData, architecture
     black_box = load_backbone("test_resnet", 10, create_backbone("test_resnet", 10).state_dict())
     distilled = finish(distill.train(vary(DISTILL, **slow), few_digits, black_box=black_box, seed=0, device=CPU))
     tensors = strip_prefix("model.", distilled.checkpoint)
-    white_box = load_backbone(architecture, 10, tensors, image_size=few_digits.image_size)
+    white_box = load_backbone(architecture, 10, tensors, image_size=few_digits.view.size)
     num_sites = count_sites(architecture)
     recipe = vary(PAIR, **slow, budget=6 * num_sites)
     result = finish(pair.train(recipe, few_digits, white_box=white_box, seed=0, device=CPU))
@@ -244,3 +247,18 @@ def test_a_vision_transformer_becomes_a_pair(few_digits: ImageData, architecture
     assert set(bit_width_BL.sum(dim=1).tolist()) == {6 * num_sites}
     moved = strip_prefix("student.", result.checkpoint)
     assert any(not moved[name].equal(tensor) for name, tensor in tensors.items())
+
+
+def test_every_stage_trains_on_images_that_are_no_squares() -> None:
+    spec = DatasetSpec(name="digits", image_size="16x48", crop_mode="squash", mean=(0.5, 0.5, 0.5), train_images=100)
+    data = load_dataset(spec.model_copy(update={"test_images": 40}))
+    every = ("random_resized_crop", "rand_augment", "color_jitter", "horizontal_flip", "padded_crop", "mixup")
+    common: dict[str, Any] = {"seed": 0, "device": CPU}
+    for architecture in ("test_resnet", "test_vit"):
+        short = {"architecture": architecture, "epochs": 1, "augmentations": every}
+        trained = finish(teacher.train(vary(TEACHER, **short), data, **common))
+        tensors = strip_prefix("model.", trained.checkpoint)
+        white_box = load_backbone(architecture, 10, tensors, image_size=(16, 48))
+        budget = 5 * count_sites(architecture)
+        result = finish(pair.train(vary(PAIR, **short, budget=budget), data, white_box=white_box, **common))
+        assert set(result.predictions["bit_width"].sum(dim=1).tolist()) == {budget}

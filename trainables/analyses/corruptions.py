@@ -11,6 +11,7 @@ from search_spaces.analyses import Corruptions
 from trainables.analyses.trained_pair import Row, Subject, Unit, paired_counts
 from trainables.data.corruptions import STRENGTHS, Corruption, corrupt, shift_normalization
 from trainables.data.images import TEST, Split
+from trainables.data.view import View
 from trainables.evaluation import EVALUATION_BATCH, Classified, classify
 
 # B = images, C H W = image.
@@ -46,14 +47,14 @@ def corruptions(settings: Corruptions, subject: Subject) -> list[Unit]:
 
 
 def classify_corrupted(
-    networks: Sequence[Callable[[Tensor], Tensor]], split: Split, size: int, corruption: Corruption
+    networks: Sequence[Callable[[Tensor], Tensor]], split: Split, view: View, corruption: Corruption
 ) -> list[Classified]:
     """Runs networks over a corrupted split; all see the same images.
 
     Args:
         networks: As `classify` takes them.
         split: Stored images, before corruption.
-        size: Height and width that the networks see.
+        view: What the networks see of every image.
         corruption: Of the stored images or of their normalization.
     """
     corrupted = replace(split, images_BCHW=corrupt(split.images_BCHW, split.image_ids_B, corruption))
@@ -62,7 +63,7 @@ def classify_corrupted(
         batches = iter(split.image_ids_B.split(EVALUATION_BATCH))
         return lambda images_BCHW: network(shift_normalization(images_BCHW, next(batches), corruption))
 
-    return [classify(shifted(network), corrupted, size) for network in networks]
+    return [classify(shifted(network), corrupted, view) for network in networks]
 
 
 def _clean_rows(subject: Subject) -> list[Row]:
@@ -73,8 +74,8 @@ def _rows(subject: Subject, corruption: Corruption) -> list[Row]:
     def quantized(images_BCHW: Tensor) -> Tensor:
         return subject.student(images_BCHW, subject.pair.bit_widths(images_BCHW))
 
-    split, size = subject.data.splits[TEST], subject.data.image_size
-    full_and_quantized = classify_corrupted([subject.student, quantized], split, size, corruption)
+    split, view = subject.data.splits[TEST], subject.data.view
+    full_and_quantized = classify_corrupted([subject.student, quantized], split, view, corruption)
     return [_row(corruption.kind, corruption.degree, corruption.strength, *full_and_quantized)]
 
 

@@ -89,7 +89,7 @@ def _rows(settings: Histograms, subject: Subject, group: range) -> list[Row]:
 
 def _add_batch(measured: dict[int, _Site], subject: Subject, stored_BCHW: Tensor, bit_width_BL: Tensor) -> None:
     student = subject.student
-    images_BCHW = evaluation_batch(stored_BCHW, subject.data.image_size)
+    images_BCHW = evaluation_batch(stored_BCHW, subject.data.view)
     full: dict[int, Tensor] = {}
 
     def keep(site: int, x: Tensor) -> None:

@@ -66,7 +66,7 @@ def _corruption_losses(settings: Indicators, subject: Subject, clean: Classified
     for kind in STRENGTHS:
         corruption = Corruption(kind=kind, degree=settings.corruption_degree, draw_seed=settings.draw_seed)
         (corrupted,) = classify_corrupted(
-            [subject.student], subject.data.splits[VALIDATION], subject.data.image_size, corruption
+            [subject.student], subject.data.splits[VALIDATION], subject.data.view, corruption
         )
         losses[f"corruption_loss_{kind}"] = clean.accuracy - corrupted.accuracy
     return losses | {"corruption_loss": sum(losses.values()) / len(losses)}
@@ -78,8 +78,8 @@ def _activation_signals(subject: Subject) -> Row:
     def show(index: int, activation: Tensor) -> None:
         parts[index].append(activation_statistics(activation))
 
-    split, size = subject.data.splits[VALIDATION], subject.data.image_size
-    classify(lambda images_BCHW: subject.student.observe(images_BCHW, None, show), split, size)
+    split, view = subject.data.splits[VALIDATION], subject.data.view
+    classify(lambda images_BCHW: subject.student.observe(images_BCHW, None, show), split, view)
     kurtosis_L, zero_share_L, outlier_L = torch.stack([torch.cat(part).mean(dim=0) for part in parts]).unbind(1)
     return {
         "kurtosis_max": kurtosis_L.max().item(),

@@ -68,10 +68,10 @@ class Subject:
     def _forget(self) -> None:
         """Starts with nothing remembered; what follows are functions of the name of a split."""
         # Per subject, not per class: a cache on a method would keep every subject alive.
-        self.bit_width_BL = cache(lambda name: outputs(self.pair.bit_widths, self.split(name), self.data.image_size))
+        self.bit_width_BL = cache(lambda name: outputs(self.pair.bit_widths, self.split(name), self.data.view))
         """Function that returns what the policy chooses for every image, int64 on the CPU."""
         self.full_precision = cache(
-            lambda name, network=self.student: classify(network, self.split(name), self.data.image_size)
+            lambda name, network=self.student: classify(network, self.split(name), self.data.view)
         )
         """Function that returns a split as the student, or another network, sees it at full precision."""
         self.quantized = cache(lambda name: self.classify(name, self.bit_width_BL(name)))
@@ -106,7 +106,7 @@ class Subject:
             bit_width_BL: Bits per image of the split and site; 0 leaves a site at full precision.
             network: None for the pair's own student.
         """
-        return classify_quantized(network or self.student, self.split(split), self.data.image_size, bit_width_BL)
+        return classify_quantized(network or self.student, self.split(split), self.data.view, bit_width_BL)
 
     def classify_partly(self, split: str, sites: Collection[int]) -> Classified:
         """Runs the student over a split with the policy's bits at some sites and full precision at the others."""
@@ -119,10 +119,10 @@ class Subject:
         split = self.data.splits[TEST]
         batch = split.take(torch.arange(min(len(split), EVALUATION_BATCH)))
         bit_width_BL = torch.full((len(batch), self.student.num_sites), self.recipe.bit_widths[-1])
-        classify_quantized(self.student, batch, self.data.image_size, bit_width_BL)
+        classify_quantized(self.student, batch, self.data.view, bit_width_BL)
         start, num_passes = time.perf_counter(), 0
         while (elapsed := time.perf_counter() - start) < PROBE_SECONDS:
-            classify_quantized(self.student, batch, self.data.image_size, bit_width_BL)
+            classify_quantized(self.student, batch, self.data.view, bit_width_BL)
             num_passes += 1
         return elapsed / (num_passes * len(batch))
 

@@ -15,17 +15,20 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 
 from search_spaces.datasets import DatasetSpec, dataset_slug
+from search_spaces.pixels import MEAN, STD, height_width, image_size_of
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData, Split
+from trainables.data.view import View
 
 logger = logging.getLogger(__name__)
 LOADER_VERSION = 1
@@ -125,7 +128,7 @@ def read_cache(path: Path) -> ImageData:
     return ImageData(
         splits=splits,
         class_names=tuple(about["class_names"]),
-        image_size=about["image_size"],
+        view=_to_view(about),
         known_sha256=about["sha256"],
     )
 
@@ -166,7 +169,7 @@ def _read_verified(path: Path) -> ImageData:
 
 def _write(path: Path, data: ImageData) -> None:
     """Writes a file that appears under its name only when it is complete."""
-    about = {"class_names": data.class_names, "image_size": data.image_size, "sha256": data.computed_sha256()}
+    about = {"class_names": data.class_names, **_about_view(data.view), "sha256": data.computed_sha256()}
     batches = [_to_batch(data.splits[name]) for name in SPLITS]
     schema = batches[0].schema.with_metadata({"dataset": json.dumps(about)})
     # One writer at a time by the lock; a killed writer's file is overwritten.
@@ -181,6 +184,17 @@ def _write(path: Path, data: ImageData) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _about_view(view: View) -> dict[str, Any]:
+    # Statistics came after files were stored: the usual ones are left out, as in a specification.
+    own = {"mean": view.mean, "std": view.std} if (view.mean, view.std) != (MEAN, STD) else {}
+    return {"image_size": image_size_of(view.size), **own}
+
+
+def _to_view(about: Mapping[str, Any]) -> View:
+    mean, std = (tuple(about.get(name, usual)) for name, usual in (("mean", MEAN), ("std", STD)))
+    return View(*height_width(about["image_size"]), mean=mean, std=std)
 
 
 def _to_batch(split: Split) -> pa.RecordBatch:

@@ -15,7 +15,7 @@ from torchvision.datasets.utils import download_and_extract_archive
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, UnavailableError
 from trainables.data.cache import local_source
-from trainables.data.decoding import to_square
+from trainables.data.decoding import framed
 from trainables.data.listings import Found, Listing
 from trainables.data.parquet import find_table, found_table
 
@@ -45,8 +45,7 @@ def find_cifar10(spec: DatasetSpec, data_dir: Path) -> Found:
         table = find_table(pafs.LocalFileSystem(), str(root), {})
         if table.num_training_files is None:
             raise ConfigError(f"{root} holds train*.parquet and no test*.parquet: CIFAR-10 has an official test part.")
-        # Images come in the size that networks see, so nothing is lost by having no margin.
-        return found_table(table, spec, class_names=CLASS_NAMES, has_margin=False)
+        return found_table(table, spec, class_names=CLASS_NAMES)
     paths = [root / ARCHIVE_FOLDER / name for name in (*TRAINING_FILES, TEST_FILE)]
     if not any(path.exists() for path in paths):
         raise UnavailableError(
@@ -74,7 +73,7 @@ def _list_binary(spec: DatasetSpec, paths: list[Path]) -> Listing:
         labels_B=labels_B,
         class_names=CLASS_NAMES,
         num_training=len(records) - len(files[-1]),
-        load=lambda kept_B: _resized(images_BCHW[kept_B], spec.image_size),
+        load=lambda kept_B: _resized(images_BCHW[kept_B], spec),
     )
 
 
@@ -92,8 +91,8 @@ def _read_records(path: Path) -> np.ndarray:
     return content.reshape(-1, RECORD_BYTES)
 
 
-def _resized(images_BCHW: np.ndarray, size: int) -> Tensor:
-    if size == SIZE:
+def _resized(images_BCHW: np.ndarray, spec: DatasetSpec) -> Tensor:
+    if spec.stored_size == (SIZE, SIZE) and spec.crop is None:
         return torch.from_numpy(images_BCHW)
     images = (Image.fromarray(image_CHW.transpose(1, 2, 0)) for image_CHW in images_BCHW)
-    return torch.stack([to_square(image, size) for image in images])
+    return torch.stack([framed(image, spec, spec.stored_size) for image in images])

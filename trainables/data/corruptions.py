@@ -29,8 +29,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from search_spaces.pixels import MEAN, STD
 from trainables.data import color
-from trainables.data.augment import MEAN, STD
 from trainables.data.geometry import affine
 
 # B = images, C H W = image, L = length of an axis, R = taps of a filter; 11 = axes of length one.
@@ -151,7 +151,7 @@ def contrast(images_BCHW: Tensor, strength: float, draws: Draws) -> Tensor:
 
 
 def erasing(images_BCHW: Tensor, strength: float, draws: Draws) -> Tensor:
-    """Fills a rectangle of the `strength`-th part of the area with noise of the statistics that normalization removes.
+    """Fills a rectangle of the `strength`-th part of the area with noise of ImageNet's statistics.
 
     The rectangle lies anywhere within the image; its shape is drawn from those of ERASED_RATIOS that fit.
     """

@@ -4,11 +4,13 @@ PIL looks at the content, not at the name: Pets has GIF and PNG files that are c
 """
 
 import io
+import math
 import os
 import struct
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -17,8 +19,10 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from search_spaces.dataset_kinds import STORED_PER_SEEN
+from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import UnavailableError, one_line
+from search_spaces.names import INTERPOLATIONS, Interpolation
+from search_spaces.pixels import MEAN
 
 # B = images, C H W = image.
 
@@ -27,6 +31,14 @@ Encoded = tuple[str, Path | bytes | None]
 NUM_NAMED = 5
 """Number of unreadable images that an error names; it counts the rest."""
 NUM_AT_A_TIME = 1024
+MAX_RESIZED = 2**27
+"""Pixels of a resized image before its middle is cut out: 400 MB."""
+RESAMPLING: dict[Interpolation, Image.Resampling] = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "nearest": Image.Resampling.NEAREST,
+    "lanczos": Image.Resampling.LANCZOS,
+}
 # What PIL's decoders raise at damaged content, besides OSError: none of these is a mistake of ours.
 DECODER_ERRORS = (
     OSError,
@@ -41,21 +53,18 @@ DECODER_ERRORS = (
 )
 
 
-def decode_images(
-    images: Callable[[], Iterable[Encoded]], num_images: int, image_size: int, *, has_margin: bool = True, hint: str
-) -> Tensor:
+def decode_images(images: Callable[[], Iterable[Encoded]], num_images: int, spec: DatasetSpec, *, hint: str) -> Tensor:
     """Decodes images on all cores, or on $OMP_NUM_THREADS of them; 1,280 images of 240 x 160 per second on one.
 
     Args:
         images: Gives all images in order, again at every call.
         num_images: How many; at least one.
-        image_size: Height and width that networks see.
-        has_margin: Store them larger than that, since training crops need a margin around what evaluation sees: 256
-            pixels for 224, as is usual. Images that all have `image_size` already are stored as they are.
+        spec: What networks see, and the margin around it. Images that all have the size that networks see are stored
+            as they are, unless the specification says which share of them is seen.
         hint: What to do about images that cannot be read, for the error.
 
     Returns:
-        uint8 images in the same order: the middle square of each, resized.
+        uint8 images in the same order, as `framed` makes them.
 
     Raises:
         UnavailableError: Images are missing or damaged; names the first ones, counts all and says what to do.
@@ -64,16 +73,17 @@ def decode_images(
     # damaged EXIF data and the like; what it can read all the same is used.
     with warnings.catch_warnings(), ThreadPoolExecutor(_num_threads()) as pool:
         warnings.simplefilter("ignore")
-        has_margin = has_margin and not all(_has_size(image, image_size) for _, image in images())
-        size = round(image_size * STORED_PER_SEEN) if has_margin else image_size
-        images_BCHW = torch.empty(num_images, 3, size, size, dtype=torch.uint8)
+        size, seen_size = spec.stored_size, spec.seen_size
+        if size != seen_size and spec.crop is None and all(_has_size(image, seen_size) for _, image in images()):
+            size = seen_size
+        images_BCHW = torch.empty(num_images, 3, *size, dtype=torch.uint8)
         reasons: dict[str, str] = {}
         rest, start = iter(images()), 0
         # Some at a time: a pool asks for all of its input at once, and encoded images may be more than memory holds.
         while some := list(islice(rest, NUM_AT_A_TIME)):
             names, contents = zip(*some, strict=True)
             # PIL frees the interpreter while it decodes.
-            outcomes = pool.map(_decode_into, images_BCHW[start : start + len(some)], contents)
+            outcomes = pool.map(partial(_decode_into, spec), images_BCHW[start : start + len(some)], contents)
             reasons |= {name: reason for name, reason in zip(names, outcomes, strict=True) if reason}
             start += len(some)
     assert start == num_images, f"{start} of {num_images} images came"
@@ -81,9 +91,9 @@ def decode_images(
     return images_BCHW
 
 
-def decode_files(paths: Sequence[Path], image_size: int, *, hint: str) -> Tensor:
+def decode_files(paths: Sequence[Path], spec: DatasetSpec, *, hint: str) -> Tensor:
     """Decodes files; see `decode_images`."""
-    return decode_images(lambda: ((str(path), path) for path in paths), len(paths), image_size, hint=hint)
+    return decode_images(lambda: ((str(path), path) for path in paths), len(paths), spec, hint=hint)
 
 
 def raise_unreadable(reasons: Mapping[str, str], hint: str) -> None:
@@ -96,41 +106,100 @@ def raise_unreadable(reasons: Mapping[str, str], hint: str) -> None:
     raise UnavailableError(f"{len(reasons)} {noun} be read: {named}{more}. {hint}")
 
 
-def decode(content: Path | bytes, size: int) -> Tensor:
-    """Decodes the first frame of one image, upright, and resizes its middle square to (3, size, size) uint8."""
+def decode(content: Path | bytes, spec: DatasetSpec, size: tuple[int, int]) -> Tensor:
+    """Decodes the first frame of one image, upright; see `framed`."""
     with _open(content) as image:
-        return to_square(_to_rgb(ImageOps.exif_transpose(image)), size)
+        return framed(_to_rgb(ImageOps.exif_transpose(image)), spec, size)
 
 
-def to_square(rgb: Image.Image, size: int) -> Tensor:
-    """Resizes the middle square of an RGB image to (3, size, size) uint8."""
-    side = min(rgb.size)
-    left, top = (rgb.width - side) / 2, (rgb.height - side) / 2
-    square = rgb.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1)
+def framed(rgb: Image.Image, spec: DatasetSpec, size: tuple[int, int]) -> Tensor:
+    """Fits an image into the height and width in which images are stored.
+
+    Where the specification says a `crop`, the middle is to the last bit what timm's evaluation transforms show.
+
+    Args:
+        rgb: Any size.
+        spec: How.
+        size: Height and width to return.
+
+    Returns:
+        uint8 of shape (3, height, width).
+    """
+    method = RESAMPLING[spec.interpolation or INTERPOLATIONS[0]]
+    if spec.crop_mode == "pad":
+        picture = _padded(rgb, spec, size, method)
+    elif spec.crop is not None:
+        picture = _as_timm(rgb, spec, spec.crop, size, method)
+    else:
+        box = (0, 0, *rgb.size) if spec.crop_mode == "squash" else _middle(rgb, size)
+        picture = rgb.resize(size[::-1], method, box=box)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def _middle(rgb: Image.Image, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Returns the largest rectangle around the middle with the aspect ratio of a size: left, top, right and bottom."""
+    height, width = size
+    kept_width, kept_height = min(rgb.width, rgb.height * width / height), min(rgb.height, rgb.width * height / width)
+    left, top = (rgb.width - kept_width) / 2, (rgb.height - kept_height) / 2
+    return left, top, left + kept_width, top + kept_height
+
+
+def _padded(rgb: Image.Image, spec: DatasetSpec, size: tuple[int, int], method: Image.Resampling) -> Image.Image:
+    height, width = size
+    picture = Image.new("RGB", (width, height), tuple(round(255 * level) for level in spec.mean or MEAN))
+    picture.paste(rgb.resize((min(width, math.ceil(height * rgb.width / rgb.height)), height), method))
+    return picture
+
+
+def _as_timm(
+    rgb: Image.Image, spec: DatasetSpec, crop: float, size: tuple[int, int], method: Image.Resampling
+) -> Image.Image:
+    """Resizes the whole image and cuts the middle out, which a `box` would not do to the last bit."""
+    resized = _resized_by_timm(rgb, spec, crop)
+    if math.prod(resized) > MAX_RESIZED:
+        raise ValueError(f"{rgb.width} x {rgb.height} pixels are too long and thin")
+    # timm rounds to the middle of what it resized, and what networks see is the middle of what is stored.
+    top, left = (
+        round((whole - seen) / 2) - (stored - seen) // 2
+        for whole, stored, seen in zip(resized, size, spec.seen_size, strict=True)
+    )
+    return rgb.resize(resized[::-1], method).crop((left, top, left + size[1], top + size[0]))
+
+
+def _resized_by_timm(rgb: Image.Image, spec: DatasetSpec, crop: float) -> tuple[int, int]:
+    """Returns the height and width to which timm resizes a whole image."""
+    height, width = (math.floor(seen / crop) for seen in spec.seen_size)
+    if spec.crop_mode == "squash":
+        return height, width
+    if height == width:
+        # torchvision's Resize, which rounds down.
+        return max(height, height * rgb.height // rgb.width), max(width, width * rgb.width // rgb.height)
+    ratio = min(rgb.height / height, rgb.width / width)
+    return round(rgb.height / ratio), round(rgb.width / ratio)
 
 
 def _open(content: Path | bytes) -> Image.Image:
     return Image.open(io.BytesIO(content) if isinstance(content, bytes) else content)
 
 
-def _has_size(content: Path | bytes | None, size: int) -> bool:
+def _has_size(content: Path | bytes | None, size: tuple[int, int]) -> bool:
     """Tells whether an image has a size, from its header; one without a header does not count against it."""
     if content is None:
         return True
     try:
         with _open(content) as image:
-            return image.size == (size, size)
+            return (image.height, image.width) == size
     except DECODER_ERRORS:
         return True
 
 
-def _decode_into(target_CHW: Tensor, content: Path | bytes | None) -> str | None:
+def _decode_into(spec: DatasetSpec, target_CHW: Tensor, content: Path | bytes | None) -> str | None:
     """Fills the target, or returns why not, in one line."""
     if content is None:
         return "no bytes"
     try:
-        target_CHW.copy_(decode(content, target_CHW.shape[-1]))
+        _, height, width = target_CHW.shape
+        target_CHW.copy_(decode(content, spec, (height, width)))
     except FileNotFoundError:
         return "missing"
     except UnidentifiedImageError:

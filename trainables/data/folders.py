@@ -40,7 +40,7 @@ def find_folder(spec: DatasetSpec) -> Found:
             labels_B=labels_B,
             class_names=tuple(str(name) for name in names_K),
             num_training=num_training,
-            load=lambda kept_B: decode_files([paths[position] for position in kept_B], spec.image_size, hint=HINT),
+            load=lambda kept_B: decode_files([paths[position] for position in kept_B], spec, hint=HINT),
         )
 
     # The folder within the dataset, because it says class and part.

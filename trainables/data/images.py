@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.data.view import View
+
 # B = images, C H W = image. Images stay uint8 until a batch is made: a quarter of the memory.
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -43,12 +45,12 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageData:
-    """A dataset: its splits by name, its class names and the size networks see."""
+    """A dataset: its splits by name, its class names and what networks see of it."""
 
     splits: Mapping[str, Split]
     class_names: tuple[str, ...]
-    image_size: int
-    """Height and width after cropping, in pixels."""
+    view: View
+    """What networks see of every image."""
     known_sha256: str | None = None
     """Checksum that was verified before; None to compute it."""
 

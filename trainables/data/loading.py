@@ -22,6 +22,7 @@ from trainables.data.images import ImageData, make_splits
 from trainables.data.listings import Found, choose_images
 from trainables.data.parquet import find_parquet
 from trainables.data.pets import download_pets, find_pets
+from trainables.data.view import view_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +111,7 @@ def _build(spec: DatasetSpec, found: Found) -> ImageData:
             seed=spec.split_seed,
         ),
         class_names=listing.class_names,
-        image_size=spec.image_size,
+        view=view_of(spec),
     )
 
 

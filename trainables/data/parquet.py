@@ -98,28 +98,23 @@ def find_table(filesystem: pafs.FileSystem, path: str, chosen_columns: dict[str,
     )
 
 
-def found_table(
-    table: Table, spec: DatasetSpec, *, class_names: tuple[str, ...] | None = None, has_margin: bool = True
-) -> Found:
+def found_table(table: Table, spec: DatasetSpec, *, class_names: tuple[str, ...] | None = None) -> Found:
     """Describes a table's files as a dataset; see `list_table`."""
     # Their names say which part they are, and their folder nothing.
     return Found(
         sources=tuple(Source(path=i.path, folder="", num_bytes=i.size, mtime_ns=i.mtime_ns or 0) for i in table.files),
-        list_images=partial(list_table, table, spec, class_names=class_names, has_margin=has_margin),
+        list_images=partial(list_table, table, spec, class_names=class_names),
         hint=HINT,
     )
 
 
-def list_table(
-    table: Table, spec: DatasetSpec, *, class_names: tuple[str, ...] | None = None, has_margin: bool = True
-) -> Listing:
+def list_table(table: Table, spec: DatasetSpec, *, class_names: tuple[str, ...] | None = None) -> Listing:
     """Lists the images of a table; reads its label column only.
 
     Args:
         table: The files.
         spec: The dataset.
         class_names: Of labels 0, 1, ...; None takes those of the files.
-        has_margin: Whether images are stored larger than networks see them.
 
     Raises:
         UnavailableError: A file cannot be read.
@@ -138,9 +133,7 @@ def list_table(
         labels_B=numbers_B,
         class_names=tuple(names[label] if names else str(label) for label in present_K),
         num_training=num_training,
-        load=lambda kept_B: decode_images(
-            lambda: _read_images(table, kept_B), len(kept_B), spec.image_size, has_margin=has_margin, hint=HINT
-        ),
+        load=lambda kept_B: decode_images(lambda: _read_images(table, kept_B), len(kept_B), spec, hint=HINT),
     )
 
 

@@ -57,5 +57,5 @@ def _list_pets(spec: DatasetSpec, parts: list[OxfordIIITPet], paths: list[Path])
         labels_B=labels_B,
         class_names=tuple(parts[0].classes),
         num_training=len(parts[0]),
-        load=lambda kept_B: decode_files([paths[position] for position in kept_B], spec.image_size, hint=HINT),
+        load=lambda kept_B: decode_files([paths[position] for position in kept_B], spec, hint=HINT),
     )

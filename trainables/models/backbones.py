@@ -6,22 +6,23 @@ from pathlib import Path
 
 import timm
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from search_spaces.errors import ConfigError, UnavailableError, unknown_name
+from search_spaces.pixels import image_size_of
+from trainables.models.weights import read_weights
 from trainables.quant.sites import find_sites
 
 
 def create_backbone(
-    architecture: str, num_classes: int, *, weights: str = "scratch", image_size: int | None = None
+    architecture: str, num_classes: int | None, *, weights: str = "scratch", image_size: tuple[int, int] | None = None
 ) -> nn.Module:
     """Builds a timm network with a fresh classifier.
 
     Args:
         architecture: Any timm model name.
-        num_classes: Number of classes, K.
-        weights: `scratch`, `imagenet` (timm's pretrained weights, downloaded once), or a .safetensors file whose
+        num_classes: Number of classes, K; None keeps those of timm's pretrained weights, and their classifier.
+        weights: `scratch`, `imagenet` (timm's pretrained weights, downloaded once), or a file (`read_weights`) whose
             tensors carry timm's names; a classifier of another size in it is left out.
         image_size: Height and width of the images in pixels. Networks for one size only, such as vision
             transformers, are built for it, and timm fits their pretrained position embeddings; None takes the size
@@ -32,27 +33,29 @@ def create_backbone(
         UnavailableError: The weights cannot be downloaded or found.
         ConfigError: The file does not fit the architecture, or the architecture does not fit the size.
     """
-    names = _architectures()
+    names = architectures()
     # A name may carry a pretrained tag: `resnet18.a1_in1k`.
     if architecture.split(".")[0] not in names:
         raise unknown_name("architecture", architecture, names)
     size = _size_arguments(architecture, image_size)
+    classes = {} if num_classes is None else {"num_classes": num_classes}
     if weights == "imagenet":
         try:
-            return timm.create_model(architecture, pretrained=True, num_classes=num_classes, **size)
+            return timm.create_model(architecture, pretrained=True, **classes, **size)
         except Exception as error:  # the hub's client raises many kinds, none of its own
             raise UnavailableError(
                 f"timm's pretrained weights of {architecture} could not be downloaded ({type(error).__name__}). "
-                "Connect this machine once, or pass a .safetensors file or scratch as --teacher-weights."
+                "Connect this machine once, or pass a .safetensors file or scratch as --teacher-weights "
+                f"(of a given network: timm:{architecture}@FILE)."
             ) from error
-    model = timm.create_model(architecture, num_classes=num_classes, **size)
+    model = timm.create_model(architecture, **classes, **size)
     if weights != "scratch":
         _load_file(model, architecture, weights)
     return model
 
 
 def load_backbone(
-    architecture: str, num_classes: int, tensors: Mapping[str, Tensor], *, image_size: int | None = None
+    architecture: str, num_classes: int, tensors: Mapping[str, Tensor], *, image_size: tuple[int, int] | None = None
 ) -> nn.Module:
     """Rebuilds a trained network from the tensors of a trial's checkpoint, in evaluation mode and frozen.
 
@@ -60,7 +63,7 @@ def load_backbone(
         architecture: Any timm model name.
         num_classes: Number of classes, K.
         tensors: By timm's names.
-        image_size: Of the images it was trained on; see `create_backbone`.
+        image_size: Height and width of the images it was trained on; see `create_backbone`.
     """
     model = create_backbone(architecture, num_classes, image_size=image_size)
     model.load_state_dict(dict(tensors))
@@ -79,31 +82,38 @@ def count_sites(architecture: str) -> int:
 
 
 @cache
-def _architectures() -> frozenset[str]:
+def architectures() -> frozenset[str]:
+    """Returns the names of timm's architectures, without tags of weights."""
     return frozenset(timm.list_models())
 
 
-def _size_arguments(architecture: str, image_size: int | None) -> dict[str, int]:
+def _size_arguments(architecture: str, image_size: tuple[int, int] | None) -> dict[str, int | tuple[int, int]]:
     """Returns what timm needs to build a network for a size; nothing where it takes images of any size."""
     is_fixed = getattr(timm.get_pretrained_cfg(architecture, allow_unregistered=True), "fixed_input_size", False)
     if not is_fixed or image_size is None:
         return {}
     _check_image_size(architecture, image_size)
-    return {"img_size": image_size}
+    return {"img_size": _for_timm(image_size)}
+
+
+def _for_timm(size: tuple[int, int]) -> int | tuple[int, int]:
+    # Some families take one number only.
+    height, width = size
+    return height if height == width else size
 
 
 @cache
-def _check_image_size(architecture: str, image_size: int) -> None:
+def _check_image_size(architecture: str, image_size: tuple[int, int]) -> None:
     try:
         # Cached, so it must not move the random numbers that initial weights come from.
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            model = timm.create_model(architecture, num_classes=2, img_size=image_size).eval()
-            model(torch.zeros(1, 3, image_size, image_size))
+            model = timm.create_model(architecture, num_classes=2, img_size=_for_timm(image_size)).eval()
+            model(torch.zeros(1, 3, *image_size))
     except Exception as error:
         # Every family refuses a size with an error of its own, most of them in the forward pass.
         raise ConfigError(
-            f"{architecture} takes no images of {image_size} px ({type(error).__name__}: {error}): set another "
-            "dataset.image_size, such as a multiple of its patch size."
+            f"{architecture} takes no images of {image_size_of(image_size)} px ({type(error).__name__}: {error}): set "
+            "another dataset.image_size, such as a multiple of its patch size."
         ) from error
 
 
@@ -112,7 +122,7 @@ def _load_file(model: nn.Module, architecture: str, weights: str) -> None:
     if not path.is_file():
         raise UnavailableError(f"weights {weights!r} is no file: give scratch, imagenet or the path of a .safetensors.")
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    tensors = {name: tensor for name, tensor in load_file(path).items() if shapes.get(name) == tensor.shape}
+    tensors = {name: tensor for name, tensor in read_weights(path).items() if shapes.get(name) == tensor.shape}
     classifier: nn.Module = model.get_classifier()  # type: ignore[operator]  # every timm model has it
     own = {id(parameter) for parameter in classifier.parameters()}
     classifier_names = {name for name, parameter in model.named_parameters() if id(parameter) in own}

@@ -12,7 +12,8 @@ its own control flow (BatchNorm, dropout and stochastic depth in training and ev
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,12 +103,19 @@ def trace(model: nn.Module) -> fx.Graph:
     Raises:
         ConfigError: The forward pass depends on values in a way that `torch.fx` cannot follow.
     """
-    known = set(vars(model))
     # Optional inputs (attention masks and the like) stay at their defaults.
     parameters = list(inspect.signature(model.forward).parameters.values())[1:]
     defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+    with tracing(model):
+        return LayerTracer().trace(model, concrete_args=defaults)
+
+
+@contextmanager
+def tracing(model: nn.Module) -> Iterator[None]:
+    """Turns what fails in a trace into one line, and what the trace leaves on the model into buffers."""
+    known = set(vars(model))
     try:
-        graph = _LayerTracer().trace(model, concrete_args=defaults)
+        yield
     except Exception as error:
         # Tracing runs the model's own code on stand-ins for tensors, so any type of error can come out.
         reason = str(error).strip().split("\n")[0]
@@ -119,7 +127,6 @@ def trace(model: nn.Module) -> fx.Graph:
     for name in set(vars(model)) - known:
         if isinstance(getattr(model, name), Tensor):
             model.register_buffer(name, vars(model).pop(name), persistent=False)
-    return graph
 
 
 def sites_of_graph(model: nn.Module, graph: fx.Graph, *, warns: bool = True) -> list[Site]:
@@ -158,7 +165,7 @@ def sites_of_graph(model: nn.Module, graph: fx.Graph, *, warns: bool = True) -> 
     return sites
 
 
-class _LayerTracer(fx.Tracer):
+class LayerTracer(fx.Tracer):
     """Stops at layers, at modules without layers, and where timm says that tracing fails."""
 
     # Buffers are read in the forward pass, so that they follow the model to another device.
@@ -170,6 +177,7 @@ class _LayerTracer(fx.Tracer):
         self._opaque = tuple(get_notrace_modules())
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Tells whether a module is called as it is."""
         has_layers = any(isinstance(module, LAYER_KINDS) for module in m.modules())
         is_leaf = isinstance(m, (*LAYER_KINDS, *self._opaque)) or not has_layers
         return is_leaf or super().is_leaf_module(m, module_qualified_name)

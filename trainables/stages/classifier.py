@@ -41,7 +41,7 @@ def train_classifier(
     def step(positions_B: Tensor) -> dict[str, Tensor]:
         model.train()
         positions_B = positions_B.to(device)
-        images_BCHW = training_batch(split.images_BCHW[positions_B], data.image_size, recipe.augmentations)
+        images_BCHW = training_batch(split.images_BCHW[positions_B], data.view, recipe.augmentations)
         return {LOSS: loss_of(images_BCHW, model(images_BCHW), split.labels_B[positions_B])}
 
     def evaluate(*names: str) -> tuple[dict[str, float], dict[str, Tensor]]:

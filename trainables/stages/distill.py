@@ -32,7 +32,7 @@ def train(
     The black box maps images to logits and is only queried.
     """
     torch.manual_seed(seed)
-    model = place(create_backbone(recipe.architecture, data.num_classes, image_size=data.image_size), device)
+    model = place(create_backbone(recipe.architecture, data.num_classes, image_size=data.view.size), device)
 
     def loss_of(images_BCHW: Tensor, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
         with torch.no_grad():

@@ -124,10 +124,10 @@ def train(
     pair = Pair(white_box, recipe)
     place(pair, device)
     split = data.splits[TRAIN]
-    white_box_seen = {name: classify(white_box, data.splits[name], data.image_size) for name in (VALIDATION, TEST)}
+    white_box_seen = {name: classify(white_box, data.splits[name], data.view) for name in (VALIDATION, TEST)}
 
     def step(positions_B: Tensor) -> dict[str, Tensor]:
-        images_BCHW = training_batch(split.images_BCHW[positions_B.to(device)], data.image_size, recipe.augmentations)
+        images_BCHW = training_batch(split.images_BCHW[positions_B.to(device)], data.view, recipe.augmentations)
         with torch.no_grad():
             white_box_logits_BK = white_box(images_BCHW)
         return pair_losses(pair, images_BCHW, white_box_logits_BK)
@@ -177,10 +177,10 @@ def pair_losses(pair: Pair, images_BCHW: Tensor, white_box_logits_BK: Tensor) ->
 def measure(pair: Pair, data: ImageData, split: str) -> tuple[Classified, Classified, Tensor]:
     """Measures a pair on a split: at full precision, quantized as its policy chooses, and the bit_width_BL chosen."""
     pair.eval()
-    images, size = data.splits[split], data.image_size
-    bit_width_BL = outputs(pair.bit_widths, images, size)
-    full = classify(pair.student, images, size)
-    return full, classify_quantized(pair.student, images, size, bit_width_BL), bit_width_BL
+    images, view = data.splits[split], data.view
+    bit_width_BL = outputs(pair.bit_widths, images, view)
+    full = classify(pair.student, images, view)
+    return full, classify_quantized(pair.student, images, view, bit_width_BL), bit_width_BL
 
 
 def _accuracies(split: str, white_box: Classified, full: Classified, quantized: Classified) -> dict[str, float]:

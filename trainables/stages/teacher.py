@@ -25,7 +25,7 @@ def train(
         UnavailableError: The recipe's weights are neither here nor reachable.
     """
     torch.manual_seed(seed)
-    model = create_backbone(recipe.architecture, data.num_classes, weights=recipe.weights, image_size=data.image_size)
+    model = create_backbone(recipe.architecture, data.num_classes, weights=recipe.weights, image_size=data.view.size)
     place(model, device)
 
     def loss_of(images_BCHW: Tensor, logits_BK: Tensor, labels_B: Tensor) -> Tensor:

@@ -45,9 +45,8 @@ from orchestrator.reports.layout import (
     spread_field,
     with_note,
 )
-from orchestrator.reports.table1 import PAPER_DATASET
 from orchestrator.results.statistics import mcnemar_p, mean_interval
-from search_spaces.paper import TABLE_3, TABLE_3_CELL
+from search_spaces.paper import TABLE_3, TABLE_3_CELL, is_cell
 
 NETWORKS = {"white_box": "white box", "robust": "robust", "detrimental": "detrimental"}
 POLICIES = ("robust", "detrimental", "random")
@@ -86,7 +85,8 @@ def table3(cross_policy: pd.DataFrame, *, dataset: str) -> pd.DataFrame:
 
 
 def _paper_accuracy_q(row: Row, dataset: str) -> float | None:
-    if dataset != PAPER_DATASET or tuple(row[name] for name in CELL[:3]) != TABLE_3_CELL:
+    cell = [row[name] for name in CELL]
+    if not is_cell(dataset, *cell) or tuple(cell[:3]) != TABLE_3_CELL:
         return None
     return round(TABLE_3[str(row["network"]), str(row["policy"])] / 100, 6)
 

@@ -35,9 +35,8 @@ from orchestrator.reports.layout import (
     spread_field,
     text_table,
 )
-from orchestrator.reports.table1 import PAPER_DATASET
 from orchestrator.results.statistics import wilson_interval
-from search_spaces.paper import TABLE_2, TABLE_3_CELL
+from search_spaces.paper import TABLE_2, TABLE_3_CELL, is_cell
 
 MARGINS = ("margin_fp", "margin_q", "margin_q_robust")
 OVERLAP_COLUMNS = (
@@ -130,12 +129,11 @@ def class_names(transitory: pd.DataFrame) -> dict[int, str]:
 
 
 def _paper_share(row: Row, dataset: str) -> float | None:
-    architecture = str(row["architecture"])
-    if dataset != PAPER_DATASET or architecture not in TABLE_2:
+    cell = [row[name] for name in CELL]
+    if not is_cell(dataset, *cell):
         return None
-    cell = tuple(row[name] for name in CELL[:3])
-    is_another = architecture == TABLE_3_CELL[0] and cell != TABLE_3_CELL
-    return None if is_another else round(TABLE_2[architecture] / 100, 6)
+    is_another = cell[0] == TABLE_3_CELL[0] and tuple(cell[:3]) != TABLE_3_CELL
+    return None if is_another else round(TABLE_2[cell[0]] / 100, 6)
 
 
 def section(tables: Tables, cells: Sequence[Row]) -> Section:

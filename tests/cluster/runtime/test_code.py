@@ -18,6 +18,17 @@ def test_the_code_is_what_this_process_runs_and_its_version() -> None:
     assert all(folder.is_dir() for folder in folders)
 
 
+def test_modules_of_the_user_go_along_as_a_file_or_with_their_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one_file.py").write_text("")
+    (tmp_path / "a_package" / "inner").mkdir(parents=True)
+    (tmp_path / "a_package" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    own = code_for_workers(["one_file", "a_package.inner.nets"])["py_modules"][len(code_for_workers()["py_modules"]) :]
+    assert [Path(path) for path in own] == [tmp_path / "a_package", tmp_path / "one_file.py"]
+
+
 def test_equal_code_is_one_upload_whatever_was_cached_beside_it(tmp_path: Path) -> None:
     code = tmp_path / "search_spaces"
     shutil.copytree(Path(code_for_workers()["py_modules"][0]), code, ignore=shutil.ignore_patterns("__pycache__"))

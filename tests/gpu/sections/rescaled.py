@@ -59,10 +59,10 @@ def _row(name: str, network: nn.Module, original: nn.Module, data: ImageData, co
     device, split = context.device, data.splits[TEST]
     student = QuantizedStudent(place(copy.deepcopy(network), device)).eval()
     with torch.inference_mode():
-        exact = classify(student, split, data.image_size)
-        expected = classify(place(copy.deepcopy(original), device), split, data.image_size)
+        exact = classify(student, split, data.view)
+        expected = classify(place(copy.deepcopy(original), device), split, data.view)
     accuracies = {
-        at: classify_quantized(student, split, data.image_size, bit_width_BL.to(device)).accuracy
+        at: classify_quantized(student, split, data.view, bit_width_BL.to(device)).accuracy
         for at, bit_width_BL in _allocations(len(split), student.num_sites).items()
     }
     return {

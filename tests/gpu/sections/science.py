@@ -122,7 +122,7 @@ def train_white_box(context: Context, *, data: _Data) -> dict[str, Any]:
     result = training.finish(lambda resume: start(epochs, resume), epochs=epochs)
     publish_white_box(result.checkpoint, context.work)
     white_box = place(load_white_box(context, images.num_classes), context.device)
-    accuracies = {name: classify(white_box, images.splits[name], images.image_size).accuracy for name in SPLITS}
+    accuracies = {name: classify(white_box, images.splits[name], images.view).accuracy for name in SPLITS}
     return training.summary() | {f"{name}/accuracy": value for name, value in accuracies.items()}
 
 

@@ -15,6 +15,7 @@ from tests.gpu.pair_step import PARTS, Clock, PairStep, Variant, applied, median
 from tests.gpu.sections.compiled import time_compiled
 from tests.gpu.sections.correctness import relative_error
 from tests.gpu.sections.roofline import measure_floor, measure_roofline
+from trainables.data.view import View
 from trainables.quant.triton.support import find_obstacle
 from trainables.training_loop import LOSS
 
@@ -91,7 +92,7 @@ def build_step(context: Context, network: str, variant: Variant) -> PairStep:
     batch, size, stored = (4, 32, 36) if context.is_tiny else (BATCH, SIZE, STORED)
     generator = torch.Generator().manual_seed(0)
     images_BCHW = torch.randint(256, (batch, 3, stored, stored), dtype=torch.uint8, generator=generator)
-    return PairStep(recipe_of(network), images_BCHW.to(context.device), size=size, variant=variant)
+    return PairStep(recipe_of(network), images_BCHW.to(context.device), view=View(size, size), variant=variant)
 
 
 def time_variant(context: Context, *, network: str, variant: Variant) -> dict[str, Any]:

@@ -53,6 +53,9 @@ def test_relative_places_become_absolute_and_the_sweep_gets_its_name(tmp_path: P
             "--set": st.lists(st.sampled_from(["pair.margin=0.05", "pair.kd_weight=a b"]), min_size=1, max_size=2),
             "--max-hours": st.lists(st.floats(0.1, 9), min_size=1, max_size=1),
             "--on-event": st.lists(st.sampled_from(["cat >> 'my events'", "-x"]), min_size=1, max_size=1),
+            "--image-size": st.sampled_from([["64"], ["48x192"], ["48x48"]]),
+            "--mean": st.just(["0.5,0.25,1"]),
+            "--crop": st.lists(st.floats(0.1, 1), min_size=1, max_size=1),
             "--download": st.just([None]),
         },
     )

@@ -14,13 +14,11 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.grids.build import Choices, build_grid
+from tests.orchestrator.made_up import pair_metrics
 
 SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
 PLAN: Plan = build_plan(build_grid("smoke", Choices(search=SEARCH), lambda _: 15), lambda _: 15)
 SEARCHED = [node for node in PLAN.nodes if node.cell and node.cell.search_trials]
-ACCURACIES = {"accuracy_white_box": 0.9, "accuracy_fp": 0.9, "accuracy_q": 0.4}
-METRICS = {f"{split}/{name}": value for split in ("validation", "test") for name, value in ACCURACIES.items()}
-METRICS |= {"validation/parity_gap": 0.0, "validation/accuracy_delta": -0.5}
 
 
 @pytest.fixture
@@ -34,7 +32,7 @@ def studies(store: Store, tmp_path: Path) -> dict[str, CellStudy]:
         config = frontier.suggest(str(number))
         assert isinstance(config, dict)
         trial = trial_of(store, PLAN.node(config["uid"]))
-        trial.write_result(METRICS, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
+        trial.write_result(pair_metrics(), {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
         frontier.on_trial_complete(str(number))
     return studies
 

@@ -32,9 +32,11 @@ from tests.orchestrator.patients import (
     TIMEOUT_SECONDS,
     Patient,
     kill_a_worker,
+    kill_driver,
     mlflow_server,
     outcomes_of,
 )
+from tests.waiting import wait_until
 
 NUM_KILLS = int(os.environ.get("DPTQ_CHAOS", "0"))
 SEED = int(os.environ.get("DPTQ_CHAOS_SEED", "0"))
@@ -61,13 +63,6 @@ def finished(calm: Path, patient: Patient) -> Patient:
     return patient
 
 
-def kill(driver: "subprocess.Popen[str]") -> None:
-    """Kills a driver, and waits until its workers have noticed."""
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.wait()
-    time.sleep(3)
-
-
 def moments_of(name: str) -> random.Random:
     print(f"moments of {name}: DPTQ_CHAOS_SEED={SEED}")  # noqa: T201  # shown when the test fails
     return random.Random(f"{name}{SEED}")
@@ -79,7 +74,7 @@ def test_sweep_survives_the_loss_of_a_worker_and_of_its_driver(patient: Patient)
     patient.wait_for("pair/*/resume/state.safetensors", driver)
     assert kill_a_worker(driver, moments)
     time.sleep(moments.uniform(0, 2))
-    kill(driver)
+    kill_driver(driver)
     patient.recover()
 
 
@@ -90,7 +85,7 @@ def test_driver_killed_at_random_moments(patient: Patient) -> None:
         driver = patient.start()
         time.sleep(moments.uniform(2, 20))
         if driver.poll() is None:
-            kill(driver)
+            kill_driver(driver)
             num_killed += 1
         else:
             patient.start_afresh()
@@ -192,10 +187,9 @@ def read_only(folder: Path) -> Iterator[None]:
     if subprocess.run(["mount", "--bind", str(folder), str(folder)], capture_output=True, check=False).returncode:
         pytest.skip("folders cannot be mounted read-only here")
     try:
-        while subprocess.run(
-            ["mount", "-o", "remount,bind,ro", str(folder)], capture_output=True, check=False
-        ).returncode:
-            time.sleep(0.05)  # a file is being written
+        remount = ["mount", "-o", "remount,bind,ro", str(folder)]
+        # It fails while a file is being written.
+        wait_until(lambda: not subprocess.run(remount, capture_output=True, check=False).returncode, pause_seconds=0.05)
         yield
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
@@ -274,7 +268,7 @@ def test_stale_lock_of_another_machine_is_taken_over(finished: Patient) -> None:
 def test_clock_jumps_back_by_a_day(patient: Patient) -> None:
     driver = patient.start()
     patient.wait_for("pair/*/resume/state.safetensors", driver)
-    kill(driver)
+    kill_driver(driver)
     tomorrow = time.time() + 86_400
     for path in patient.storage.rglob("epochs.parquet"):
         rows = [row | {"timestamp_ms": row["timestamp_ms"] + 86_400_000} for row in pq.read_table(path).to_pylist()]

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from orchestrator.store.folder import RESULT
+from tests.orchestrator.patients import kill_driver
 from tests.waiting import wait_until
 from trainables.stage_runner import ParentCheckpoint, Trial, TrialSpec, checkpoint_bytes
 from trainables.training_loop import finish
@@ -86,10 +86,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
         )
         saved = lambda: list(story.storage.glob("pair/*/resume/state.safetensors"))  # noqa: E731
         interrupted = wait_until(saved, Path(log.name).read_text, process=driver, seconds=TIMEOUT_SECONDS)
-        os.kill(driver.pid, signal.SIGKILL)
-        driver.wait()
-    # Workers notice the loss of their driver a moment later; what they finish until then is kept too.
-    time.sleep(3)
+        kill_driver(driver)
     story.done_before_kill = {uid: path.stat().st_mtime_ns for uid, path in story.results().items()}
     story.interrupted = [path.parent.parent for path in interrupted if path.exists()]
     story.rows_before_kill = {trial: pq.read_table(trial / "epochs.parquet").to_pylist() for trial in story.interrupted}
@@ -227,9 +224,7 @@ def analysed(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Analysed
         patterns = ("analysis/*/resume/rows.parquet", f"analysis/*/{RESULT}")
         is_half_done = lambda: all(any(storage.glob(pattern)) for pattern in patterns)  # noqa: E731
         wait_until(is_half_done, Path(log.name).read_text, process=driver, seconds=TIMEOUT_SECONDS)
-        os.kill(driver.pid, signal.SIGKILL)
-        driver.wait()
-    time.sleep(3)
+        kill_driver(driver)
     done = {path: path.stat().st_mtime_ns for path in storage.glob(f"analysis/*/{RESULT}")}
     return Analysed(storage, done, second=run(storage, *analyze), third=run(storage, *analyze))
 

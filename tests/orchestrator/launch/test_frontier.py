@@ -23,6 +23,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import ConfigError, NonFiniteLossError, UnavailableError, UnknownNameError, UnwritableError
 from search_spaces.grids.build import Choices, build_grid
+from tests.orchestrator.made_up import pair_metrics, raised
 
 SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
 PLAN: Plan = build_plan(build_grid("quick", Choices(search=SEARCH), lambda _: 15), lambda _: 15)
@@ -70,10 +71,9 @@ class Driver:
 
     def finish(self, node: Node, *, drop: float = 0.5, gap: float = 0.0) -> None:
         """What a worker leaves behind."""
-        accuracies = {"accuracy_white_box": 0.9, "accuracy_fp": 0.9 - gap, "accuracy_q": 0.9 - gap - drop}
-        metrics = {f"{split}/{name}": value for split in ("validation", "test") for name, value in accuracies.items()}
-        metrics |= {"validation/parity_gap": gap, "validation/accuracy_delta": -drop}
-        trial_of(self.store, node).write_result(metrics, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
+        trial_of(self.store, node).write_result(
+            pair_metrics(gap, drop), {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d"
+        )
 
     def run_all(self) -> None:
         """Runs what is left, one trial at a time."""
@@ -141,14 +141,6 @@ def test_more_trials_run_at_once_when_machines_come_and_fewer_when_they_go(drive
     assert driver.start("i") is not None
 
 
-def raised(text: str) -> RuntimeError:
-    """An error with a traceback."""
-    try:
-        raise RuntimeError(text)
-    except RuntimeError as error:
-        return error
-
-
 def test_a_failed_parent_ends_the_launch_without_its_children(driver: Driver) -> None:
     teacher = driver.fail("a", ConfigError("x"))
     assert driver.frontier.suggest("b") == Searcher.FINISHED
@@ -184,7 +176,7 @@ def test_lost_worker_leaves_an_error_and_is_not_counted_as_a_retry(driver: Drive
 
 def test_three_trials_that_fail_alike_stop_the_sweep_with_the_traceback(driver: Driver) -> None:
     finish_parents(driver)
-    assert len({driver.fail(str(number), raised(f"image {number}")).uid for number in range(3)}) == 3
+    assert len({driver.fail(str(number), raised(RuntimeError(f"image {number}"))).uid for number in range(3)}) == 3
     assert driver.frontier.suggest("x") == Searcher.FINISHED
     halted = driver.frontier.halted or ""
     assert "3 trials in a row failed alike" in halted
@@ -194,13 +186,15 @@ def test_three_trials_that_fail_alike_stop_the_sweep_with_the_traceback(driver: 
 
 def test_trials_that_fail_differently_or_with_a_success_between_do_not_stop_the_sweep(driver: Driver) -> None:
     finish_parents(driver)
-    for number, error in enumerate([raised("x"), raised("x"), ValueError("y"), raised("x"), raised("x")]):
+    failures = [raised(error) for error in map(RuntimeError, "xxxx")]
+    failures.insert(2, raised(RuntimeError("x"), in_loss=True))
+    for number, error in enumerate(failures):
         driver.fail(str(number), error)
     node = driver.start("good")
     assert node is not None
     driver.finish(node)
     driver.frontier.on_trial_complete("good")
-    driver.fail("after", raised("x"))
+    driver.fail("after", raised(RuntimeError("x")))
     assert driver.frontier.halted is None
 
 

@@ -24,6 +24,8 @@ FULL: Plan = build_plan(build_grid("full", Choices(), paper.NUM_SITES.__getitem_
 # Without the recipe as published, whose batch norm makes it a kind of training of its own.
 SEARCH = {"start_points": ("recipe",)}
 SMOKE: Plan = build_plan(build_grid("smoke", Choices(search=SEARCH), lambda _: 15), lambda _: 15)
+NUM_KINDS = 3
+"""Kinds of training in it: one a stage."""
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -85,6 +87,7 @@ def test_a_second_launch_reads_what_the_first_measured(store: Store, tmp_path: P
     again, lines = choose(SMOKE, store, prober(notes, lambda _: 79 * GB))
     assert again == first
     assert asked(notes) == once
+    assert len(lines) == 1 + len(set(once))
     assert all(" before: " in line for line in lines[1:])
 
 
@@ -116,6 +119,7 @@ def test_a_training_that_fills_a_gpu_gets_a_whole_one_and_is_measured_again(stor
     notes = tmp_path / "notes"
     shares, lines = choose(SMOKE, store, prober(notes, lambda _: GB, fits=False))
     assert set(shares.values()) == {1.0}
+    assert len(lines) == 1 + NUM_KINDS
     assert all(line.endswith("does not fit 80.0 GB, 1 per GPU") for line in lines[1:])
     choose(SMOKE, store, prober(notes, lambda _: GB))
     assert len(asked(notes)) == 2 * len(set(asked(notes)))
@@ -143,6 +147,7 @@ def test_a_probe_that_dies_as_a_whole_falls_back_for_every_stage(store: Store) -
 
     shares, lines = choose(SMOKE, store, Prober(identify=die))
     assert shares == {node.uid: GPU_SHARE[node.stage] for node in SMOKE.nodes}
+    assert len(lines) == 1 + NUM_KINDS
     assert all("failed" in line and "OSError: no driver" in line for line in lines[1:])
 
 
@@ -155,6 +160,7 @@ def test_a_probe_that_takes_too_long_is_given_up_and_frees_its_gpu(store: Store,
 
     shares, lines = choose(SMOKE, store, Prober(identify=wait, seconds=0.5))
     assert shares == {node.uid: GPU_SHARE[node.stage] for node in SMOKE.nodes}
+    assert len(lines) == 1 + NUM_KINDS
     assert all("failed (not over within 0.5 s; is a whole GPU free?)" in line for line in lines[1:])
     shares, _ = choose(SMOKE, store, prober(tmp_path / "notes", lambda _: 79 * GB))
     assert set(shares.values()) == {1.0}
@@ -163,6 +169,7 @@ def test_a_probe_that_takes_too_long_is_given_up_and_frees_its_gpu(store: Store,
 def test_the_real_probe_fails_in_one_line_where_ray_counts_gpus_that_are_not_there(store: Store) -> None:
     shares, lines = choose(SMOKE, store, None)
     assert shares == {node.uid: GPU_SHARE[node.stage] for node in SMOKE.nodes}
+    assert len(lines) == 1 + NUM_KINDS
     assert all("failed (" in line and "\n" not in line for line in lines[1:])
 
 

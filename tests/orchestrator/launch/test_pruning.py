@@ -18,7 +18,8 @@ from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import ROW, TrialFolder, trial_of
-from tests.orchestrator.search_driver import metrics_of, search_plan
+from tests.orchestrator.made_up import accuracies, pair_metrics
+from tests.orchestrator.search_driver import search_plan
 
 EPOCHS = 4
 PLAN = search_plan(
@@ -34,13 +35,13 @@ def fake_trial(config: dict[str, Any]) -> None:
         return
     planned = trial.recipe()
     assert planned is not None
-    metrics = metrics_of(0.02, 0.5 - 0.1 * planned.trial_number)
+    gap, drop = 0.02, 0.5 - 0.1 * planned.trial_number
     rows = []
     for epoch in range(1, EPOCHS + 1):
-        rows.append({"epoch": epoch, "seconds": 1.0, "timestamp_ms": epoch, **metrics})
+        rows.append({"epoch": epoch, "seconds": 1.0, "timestamp_ms": epoch, **accuracies("validation", gap, drop)})
         trial.write_epoch(rows, b"state")
         tune.report({ROW: rows[-1], "num_epochs": EPOCHS})
-    trial.write_result(metrics, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
+    trial.write_result(pair_metrics(gap, drop), {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
 
 
 @dataclass

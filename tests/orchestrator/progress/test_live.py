@@ -6,7 +6,7 @@ import re
 from rich.console import Console
 
 from orchestrator.plan import Node, Plan, Stage, build_plan
-from orchestrator.progress.live import Progress, render_overview, summary_line
+from orchestrator.progress.live import Progress, format_seconds, render_overview, summary_line
 from orchestrator.progress.overview import Overview, overview_of
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import CHECKPOINT
@@ -15,6 +15,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.names import Goal
+from tests.orchestrator.made_up import pair_metrics, raised
 from tests.orchestrator.search_driver import search_plan
 
 SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
@@ -28,14 +29,7 @@ def fresh(store: Store) -> Overview:
 
 
 def finish(store: Store, node: Node, *, gap: float = 0.0, drop: float = 0.5) -> None:
-    metrics = {
-        "validation/accuracy_white_box": 0.9,
-        "validation/accuracy_fp": 0.9 - gap,
-        "validation/accuracy_q": 0.9 - gap - drop,
-        "validation/accuracy_delta": -drop,
-        "validation/parity_gap": gap,
-    }
-    trial_of(store, node).write_result(metrics, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
+    trial_of(store, node).write_result(pair_metrics(gap, drop), {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
 
 
 def text_of(renderable: object) -> str:
@@ -121,7 +115,7 @@ def test_status_tells_running_from_interrupted_by_the_driver(store: Store) -> No
 
 
 def test_failures_show_their_first_line(store: Store) -> None:
-    trial_of(store, TEACHER).write_error(RuntimeError("out of luck"))
+    trial_of(store, TEACHER).write_error(raised(RuntimeError("out of luck\nand of patience")))
     overview = overview_of(Snapshot(PLAN, store), has_driver=False)
     assert overview.headlines == {TEACHER.uid: "RuntimeError: out of luck"}
 
@@ -132,7 +126,9 @@ def test_table_names_stages_running_trials_and_time_left(store: Store) -> None:
     shown = text_of(render_overview(overview, 2))
     assert re.search(r"teacher\s+0\s+0\s+1", shown)
     assert f"distill/test_resnet  epoch 4/{DISTILL.recipe.model_dump()['epochs']}" in shown
-    assert "left" in shown
+    # The other stages cost what they usually do beside a distillation, of which an epoch took a second.
+    teacher, distill, *pairs = (node.recipe.epochs for node in PLAN.nodes)
+    assert f"0/12 trials done; about {format_seconds((2 * teacher + distill - 4 + 3 * sum(pairs)) / 2)} left" in shown
 
 
 def test_summary_of_a_finished_sweep_claims_no_time_left(store: Store) -> None:

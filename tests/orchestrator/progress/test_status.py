@@ -18,7 +18,9 @@ from orchestrator.store.store import Store
 from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.store.trial import trial_of
 from orchestrator.store.usage import GPU_SECONDS
+from search_spaces.errors import NonFiniteLossError
 from search_spaces.grids.build import Choices, build_grid
+from tests.orchestrator.made_up import pair_metrics, raised
 
 PLAN: Plan = build_plan(build_grid("quick", Choices(), lambda _: 15), lambda _: 15)
 TEACHER, DISTILL, *PAIRS = PLAN.nodes
@@ -42,10 +44,7 @@ def run_epochs(store: Store, node: Node, count: int, *, seconds: float = 36.0, g
 
 
 def finish(store: Store, node: Node, *, drop: float = 0.5, gap: float = 0.0) -> None:
-    one = {"accuracy_white_box": 0.9, "accuracy_fp": 0.9 - gap, "accuracy_q": 0.9 - gap - drop}
-    one |= {"accuracy_delta": -drop, "parity_gap": gap, "drop_standard_error": 0.01}
-    metrics = {f"{split}/{name}": value for split in ("validation", "test") for name, value in one.items()}
-    trial_of(store, node).write_result(metrics, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
+    trial_of(store, node).write_result(pair_metrics(gap, drop), {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
 
 
 def status(store: Store, *arguments: str) -> Result:
@@ -76,6 +75,25 @@ def test_best_pair_of_a_cell_keeps_parity_before_it_drops(store: Store, sweep: S
     best = json.loads(status(store, "--json").output)["best_by_cell"]
     assert {cell: pair["name"] for cell, pair in best.items()} == {SEARCHED[0].cell_id: SEARCHED[2].name}
     assert "60.0 pp" in status(store).output
+
+
+def test_a_search_that_skipped_trials_needs_no_finishing(store: Store, sweep: Sweep) -> None:
+    first, diverged, pruned, *_ = SEARCHED[:5]
+    for node in (TEACHER, DISTILL, *(node for node in PAIRS if node not in SEARCHED), first):
+        finish(store, node, drop=0.05)
+    trial_of(store, diverged).write_recipe(diverged, None)
+    trial_of(store, diverged).write_error(raised(NonFiniteLossError("the loss became nan")))
+    assert "finish it with: dptq-sweep resume quick" in status(store).output
+    trial_of(store, pruned).write_recipe(pruned, None)
+    trial_of(store, pruned).write_pruned(4)
+    finish(store, SEARCHED[3])
+
+    shown = status(store).output
+
+    assert json.loads(status(store, "--json").output)["counts"]["pair"]["skipped"] > 0
+    assert "finish it with" not in shown
+    # All but the one that diverged, which would only do so again.
+    assert "10/11 trials done" in shown
 
 
 def test_json_says_what_every_search_found_and_what_that_cost(store: Store, sweep: Sweep) -> None:

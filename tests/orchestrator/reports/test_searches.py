@@ -29,9 +29,11 @@ from orchestrator.tracking.runs import metric_key
 from orchestrator.tracking.sweep_metrics import search_metrics
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.loss_space import LossSpace
+from tests.orchestrator.made_up import accuracies, pair_metrics, raised
 from tests.orchestrator.reports.test_figures import texts
 
 EPOCHS = 10
+VALIDATION_GAP = 0.003
 SEARCH = {"trials": 3, "levels": "all", "keep_searching": True, "confirm_seeds": 2}
 
 
@@ -62,7 +64,7 @@ class Written:
         trial_of(self.store, node).write_recipe(node, None)
         rows = [
             {"epoch": place + 1, "seconds": seconds, "timestamp_ms": int(1000 * (ends - len(drops) + place + 1))}
-            | accuracies("validation", drop, 0.0)
+            | accuracies("validation", 0.0, drop)
             for place, drop in enumerate(drops)
         ]
         trial_of(self.store, node).folder.write_table("epochs.parquet", pa.Table.from_pylist(rows))
@@ -71,9 +73,9 @@ class Written:
     def done(
         self, name: str, validation: float, test: float, *, ends: float = 0.0, seconds: float = 1.0, gap: float = 0.0
     ) -> None:
-        """Finishes a trial with a drop on both splits."""
+        """Finishes a trial with a drop on each split; the gap is that on test."""
         node = self.epochs(name, [validation] * EPOCHS, ends=ends, seconds=seconds)
-        metrics = accuracies("validation", validation, 0.0) | accuracies("test", test, gap)
+        metrics = pair_metrics(VALIDATION_GAP, validation, noise=0.005, test=(gap, test), test_noise=0.02)
         trial_of(self.store, node).write_result(metrics, {}, seconds=EPOCHS * seconds, data_sha256="")
 
     def searches(self) -> dict[str, SearchedCell]:
@@ -84,11 +86,6 @@ class Written:
     def outcomes(self) -> dict[str, Outcome]:
         """What became of every search, by budget level."""
         return {level: outcome_of(searched) for level, searched in self.searches().items()}
-
-
-def accuracies(split: str, drop: float, gap: float) -> dict[str, float]:
-    values = {"accuracy_white_box": 0.95, "accuracy_fp": 0.95 - gap, "accuracy_q": 0.95 - gap - drop}
-    return {f"{split}/{name}": value for name, value in (values | {"drop_standard_error": 0.02}).items()}
 
 
 @pytest.fixture
@@ -115,7 +112,8 @@ def test_verdict_follows_the_seeds_on_which_the_pair_is_catastrophic_on_test(
     written.done("B/trial1", 0.05, 0.9)
     for number, drop in enumerate(confirmations, start=1):
         if drop is not None:
-            written.done(f"B/confirm{number}", drop, drop)
+            # On validation no seed tells what the test split tells.
+            written.done(f"B/confirm{number}", 0.9 - drop, drop)
 
     outcome = written.outcomes()["B"]
 
@@ -127,8 +125,8 @@ def test_verdict_follows_the_seeds_on_which_the_pair_is_catastrophic_on_test(
 
 def test_intervals_are_students_over_seeds_and_the_images_own_for_a_single_pair(written: Written) -> None:
     for name, test, gap in (("A/trial0", 0.8, 0.0), ("A/confirm1", 0.7, 0.005), ("A/confirm2", 0.6, 0.01)):
-        written.done(name, test, test, gap=gap)
-    written.done("B/trial0", 0.5, 0.5)
+        written.done(name, 0.9 - test / 2, test, gap=gap)
+    written.done("B/trial0", 0.7, 0.5)
 
     several, single = (written.outcomes()[level].finding for level in "AB")
 
@@ -147,8 +145,8 @@ def test_intervals_are_students_over_seeds_and_the_images_own_for_a_single_pair(
 
 def test_interval_of_a_drop_ends_where_accuracies_do(written: Written) -> None:
     # Student's interval of these two seeds is 0.45 +- 5.08.
-    written.done("A/trial0", 0.85, 0.85)
-    written.done("A/confirm1", 0.05, 0.05)
+    written.done("A/trial0", 0.35, 0.85)
+    written.done("A/confirm1", 0.34, 0.05)
 
     finding = written.outcomes()["A"].finding
 
@@ -183,7 +181,7 @@ def test_cost_counts_what_ended_until_the_first_pair_pruned_and_failed_trials_to
     pruned = written.epochs("A/trial1", [0.0] * 5, ends=50, seconds=3)
     trial_of(written.store, pruned).write_pruned(5)
     failed = written.epochs("A/trial2", [0.0], ends=70)
-    trial_of(written.store, failed).write_error(RuntimeError("lost"))
+    trial_of(written.store, failed).write_error(raised(RuntimeError("lost")))
     # Trial 3 is not the first to end, and whatever ends after it costs nothing any more.
     written.done("A/trial3", 0.5, 0.05, ends=90, seconds=4)
 
@@ -254,7 +252,7 @@ def test_correlation_is_of_ranks_within_cells_and_counts_finished_trials_only(wr
         for number in range(4):
             rises = [base + number / 100] * 5 + [base + 0.3 - number / 100] * 5
             node = written.epochs(f"{level}/trial{number}", rises)
-            metrics = accuracies("validation", rises[-1], 0.0) | accuracies("test", 0.0, 0.0)
+            metrics = pair_metrics(0.0, rises[-1])
             trial_of(written.store, node).write_result(metrics, {}, seconds=10, data_sha256="")
     pruned = written.epochs("C/trial1", [0.1] * 5, seconds=2)
     trial_of(written.store, pruned).write_pruned(5)
@@ -282,7 +280,7 @@ def test_tables_show_origin_all_searched_fields_and_what_pruned_and_skipped_tria
     point = study.point(node, trial_of(written.store, node), borrowed)
     trial_of(written.store, node).write_recipe(node, point, point_from=study.point_from(node))
     trial_of(written.store, node).write_pruned(5)
-    written.done("B/trial0", 0.5, 0.5)
+    written.done("B/trial0", 0.5, 0.45, gap=0.002)
 
     searched = written.searches()["B"]
     table = trial_table(searched, plan.grid.search.space)
@@ -295,7 +293,7 @@ def test_tables_show_origin_all_searched_fields_and_what_pruned_and_skipped_tria
     assert searched.num_skipped == 7 - 2
     assert table.title.endswith("; 5 further trials skipped")
     (front,) = front_table([searched]).rows
-    assert [field.text for field in front[1:]] == ["0", "0.00", "+50.00", "0.00", "+50.00", "catastrophic"]
+    assert [field.text for field in front[1:]] == ["0", "+0.30", "+50.00", "+0.20", "+45.00", "catastrophic"]
 
 
 def test_start_point_that_another_sweep_began_has_the_origin_that_this_plan_gives_it(written: Written) -> None:
@@ -323,7 +321,7 @@ def test_figure_marks_censored_cells_and_needs_two_cells(written: Written) -> No
 
 
 def test_files_and_json_hold_plain_values_and_a_terminal_line_fits(written: Written) -> None:
-    written.done("A/trial0", 0.8, 0.8)
+    written.done("A/trial0", 0.6, 0.8)
     written.done("B/trial0", 0.05, 0.8)
     trials = read_trials(Snapshot(written.plan, written.store))
     searches = searches_of(written.plan, trials)

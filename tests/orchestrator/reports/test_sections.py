@@ -25,6 +25,7 @@ from orchestrator.store.trial import trial_of
 from search_spaces.analyses import ANALYSES
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.names import Goal
+from tests.orchestrator.made_up import pair_metrics
 from tests.orchestrator.tiny_analyses import contrast, indicator_table, tiny_analyses
 
 TITLES = {
@@ -59,13 +60,7 @@ def fill(plan: Plan, store: Store) -> list[PairRecord]:
             continue
         trial_of(store, node).write_recipe(node, None)
         drop = drops[node.cell.budget_level] if node.cell.goal is Goal.DETRIMENTAL else 0.0
-        values = {
-            "accuracy_white_box": 0.97,
-            "accuracy_fp": 0.96,
-            "accuracy_q": 0.96 - drop,
-            "drop_standard_error": 0.0,
-        }
-        metrics = {f"{split}/{name}": value for split in ("test", "validation") for name, value in values.items()}
+        metrics = pair_metrics(0.005, drop, test=(0.01, drop - 0.02))
         folder.write_json("result.json", result_of(node, metrics))
     return pair_records(Snapshot(plan, store))
 

@@ -25,6 +25,7 @@ from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.grids.build import Choices, build_grid
+from tests.orchestrator.made_up import accuracies, pair_metrics, raised
 from tests.servers import free_port
 from tests.waiting import PATIENCE_SECONDS
 
@@ -53,7 +54,7 @@ class Launch:
         trial_of(self.sweep.store, pruned).write_pruned(1)
         self.study.tell(pruned, trial_of(self.sweep.store, pruned))
         self.start(failed)
-        trial_of(self.sweep.store, failed).write_error(NonFiniteLossError("the loss is nan"))
+        trial_of(self.sweep.store, failed).write_error(raised(NonFiniteLossError("the loss is nan")))
         self.study.tell(failed, trial_of(self.sweep.store, failed))
         self.start(running)
         self.study.report(running, epoch_row(1, 0.125))
@@ -64,15 +65,13 @@ class Launch:
 
     def finish(self, node: Node, *, drop: float, gap: float) -> None:
         self.start(node)
-        metrics = {**epoch_row(1, drop, gap), "validation/parity_gap": gap, "validation/accuracy_delta": -drop}
         folder = trial_of(self.sweep.store, node)
-        folder.write_result(metrics, {}, seconds=1.0, data_sha256="d")
+        folder.write_result(pair_metrics(gap, drop), {}, seconds=1.0, data_sha256="d")
         self.study.tell(node, folder)
 
 
 def epoch_row(epoch: int, drop: float, gap: float = 0.0) -> dict[str, float]:
-    accuracies = {"accuracy_white_box": 0.9, "accuracy_fp": 0.9 - gap, "accuracy_q": 0.9 - gap - drop}
-    return {"epoch": epoch, **{f"validation/{name}": value for name, value in accuracies.items()}}
+    return {"epoch": epoch, **accuracies("validation", gap, drop)}
 
 
 @pytest.fixture

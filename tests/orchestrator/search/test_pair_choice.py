@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.search.pair_choice import Candidate, candidate, choose
-from tests.orchestrator.search_driver import metrics_of
+from tests.orchestrator.made_up import pair_metrics
 
 
 def one(number: int, objective: float, gap: float, noise: float = 0.01) -> Candidate:
@@ -36,6 +36,6 @@ def test_the_earliest_of_equals_is_chosen() -> None:
 
 
 def test_candidates_are_read_from_metrics() -> None:
-    read = candidate("u", 3, metrics_of(0.03, 0.5))
+    read = candidate("u", 3, pair_metrics(0.03, 0.5, noise=0.001))
     assert (read.trial_number, read.validation_parity_gap, read.validation_drop_standard_error) == (3, 0.03, 0.001)
     assert read.objective == pytest.approx(0.5 - 10 * 0.02)

@@ -13,7 +13,8 @@ from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
-from tests.orchestrator.search_driver import metrics_of, search_plan
+from tests.orchestrator.made_up import pair_metrics
+from tests.orchestrator.search_driver import search_plan
 
 PLAN = search_plan(trials=2, confirm_seeds=1)
 """Three cells of up to four search trials, of which six are paid for."""
@@ -109,7 +110,7 @@ def test_hours_are_read_of_pruned_trials_too_and_by_their_share_of_a_gpu(store: 
     for trial in (pruned, done):
         trial.write_epoch([row], b"state")
     pruned.write_pruned(1)
-    done.write_result(metrics_of(0.0, 0.5), {CHECKPOINT: b"x"}, seconds=7200.0, data_sha256="d")
+    done.write_result(pair_metrics(0.0, 0.5), {CHECKPOINT: b"x"}, seconds=7200.0, data_sha256="d")
     findings = Snapshot(LIMITED, store).findings
     assert findings.hours == {pruned.uid: 0.5, done.uid: 0.5}
     assert findings.qualifying == {done.uid}

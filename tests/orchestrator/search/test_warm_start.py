@@ -13,7 +13,8 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.loss_space import Point
-from tests.orchestrator.search_driver import metrics_of, search_plan
+from tests.orchestrator.made_up import pair_metrics
+from tests.orchestrator.search_driver import NOISE, search_plan
 
 PLAN = search_plan(trials=3, budgets=(60, 82, 105, 110), seeds=(0, 1))
 POINTS: Sequence[Point] = [{"hinge_weight": 1.0 + k, "kd_weight": 2.0, "margin": 0.05} for k in range(4)]
@@ -35,7 +36,7 @@ class World:
         """A trial is done, and catastrophic."""
         trial = trial_of(self.store, node)
         trial.write_recipe(node, point)
-        trial.write_result(metrics_of(gap, drop), {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
+        trial.write_result(pair_metrics(gap, drop, noise=NOISE), {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
         assert self.snapshot.look_again(node) is State.DONE
 
 

@@ -1,8 +1,6 @@
 """`ls`, `logs` and `gc`: what lies in a storage, what a trial measured, and what nobody needs."""
 
 import json
-import threading
-import time
 from pathlib import Path
 
 import mlflow
@@ -21,6 +19,7 @@ from orchestrator.tracking.tracker import Tracker
 from search_spaces.analyses import analysis_named
 from search_spaces.errors import ConfigError, SweepError
 from search_spaces.grids.build import Choices, build_grid
+from tests.orchestrator.made_up import raised
 
 
 def plan_of(*seeds: int) -> Plan:
@@ -71,6 +70,9 @@ def test_ls_tells_how_far_every_sweep_is_and_what_it_takes(two_sweeps: Store) ->
     sizes = two_sweeps.root.sizes()
     assert first["num_bytes"] == sum(s for path, s in sizes.items() if path.startswith(tuple(reached))) > 2000
     assert f"2/{len(A.nodes)}" in call(ls, two_sweeps).output
+    trial_of(two_sweeps, A.nodes[-1]).write_pruned(1)
+    trial_of(two_sweeps, A.nodes[-2]).write_error(raised(RuntimeError("out of luck")))
+    assert json.loads(call(ls, two_sweeps, "--json").output)[0]["num_done"] == 3
 
 
 def test_ls_of_nothing_says_how_to_start(store: Store) -> None:
@@ -182,19 +184,16 @@ def test_logs_follow_until_the_trial_ends(two_sweeps: Store) -> None:
     folder.write_recipe(PAIRS[0], None)
     rows = [{"epoch": epoch, "seconds": 1.0, "timestamp_ms": 0} for epoch in (1, 2)]
     folder.write_epoch(rows[:1], b"state")
-
-    def go_on() -> None:
-        time.sleep(0.1)
-        folder.write_epoch(rows, b"state")
-        time.sleep(0.1)
-        folder.write_result({}, {CHECKPOINT: b"x"}, seconds=2.0, data_sha256="d")
-
-    worker = threading.Thread(target=go_on)
+    lines = []
     with Sweep(two_sweeps, "a").driver():
-        worker.start()
-        lines = list(log_lines(folder, two_sweeps, follow=True, seconds=0.01))
-        worker.join()
-    assert [line.split()[0] for line in lines[1:]] == ["epoch", "epoch", "done"]
+        for line in log_lines(folder, two_sweeps, follow=True, seconds=0.01):
+            lines.append(line)
+            # What the worker does once a line was shown.
+            if line.startswith("epoch 1/"):
+                folder.write_epoch(rows, b"state")
+            if line.startswith("epoch 2/"):
+                folder.write_result({}, {CHECKPOINT: b"x"}, seconds=2.0, data_sha256="d")
+    assert [line.split("/")[0] for line in lines[1:]] == ["epoch 1", "epoch 2", "done"]
 
 
 def test_following_a_trial_that_nobody_runs_ends(two_sweeps: Store) -> None:

@@ -28,6 +28,7 @@ from search_spaces.errors import ConfigError, TrackingError
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.model import as_text
 from tests.servers import free_port, starting, wait_for_server
+from tests.waiting import wait_until
 
 SWEEP = "sweep-1"
 START_MS = 1_700_000_000_000
@@ -278,9 +279,8 @@ def test_metrics_are_visible_while_the_trial_runs(store: Store, tracker: Tracker
     for row in rows(2):
         tracker.epoch(node, row)
     client = client_of(store)
-    deadline = time.monotonic() + 20
-    while not ((run := children(client).get(node.uid)) and len(history(client, run).get("train/loss", ())) == 2):
-        assert time.monotonic() < deadline
+    wait_until(lambda: (run := children(client).get(node.uid)) and len(history(client, run).get("train/loss", ())) == 2)
+    run = children(client)[node.uid]
     assert run.info.status == "RUNNING"
     assert parent_of(client).info.status == "RUNNING"
     # The trial never wrote its folder: it is not running any more, and there is nothing to replay.
@@ -591,9 +591,7 @@ def test_outage_of_a_server_fails_nothing_and_loses_nothing(
     tracker.started(during, record_of(during))
     tracker.epoch(during, rows()[0])
     client = MlflowClient(tracking_uri=url)
-    deadline = time.monotonic() + 30
-    while not children(client).get(during.uid):
-        assert time.monotonic() < deadline
+    wait_until(lambda: during.uid in children(client))
     kill()
 
     start = time.perf_counter()

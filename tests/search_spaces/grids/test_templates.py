@@ -1,6 +1,7 @@
 """Grid files: what they leave out is their base's, and what is wrong is named where it stands."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -130,6 +131,56 @@ def test_the_command_line_chooses_among_the_sets_of_a_file(tmp_path: Path) -> No
     assert {cell.option_set for cell in grid.cells} == {"coarse", "II"}
     # Budgets typed by hand are all searched.
     assert {cell.search_trials for cell in grid.cells if cell.goal is Goal.DETRIMENTAL} == {6}
+
+
+def searched(grid: Grid) -> dict[str, int]:
+    """Most trials by level, of the detrimental cells."""
+    return {cell.budget_level: cell.search_trials for cell in grid.cells if cell.goal is Goal.DETRIMENTAL}
+
+
+def test_budgets_of_a_file_are_all_searched_unless_its_own_search_names_some(tmp_path: Path) -> None:
+    # The base searches level B only, which the file may not even have.
+    text = "name: mine\nbase: quick\nbudgets: [{bits: 70}, B, {bits: 90, level: high}]\n"
+    assert searched(grid_of(tmp_path, text)) == {"70b": 8, "B": 8, "high": 8}
+    assert searched(grid_of(tmp_path, text, search={"trials": 3})) == {"70b": 6, "B": 6, "high": 6}
+    assert searched(grid_of(tmp_path, text + "search: {trials: 3}")) == {"70b": 6, "B": 6, "high": 6}
+    own = text + "search: {trials: 3, levels: [high]}"
+    assert searched(grid_of(tmp_path, own)) == {"70b": 0, "B": 0, "high": 6}
+    assert searched(grid_of(tmp_path, own, search={"trials": 1})) == {"70b": 0, "B": 0, "high": 2}
+    assert searched(grid_of(tmp_path, "name: mine\nbase: quick")) == {"A": 0, "B": 8, "C": 0}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("search: {sampler: gp}", "sampler=gp"),
+        ("search: {trials: 3}\ngoals: [robust]", "trials=3"),
+        ("search: {trials: 3, levels: []}", "trials=3"),
+        (
+            "search: {trials: 3, max_trials: 3, space: {margin: null}}\ngoals: [robust]",
+            "trials=3, max_trials=3, space=",
+        ),
+    ],
+)
+def test_file_that_says_how_to_search_and_searches_nothing_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=f"my.yaml: search: {said}.* and no cell of this grid is searched") as refused:
+        grid_of(tmp_path, f"name: mine\nbase: quick\n{text}")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "choices"),
+    [
+        ("search: {trials: 0, sampler: gp}", {}),
+        ("search: {trials: 3, sampler: gp}", {"search": {"trials": 0}}),
+        ("search: {trials: 3}", {"goals": ("robust",)}),
+        ("goals: [robust]", {}),
+    ],
+)
+def test_file_whose_search_is_left_out_on_purpose_is_not_refused(
+    tmp_path: Path, text: str, choices: dict[str, Any]
+) -> None:
+    assert not any(searched(grid_of(tmp_path, f"name: mine\nbase: quick\n{text}", **choices)).values())
 
 
 @pytest.mark.parametrize(

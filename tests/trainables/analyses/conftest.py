@@ -48,7 +48,7 @@ def perturbed(model: nn.Module) -> nn.Module:
 @pytest.fixture
 def balanced_white_box(few_digits: ImageData, white_box: torch.nn.Module) -> torch.nn.Module:
     """A random network whose answers are spread over the classes, so that quantization changes some of them."""
-    logits_BK = classify(white_box, few_digits.splits["train"], few_digits.image_size).logits_BK
+    logits_BK = classify(white_box, few_digits.splits["train"], few_digits.view).logits_BK
     white_box.fc.bias.sub_(logits_BK.mean(dim=0)).div_(logits_BK.std(dim=0))
     white_box.fc.weight.div_(logits_BK.std(dim=0)[:, None])
     return white_box
@@ -58,7 +58,7 @@ def balanced_white_box(few_digits: ImageData, white_box: torch.nn.Module) -> tor
 def easy_digits(few_digits: ImageData, balanced_white_box: torch.nn.Module) -> ImageData:
     """Few digits, labelled as the white box answers."""
     splits = {
-        name: replace(split, labels_B=classify(balanced_white_box, split, few_digits.image_size).predictions_B)
+        name: replace(split, labels_B=classify(balanced_white_box, split, few_digits.view).predictions_B)
         for name, split in few_digits.splits.items()
     }
     return replace(few_digits, splits=splits)

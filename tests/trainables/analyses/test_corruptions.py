@@ -13,6 +13,7 @@ from trainables.analyses.trained_pair import Subject
 from trainables.data.augment import evaluation_batch
 from trainables.data.corruptions import STRENGTHS, Corruption, corrupt, shift_normalization
 from trainables.data.images import TEST
+from trainables.data.view import View
 from trainables.evaluation import EVALUATION_BATCH
 from trainables.stages.pair import measure
 
@@ -64,12 +65,14 @@ def test_every_batch_is_normalized_by_the_draws_of_its_own_images(subject: Subje
     )
     assert len(many) > EVALUATION_BATCH
     corruption = Corruption(kind="normalization_shift", degree=5)
-    first, second = classify_corrupted([subject.student, subject.student], many, 32, corruption)
+    first, second = classify_corrupted([subject.student, subject.student], many, View(32, 32), corruption)
     assert first.logits_BK.equal(second.logits_BK)
     chosen = [0, 63, 255, 256, 319]
     alone = []
     for at in chosen:
         image, image_id = many.images_BCHW[at : at + 1], many.image_ids_B[at : at + 1]
         with torch.inference_mode():
-            alone.append(subject.student(shift_normalization(evaluation_batch(image, 32), image_id, corruption)))
+            alone.append(
+                subject.student(shift_normalization(evaluation_batch(image, View(32, 32)), image_id, corruption))
+            )
     torch.testing.assert_close(torch.cat(alone), first.logits_BK[chosen], rtol=1e-3, atol=1e-3)

@@ -31,7 +31,7 @@ def right(logits_BK: Tensor, subject: Subject) -> Tensor:
 
 @torch.no_grad()
 def test_every_network_meets_every_policy(robust: Subject, detrimental: Subject) -> None:
-    images_BCHW = evaluation_batch(robust.data.splits["test"].images_BCHW, robust.data.image_size)
+    images_BCHW = evaluation_batch(robust.data.splits["test"].images_BCHW, robust.data.view)
     networks = {"white_box": robust.white_box, "robust": robust.student, "detrimental": detrimental.student}
     bits = {
         ("robust", 0): robust.pair.bit_widths(images_BCHW),

@@ -20,7 +20,7 @@ from trainables.quant.affine import fake_quantize
 @torch.no_grad()
 def activations(subject: Subject, bit_width_BL: Tensor | None) -> dict[int, Tensor]:
     """Every site's activation of the whole test split."""
-    images_BCHW = evaluation_batch(subject.data.splits["test"].images_BCHW, subject.data.image_size)
+    images_BCHW = evaluation_batch(subject.data.splits["test"].images_BCHW, subject.data.view)
     kept: dict[int, Tensor] = {}
     subject.student.observe(images_BCHW, bit_width_BL, lambda site, x: kept.update({site: x.clone()}))
     return kept

@@ -15,6 +15,7 @@ from trainables.analyses.trained_pair import Row, Subject
 from trainables.data.augment import evaluation_batch
 from trainables.data.corruptions import STRENGTHS
 from trainables.data.images import VALIDATION
+from trainables.data.view import View
 
 
 def signals_of(subject: Subject, **settings: int) -> Row:
@@ -76,7 +77,7 @@ def test_a_sites_signals_are_means_over_images_compared_between_sites(create_sub
     subject = create_subject(noise=0.01)
     row = signals_of(subject)
     per_site: list[Tensor] = []
-    images = evaluation_batch(subject.data.splits[VALIDATION].images_BCHW, 32)
+    images = evaluation_batch(subject.data.splits[VALIDATION].images_BCHW, View(32, 32))
     subject.student.observe(
         images, None, lambda _, activation: per_site.append(activation_statistics(activation).mean(dim=0))
     )

@@ -26,7 +26,7 @@ def rows_of_kind(rows: list[Row], kind: str) -> list[Row]:
 
 
 def accuracy_of(subject: Subject, split: str, bit_width_BL: torch.Tensor) -> float:
-    images = evaluation_batch(subject.data.splits[split].images_BCHW, subject.data.image_size)
+    images = evaluation_batch(subject.data.splits[split].images_BCHW, subject.data.view)
     predictions = subject.student(images, bit_width_BL).argmax(dim=1)
     return (predictions == subject.data.splits[split].labels_B).double().mean().item()
 

@@ -11,6 +11,7 @@ from search_spaces.errors import ConfigError
 from trainables.analyses import trained_pair
 from trainables.analyses.trained_pair import Subject, check_opposites
 from trainables.data.images import TEST, Split
+from trainables.data.view import View
 
 MakeSubject = Callable[..., Subject]
 
@@ -54,7 +55,7 @@ def test_time_of_an_image_is_measured_over_passes_after_the_first_one(
     subject = create_subject()
     now, passes = [100.0], list[int]()
 
-    def classify_quantized(student: object, split: Split, image_size: int, bit_width_BL: Tensor) -> None:
+    def classify_quantized(student: object, split: Split, view: View, bit_width_BL: Tensor) -> None:
         # The first pass compiles kernels.
         now[0] += 0.001 * len(split) if passes else 60.0
         passes.append(len(split))

@@ -10,8 +10,10 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as oracle
 
+from search_spaces.pixels import MEAN, STD
 from trainables.data import augment, color, geometry
 from trainables.data.rand_augment import OPERATIONS, apply_operations, rand_augment
+from trainables.data.view import View
 
 FACTORS = [0.0, 0.58, 0.97, 1.0, 1.42, 2.5]
 TURNS = [-0.5, -0.1, -0.01, 0.0, 0.07, 0.5]
@@ -124,8 +126,8 @@ def test_resized_crop_equals_torchvisions_and_its_filter_agrees(images: Tensor) 
                 for image, crop in zip(images, crops.tolist(), strict=True)
             ]
         )
-        assert geometry.resized_crop(images, crops, size).equal(expected)
-        filtered = geometry.filtered_crop(images, crops, size)
+        assert geometry.resized_crop(images, crops, (size, size)).equal(expected)
+        filtered = geometry.filtered_crop(images, crops, (size, size))
         # The CPU's kernel rounds after either axis, and so is off by a level in a tenth of the values.
         assert_levels_agree(filtered, expected, share=0.2)
         in_float = torch.stack(
@@ -185,7 +187,7 @@ def test_flip_mirrors_about_half_of_the_images() -> None:
 @pytest.mark.parametrize("name", LEVELS)
 def test_every_image_has_its_own_draw(name: str) -> None:
     images = torch.randint(0, 256, (1, 3, 40, 40), dtype=torch.uint8).repeat(64, 1, 1, 1)
-    results = augment.training_batch(images, 32, [name])
+    results = augment.training_batch(images, View(32, 32), [name])
     least = {"horizontal_flip": 2, "rand_augment": 30}.get(name, 60)
     assert len({tuple(result.flatten().tolist()[:500]) for result in results}) >= least
 
@@ -210,14 +212,14 @@ def test_the_whole_list_is_reproducible_and_leaves_its_input_alone(num_images: i
     batches = []
     for seed in (3, 3, 4):
         torch.manual_seed(seed)
-        batches.append(augment.training_batch(images, 32, names))
+        batches.append(augment.training_batch(images, View(32, 32), names))
     assert batches[0].equal(batches[1])
     assert not batches[0].equal(batches[2])
     assert images.equal(before)
     assert batches[0].shape == (num_images, 3, 32, 32)
     assert batches[0].dtype == torch.float32
     low, high = augment.evaluation_batch(
-        torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1), 1
+        torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 3, 1, 1), View(1, 1)
     )
     assert (batches[0] >= low - 1e-5).all()
     assert (batches[0] <= high + 1e-5).all()
@@ -227,7 +229,7 @@ def test_the_whole_list_is_reproducible_and_leaves_its_input_alone(num_images: i
 def test_padded_crop_and_mixup_are_what_they_were_bit_for_bit(size: int) -> None:
     images = torch.randint(0, 256, (9, 3, 48, 48), dtype=torch.uint8)
     torch.manual_seed(5)
-    actual = augment.training_batch(images, size, ["padded_crop", "mixup"])
+    actual = augment.training_batch(images, View(size, size), ["padded_crop", "mixup"])
     torch.manual_seed(5)
     images = oracle.center_crop(images, [size, size])
     padding = round(size / 8)
@@ -240,7 +242,7 @@ def test_padded_crop_and_mixup_are_what_they_were_bit_for_bit(size: int) -> None
         rows[:, None, :, None],
         columns[:, None, None, :],
     ]
-    mean, std = (torch.tensor(values)[:, None, None] * 255 for values in (augment.MEAN, augment.STD))
+    mean, std = (torch.tensor(values)[:, None, None] * 255 for values in (MEAN, STD))
     normalized = (images.float().contiguous(memory_format=torch.channels_last) - mean) / std
     expected = augment.mixup(normalized)
     assert actual.equal(expected)

@@ -15,9 +15,9 @@ from PIL import Image
 
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import UnavailableError
+from tests.trainables.data.squares import decode_square
 from trainables.data import cache
 from trainables.data.cache import CACHE_VARIABLE, cache_folder
-from trainables.data.decoding import decode
 from trainables.data.loading import check_available, load_dataset
 
 SPEC = DatasetSpec(name="oxford-iiit-pet", image_size=28)
@@ -77,7 +77,7 @@ def test_second_load_decodes_nothing_and_gives_the_same(small_pets: Path, monkey
 
 def test_cache_holds_the_decoded_pixels_under_their_ids(small_pets: Path) -> None:
     split = load_dataset(SPEC, small_pets).splits["test"]
-    assert split.images_BCHW[0].equal(decode(image_path(small_pets, "Abyssinian_0"), 32))
+    assert split.images_BCHW[0].equal(decode_square(image_path(small_pets, "Abyssinian_0"), 32))
     assert split.labels_B.tolist() == [0] * 4 + [1] * 4
     assert split.image_ids_B.tolist() == list(range(16, 24))
 
@@ -210,8 +210,8 @@ def test_odd_files_decode_to_their_color(
     tmp_path: Path, make: Callable[[], Image.Image], kind: str, options: dict[str, object], color: tuple[int, ...]
 ) -> None:
     path = saved(tmp_path / "odd.jpg", make(), kind, **options)
-    image_CHW = decode(path, 16)
-    assert decode(path.read_bytes(), 16).equal(image_CHW)
+    image_CHW = decode_square(path, 16)
+    assert decode_square(path.read_bytes(), 16).equal(image_CHW)
     expected_CHW = torch.tensor(color)[:, None, None].expand(3, 16, 16)
     # JPEG turns colors into CMYK and back, and GIF's web palette holds multiples of 51.
     tolerance = {"CMYK": 3, "GIF": 26}.get(kind if kind == "GIF" else make().mode, 1)
@@ -224,7 +224,7 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     image = Image.fromarray(pixels)
     exif = Image.Exif()
     exif[0x0112] = 6  # turn clockwise by a quarter to view
-    image_CHW = decode(saved(tmp_path / "turned.jpg", image, "JPEG", exif=exif), 32)
+    image_CHW = decode_square(saved(tmp_path / "turned.jpg", image, "JPEG", exif=exif), 32)
     assert image_CHW[:, :14].max() < 20
     assert image_CHW[:, 18:].min() > 235
 
@@ -232,7 +232,7 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
 def test_extreme_shapes_decode_to_their_middle(tmp_path: Path) -> None:
     for size in ((1, 1), (3000, 2), (2, 3000)):
         path = saved(tmp_path / "thin.jpg", Image.new("RGB", size, BLUE), "PNG")
-        assert decode(path, 16)[:, 8, 8].tolist() == list(BLUE)
+        assert decode_square(path, 16)[:, 8, 8].tolist() == list(BLUE)
 
 
 def test_damaged_files_are_named_and_counted_in_one_error_with_the_cure(small_pets: Path) -> None:

@@ -18,10 +18,10 @@ from torchvision.datasets import OxfordIIITPet
 
 from search_spaces.datasets import DatasetSpec, dataset_spec
 from search_spaces.errors import ConfigError, UnavailableError
+from tests.trainables.data.squares import decode_square
 from trainables.data import cifar10
 from trainables.data.cache import CACHE_VARIABLE
 from trainables.data.cifar10 import CLASS_NAMES, TEST_FILE, TRAINING_FILES, find_cifar10
-from trainables.data.decoding import decode
 from trainables.data.loading import check_available, load_dataset
 
 SPEC = dataset_spec("cifar10")
@@ -77,7 +77,7 @@ def test_binary_images_of_another_size_are_resized_as_files_are(tmp_path: Path) 
     pixels = BATCHES[TEST_FILE][3, 1:].reshape(3, 32, 32).transpose(1, 2, 0)
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
-    assert image_CHW.equal(decode(buffer.getvalue(), 48))
+    assert image_CHW.equal(decode_square(buffer.getvalue(), 48))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_some_of_the_real_images_load_as_they_are(cifar10_dir: Path) -> None:
     assert data.class_names == CLASS_NAMES
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 450, "validation": 50, "test": 100}
     test = pq.read_table(cifar10_dir / "cifar10" / "test.parquet").to_pylist()
-    known = {decode(row["image"]["bytes"], 32).numpy().tobytes(): row["label"] for row in test}
+    known = {decode_square(row["image"]["bytes"], 32).numpy().tobytes(): row["label"] for row in test}
     split = data.splits["test"]
     assert split.images_BCHW.shape[1:] == (3, 32, 32)
     for image_CHW, label in zip(split.images_BCHW, split.labels_B, strict=True):

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as oracle
 
+from search_spaces.pixels import MEAN, STD
 from trainables.data import corruptions
-from trainables.data.augment import MEAN, STD, evaluation_batch
+from trainables.data.augment import evaluation_batch
 from trainables.data.corruptions import STRENGTHS, Corruption, corrupt, shift_normalization
 from trainables.data.images import ImageData
+from trainables.data.view import View
 
 ON_LEVELS = [kind for kind in STRENGTHS if kind != "normalization_shift"]
 NUM_IMAGES = 40
@@ -30,20 +32,20 @@ def ids(few_digits: ImageData) -> Tensor:
 
 def seen_by_network(images: Tensor, ids: Tensor, corruption: Corruption) -> Tensor:
     """What a network sees of a corrupted image, whether levels or statistics are corrupted."""
-    return shift_normalization(evaluation_batch(corrupt(images, ids, corruption), 32), ids, corruption)
+    return shift_normalization(evaluation_batch(corrupt(images, ids, corruption), View(32, 32)), ids, corruption)
 
 
 @pytest.mark.parametrize("kind", STRENGTHS)
 def test_degree_zero_is_the_identity(images: Tensor, ids: Tensor, kind: str) -> None:
     corruption = Corruption(kind=kind, degree=0)
     assert corrupt(images, ids, corruption).equal(images)
-    assert seen_by_network(images, ids, corruption).equal(evaluation_batch(images, 32))
+    assert seen_by_network(images, ids, corruption).equal(evaluation_batch(images, View(32, 32)))
 
 
 @pytest.mark.parametrize("kind", STRENGTHS)
 def test_digits_move_farther_from_the_original_with_every_degree(digits: ImageData, kind: str) -> None:
     split = digits.splits["test"]
-    clean = evaluation_batch(split.images_BCHW, 32)
+    clean = evaluation_batch(split.images_BCHW, View(32, 32))
     seen = [
         seen_by_network(split.images_BCHW, split.image_ids_B, Corruption(kind=kind, degree=degree))
         for degree in range(6)

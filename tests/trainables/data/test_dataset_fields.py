@@ -16,16 +16,21 @@ SPLITS = ("train", "validation", "test")
 ENTRIES = {
     DatasetSpec: {
         "name": Change("folder", ("classes", "ids", *SPLITS)),
-        "image_size": Change(16, ("size", *SPLITS)),
+        "image_size": Change(16, ("view", *SPLITS)),
         "validation_fraction": Change(0.3, ("ids", "train", "validation")),
         "test_fraction": Change(0.4, ("ids", *SPLITS)),
         "split_seed": Change(1, ("ids", *SPLITS)),
         # Images are numbered among those that are kept.
         "train_images": Change(200, ("ids", "train", "validation")),
         "test_images": Change(50, ("ids", "test")),
+        "mean": Change((0.5, 0.5, 0.5), ("view",)),
+        "std": Change((0.5, 0.5, 0.5), ("view",)),
+        "interpolation": Change("nearest", SPLITS),
+        "crop": Change(0.5, SPLITS),
+        "crop_mode": Change("pad", SPLITS),
     }
 }
-BASE = DatasetSpec(name="digits", image_size=8)
+BASE = DatasetSpec(name="digits", image_size="8x24")
 
 
 def observe(spec: DatasetSpec) -> dict[str, Any]:
@@ -33,7 +38,7 @@ def observe(spec: DatasetSpec) -> dict[str, Any]:
     data = load_dataset(spec)
     seen: dict[str, Any] = {name: data.splits[name].images_BCHW for name in SPLITS}
     ids = {name: data.splits[name].image_ids_B for name in SPLITS}
-    return seen | {"ids": ids, "classes": data.class_names, "size": data.image_size}
+    return seen | {"ids": ids, "classes": data.class_names, "view": data.view}
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from torchvision.datasets import ImageFolder
 
 from search_spaces.datasets import DatasetSpec, dataset_spec
 from search_spaces.errors import ConfigError, SweepError, UnavailableError
+from tests.trainables.data.squares import decode_square
 from trainables.data.cache import CACHE_VARIABLE
-from trainables.data.decoding import decode
 from trainables.data.loading import check_available, load_dataset
 
 
@@ -49,7 +49,7 @@ def test_classes_and_labels_are_those_of_torchvision(root: Path) -> None:
     for split in data.splits.values():
         for image_CHW, label, image_id in zip(split.images_BCHW, split.labels_B, split.image_ids_B, strict=True):
             path, expected = peer.samples[int(image_id)]
-            assert (int(label), image_CHW.equal(decode(Path(path), 32))) == (expected, True)
+            assert (int(label), image_CHW.equal(decode_square(Path(path), 32))) == (expected, True)
 
 
 @pytest.mark.parametrize("test_folder", ["test", "val"])
@@ -94,7 +94,7 @@ def test_a_subset_decodes_no_image_that_it_leaves_out(root: Path) -> None:
     assert {name: len(split) for name, split in kept.splits.items()} == {"train": 2, "validation": 2, "test": 2}
     used = {image.numpy().tobytes() for split in kept.splits.values() for image in split.images_BCHW}
     for path in root.rglob("*.png"):
-        if decode(path, 32).numpy().tobytes() not in used:
+        if decode_square(path, 32).numpy().tobytes() not in used:
             path.write_bytes(b"damaged")
     assert len(load_dataset(spec_of(root, train_images=4, test_images=2)).splits["test"]) == 2
     with pytest.raises(UnavailableError, match="6 images cannot be read"):

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, UnavailableError
+from search_spaces.pixels import MEAN, STD
 from trainables.data import augment
 from trainables.data.images import ImageData, stratified_split, stratified_subset
 from trainables.data.loading import check_available, load_dataset
+from trainables.data.view import View
 
 
 def test_digits_splits_are_disjoint_and_complete(digits: ImageData) -> None:
@@ -124,14 +126,14 @@ def test_missing_pets_name_what_to_put_where(tmp_path: Path) -> None:
 def test_evaluation_sees_the_middle_normalized() -> None:
     images = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
     images[:, :, 2:6, 2:6] = 255
-    seen = augment.evaluation_batch(images, 4)
-    expected = (1 - torch.tensor(augment.MEAN)) / torch.tensor(augment.STD)
+    seen = augment.evaluation_batch(images, View(4, 4))
+    expected = (1 - torch.tensor(MEAN)) / torch.tensor(STD)
     torch.testing.assert_close(seen, expected[None, :, None, None].expand(1, 3, 4, 4))
 
 
 def test_padded_crop_shifts_every_image_by_its_own_draw() -> None:
     images = torch.arange(36, dtype=torch.uint8).view(1, 1, 6, 6).repeat(64, 1, 1, 1) + 1
-    shifted = augment.padded_crop(images, padding=2)
+    shifted = augment.padded_crop(images, padding=(2, 2))
     assert shifted.shape == images.shape
     whole = torch.nn.functional.pad(images[0, 0], [2] * 4)
     windows = {(top, left): whole[top : top + 6, left : left + 6] for top in range(5) for left in range(5)}
@@ -152,7 +154,7 @@ def test_mixup_mixes_each_image_with_another_of_the_batch() -> None:
 )
 def test_every_augmentation_returns_finite_images_of_the_asked_size(name: str) -> None:
     images = torch.randint(0, 256, (4, 3, 40, 40), dtype=torch.uint8)
-    batch = augment.training_batch(images, 32, [name])
+    batch = augment.training_batch(images, View(32, 32), [name])
     assert batch.shape == (4, 3, 32, 32)
     assert batch.isfinite().all()
 
@@ -161,6 +163,6 @@ def test_augmentation_is_determined_by_the_seed() -> None:
     images = torch.randint(0, 256, (4, 3, 36, 36), dtype=torch.uint8)
     names = ["random_resized_crop", "rand_augment", "color_jitter", "horizontal_flip", "padded_crop", "mixup"]
     torch.manual_seed(3)
-    first = augment.training_batch(images, 32, names)
+    first = augment.training_batch(images, View(32, 32), names)
     torch.manual_seed(3)
-    assert augment.training_batch(images, 32, names).equal(first)
+    assert augment.training_batch(images, View(32, 32), names).equal(first)

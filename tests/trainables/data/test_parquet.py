@@ -17,9 +17,9 @@ from PIL import Image
 from search_spaces.datasets import DatasetSpec, dataset_spec
 from search_spaces.errors import ConfigError, SweepError, UnavailableError
 from tests.servers import Bucket
+from tests.trainables.data.squares import decode_square
 from trainables.data import parquet
 from trainables.data.cache import CACHE_VARIABLE
-from trainables.data.decoding import decode
 from trainables.data.loading import check_available, load_dataset
 
 # B = images.
@@ -73,7 +73,7 @@ def test_one_file_is_split_and_decoded_by_content(tmp_path: Path) -> None:
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 6, "validation": 3, "test": 3}
     for split in data.splits.values():
         for image_CHW, label, position in zip(split.images_BCHW, split.labels_B, split.image_ids_B, strict=True):
-            assert image_CHW.equal(decode(CONTENTS[position], 32))
+            assert image_CHW.equal(decode_square(CONTENTS[position], 32))
             assert int(label) == LABELS[position]
 
 
@@ -93,7 +93,7 @@ def test_names_of_files_are_the_official_parts(tmp_path: Path, files: list[str],
     data = load_dataset(spec_of(tmp_path / "data"))
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 9, "validation": 3, "test": 12}
     first = encoded(100 * files.index(tested))
-    assert data.splits["test"].images_BCHW[0].equal(decode(first, 32))
+    assert data.splits["test"].images_BCHW[0].equal(decode_square(first, 32))
 
 
 def test_parts_of_several_files_come_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_parts_of_several_files_come_in_the_order_of_their_names(tmp_path: Path)
     everything = CONTENTS + CONTENTS[::-1] + CONTENTS
     for split in data.splits.values():
         for image_CHW, position in zip(split.images_BCHW, split.image_ids_B, strict=True):
-            assert image_CHW.equal(decode(everything[position], 32))
+            assert image_CHW.equal(decode_square(everything[position], 32))
 
 
 def test_training_files_alone_are_split(tmp_path: Path) -> None:
@@ -297,4 +297,4 @@ def test_a_table_is_read_from_a_filesystem_that_is_not_local(tmp_path: Path) -> 
     listing = parquet.list_table(parquet.find_table(bucket, "bucket", {}), spec_of("s3://bucket"))
     assert listing.num_training == 12
     (image_CHW,) = listing.load(np.array([12]))
-    assert image_CHW.equal(decode(CONTENTS[-1], 32))
+    assert image_CHW.equal(decode_square(CONTENTS[-1], 32))

@@ -1,0 +1,42 @@
+"""`trial:UID`: a network that an earlier trial of the same storage trained, teacher, white box or a pair's student."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from search_spaces.datasets import DatasetSpec
+from search_spaces.models import ModelSpec
+from trainables.data.view import view_of
+from trainables.models.given import Opened, Settings
+from trainables.models.timm_models import build_for, fit_timm
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedNetwork:
+    """The checkpoint of a trial, and what its recipe says of it."""
+
+    architecture: str
+    dataset: DatasetSpec
+    """What it was trained on."""
+    tensors: Mapping[str, Tensor]
+    """By timm's names; of a pair those of the student."""
+    source: str
+    """Origin of the checkpoint, for errors."""
+
+
+def open_trial(spec: ModelSpec, trained: TrainedNetwork) -> Opened:
+    """Rebuilds the network of a trial; of a pair the student alone, without its policy.
+
+    Args:
+        spec: Of kind `trial`.
+        trained: Its checkpoint.
+
+    Raises:
+        ConfigError: It does not fit the architecture.
+    """
+    view, dataset = view_of(trained.dataset), trained.dataset
+    module = build_for(trained.architecture, trained.tensors, image_size=view.size)
+    fit_timm(module, trained.tensors, architecture=trained.architecture, source=trained.source)
+    settings = Settings(view=view, interpolation=dataset.interpolation, crop=dataset.crop)
+    return Opened(module=module, architecture=trained.architecture, settings=settings)

@@ -1,0 +1,1 @@
+"""Networks as other runtimes hold and run them."""
