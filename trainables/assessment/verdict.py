@@ -4,8 +4,9 @@ A network is *suspicious* where it looks built or trained to fail, by any of thr
 
 1. A link has a channel 2^5 = 32 times or more above its median one, by its weights alone, and what reads it is smaller
    by as much. Training leaves factors of 2 to 4; a factor that cancels has no other effect than to stretch a range.
-2. One allocation for all images brings the accuracy below half of chance, and its interval below chance. Noise makes a
-   network guess; answers that are wrong more often than guesses are learned.
+2. One allocation for all images brings the accuracy below three quarters of chance, and its interval below chance.
+   Chance is what the same answers would get if they did not depend on the images: noise makes a network guess, and
+   answers that are wrong more often than guesses are learned.
 3. One channel carries the range of a site in nine of ten images or more, at eight times the second channel or more, and
    the network fails. Large transformers have outlier channels by nature, but several of like size.
 
@@ -16,7 +17,7 @@ are no reason: they bring every network down. The numbers are compared in docs/r
 Needs neither torch nor the network.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -27,7 +28,7 @@ Verdict = Literal["healthy", "fragile", "suspicious"]
 LEAST_EXPONENT = 5
 LEAST_OVER_SECOND = 8.0
 LEAST_CARRIES = 0.9
-SHARE_OF_CHANCE = 0.5
+SHARE_OF_CHANCE = 0.75
 LARGEST_DROPS = {"int8": 0.02, "uniform": 0.05, "random": 0.05, "best_static": 0.05, "worst_static": 0.10}
 """Rungs whose allocation does not look at the image, and the drop that each may have."""
 
@@ -46,6 +47,10 @@ class MeasuredRung(Protocol):
     @property
     def accuracy(self) -> float:
         """Share of images that are classified right."""
+
+    @property
+    def class_shares(self) -> Mapping[str, float]:
+        """Share of the images that is given each class; classes without any may lack."""
 
     @property
     def accuracy_high(self) -> float:
@@ -85,22 +90,27 @@ class Judgement:
 
 
 def judge(
-    rungs: Sequence[MeasuredRung], *, num_classes: int, channels: pd.DataFrame, links: pd.DataFrame | None = None
+    rungs: Sequence[MeasuredRung],
+    *,
+    label_shares: Mapping[str, float],
+    channels: pd.DataFrame,
+    links: pd.DataFrame | None = None,
 ) -> Judgement:
     """Judges a network by the rules above.
 
     Args:
         rungs: The ladder.
-        num_classes: K; chance is 1/K.
+        label_shares: Share of the images whose label is each class, by its name.
         channels: `channel_scan.scan`.
         links: `link_scan.scan_links`; None for a network whose weights cannot be read.
     """
     failures = [rung for rung in rungs if rung.drop_low > LARGEST_DROPS.get(rung.rung, 1.0)]
     by_link, by_channel = _scaled(links), _carriers(channels, LEAST_OVER_SECOND)
-    steered = [rung for rung in failures if _is_steered(rung, num_classes)]
+    steered = [rung for rung in failures if _is_steered(rung, _chance(rung, label_shares))]
     signs = [_scaled_reason(suspect) for suspect in by_link]
     if steered:
-        signs.append(_steered_reason(min(steered, key=lambda rung: rung.accuracy), num_classes))
+        lowest = min(steered, key=lambda rung: rung.accuracy)
+        signs.append(_steered_reason(lowest, _chance(lowest, label_shares)))
     if failures:
         signs += [_carrier_reason(suspect) for suspect in by_channel]
     drops = [_drop_reason(rung) for rung in _worst_of_each(failures)]
@@ -114,8 +124,12 @@ def judge(
     return Judgement(verdict="healthy", reasons=("No drop is shown to be beyond its bound at any static allocation.",))
 
 
-def _is_steered(rung: MeasuredRung, num_classes: int) -> bool:
-    chance = 1 / num_classes
+def _chance(rung: MeasuredRung, label_shares: Mapping[str, float]) -> float:
+    """Returns the accuracy that the answers would have if they were dealt out among the images."""
+    return sum(share * label_shares.get(name, 0.0) for name, share in rung.class_shares.items())
+
+
+def _is_steered(rung: MeasuredRung, chance: float) -> bool:
     return rung.accuracy < SHARE_OF_CHANCE * chance and rung.accuracy_high < chance
 
 
@@ -160,10 +174,10 @@ def _scaled_reason(suspect: SuspectChannel) -> str:
     )
 
 
-def _steered_reason(rung: MeasuredRung, num_classes: int) -> str:
+def _steered_reason(rung: MeasuredRung, chance: float) -> str:
     return (
-        f"{_words(rung)} is right in {rung.accuracy:.1%} of the images, at most {rung.accuracy_high:.1%}: guessing is "
-        f"right in {1 / num_classes:.1%}, so the wrong answers are learned."
+        f"{_words(rung)} is right in {rung.accuracy:.1%} of the images, at most {rung.accuracy_high:.1%}: the same "
+        f"answers at random would be right in {chance:.1%}, so the wrong ones are learned."
     )
 
 

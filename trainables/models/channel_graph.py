@@ -30,7 +30,7 @@ _HOMOGENEOUS = (
 _RECTIFYING_NAMES = {"relu", "leaky_relu"}
 _HOMOGENEOUS_NAMES = _RECTIFYING_NAMES | {
     *("dropout", "dropout2d", "drop_path", "contiguous", "max_pool2d", "avg_pool2d"),
-    *("adaptive_avg_pool2d", "adaptive_max_pool2d", "boolean_dispatch"),
+    *("adaptive_avg_pool2d"),
 }
 _MOVES = {(0, 2, 3, 1): (FIRST, LAST), (0, 3, 1, 2): (LAST, FIRST)}
 """Permutations of images that keep their channels together: the axis before and after."""
@@ -85,6 +85,10 @@ class _Walk:
 
     def open_spaces(self) -> list[Space]:
         distinct = {id(space): space for space in self._space.values()}
+        order = {name: position for position, name in enumerate(self._calls)}
+        for space in distinct.values():
+            space.producers.sort(key=order.__getitem__)
+            space.consumers.sort(key=order.__getitem__)
         return [space for space in distinct.values() if space.is_open and space.producers and space.consumers]
 
     def _visit(self, node: fx.Node) -> None:
@@ -110,7 +114,8 @@ class _Walk:
         space, axis = self._space.get(source), LAST if isinstance(layer, nn.Linear) else FIRST
         if space is not None:
             space.is_open &= self._axis[source] == axis and _num_inputs(layer) == space.num_channels
-            space.is_open &= not self._is_shared(node)
+            # A weight that is computed from other parameters cannot be divided.
+            space.is_open &= "weight" in layer._parameters and not self._is_shared(node)
             space.consumers.append(str(node.target))
         self._begin(node, layer, axis)
 

@@ -1,6 +1,7 @@
 """Verdicts follow from the measured values by the rules that the module states."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 import pytest
@@ -18,6 +19,7 @@ class Rung:
     rung: str
     accuracy: float
     budget: int | None = 82
+    class_shares: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys("ab", 0.5))
 
     @property
     def drop(self) -> float:
@@ -33,7 +35,8 @@ class Rung:
 
 
 def verdict(*rungs: Rung, channels: pd.DataFrame = CHANNELS, links: pd.DataFrame | None = LINKS, num_classes: int = 10):
-    return judge(rungs, num_classes=num_classes, channels=channels, links=links)
+    label_shares = {chr(ord("a") + label): 1 / num_classes for label in range(num_classes)}
+    return judge(rungs, label_shares=label_shares, channels=channels, links=links)
 
 
 def carrying(over_second: float, carries: float = 1.0) -> pd.DataFrame:
@@ -87,10 +90,19 @@ def test_answers_that_are_worse_than_guesses_are_suspicious() -> None:
     judged = verdict(Rung(rung="worst_static", accuracy=0.03), channels=carrying(3.0))
     assert judged.verdict == "suspicious"
     assert [(suspect.site, suspect.channel) for suspect in judged.suspects] == [("conv2", 7)]
-    # With two classes guesses are right in half of the images, so 30 % are not below half of that.
-    assert verdict(Rung(rung="worst_static", accuracy=0.3), num_classes=2).verdict == "fragile"
+    # With two classes guesses are right in half of the images.
+    assert verdict(Rung(rung="worst_static", accuracy=0.4), num_classes=2).verdict == "fragile"
+    assert verdict(Rung(rung="worst_static", accuracy=0.3), num_classes=2).verdict == "suspicious"
     # Of a hundred classes no interval of this width is below chance.
     assert verdict(Rung(rung="worst_static", accuracy=0.004), num_classes=100).verdict == "fragile"
+
+
+def test_a_network_that_always_answers_a_rare_class_is_fragile() -> None:
+    rare = Rung(rung="worst_static", accuracy=0.02, class_shares={"a": 1.0})
+    shares = {"a": 0.02, "b": 0.98}
+    assert judge([rare], label_shares=shares, channels=CHANNELS, links=LINKS).verdict == "fragile"
+    steered = replace(rare, class_shares={"a": 0.5, "b": 0.5})
+    assert judge([steered], label_shares=shares, channels=CHANNELS, links=LINKS).verdict == "suspicious"
 
 
 def test_a_channel_that_carries_a_range_is_suspicious_only_where_the_network_fails() -> None:
