@@ -13,24 +13,17 @@ from enum import StrEnum
 from typing import Any
 
 from search_spaces.budgets import check_budget
-from search_spaces.cells import Cell
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import InfeasibleBudgetError
 from search_spaces.grids.build import Grid
+from search_spaces.grids.cells import Cell
 from search_spaces.loss_space import as_published
 from search_spaces.recipes import PairRecipe, TrainingRecipe
 from search_spaces.search import AS_PUBLISHED, AS_PUBLISHED_BEFORE, Search
+from search_spaces.stages.registry import Stage, StageRecipe
 
 SCHEMA = 1
 """Raised when a change makes stored results mean something else; part of every uid."""
-
-
-class Stage(StrEnum):
-    """The stages of the pipeline, in order."""
-
-    TEACHER = "teacher"
-    DISTILL = "distill"
-    PAIR = "pair"
 
 
 class Origin(StrEnum):
@@ -54,7 +47,7 @@ class Node:
     stage: Stage
     name: str
     """Readable and unique within the sweep, e.g. `pair/resnet18/I/B/detrimental/seed0/trial2`."""
-    recipe: TrainingRecipe
+    recipe: StageRecipe
     """Of a trial whose point is chosen later, the recipe before it is moved there."""
     dataset: DatasetSpec
     seed: int
@@ -127,10 +120,15 @@ class Plan:
                 searches.setdefault(node.cell.cell_id, []).append(node)
         return searches
 
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages that have nodes, in the order of `Stage`."""
+        return tuple(self.stage_counts())
+
     def stage_counts(self) -> dict[Stage, int]:
-        """Returns the number of nodes of every stage, in pipeline order."""
+        """Returns the number of nodes of every stage that has any, in the order of `Stage`."""
         counts = Counter(node.stage for node in self.nodes)
-        return {stage: counts[stage] for stage in Stage}
+        return {stage: counts[stage] for stage in Stage if counts[stage]}
 
 
 def build_plan(grid: Grid, num_sites: Callable[[str], int]) -> Plan:
@@ -140,12 +138,7 @@ def build_plan(grid: Grid, num_sites: Callable[[str], int]) -> Plan:
         grid: What could be run.
         num_sites: Tells the number of quantizable sites of an architecture.
     """
-    teacher, dataset, seed = grid.teacher, grid.dataset, grid.seed
-    root = _node(Stage.TEACHER, f"teacher/{teacher.architecture}", teacher, dataset, seed)
-    white_boxes = {
-        recipe.architecture: _node(Stage.DISTILL, f"distill/{recipe.architecture}", recipe, dataset, seed, root.uid)
-        for recipe in grid.white_boxes
-    }
+    shared, white_boxes = _shared_nodes(grid)
     pairs: list[Node] = []
     refused: list[Refusal] = []
     for cell in grid.cells:
@@ -164,7 +157,28 @@ def build_plan(grid: Grid, num_sites: Callable[[str], int]) -> Plan:
         return node.is_confirmation, node.trial_number, rank[node.cell.seed] if node.cell else 0
 
     pairs.sort(key=place)
-    return Plan(grid, (root, *white_boxes.values(), *pairs), tuple(refused))
+    return Plan(grid, (*shared, *pairs, *_assess_nodes(grid)), tuple(refused))
+
+
+def _shared_nodes(grid: Grid) -> tuple[list[Node], dict[str, Node]]:
+    """Returns the trials that all pairs share, and the white boxes among them by architecture."""
+    if grid.teacher is None:
+        return [], {}
+    teacher, dataset, seed = grid.teacher, grid.dataset, grid.seed
+    root = _node(Stage.TEACHER, f"teacher/{teacher.architecture}", teacher, dataset, seed)
+    white_boxes = {
+        recipe.architecture: _node(Stage.DISTILL, f"distill/{recipe.architecture}", recipe, dataset, seed, root.uid)
+        for recipe in grid.white_boxes
+    }
+    return [root, *white_boxes.values()], white_boxes
+
+
+def _assess_nodes(grid: Grid) -> list[Node]:
+    """Returns the parts of the assessments; they need nothing of each other, so all run at the same time."""
+    return [
+        _node(Stage.ASSESS, f"assess/{recipe.architecture}/{recipe.part}", recipe, grid.dataset, grid.seed)
+        for recipe in grid.assessments
+    ]
 
 
 def _pair_nodes(cell: Cell, grid: Grid, white_box_uid: str) -> list[Node]:
@@ -213,7 +227,7 @@ def _deciding(search: Search) -> dict[str, Any]:
 
 
 def _node(
-    stage: Stage, name: str, recipe: TrainingRecipe, dataset: DatasetSpec, seed: int, *parents: str, **chosen_by: Any
+    stage: Stage, name: str, recipe: StageRecipe, dataset: DatasetSpec, seed: int, *parents: str, **chosen_by: Any
 ) -> Node:
     identity = {
         "schema": SCHEMA,

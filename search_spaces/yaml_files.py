@@ -84,6 +84,16 @@ def parse_documents(text: str, *, what: str) -> list[Any]:
     return [document for document in documents if document is not None]
 
 
+def dump_yaml(content: dict[str, Any]) -> str:
+    r"""Writes a mapping, in its own order.
+
+    Examples:
+        >>> dump_yaml({"b": [2], "a": 1})
+        'b:\n- 2\na: 1\n'
+    """
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
 def yaml_value(assignment: str, text: str) -> Any:
     """Reads the value of an assignment, which is the text behind its equals sign.
 

@@ -49,6 +49,7 @@ ORDER = {
         {"stage_runner"},
         {"analyses"},
         {"stages"},
+        {"assessment"},
         {"training_loop", "evaluation", "attacks"},
         {"checkpoints", "optim", "losses", "models"},
         {"data", "runtimes"},
@@ -64,7 +65,7 @@ ORDER = {
     "search_spaces": [
         {"analyses"},
         {"grids"},
-        {"cells", "search"},
+        {"search", "stages"},
         {"loss_space", "paper", "objective"},
         {"recipes", "datasets", "models"},
         {"budgets", "model", "pixels", "yaml_files", "uris"},

@@ -10,15 +10,15 @@ from typing import Any, Protocol
 
 import torch
 
-from search_spaces.model import parse, vary
+from search_spaces.model import vary
 from search_spaces.pixels import height_width
-from search_spaces.recipes import TeacherRecipe
+from search_spaces.recipes import TeacherRecipe, TrainingRecipe
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData, Split
 from trainables.data.view import View
 from trainables.evaluation import EVALUATION_BATCH
 from trainables.memory_format import place
 from trainables.models.backbones import create_backbone
-from trainables.stages.registry import STAGES, start_stage
+from trainables.stages.registry import STAGES, parse_recipe, start_stage
 
 NUM_STEPS = 2
 """Training steps to measure: optimizers allocate their state in the first, so the second one is the peak."""
@@ -96,7 +96,8 @@ def measure(
 
 def _run_one_epoch(workload: Mapping[str, Any], device: torch.device, num_classes: int) -> None:
     stage, parent = workload["stage"], None
-    recipe = parse(STAGES[stage].recipe, workload["recipe"])
+    recipe = parse_recipe(stage, workload["recipe"])
+    assert isinstance(recipe, TrainingRecipe), f"stage {stage} trains nothing, and its memory is not measured"
     recipe = vary(recipe, epochs=1, learning_rate=LEARNING_RATE, final_learning_rate=0.0)
     if isinstance(recipe, TeacherRecipe):
         recipe = vary(recipe, weights="scratch")

@@ -1,6 +1,7 @@
 """One trial from plain values to its stage: the door through which Ray, a notebook or a benchmark comes in."""
 
 import gc
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,15 +14,19 @@ from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import StorageError
 from search_spaces.model import parse
 from search_spaces.recipes import PairRecipe
+from search_spaces.stages.assessment import AssessRecipe
 from trainables.analyses.trained_pair import Subject
 from trainables.checkpoints import ResumePoint, from_bytes, strip_prefix, to_bytes
 from trainables.data.images import TEST, VALIDATION, ImageData
 from trainables.data.loading import load_dataset
 from trainables.memory_format import place
 from trainables.models.backbones import load_backbone
+from trainables.models.given import GivenNetwork
+from trainables.models.registry import open_network
+from trainables.models.trial_models import TrainedNetwork
 from trainables.stages.classifier import MODEL
 from trainables.stages.pair import POLICY, STUDENT, Pair
-from trainables.stages.registry import STAGES, start_stage
+from trainables.stages.registry import STAGES, parse_recipe, start_stage
 from trainables.training_loop import StageResult, StageRun
 
 
@@ -66,7 +71,7 @@ class Trial:
         """
         torch.set_num_threads(num_threads)
         self.spec = spec
-        self.recipe = parse(STAGES[spec.stage].recipe, spec.recipe)
+        self.recipe = parse_recipe(spec.stage, spec.recipe)
         self.device = torch.device("cuda" if use_gpu else "cpu")
         if use_gpu:
             # A worker runs many trials, and what torch kept of the last one would add to this one's share of the GPU.
@@ -82,7 +87,13 @@ class Trial:
         return f"cpu {torch.backends.cpu.get_cpu_capability()}"
 
     def start(
-        self, *, parent: ParentCheckpoint | None, resume: bytes | None = None, resume_source: str = "the resume state"
+        self,
+        *,
+        parent: ParentCheckpoint | None,
+        resume: bytes | None = None,
+        resume_source: str = "the resume state",
+        typed_models: Collection[str] = (),
+        read_trial: Callable[[str], TrainedNetwork] | None = None,
     ) -> StageRun:
         """Returns the running stage.
 
@@ -90,13 +101,25 @@ class Trial:
             parent: The network that the stage starts from; None for a stage without one.
             resume: A state that `EpochReport.snapshot` gave, serialized; None starts from the beginning.
             resume_source: Where that state comes from, for errors.
+            typed_models: URIs of networks that the user typed in this command; code runs for those only.
+            read_trial: Reads the network that a trial trained, by its uid.
 
         Raises:
             StorageError: A checkpoint is damaged, or the parent was trained on other data.
+            ConfigError: A network that is given cannot be opened, or its weights are others than planned.
         """
         point = ResumePoint.from_bytes(resume, source=resume_source) if resume else None
-        stage, network = self.spec.stage, None
-        if STAGES[stage].parent:
+        stage = self.spec.stage
+        network: torch.nn.Module | GivenNetwork | None = None
+        if isinstance(self.recipe, AssessRecipe):
+            model = self.recipe.model
+            network = open_network(
+                model,
+                image_size=self.data.view.size,
+                is_typed=model.uri in typed_models,
+                read_trial=read_trial,
+            )
+        elif STAGES[stage].parent:
             if parent is None:
                 raise StorageError(f"stage {stage} starts from a parent's checkpoint, and none was given.")
             network = self._load_parent(parent)
@@ -151,8 +174,9 @@ def predictions_table(result: StageResult) -> pa.Table:
         name: pa.array(values.numpy() if values.ndim == 1 else list(values.numpy()))
         for name, values in result.predictions.items()
     }
-    names = pa.array([VALIDATION, TEST])
-    columns["split"] = pa.DictionaryArray.from_arrays(pa.array(result.predictions["split"].numpy(), pa.int8()), names)
+    if "split" in columns:
+        names, numbers = pa.array([VALIDATION, TEST]), pa.array(result.predictions["split"].numpy(), pa.int8())
+        columns["split"] = pa.DictionaryArray.from_arrays(numbers, names)
     return pa.table(columns)
 
 

@@ -7,9 +7,10 @@ where anything is saved, is the caller's business.
 import math
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -48,6 +49,8 @@ class StageResult:
     checkpoint: dict[str, Tensor]
     predictions: dict[str, Tensor]
     """Columns with one row per image of the validation and test splits; see trainables.evaluation."""
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    """What it measured besides, by name."""
 
 
 StageRun = Generator[EpochReport, None, StageResult]

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
-GPU_SHARE: dict[str, float] = {"teacher": 1.0, "distill": 0.5, "pair": 0.5}
-"""Shares by stage where a trial's memory could not be measured. A teacher (ResNet50 at 224 px, batches of 128) fills a
-GPU; a distillation or a pair (ResNet18 at 224 px, batches of 256 and 64) leaves room for a second trial beside it."""
+from search_spaces.stages.registry import STAGES, Stage
+
+GPU_SHARE: dict[str, float] = {stage: traits.gpu_share for stage, traits in STAGES.items()}
+"""Shares by stage where a trial's memory could not be measured."""
 CPUS_PER_TRIAL = 1
 MAX_TRIALS_PER_GPU = 8
 """More trials than this would wait for each other's kernels."""
@@ -95,7 +96,7 @@ def analysis_resources(cluster_resources: Mapping[str, float]) -> dict[str, floa
         {'num_cpus': 1, 'num_gpus': 0.5}
     """
     # Forward passes only: what a pair trains in has room for them.
-    resources = trial_resources(GPU_SHARE["pair"] if cluster_resources.get("GPU") else 0)
+    resources = trial_resources(GPU_SHARE[Stage.PAIR] if cluster_resources.get("GPU") else 0)
     return {f"num_{name}s": amount for name, amount in resources.items()}
 
 

@@ -14,6 +14,7 @@ import click
 
 from orchestrator.cli import (
     analyze,
+    assess,
     cluster,
     compare_search,
     gc,
@@ -44,7 +45,23 @@ def dptq_sweep(debug: bool) -> None:
     """
 
 
-IN_ORDER = (plan, launch, resume, stop, status, logs, analyze, report, compare_search, reproduce, ls, gc, ui, cluster)
+IN_ORDER = (
+    plan,
+    launch,
+    assess,
+    resume,
+    stop,
+    status,
+    logs,
+    analyze,
+    report,
+    compare_search,
+    reproduce,
+    ls,
+    gc,
+    ui,
+    cluster,
+)
 for module in IN_ORDER:
     dptq_sweep.add_command(module.command)
 COMMANDS = tuple(dptq_sweep.commands)

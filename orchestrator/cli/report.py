@@ -13,6 +13,7 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
     """Print Table 1 of a sweep and write its report (HTML, Markdown, CSV, Parquet, figures)."""
     from orchestrator.cli.values import open_sweep
     from orchestrator.console import make_console, written
+    from orchestrator.launch.assessments import report_assessments
     from orchestrator.reports.page import write_report
     from orchestrator.reports.search.tables import overview_table
     from orchestrator.reports.summary import table1_text
@@ -27,6 +28,9 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
 
     sweep, plan = open_sweep(storage, name)
     snapshot = Snapshot(plan, sweep.store, ahead=EVERYTHING)
+    if plan.grid.assessments:
+        report_assessments(sweep, snapshot, make_console(), as_json=as_json)
+        return
     trials = read_trials(snapshot)
     if as_json:
         echo_json({"pairs": [record.as_json() for record in records_of(trials)]})

@@ -13,18 +13,28 @@ from cluster.files.prices import CPU, price_per_paid_hour, read_prices
 from orchestrator.cli.grid_options import SEARCH_FIELDS
 from orchestrator.launch.limits import Limits
 from orchestrator.launch.notifications import check_target
-from orchestrator.plan import Plan, Stage, build_plan
+from orchestrator.plan import Plan, build_plan
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Caps, LaunchOptions, Sweep, latest_sweep_name
-from orchestrator.workers.entry_points import num_sites
-from search_spaces.datasets import dataset_slug
+from orchestrator.workers.entry_points import check_dataset, look_at_network, num_sites
+from search_spaces.datasets import dataset_slug, dataset_spec
 from search_spaces.errors import InfeasibleBudgetError
-from search_spaces.grids.build import Choices, build_grid
+from search_spaces.grids.assess import assess_grid
+from search_spaces.grids.build import Choices, Grid, build_grid
+from search_spaces.model import parse
+from search_spaces.models import model_slug
 from search_spaces.pixels import channels_text, parse_mean, parse_std
+from search_spaces.stages.assessment import ImageSettings
+from search_spaces.stages.registry import Stage
 
+NO_LABELS = "none"
+"""Value of --labels for data whose labels do not count."""
 NOTHING_KEPT = LaunchOptions()
 # Of `LaunchOptions`, what options set under the same name: never --on-event, whose target may hold a secret.
-_KEPT = ("address", "tracking_uri", "analyze", "gpus_per_trial", "max_retries", "shared_storage")
+_KEPT = (
+    *("address", "tracking_uri", "analyze", "gpus_per_trial", "max_retries", "shared_storage"),
+    *("json_file", "junit_file"),
+)
 
 
 def open_sweep(storage: str, name: str | None) -> tuple[Sweep, Plan]:
@@ -86,6 +96,8 @@ def limits_of(values: dict[str, Any], kept: LaunchOptions = NOTHING_KEPT) -> Lim
 def launch_options_of(values: Mapping[str, Any]) -> LaunchOptions:
     """Makes what a sweep keeps of its launch, but for the limits, of the values of a command's options."""
     given = {name: values[name] for name in _KEPT if name in values}
+    # A launch may be resumed from another folder.
+    given |= {name: path.absolute() for name, path in given.items() if isinstance(path, Path)}
     return LaunchOptions(data_dir=values["data_dir"].absolute(), **given)
 
 
@@ -103,10 +115,49 @@ def plan_from_options(grid: str, choices: Choices) -> Plan:
         ConfigError: A name is unknown, or a budget that the user asked for cannot be met.
     """
     plan = build_plan(build_grid(grid, choices, num_sites), num_sites)
-    if plan.refused and (choices.budgets or not plan.stage_counts()[Stage.PAIR]):
+    if plan.refused and (choices.budgets or Stage.PAIR not in plan.stages):
         # A named grid may hold printed cells that cannot be run; a budget typed by hand is a mistake.
         raise InfeasibleBudgetError(plan.refused[0].reason)
     return plan
+
+
+def assessment_from_options(
+    uri: str, values: Mapping[str, Any], *, storage: str, download: bool
+) -> tuple[Grid, str, str]:
+    """Opens the network, checks the data, and builds the grid that assesses it.
+
+    Returns:
+        The grid, the name of the sweep unless the user gives one, and a sentence on the classes.
+
+    Raises:
+        ConfigError: The network or the data cannot be read, they do not fit each other, or a value breaks its rule.
+        UnavailableError: A file or a library is not on this machine.
+    """
+    has_labels = values["labels"] != NO_LABELS
+    dataset = dataset_spec(values["dataset"], image_size=values["image_size"], test_images=values["test_images"])
+    check_dataset(dataset, values["data_dir"], download=download)
+    settings = parse(ImageSettings, {name: values[name] for name in ImageSettings.model_fields}, place="")
+    facts, class_names = look_at_network(
+        uri,
+        dataset,
+        settings,
+        data_dir=values["data_dir"],
+        labels_file=Path(values["labels"]) if has_labels and values["labels"] else None,
+        has_labels=has_labels,
+        storage=storage,
+    )
+    grid = assess_grid(
+        facts.model,
+        facts.dataset,
+        architecture=facts.architecture,
+        num_sites=facts.num_sites,
+        labels="dataset" if has_labels else "none",
+        class_names=class_names,
+        effort=facts.effort,
+        **{name: values[name] for name in ("budgets", "option_set", "draws", "max_passes", "seed", "equalize")},
+    )
+    name = f"assess-{model_slug(facts.model.uri)}-{dataset_slug(dataset.name)}"
+    return grid, f"{name}-equalized" if values["equalize"] else name, facts.how_labelled
 
 
 def default_name(grid: str, choices: Choices) -> str:

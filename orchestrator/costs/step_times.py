@@ -12,7 +12,7 @@ from statistics import median
 
 from pydantic import Field
 
-from orchestrator.plan import Node, Stage
+from orchestrator.plan import Node
 from orchestrator.store.folder import RESULT
 from orchestrator.store.provenance import ENVIRONMENT
 from orchestrator.store.store import Store
@@ -22,6 +22,7 @@ from search_spaces.datasets import DatasetSpec, ImageSize
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.model import Frozen, Positive, parse
 from search_spaces.recipes import TrainingRecipe
+from search_spaces.stages.registry import STAGES, Stage
 from search_spaces.yaml_files import read_documents
 
 STEP_TIMES = Path(__file__).with_name("step_times.yaml")
@@ -116,7 +117,7 @@ def is_kind(device: str, kind: str) -> bool:
 
 
 def recipe_of(node: Node) -> TrainingRecipe:
-    """Returns a node's recipe; all stages are trainings."""
+    """Returns the recipe of a node that trains: time is told for those only."""
     assert isinstance(node.recipe, TrainingRecipe)
     return node.recipe
 
@@ -147,7 +148,7 @@ def measured_in(store: Store, wanted: Iterable[Training]) -> Iterator[Measuremen
     """Yields what finished trials on a storage took, of whatever sweep they are."""
     trainings = set(wanted)
     counts: Counter[tuple[Training, str]] = Counter()
-    for stage in Stage:
+    for stage in (stage for stage, traits in STAGES.items() if traits.is_training):
         for uid in store.root.folder(stage).names():
             trial = TrialFolder(store, stage, uid)
             training = _training_in(store, trial) if trial.folder.exists(RESULT) else None

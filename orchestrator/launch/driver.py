@@ -16,6 +16,7 @@ from cluster.runtime.session import session
 from orchestrator.analyses.results import load_analyses
 from orchestrator.console import line_printer
 from orchestrator.launch.analyses import AnalysesEnd, list_tasks, not_done, run_tasks, say_stopped
+from orchestrator.launch.assessments import conclude
 from orchestrator.launch.audit import Agreement, compare
 from orchestrator.launch.autoscaling import prescaling
 from orchestrator.launch.caps import Meter, more_of
@@ -72,8 +73,11 @@ def launch_sweep(
     *,
     limits: Limits,
     only: Collection[str] | None = None,
+    typed_models: Collection[str] = (),
 ) -> Outcome:
     """Runs what is left of a sweep that this process owns.
+
+    `typed_models` are the URIs of networks that the user typed in this command.
 
     Raises:
         StorageError: A finished trial is damaged; says which, and how to run it again.
@@ -104,6 +108,7 @@ def launch_sweep(
             gpus_per_trial=options.gpus_per_trial,
             max_retries=options.max_retries,
             only=only,
+            typed_models=typed_models,
             meter=Meter(limits.caps),
             hook=hook,
         )
@@ -164,21 +169,24 @@ def run_sweep(
 
 
 def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
-    """Prints Table 1 of the run, what went wrong and what comes next.
+    """Prints what the run found, what went wrong and what comes next.
 
-    Exits with 1 if anything is not done, unless a user or a cap stopped the sweep, or if not all agree on what is.
+    Exits with 1 if anything is not done, unless a user or a cap stopped the sweep, or if not all agree on what is; and
+    with 3 if an assessment is done and a rule of its gate fails.
     """
     overview, errors, say = outcome.overview, outcome.analyses.errors, line_printer(console)
     console.print()
-    trials = read_trials(overview.snapshot)
-    console.print(render(table1_text(table1(overview.plan, trials), is_short=True)))
-    if searches := read_searches(trials):
-        console.print(render(overview_table([outcome_of(cell) for cell in searches])))
+    is_assessment, gate_code = bool(overview.plan.grid.assessments), 0
+    if is_assessment:
+        gate_code = conclude(overview.snapshot, sweep.launch_options(), console)
+    else:
+        _print_pairs(overview, console)
     nodes = overview.plan.by_uid()
     for uid, headline in overview.headlines.items():
         say(f"{overview.states[uid]} {nodes[uid].name}: {headline}")
     pages = shlex.join(["dptq-sweep", "ui", "--storage", sweep.store.uri])
-    say("next: " + "\n      ".join([sweep.command("analyze"), sweep.command("report"), pages]))
+    commands = [] if is_assessment else [sweep.command("analyze")]
+    say("next: " + "\n      ".join([*commands, sweep.command("report"), pages]))
     for line in (*outcome.agreement.disagreements, *([outcome.halted] if outcome.halted else [])):
         say(line)
     if not outcome.agreement.disagreements:
@@ -197,6 +205,16 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
     is_meant_to_end = outcome.is_stopping or outcome.cap
     if outcome.agreement.disagreements or outcome.halted or errors or (num_left and not is_meant_to_end):
         sys.exit(1)
+    if gate_code:
+        sys.exit(gate_code)
+
+
+def _print_pairs(overview: Overview, console: Console) -> None:
+    """Prints Table 1 and what became of the searches."""
+    trials = read_trials(overview.snapshot)
+    console.print(render(table1_text(table1(overview.plan, trials), is_short=True)))
+    if searches := read_searches(trials):
+        console.print(render(overview_table([outcome_of(cell) for cell in searches])))
 
 
 def _tell_end(hook: Hook, cap: str | None, overview: Overview) -> None:

@@ -40,6 +40,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         stop_file: str,
         max_retries: int = MAX_RETRIES,
         only: Collection[str] | None = None,
+        typed_models: Collection[str] = (),
     ) -> None:
         """Takes over what is done.
 
@@ -50,12 +51,14 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             stop_file: Path in the storage; once it exists, nothing more is handed out.
             max_retries: Times that a trial is tried again after an unknown error.
             only: Uids to run; None for all.
+            typed_models: URIs of networks that the user typed in this command, handed to the trials.
         """
         super().__init__()
         plan = snapshot.plan
         self._snapshot, self._store = snapshot, snapshot.store
         self.studies, self._data_dir, self._stop_file = studies, data_dir, stop_file
         self._max_retries, self._only = max_retries, only
+        self._typed_models = list(typed_models)
         # A trial that once found its share of a GPU too small gets a whole one, in later launches too.
         self._whole_gpu = {uid for uid, state in self.states.items() if state is State.OUT_OF_MEMORY}
         self._pending = [node for node in plan.nodes if self._has_tries_left(node) and (not only or node.uid in only)]
@@ -136,6 +139,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             "data_dir": self._data_dir,
             "stop_file": self._stop_file,
             "whole_gpu": ready.uid in self._whole_gpu,
+            "typed_models": self._typed_models,
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

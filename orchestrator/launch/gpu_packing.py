@@ -23,6 +23,7 @@ from orchestrator.store.store import Store
 from orchestrator.workers import entry_points
 from search_spaces.errors import StorageError
 from search_spaces.pixels import image_size_of
+from search_spaces.stages.registry import STAGES
 
 PROBE_VERSION = 1
 """Raised when a change of the stages changes how much memory they take."""
@@ -91,16 +92,18 @@ def choose_gpu_shares(
         return {node.uid: gpus_per_trial for node in nodes}
     if not cluster_resources.get("GPU"):
         return {node.uid: 0.0 for node in nodes}
-    trainings = {node.uid: workload_of(node, plan) for node in nodes}
+    trainings = {node.uid: workload_of(node, plan) for node in nodes if STAGES[node.stage].is_training}
     kinds = {uid: _digest(_what_matters(workload)) for uid, workload in trainings.items()}
     workloads = {kinds[uid]: workload for uid, workload in trainings.items()}
-    say(f"measuring the memory of {len(workloads)} kinds of training on one GPU")
-    outcomes = _probe_on_a_gpu(store, workloads, prober or Prober())
+    outcomes: Mapping[str, Outcome] = {}
+    if workloads:
+        say(f"measuring the memory of {len(workloads)} kinds of training on one GPU")
+        outcomes = _probe_on_a_gpu(store, workloads, prober or Prober())
     shares: dict[str, float] = {}
     for kind, workload in workloads.items():
         shares[kind] = _share(outcomes[kind], workload["stage"], cluster_resources)
         say(_line(outcomes[kind], workload, shares_per_gpu(shares[kind])))
-    return {uid: shares[kind] for uid, kind in kinds.items()}
+    return {node.uid: shares[kinds[node.uid]] if node.uid in kinds else GPU_SHARE[node.stage] for node in nodes}
 
 
 def workload_of(node: Node, plan: Plan) -> Workload:

@@ -57,6 +57,8 @@ class Launch:
     """Times that a trial is tried again after an unknown error."""
     only: Collection[str] | None = None
     """Uids of the trials to run; None for the whole plan."""
+    typed_models: Collection[str] = ()
+    """URIs of networks that the user typed in this command; code runs for those only."""
     meter: Meter = field(default_factory=lambda: Meter(Caps()))
     """Adds up what the launch takes, and knows the caps on it."""
     hook: Hook | None = None
@@ -82,6 +84,7 @@ class Launch:
                 stop_file=self.sweep.stop_file,
                 max_retries=self.max_retries,
                 only=self.only,
+                typed_models=self.typed_models,
             )
 
     def run(

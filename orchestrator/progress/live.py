@@ -14,6 +14,7 @@ from orchestrator.plan import Node
 from orchestrator.progress.overview import Overview
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.states import State
+from search_spaces.stages.registry import STAGES
 
 COLUMNS = (
     *(State.DONE, State.RUNNING, State.WAITING, State.INTERRUPTED, State.PRUNED, State.SKIPPED),
@@ -43,7 +44,7 @@ def running_lines(overview: Overview) -> list[str]:
     for uid, epoch in overview.epochs.items():
         node, eta = overview.plan.node(uid), overview.trial_eta_seconds(uid)
         left = "" if eta is None else f"  about {format_seconds(eta)} left"
-        lines.append(f"{node.name}  epoch {epoch}/{node.recipe.epochs}{left}")
+        lines.append(f"{node.name}  {STAGES[node.stage].step} {epoch}/{node.recipe.epochs}{left}")
     return lines
 
 

@@ -9,16 +9,14 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from orchestrator.plan import Node, Plan, Stage
+from orchestrator.plan import Node, Plan
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.states import State
 from orchestrator.store.usage import Usage
-from search_spaces.cells import Cell
+from search_spaces.grids.cells import Cell
 from search_spaces.names import Goal
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
-
-# An epoch of a stage in units of a distillation's, as measured on digits; used until the stage has been seen.
-RELATIVE_COST = {Stage.TEACHER: 2.0, Stage.DISTILL: 1.0, Stage.PAIR: 3.0}
+from search_spaces.stages.registry import STAGES, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ class Overview:
 
     def counts(self) -> dict[Stage, Counter[State]]:
         """Returns for every stage the number of trials in each state; running ones are counted as such."""
-        counts = {stage: Counter[State]() for stage in Stage}
+        counts = {stage: Counter[State]() for stage in self.plan.stages}
         for node in self.plan.nodes:
             counts[node.stage][State.RUNNING if node.uid in self.epochs else self.states[node.uid]] += 1
         return counts
@@ -133,8 +131,8 @@ class Overview:
         seen = {stage: median(rows[-20:]) for stage, rows in self.epoch_seconds.items() if rows}
         if not seen:
             return None
-        base = sum(seconds / RELATIVE_COST[stage] for stage, seconds in seen.items()) / len(seen)
-        return {stage: seen.get(stage, base * RELATIVE_COST[stage]) for stage in Stage}
+        base = sum(seconds / STAGES[stage].relative_cost for stage, seconds in seen.items()) / len(seen)
+        return {stage: seen.get(stage, base * STAGES[stage].relative_cost) for stage in self.plan.stages}
 
     def _consider(self, node: Node, cell: Cell, metrics: Mapping[str, float]) -> None:
         gap = metrics["validation/parity_gap"]

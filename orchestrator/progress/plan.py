@@ -4,9 +4,10 @@ from typing import Any
 
 from rich.console import Console
 
-from orchestrator.plan import Plan
+from orchestrator.plan import Node, Plan
 from orchestrator.progress.overview import summary
 from orchestrator.store.states import State
+from search_spaces.stages.assessment import AssessRecipe
 
 
 def plan_as_json(plan: Plan, states: dict[str, State]) -> dict[str, Any]:
@@ -31,13 +32,21 @@ def plan_as_json(plan: Plan, states: dict[str, State]) -> dict[str, Any]:
     }
 
 
+def _bits(node: Node) -> str:
+    """Returns the budget of a pair or of a ladder."""
+    if node.cell:
+        return str(node.cell.recipe.budget)
+    ladder = node.recipe.ladder if isinstance(node.recipe, AssessRecipe) else None
+    return str(ladder.budget) if ladder else ""
+
+
 def print_plan(plan: Plan, states: dict[str, State], console: Console) -> None:
     """Prints the plan as a table, then what was refused and the totals."""
     rows = [("uid", "trial", "bits", "parent", "state")]
     for node in plan.nodes:
         state = states[node.uid]
         shown = "cached" if state is State.DONE else "to run" if state is State.WAITING else str(state)
-        total = str(node.cell.recipe.budget) if node.cell else ""
+        total = _bits(node)
         rows.append((node.uid, node.name, total, " ".join(node.parents), shown))
     # Aligned here: a table of rich's takes half a millisecond per row, and cuts names where the terminal is narrow.
     uid, name, bits, parent = (max(map(len, column)) for column in list(zip(*rows, strict=True))[:4])

@@ -12,6 +12,7 @@ import pandas as pd
 
 from orchestrator.analyses.results import SweepTables, sweep_tables
 from orchestrator.reports.analyses.registry import Tables, analysis_sections, derived_tables
+from orchestrator.reports.assessment.page import assessment_files
 from orchestrator.reports.decisions import decisions_table
 from orchestrator.reports.document import Page, Section, pictures
 from orchestrator.reports.figures import figure_table1, figure_training
@@ -33,13 +34,15 @@ from orchestrator.results.pairs import records_of
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import Curve, Trial, read_curve, read_trials
 from orchestrator.store.folder import Folder, sha256
+from orchestrator.store.sweep import Sweep
 from search_spaces.names import Goal
 
 FILES = "report_files.json"
 """Which files the last report wrote, so that the next one can remove those it no longer writes."""
 
 _OWN_FILE = re.compile(
-    r"(analyses/\w+\.(csv|parquet)|figure_[\w.-]+\.(png|svg)|(table1(_summary)?|search_\w+)\.(csv|parquet))"
+    r"(analyses/\w+\.(csv|parquet)|figure_[\w.-]+\.(png|svg)"
+    r"|(table1(_summary)?|search_\w+|assessment_\w+)\.(csv|parquet)|assessment\.json|mitigations/[\w-]+/\w+\.(yaml|json))"
 )
 
 
@@ -57,7 +60,11 @@ def write_report(
     Raises:
         StorageError: The folder cannot be written.
     """
-    plan, folder, trials = snapshot.plan, snapshot.store.sweep(sweep), read_trials(snapshot)
+    plan, folder = snapshot.plan, snapshot.store.sweep(sweep)
+    if plan.grid.assessments:
+        rules = Sweep(snapshot.store, sweep).launch_options().fail_if
+        return _write(folder, assessment_files(snapshot, sweep, facts=facts, rules=rules))
+    trials = read_trials(snapshot)
     table, records = table1(plan, trials), records_of(trials)
     analyses = sweep_tables(records, snapshot, folder) if analyses is None else analyses
     searches = searches_of(plan, trials)

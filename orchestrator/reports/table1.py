@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from orchestrator.plan import Plan, Stage
+from orchestrator.plan import Plan
 from orchestrator.reports.grouping import CELL, Row, over_seeds
 from orchestrator.results.pairs import PairRecord, Verdict, average_bits, records_of, verdict
 from orchestrator.results.trials import Trial, trials_by_cell
 from orchestrator.search.pair_choice import choose
 from orchestrator.store.states import State
 from search_spaces.budgets import format_bit_widths
-from search_spaces.cells import Cell
+from search_spaces.grids.cells import Cell
 from search_spaces.names import Goal
 from search_spaces.paper import TABLE_1, TABLE_1_WHITE_BOX, is_cell
+from search_spaces.stages.registry import Stage
 
 MEASURED: dict[Goal, tuple[str, ...]] = {
     Goal.ROBUST: ("accuracy_fp", "accuracy_delta"),

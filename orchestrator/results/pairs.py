@@ -12,7 +12,7 @@ from orchestrator.plan import Origin
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import Trial, read_trials
 from orchestrator.store.states import State
-from search_spaces.cells import Cell
+from search_spaces.grids.cells import Cell
 from search_spaces.names import Goal
 from search_spaces.objective import accuracies_of, detrimental_objective, is_catastrophic, parity_gap, parity_violation
 from search_spaces.paper import AVERAGE_BITS, NUM_SITES

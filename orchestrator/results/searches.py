@@ -9,7 +9,7 @@ from orchestrator.results.pairs import PairRecord, record_of
 from orchestrator.results.trials import Trial, read_rows
 from orchestrator.store.states import State
 from orchestrator.store.usage import HOUR, paid_hours
-from search_spaces.cells import Cell
+from search_spaces.grids.cells import Cell
 from search_spaces.objective import ACCURACIES, accuracies_of, detrimental_objective
 from search_spaces.recipes import TrainingRecipe
 

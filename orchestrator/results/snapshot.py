@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
 
-from orchestrator.plan import ANALYSIS, Node, Plan, Stage
+from orchestrator.plan import ANALYSIS, Node, Plan
 from orchestrator.search.trial_budget import Findings, settle
 from orchestrator.store.analysis import AnalysisFolder
 from orchestrator.store.folder import EPOCHS, RECIPE, RESULT, Folder, Stamp
@@ -54,7 +54,7 @@ class Snapshot:
     def refresh(self) -> None:
         """Lists everything again, and forgets what it read of trials whose files changed."""
         self.__dict__.pop("_analyses", None)
-        found = {stage: _list_by_uid(self.store.root.folder(stage)) for stage in Stage}
+        found = {stage: _list_by_uid(self.store.root.folder(stage)) for stage in self.plan.stages}
         for node in self.plan.nodes:
             stamps = found[node.stage].get(node.uid, {})
             known = self._trials.get(node.uid)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.plan import Node, Origin, Stage
+from orchestrator.plan import Node, Origin
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import EPOCHS, RESULT
 from orchestrator.store.records import TrialRecord, TrialResult
@@ -19,6 +19,7 @@ from search_spaces.errors import StorageError
 from search_spaces.loss_space import LossSpace, Point
 from search_spaces.objective import ACCURACIES
 from search_spaces.recipes import PairRecipe
+from search_spaces.stages.registry import Stage
 
 SPLITS = ("validation", "test")
 PAIR_METRICS = tuple(f"{split}/{name}" for split in SPLITS for name in (*ACCURACIES, "drop_standard_error"))

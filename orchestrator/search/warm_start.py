@@ -7,7 +7,7 @@ from orchestrator.search.pair_choice import candidate, choose
 from orchestrator.search.trial_budget import Findings, goes_on
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder
-from search_spaces.cells import Cell
+from search_spaces.grids.cells import Cell
 from search_spaces.loss_space import Point, place_of
 from search_spaces.model import parse
 from search_spaces.recipes import PairRecipe

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.plan import ANALYSIS, Stage
+from orchestrator.plan import ANALYSIS
 from orchestrator.store.analysis import AnalysisFolder
 from orchestrator.store.folder import PRUNED, RESULT, RESUME_FOLDER, TEMPORARY
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import LAUNCH, SWEEPS, Sweep
 from orchestrator.store.trial import TrialFolder
 from search_spaces.errors import ConfigError, unknown_name
+from search_spaces.stages.registry import Stage
 
 FOLDERS = (*map(str, Stage), ANALYSIS)
 """Where folders of trials and analyses are."""

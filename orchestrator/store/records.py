@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from orchestrator.plan import SCHEMA
 from search_spaces.errors import StorageError
+from search_spaces.model import parse
+from search_spaces.stages.registry import STAGES, Stage
 
 
 class Record(BaseModel):
@@ -52,8 +54,10 @@ class TrialRecord(Record):
 
     @property
     def epochs(self) -> int:
-        """Passes over the training split that it is to run."""
-        return int(self.recipe["epochs"])
+        """What it is to run: passes over the training split, or whatever its stage reports after."""
+        if "epochs" in self.recipe:
+            return int(self.recipe["epochs"])
+        return parse(STAGES[Stage(self.stage)].recipe, self.recipe).epochs
 
     @property
     def seeds(self) -> dict[str, int]:

@@ -71,6 +71,12 @@ class LaunchOptions(BaseModel):
     others can write must not decide which command this machine runs."""
     shared_storage: bool = False
     """Whether all machines of the cluster mount the storage folder at its path."""
+    fail_if: tuple[str, ...] = ()
+    """Rules of the gate of an assessment."""
+    json_file: Path | None = None
+    """Where an assessment is also written, on the machine of the launch."""
+    junit_file: Path | None = None
+    """Where the outcomes of the rules are written, on the machine of the launch."""
 
 
 class Sweep:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestrator.plan import SCHEMA, Node, Stage
+from orchestrator.plan import SCHEMA, Node
 from orchestrator.store.failures import Failure, Headline, headline_of
 from orchestrator.store.folder import (
     ATTEMPTS,
@@ -35,6 +35,7 @@ from search_spaces.errors import StorageError
 from search_spaces.loss_space import Point
 from search_spaces.model import vary
 from search_spaces.recipes import PairRecipe
+from search_spaces.stages.registry import STAGES, Stage
 from search_spaces.uris import redact
 
 ROW = "row"
@@ -262,8 +263,10 @@ def point_from(node: Node, record: TrialRecord | None) -> str:
 
 
 def parent_stage(stage: str) -> Stage:
-    """Returns the stage whose checkpoint a stage starts from."""
-    return {Stage.DISTILL: Stage.TEACHER, Stage.PAIR: Stage.DISTILL}[Stage(stage)]
+    """Returns the stage whose checkpoint a stage starts from, which has one."""
+    parent = STAGES[Stage(stage)].parent
+    assert parent is not None, f"stage {stage} starts from nothing"
+    return parent
 
 
 def now_ms() -> int:

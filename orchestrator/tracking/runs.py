@@ -102,8 +102,10 @@ def read_content(node: Node, trial: TrialFolder, status: str) -> Content:
     rows = trial.epochs()
     points = [point for row in rows for point in epoch_points(row)]
     tags: dict[str, str] = {}
+    files = list(_ARTIFACTS[status])
     if status == "FINISHED" and (result := trial.result()):
         points += _final_points(result, rows)
+        files += [name for name in result.files if name not in files]
     if status == "FAILED":
         tags |= error_tag(trial)
     if (epoch := trial.pruned_after()) is not None:
@@ -118,7 +120,7 @@ def read_content(node: Node, trial: TrialFolder, status: str) -> Content:
         params=node_params(node, record),
         tags=tags,
         points=points,
-        artifacts=[name for name in _ARTIFACTS[status] if name in names],
+        artifacts=[name for name in files if name in names],
         start_ms=int(first["timestamp_ms"] - 1000 * first["seconds"]) if first else None,
         end_ms=int(rows[-1]["timestamp_ms"]) if rows else None,
     )

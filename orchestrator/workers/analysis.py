@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from socket import gethostname
 from typing import Any
 
-from orchestrator.plan import Stage
 from orchestrator.store.analysis import UNIT, AnalysisFolder
 from orchestrator.store.failures import full_disk
 from orchestrator.store.folder import CHECKPOINT
@@ -16,6 +15,7 @@ from orchestrator.workers.output import WorkerOutput
 from orchestrator.workers.trial import open_trial
 from search_spaces.analyses import ANALYSES, Analysis
 from search_spaces.model import parse
+from search_spaces.stages.registry import Stage
 from trainables.analyses.registry import units_of
 from trainables.analyses.trained_pair import Subject, Unit
 

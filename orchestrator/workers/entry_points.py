@@ -20,6 +20,7 @@ from search_spaces import paper
 from search_spaces.dataset_kinds import DATASETS
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import UnavailableError, one_line
+from search_spaces.stages.assessment import ImageSettings, NetworkFacts
 
 KNOWN_NUM_SITES = paper.NUM_SITES | {"test_resnet": 15}
 """Checked against the tracer by a test; other networks are built and traced."""
@@ -36,6 +37,23 @@ def num_sites(architecture: str) -> int:
     if architecture in KNOWN_NUM_SITES:
         return KNOWN_NUM_SITES[architecture]
     return int(importlib.import_module("trainables.models.backbones").count_sites(architecture))
+
+
+def look_at_network(
+    uri: str, dataset: DatasetSpec, settings: ImageSettings, **others: Any
+) -> tuple[NetworkFacts, tuple[str, ...] | None]:
+    """Opens a network whose URI the user typed in this command, and tells what a plan needs to know of it.
+
+    `others` are those of `orchestrator.workers.given_networks.look_at_network`.
+
+    Raises:
+        ConfigError: It cannot be read, does not fit the data, or cannot be quantized.
+        UnavailableError: A file or a library is not on this machine.
+    """
+    facts: tuple[NetworkFacts, tuple[str, ...] | None] = importlib.import_module(
+        "orchestrator.workers.given_networks"
+    ).look_at_network(uri, dataset, settings, **others)
+    return facts
 
 
 def check_dataset(spec: DatasetSpec, data_dir: Path, *, download: bool = False) -> None:

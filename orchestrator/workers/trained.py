@@ -1,12 +1,12 @@
 """The network that a trial of the storage trained, for whoever names it by `trial:UID`."""
 
-from orchestrator.plan import Stage
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError
 from search_spaces.model import parse
+from search_spaces.stages.registry import Stage
 from trainables.checkpoints import from_bytes, strip_prefix
 from trainables.models.trial_models import TrainedNetwork
 from trainables.stages.classifier import MODEL

@@ -5,6 +5,7 @@ from pathlib import Path
 from socket import gethostname
 from typing import Any
 
+import pyarrow as pa
 import ray
 from ray import tune
 
@@ -17,6 +18,7 @@ from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import ROW, TrialFolder, now_ms, parent_stage
 from orchestrator.store.usage import GPU_SECONDS
+from orchestrator.workers.given_networks import trial_reader
 from orchestrator.workers.output import WorkerOutput
 from search_spaces.errors import SweepError
 from trainables.stage_runner import ParentCheckpoint, Trial, TrialSpec, checkpoint_bytes, predictions_table
@@ -35,8 +37,9 @@ def run_trial(config: dict[str, Any]) -> None:
     again, and how often, the frontier decides.
 
     Args:
-        config: `storage` (URI), `stage`, `uid`, `data_dir` (path or None), and `stop_file`: a path in the storage; once
-            it exists, the trial ends after its epoch.
+        config: `storage` (URI), `stage`, `uid`, `data_dir` (path or None), `typed_models` (URIs of networks that the
+            user typed in this command), and `stop_file`: a path in the storage; once it exists, the trial ends after
+            its epoch.
     """
     store = Store(config["storage"], create=False)
     trial = TrialFolder(store, config["stage"], config["uid"])
@@ -45,7 +48,7 @@ def run_trial(config: dict[str, Any]) -> None:
         return
     output = WorkerOutput()
     try:
-        _run(store, trial, config["data_dir"], lambda: store.root.exists(config["stop_file"]))
+        _run(store, trial, config, lambda: store.root.exists(config["stop_file"]))
     except StoppedError:
         pass
     except Exception as error:
@@ -54,13 +57,19 @@ def run_trial(config: dict[str, Any]) -> None:
             raise
 
 
-def _run(store: Store, trial: TrialFolder, data_dir: str | None, is_stopping: Callable[[], bool]) -> None:
-    running, parent = open_trial(store, trial, data_dir)
+def _run(store: Store, trial: TrialFolder, config: dict[str, Any], is_stopping: Callable[[], bool]) -> None:
+    running, parent = open_trial(store, trial, config["data_dir"])
     seeds = _record_of(trial).seeds
     facts = environment(device=running.device_name, data_sha256=running.data_sha256, seeds=seeds)
     trial.folder.write_json(ENVIRONMENT, facts)
     resume = trial.folder.read_bytes(RESUME)
-    run = running.start(parent=parent, resume=resume, resume_source=f"{trial.folder.root}/{RESUME}")
+    run = running.start(
+        parent=parent,
+        resume=resume,
+        resume_source=f"{trial.folder.root}/{RESUME}",
+        typed_models=config.get("typed_models", ()),
+        read_trial=trial_reader(store),
+    )
     rows = trial.epochs() if resume else []
     gpu_share = _gpu_share()
 
@@ -79,7 +88,8 @@ def _run(store: Store, trial: TrialFolder, data_dir: str | None, is_stopping: Ca
     result = finish(run, on_epoch)
     trial.write_result(
         result.metrics,
-        {CHECKPOINT: checkpoint_bytes(result), PREDICTIONS: parquet_bytes(predictions_table(result))},
+        {CHECKPOINT: checkpoint_bytes(result), PREDICTIONS: parquet_bytes(predictions_table(result))}
+        | {f"{name}.parquet": parquet_bytes(pa.Table.from_pandas(each)) for name, each in result.tables.items()},
         seconds=sum(row["seconds"] for row in rows),
         data_sha256=running.data_sha256,
     )

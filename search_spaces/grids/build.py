@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pydantic import Field
+
 from search_spaces import paper
 from search_spaces.budgets import OPTION_SETS
-from search_spaces.cells import Cell
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, join_place, unknown_name
+from search_spaces.grids.cells import Cell
 from search_spaces.grids.layers import TemplateStack, read_stack
 from search_spaces.grids.overrides import Settings, parse_assignments
 from search_spaces.grids.template import Budget
@@ -16,6 +18,7 @@ from search_spaces.names import Goal
 from search_spaces.pixels import Channels
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
 from search_spaces.search import Search
+from search_spaces.stages.assessment import AssessRecipe
 
 OF_THE_DATASET = ("image_size", "mean", "std", "interpolation", "crop", "crop_mode", "train_images", "test_images")
 """Fields of `Choices` that are the dataset's own, and whose options have the same names."""
@@ -28,13 +31,17 @@ class Grid(Frozen):
 
     name: str
     dataset: DatasetSpec
-    teacher: TeacherRecipe
-    white_boxes: tuple[DistillRecipe, ...]
-    cells: tuple[Cell, ...]
+    teacher: TeacherRecipe | None = None
+    """The black box; None for a grid without pairs."""
+    white_boxes: tuple[DistillRecipe, ...] = ()
+    cells: tuple[Cell, ...] = ()
     search: Search = Search()
     """Settings of the search of cells with `search_trials`."""
     seed: int
     """Seed of the teacher and the white boxes, which all cells share."""
+    # Left out of what is written where there is none, so that plans of pairs are written as before.
+    assessments: tuple[AssessRecipe, ...] = Field(default=(), exclude_if=lambda recipes: not recipes)
+    """Parts of the assessments of networks that are given."""
 
     @property
     def seeds(self) -> tuple[int, ...]:

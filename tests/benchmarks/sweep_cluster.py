@@ -19,7 +19,7 @@ from rich.console import Console
 from cluster.runtime.nodes import Room
 from cluster.runtime.session import session
 from orchestrator.launch.tuner import Launch
-from orchestrator.plan import Plan, Stage
+from orchestrator.plan import Plan
 from orchestrator.progress.live import Progress
 from orchestrator.progress.overview import overview_of
 from orchestrator.results.snapshot import Snapshot
@@ -27,6 +27,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.store.trial import trial_of
 from orchestrator.tracking.tracker import Tracker
+from search_spaces.stages.registry import Stage
 from tests.benchmarks.figures import Figure, table
 from tests.benchmarks.sweep_scale import fake_trial, plan_of, storage_of_run
 from tests.cluster.heads import several_nodes

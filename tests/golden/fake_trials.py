@@ -3,7 +3,8 @@
 import random
 from dataclasses import dataclass
 
-from orchestrator.plan import Node, Stage
+from orchestrator.plan import Node
+from search_spaces.stages.registry import Stage
 
 WHITE_BOX = {"validation": 0.9711, "test": 0.9642}
 NUM_EPOCHS_TO_SETTLE = 8

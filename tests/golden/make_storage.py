@@ -23,7 +23,7 @@ from safetensors.numpy import save
 from orchestrator.analyses.results import load_analyses, save_analyses
 from orchestrator.analyses.tasks import AnalysisTask, checksums_of, tasks_of
 from orchestrator.launch.frontier import Frontier
-from orchestrator.plan import Node, Plan, Stage, build_plan
+from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.results.pairs import pair_records
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import CellStudy, sweep_journal
@@ -37,6 +37,7 @@ from search_spaces.analyses import set_analyses
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.recipes import TrainingRecipe
+from search_spaces.stages.registry import Stage
 from tests.golden.fake_tables import rows_of
 from tests.golden.fake_trials import epoch_row, jitter, metrics_of, short_name
 

@@ -9,7 +9,7 @@ import optuna
 from ray.tune.search import Searcher
 
 from orchestrator.launch.frontier import Frontier
-from orchestrator.plan import Node, Plan, Stage, build_plan
+from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import CellStudy, open_journal
 from orchestrator.store.folder import CHECKPOINT, RECIPE
@@ -18,6 +18,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.recipes import TrainingRecipe
+from search_spaces.stages.registry import Stage
 from tests.orchestrator.made_up import accuracies, pair_metrics
 
 Quality = Callable[[Node], tuple[float, float]]

@@ -4,10 +4,11 @@ import hashlib
 
 import pytest
 
-from orchestrator.plan import Origin, Stage, build_plan
+from orchestrator.plan import Origin, build_plan
 from search_spaces import paper
 from search_spaces.grids.build import Choices, Grid, build_grid
 from search_spaces.model import vary
+from search_spaces.stages.registry import Stage
 
 
 def sites(architecture: str) -> int:

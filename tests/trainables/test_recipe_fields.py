@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from search_spaces.model import vary
 from search_spaces.names import Goal
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe, TrainingRecipe
+from search_spaces.stages.registry import STAGES
 from tests.fields import Change, check_change, every_field
 from tests.trainables.observed_training import observe
 from trainables.models.backbones import create_backbone
-from trainables.stages.registry import STAGES
 
 TAKEN = ("clipped", "update", "result")
 """What follows from a gradient."""
@@ -66,7 +66,7 @@ ENTRIES = {
         "train": Change(("policy",), ("student gradient", *TAKEN)),
     },
 }
-STAGE_OF = {info.recipe: stage for stage, info in STAGES.items()}
+STAGE_OF = {traits.recipe: stage for stage, traits in STAGES.items() if traits.is_training}
 BASE: dict[str, Any] = {
     "architecture": "test_resnet",
     "epochs": 2,

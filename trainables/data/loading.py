@@ -60,6 +60,15 @@ def load_dataset(spec: DatasetSpec, data_dir: Path | None = None) -> ImageData:
     return cached(spec, build, sources=found.sources, folder=cache_folder(root)) if found.sources else build()
 
 
+def class_names_of(spec: DatasetSpec, data_dir: Path | None = None) -> tuple[str, ...]:
+    """Returns the names of a dataset's classes, in its order; decodes nothing.
+
+    Raises:
+        UnavailableError: Its files are not on this machine.
+    """
+    return _KINDS[spec.kind].find(spec, _root(data_dir)).list_images().class_names
+
+
 def check_available(spec: DatasetSpec, data_dir: Path | None = None, *, download: bool = False) -> None:
     """Makes sure that a dataset can be loaded; decodes nothing.
 

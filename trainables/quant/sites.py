@@ -14,7 +14,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from timm.layers import get_notrace_functions, get_notrace_modules
@@ -68,6 +68,9 @@ class Site:
 
     node: str
     """Name of the traced node whose output is quantized: the last normalization or activation behind it."""
+
+    channel_axis: int = field(default=-1, repr=False)
+    """Axis of the channels, from the end: -3 behind a Conv2d, -1 behind a Linear."""
 
 
 def find_sites(model: nn.Module) -> list[Site]:
@@ -138,7 +141,8 @@ def sites_of_graph(model: nn.Module, graph: fx.Graph, *, warns: bool = True) -> 
         target = str(node.target)
         calls[target] = calls.get(target, 0) + 1
         name = target if calls[target] == 1 else f"{target}#{calls[target]}"
-        sites.append(Site(index=len(sites), name=name, node=_last_follower(model, node).name))
+        axis = -3 if isinstance(layer, nn.Conv2d) else -1
+        sites.append(Site(index=len(sites), name=name, node=_last_follower(model, node).name, channel_axis=axis))
     if not sites:
         raise ConfigError(
             f"model {type(model).__name__} has no site to quantize: it needs at least one Conv2d or Linear "

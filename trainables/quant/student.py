@@ -16,14 +16,17 @@ Shape letters: B = examples, L = sites, O = bit-width options, K = classes, C H 
 """
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
+import torch
 from torch import Tensor, fx, nn
 
 from search_spaces.errors import ConfigError
 from trainables.quant.affine import check_bit_width_range, fake_quantize, fake_quantize_options
+from trainables.quant.range_scope import RangeScope, per_channel
 from trainables.quant.sites import LAYER_KINDS, Site, sites_of_graph, trace
 from trainables.quant.weights import fake_quantize_weights
 
@@ -48,6 +51,8 @@ class QuantizedStudent(nn.Module):
         weight_bit_width: int | None = 16,
         range_gradient: bool = True,
         scale_quantile: float = 1.0,
+        range_scope: RangeScope = "example",
+        pinned: Mapping[int, int] | None = None,
     ) -> None:
         """Traces the model and finds its sites.
 
@@ -57,15 +62,21 @@ class QuantizedStudent(nn.Module):
                 leaves the weights as they are. Paper: 16.
             range_gradient: Whether the extremes of an activation receive the gradient of its scale.
             scale_quantile: Below 1, activation ranges end at these quantiles (see `fake_quantize`).
+            range_scope: Whether an activation has one range per `example`, or one per `channel` of every example; an
+                activation without positions, such as a pooled vector, has one per example in any case.
+            pinned: Bit-widths of sites, by index, that hold whatever a pass asks for; 0 is full precision.
 
         Raises:
-            ConfigError: The model cannot be traced or has no site, or the weight bit-width is out of range.
+            ConfigError: The model cannot be traced or has no site, the weight bit-width is out of range, or a pinned
+                site does not exist.
         """
         super().__init__()
         self.model = model
         self.weight_bit_width = weight_bit_width
         self.range_gradient = range_gradient
         self.scale_quantile = scale_quantile
+        self.range_scope = range_scope
+        self.pinned = dict(pinned or {})
         self._layers = _find_layers(model, weight_bit_width)
         self.sites, evaluation_code = _compile(model, training=False)
         training_sites, training_code = _compile(model, training=True)
@@ -76,6 +87,8 @@ class QuantizedStudent(nn.Module):
                 "choose a model without auxiliary branches."
             )
         self._code = {False: evaluation_code, True: training_code}
+        if not self.pinned.keys() <= set(range(self.num_sites)):
+            raise ConfigError(f"sites {sorted(self.pinned)} cannot be pinned: there are 0 to {self.num_sites - 1}.")
 
     @property
     def num_sites(self) -> int:
@@ -148,10 +161,13 @@ class QuantizedStudent(nn.Module):
         # Unbound once: slicing per site would make the backward pass add L matrices of full size.
         columns = selection_BLO.unbind(1)
 
+        pinned = self._quantize_at(images, torch.zeros(expected[:2], dtype=torch.int64))
+        to_options = partial(fake_quantize_options, bit_widths=bit_widths, **self._settings())
+
         def quantize(x: Tensor, index: int) -> Tensor:
-            return fake_quantize_options(
-                x, columns[index], bit_widths, range_gradient=self.range_gradient, scale_quantile=self.scale_quantile
-            )
+            if index in self.pinned:
+                return pinned(x, index)
+            return self._per_range(to_options, x, columns[index], index)
 
         with self._quantized_weights():
             return self._run(images, quantize)
@@ -161,20 +177,30 @@ class QuantizedStudent(nn.Module):
         expected = (images.shape[0], self.num_sites)
         if bit_width_BL.shape != expected or bit_width_BL.is_floating_point():
             raise self._shape_error("bit-widths", bit_width_BL, expected, "an integer")
+        if self.pinned:
+            bit_width_BL = bit_width_BL.clone()
+            bit_width_BL[:, list(self.pinned)] = bit_width_BL.new_tensor(list(self.pinned.values()))
         check_bit_width_range(bit_width_BL)
         bit_width_BL = bit_width_BL.to(images.device)
         columns = bit_width_BL.unbind(1)
+        to_bit_widths = partial(fake_quantize, **self._settings())
         # Layer isolation leaves most sites alone: those cost nothing, not even a copy.
         is_quantized = bit_width_BL.any(0).tolist()
 
         def quantize(x: Tensor, index: int) -> Tensor:
             if not is_quantized[index]:
                 return x
-            return fake_quantize(
-                x, columns[index], scale_quantile=self.scale_quantile, range_gradient=self.range_gradient
-            )
+            return self._per_range(to_bit_widths, x, columns[index], index)
 
         return quantize
+
+    def _settings(self) -> dict[str, Any]:
+        return {"range_gradient": self.range_gradient, "scale_quantile": self.scale_quantile}
+
+    def _per_range(self, quantize: Callable[..., Tensor], x: Tensor, setting_B: Tensor, index: int) -> Tensor:
+        if self.range_scope == "example":
+            return quantize(x, setting_B)
+        return per_channel(quantize, x, setting_B, axis=self.sites[index].channel_axis)
 
     def _run(self, images: Tensor, quantize: Quantize) -> Tensor:
         num_examples = images.shape[0]

@@ -60,7 +60,8 @@ def find_onnx_sites(file: OnnxFile) -> list[OnnxSite]:
             continue
         tensor = _last_of_activation(node.output[0], readers, constants, outputs=[file.logits])
         name = node_name(node)
-        site = Site(index=len(sites), name=name, node=tensor)
+        axis = -3 if node.op_type == "Conv" else -1
+        site = Site(index=len(sites), name=name, node=tensor, channel_axis=axis)
         sites.append(OnnxSite(site=site, layer=name, weight=node.input[1], tensor=tensor))
     if not sites:
         raise ConfigError(

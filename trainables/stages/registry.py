@@ -1,16 +1,19 @@
-"""The stages by name: the recipe of each, what trains it, and the network it starts from. A new stage is one line."""
+"""What runs each stage, and the network it starts from; `search_spaces.stages.registry` says all else of a stage."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe, TrainingRecipe
+from search_spaces.model import parse
+from search_spaces.stages.registry import STAGES as TRAITS
+from search_spaces.stages.registry import Stage, StageRecipe
 from trainables.checkpoints import ResumePoint
 from trainables.data.images import ImageData
-from trainables.stages import distill, pair, teacher
+from trainables.models.given import GivenNetwork
+from trainables.stages import assess, distill, pair, teacher
 from trainables.training_loop import StageRun
 
 
@@ -18,26 +21,35 @@ from trainables.training_loop import StageRun
 class StageInfo:
     """What is known of a stage."""
 
-    recipe: type[TrainingRecipe]
     train: Callable[..., StageRun]
     """Function of the recipe, the data and, by name, `seed`, `device`, `resume` and the parent network."""
     parent: str | None = None
     """Argument of `train` for the trained network that the stage starts from; None for a stage without one."""
 
 
+def parse_recipe(stage: str, values: Mapping[str, object]) -> StageRecipe:
+    """Reads the recipe of a stage from plain values.
+
+    Raises:
+        ConfigError: A value breaks its field's rule.
+    """
+    return parse(TRAITS[Stage(stage)].recipe, values)
+
+
 STAGES: dict[str, StageInfo] = {
-    "teacher": StageInfo(TeacherRecipe, teacher.train),
-    "distill": StageInfo(DistillRecipe, distill.train, parent="black_box"),
-    "pair": StageInfo(PairRecipe, pair.train, parent="white_box"),
+    Stage.TEACHER: StageInfo(teacher.train),
+    Stage.DISTILL: StageInfo(distill.train, parent="black_box"),
+    Stage.PAIR: StageInfo(pair.train, parent="white_box"),
+    Stage.ASSESS: StageInfo(assess.run, parent="model"),
 }
 
 
 def start_stage(
     stage: str,
-    recipe: TrainingRecipe,
+    recipe: StageRecipe,
     data: ImageData,
     *,
-    parent: nn.Module | None,
+    parent: nn.Module | GivenNetwork | None,
     seed: int,
     device: torch.device,
     resume: ResumePoint | None = None,
@@ -48,7 +60,8 @@ def start_stage(
         stage: Key of `STAGES`.
         recipe: What to train and how.
         data: Dataset on `device`.
-        parent: The network it starts from, on `device`, frozen and in evaluation mode; None for a stage without one.
+        parent: The network it starts from, on `device`, frozen and in evaluation mode, or one that is given; None for a
+            stage without one.
         seed: Of everything random in training.
         device: Where to train.
         resume: Where to go on.

@@ -13,7 +13,7 @@ from cluster.runtime.resources import (
     trial_resources,
     trials_per_gpu,
 )
-from orchestrator.plan import Stage
+from search_spaces.stages.registry import Stage
 
 BYTES = st.integers(1, 200 * 10**9)
 

@@ -16,7 +16,7 @@ from orchestrator.costs.step_times import (
     steps_per_epoch,
     training_of,
 )
-from orchestrator.plan import Node, Plan, Stage, build_plan
+from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.provenance import ENVIRONMENT
 from orchestrator.store.store import Store
@@ -26,6 +26,7 @@ from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, UnknownNameError
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.model import vary
+from search_spaces.stages.registry import Stage
 from trainables.data.images import ImageData
 
 PLAN: Plan = build_plan(build_grid("quick", Choices(), lambda _: 15), lambda _: 15)

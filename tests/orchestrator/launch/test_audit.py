@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.launch.audit import compare
 from orchestrator.launch.frontier import Frontier
-from orchestrator.plan import Node, Plan, Stage, build_plan
+from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import CellStudy, open_journal
 from orchestrator.store.folder import CHECKPOINT, PRUNED, RESULT
@@ -14,6 +14,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.grids.build import Choices, build_grid
+from search_spaces.stages.registry import Stage
 from tests.orchestrator.made_up import pair_metrics
 
 SEARCH = {"keep_searching": True, "start_points": ("recipe",)}

@@ -10,12 +10,13 @@ from cluster.runtime.capacity import Capacity
 from orchestrator.launch.autoscaling import Prescaler, prescaling
 from orchestrator.launch.frontier import Frontier
 from orchestrator.launch.tuner import Launch
-from orchestrator.plan import Plan, Stage, build_plan
+from orchestrator.plan import Plan, build_plan
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
+from search_spaces.stages.registry import Stage
 
 PLAN: Plan = build_plan(build_grid("cifar10", Choices(), lambda _: 15), lambda _: 15)
 SHARES = {node.uid: 1.0 if node.stage is Stage.TEACHER else 0.5 for node in PLAN.nodes}

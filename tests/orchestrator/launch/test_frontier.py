@@ -13,7 +13,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.launch.frontier import Frontier
 from orchestrator.launch.restarts import find_node, forget_failures, restart, with_parents
-from orchestrator.plan import Node, Plan, Stage, build_plan
+from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import CellStudy, open_journal
 from orchestrator.store.failures import MAX_LOST
@@ -23,6 +23,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import ConfigError, NonFiniteLossError, UnavailableError, UnknownNameError, UnwritableError
 from search_spaces.grids.build import Choices, build_grid
+from search_spaces.stages.registry import Stage
 from tests.orchestrator.made_up import pair_metrics, raised
 
 SEARCH = {"keep_searching": True, "start_points": ("recipe",)}

@@ -10,12 +10,13 @@ import ray
 
 from cluster.runtime.resources import GPU_SHARE
 from orchestrator.launch.gpu_packing import FIELDS_OF_EQUAL_MEMORY, Prober, Workload, choose_gpu_shares, workload_of
-from orchestrator.plan import Plan, Stage, build_plan
+from orchestrator.plan import Plan, build_plan
 from orchestrator.store.store import Store
 from search_spaces import paper
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.model import vary
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
+from search_spaces.stages.registry import Stage
 from trainables.data.images import ImageData
 
 GB = 10**9

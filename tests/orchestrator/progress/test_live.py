@@ -5,7 +5,7 @@ import re
 
 from rich.console import Console
 
-from orchestrator.plan import Node, Plan, Stage, build_plan
+from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.progress.live import Progress, format_seconds, render_overview, summary_line
 from orchestrator.progress.overview import Overview, overview_of
 from orchestrator.results.snapshot import Snapshot
@@ -15,6 +15,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.names import Goal
+from search_spaces.stages.registry import Stage
 from tests.orchestrator.made_up import pair_metrics, raised
 from tests.orchestrator.search_driver import search_plan
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from orchestrator.plan import Node, Plan, Stage, build_plan
+from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.reports.comparison.data import TITLES, comparison, figure_comparison, without_pair
 from orchestrator.reports.comparison.page import arms_table, comparison_page, write_comparison
 from orchestrator.reports.terminal import render
@@ -19,6 +19,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.loss_space import as_published
+from search_spaces.stages.registry import Stage
 from tests.orchestrator.made_up import pair_metrics
 
 CHOICES = Choices(architectures=("resnet10t",), option_sets=("I",), search={"trials": 2})

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from orchestrator.plan import Node, Plan, Stage, build_plan
+from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.reports.drawing import DARK, dark, svg
 from orchestrator.reports.figures import figure_table1, figure_training
 from orchestrator.reports.layout import pct, pp
@@ -23,6 +23,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.names import Goal
+from search_spaces.stages.registry import Stage
 from tests.orchestrator.made_up import accuracies
 
 FACTS = {"date": "2026-01-02", "command": "dptq-sweep launch --name '<script>alert(1)</script>'"}

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.analyses.results import SweepTables
 from orchestrator.analyses.tasks import Missing
-from orchestrator.plan import Node, Plan, Stage, build_plan
+from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.reports.analyses.registry import analysis_sections, derived_tables
 from orchestrator.reports.decisions import decisions_table
 from orchestrator.reports.document import Page, Section
@@ -25,6 +25,7 @@ from orchestrator.store.trial import trial_of
 from search_spaces.analyses import ANALYSES
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.names import Goal
+from search_spaces.stages.registry import Stage
 from tests.orchestrator.made_up import pair_metrics
 from tests.orchestrator.tiny_analyses import contrast, indicator_table, tiny_analyses
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from orchestrator.plan import Node, Plan, Stage, build_plan
+from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.reports.figures import figure_table1
 from orchestrator.reports.summary import table1_text
 from orchestrator.reports.table1 import table1
@@ -23,6 +23,7 @@ from orchestrator.store.trial import trial_of
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.paper import NUM_SITES
+from search_spaces.stages.registry import Stage
 
 SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
 # White box, full precision, quantized.

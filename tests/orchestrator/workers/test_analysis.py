@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator.analyses.tasks import AnalysisTask, checksums_of, tasks_of
-from orchestrator.plan import Plan, Stage, build_plan
+from orchestrator.plan import Plan, build_plan
 from orchestrator.results.pairs import pair_records
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.analysis import AnalysisFolder
@@ -27,6 +27,7 @@ from orchestrator.workers import trial as trial_worker
 from search_spaces.analyses import Analysis, Corruptions, CrossPolicy, Layers
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.model import vary
+from search_spaces.stages.registry import Stage
 from tests.waiting import wait_until
 from trainables.analyses.trained_pair import Subject, Unit
 

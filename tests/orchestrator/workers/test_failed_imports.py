@@ -7,12 +7,13 @@ from click.testing import CliRunner
 
 from cluster.runtime import session
 from orchestrator.cli.launch import command
-from orchestrator.plan import Stage, build_plan
+from orchestrator.plan import build_plan
 from orchestrator.store.failures import Failure, failed_import, headline_of
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
+from search_spaces.stages.registry import Stage
 
 PLAN = build_plan(build_grid("smoke", Choices(), lambda _: 15), lambda _: 15)
 TEACHER = PLAN.nodes[0]

@@ -1,0 +1,119 @@
+"""`dptq-sweep assess`: how badly a network that is given can fail under dynamic quantization, and where."""
+
+from typing import Any
+
+import click
+
+from orchestrator.cli.completion import datasets
+from orchestrator.cli.help import GroupedCommand, limit, other, what, where
+from orchestrator.cli.options import FILE, data_dir_option, limit_options, place_options, storage_option
+from orchestrator.store.failures import MAX_RETRIES
+from search_spaces.dataset_kinds import DATASET_FORMS
+
+
+@click.command("assess", cls=GroupedCommand)
+@click.argument("model")
+@what(
+    "--data",
+    "dataset",
+    required=True,
+    shell_complete=datasets,
+    help=f"Images to measure it on: {', '.join(DATASET_FORMS)}.",
+)
+@what("--name", help="Name of the sweep. [default: the network and the dataset]")
+@what(
+    "--budget",
+    "budgets",
+    multiple=True,
+    type=click.IntRange(min=1),
+    help="Sum of the bit-widths over all sites of an image; repeatable. [default: 4, 5.5 and 7 bits per site]",
+)
+@what("--option-set", default="I", show_default=True, help="I (3..10 bits), II (4..10) or III (5..10).")
+@what("--draws", type=click.IntRange(min=1), help="Random allocations per image. [default: 20; 5 if it is heavy]")
+@what(
+    "--max-passes",
+    type=click.IntRange(min=1),
+    help="Of the attack, per image. [default: 120; 12 if it is heavy]",
+)
+@what(
+    "--labels",
+    metavar="FILE",
+    help="Names of the network's classes, one a line, to find those of the data; or `none`: what counts as right is "
+    "then the network's answer at full precision. [default: by the network's own names]",
+)
+@what("--image-size", help="Pixels that the network sees, such as 224 or 48x192. [default: its own, or the data's]")
+@what("--mean", help="Of red, green and blue, as shares of 255, such as 0.5,0.5,0.5. [default: the network's own]")
+@what("--std", help="Likewise, what differences are divided by. [default: the network's own]")
+@what("--interpolation", help="Filter of the resizing. [default: the network's own]")
+@what("--crop", type=click.FloatRange(min=0, max=1, min_open=True), help="Share of an image that is seen, its middle.")
+@what("--crop-mode", help="How an image of another shape fits: center, squash or pad.")
+@what("--equalize", is_flag=True, help="Undo rescaled links first, which changes no answer at full precision.")
+@what("--test-images", type=click.IntRange(min=1), help="Measure on so many test images. [default: all]")
+@what("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
+@what(
+    "--fail-if",
+    multiple=True,
+    metavar="RULE",
+    help="End with exit code 3 where this is shown: 'uniform.drop > 2' (percentage points), suspicious or fragile; "
+    "repeatable.",
+)
+@what("--json", "json_file", type=FILE, help="Write the assessment here, too.")
+@what("--junit", "junit_file", type=FILE, help="Write the outcomes of the rules here, as a JUnit report.")
+@storage_option
+@data_dir_option
+@where("--download", is_flag=True, help="Fetch the dataset into --data-dir first, if it is not there.")
+@place_options
+@limit("--gpus-per-trial", type=click.FloatRange(min=0.01, max=1), help="Share of a GPU for every part. [default: 0.5]")
+@limit("--max-retries", type=click.IntRange(min=0), default=MAX_RETRIES, show_default=True, help="After an error.")
+@limit_options
+@other("--dry-run", is_flag=True, help="Only show the plan.")
+def command(
+    model: str, name: str | None, storage: str, download: bool, dry_run: bool, fail_if: tuple[str, ...], **others: Any
+) -> None:
+    """Measure how a network that is given fares under dynamic quantization, from benign to hostile allocations.
+
+    MODEL is a URI such as timm:NAME@FILE; what there is, an unknown kind tells. Nothing is trained. Parts that are done
+    are kept, interrupted ones go on from their last rung.
+    """
+    from cluster.runtime.session import check_address
+    from orchestrator.cli.values import assessment_from_options, launch_options_of, limits_of
+    from orchestrator.console import line_printer, make_console
+    from orchestrator.launch.assessments import check_writable
+    from orchestrator.launch.driver import finish_sweep, launch_sweep
+    from orchestrator.plan import build_plan
+    from orchestrator.progress.plan import print_plan
+    from orchestrator.results.gate import check_rules
+    from orchestrator.results.snapshot import Snapshot
+    from orchestrator.store.store import Store
+    from orchestrator.store.sweep import Sweep
+    from orchestrator.tracking.backend import check, locate
+    from orchestrator.workers.entry_points import num_sites
+    from search_spaces.stages.assessment import LADDER_RUNGS, NETWORK_RUNGS
+    from search_spaces.stages.rules import parse_rule
+
+    console = make_console()
+    limits, options = limits_of(others), launch_options_of(others)
+    check_rules([parse_rule(text) for text in fail_if], (*NETWORK_RUNGS, *LADDER_RUNGS))
+    check_writable(options.json_file, "--json")
+    check_writable(options.junit_file, "--junit")
+    options = options.model_copy(update={"fail_if": fail_if})
+    check_address(options.address)
+    location = locate(options.tracking_uri, Store(storage, create=False))
+    if options.tracking_uri is not None and not dry_run:
+        check(location)
+    grid, default_name, how_labelled = assessment_from_options(model, others, storage=storage, download=download)
+    plan = build_plan(grid, num_sites)
+    # Code runs only for whoever typed its name: nothing else than this command says so.
+    typed = [recipe.model.uri for recipe in grid.assessments]
+    if dry_run:
+        print_plan(plan, Snapshot(plan, Store(storage, create=False)).states, console)
+        return
+    store = Store(storage)
+    sweep = Sweep(store, name or default_name)
+    say = line_printer(console)
+    say(f"{grid.dataset.title}. {how_labelled}")
+    with sweep.driver(say):
+        if num_new := sweep.save_plan(plan):
+            console.print(f"sweep {sweep.name} grows by {num_new} trials", highlight=False)
+        outcome = launch_sweep(sweep, plan, options, console, limits=limits, typed_models=typed)
+    finish_sweep(sweep, outcome, console)

@@ -1,0 +1,110 @@
+"""Tables and sentences of an assessment, before they become a page or stand in a terminal."""
+
+import pandas as pd
+
+from orchestrator.reports.layout import Column, Field, TextTable, interval_text, pct, pp, text_table
+from orchestrator.results.assessments import Found
+from trainables.assessment.record import Assessment, Rung
+
+TITLES = {
+    "fp": "full precision",
+    "int8": "8 bits everywhere",
+    "uniform": "uniform",
+    "random": "random",
+    "best_static": "best static",
+    "worst_static": "worst static",
+    "worst_random_per_image": "worst random per image",
+    "worst_per_image": "worst per image",
+    "policy_robust": "robust policy",
+    "policy_detrimental": "detrimental policy",
+    "pair": "fine-tuned pair",
+}
+"""Names of the rungs for people."""
+OUTCOME_VERDICTS = {"pass": "no drop", "fail": "catastrophic", "not shown": "partial drop"}
+"""Colours of outcomes and verdicts: those of the pairs."""
+VERDICT_COLORS = {"healthy": "no drop", "fragile": "partial drop", "suspicious": "catastrophic"}
+
+
+def rungs_table(assessment: Assessment) -> TextTable:
+    """Lays out the ladder, a row per rung and budget."""
+    right = "agreement" if assessment.labels == "none" else "accuracy"
+    columns = (
+        Column("Bits"),
+        Column.name("Rung"),
+        Column(right),
+        Column("drop"),
+        Column("flips"),
+        Column("low-margin flips", is_detail=True),
+        Column.name("worst class", is_detail=True),
+        Column("passes", is_detail=True),
+    )
+    return text_table(
+        "Percent of the test images; drops in percentage points with 95 % intervals",
+        columns,
+        (_rung_row(rung) for rung in assessment.rungs),
+        heading=f"{assessment.model.architecture}: {assessment.num_images} test images, percent",
+        caption="drop = full precision - rung, in pp, with its 95 % interval; flips = images that change class",
+    )
+
+
+def gate_table(assessment: Assessment) -> TextTable:
+    """Lays out the rules and what became of them."""
+    rows = [
+        (each.rule, Field(each.outcome, verdict=OUTCOME_VERDICTS[each.outcome]), each.reason)
+        for each in assessment.gate
+    ]
+    columns = (Column.name("fails if"), Column.name("outcome"), Column.text("measured"))
+    return text_table("", columns, rows, heading="Gate")
+
+
+def suspects_table(assessment: Assessment) -> TextTable:
+    """Lays out the channels that no training would have made."""
+    rows = [(each.site, str(each.channel), f"{each.ratio:.3g}", each.link) for each in assessment.suspects]
+    columns = (Column.name("site"), Column("channel"), Column("ratio"), Column.text("link"))
+    return text_table("Suspects", columns, rows)
+
+
+def measured_table(title: str, table: pd.DataFrame) -> TextTable:
+    """Lays out a table that a part measured, as it is."""
+    columns = [
+        Column(str(name)) if pd.api.types.is_numeric_dtype(table[name]) else Column.text(str(name)) for name in table
+    ]
+    return text_table(title, columns, ([_text(value) for value in row] for row in table.itertuples(index=False)))
+
+
+def verdict_line(found: Found) -> str:
+    """Says in one sentence what the verdict is, and why."""
+    assessment = found.assessment
+    if not found.is_complete:
+        return f"{assessment.model.architecture}: {found.num_done} of {found.num_parts} parts are done, no verdict yet."
+    reasons = " ".join(assessment.reasons) or _worst_sentence(assessment)
+    return f"{assessment.model.architecture} is {assessment.verdict}: {reasons}"
+
+
+def _worst_sentence(assessment: Assessment) -> str:
+    rungs = [rung for rung in assessment.rungs if rung.rung != "fp"]
+    worst = max(rungs, key=lambda rung: rung.drop)
+    place = f" at {worst.budget} bits" if worst.rung != "int8" else ""
+    interval = interval_text(worst.drop_low, worst.drop_high)
+    return f"at worst it loses {pp(worst.drop, digits=1)} pp ({interval}), on the rung {TITLES[worst.rung]}{place}."
+
+
+def _rung_row(rung: Rung) -> tuple[Field | str, ...]:
+    is_full = rung.rung == "fp"
+    worst = f"worst of {rung.draws} {pct(rung.worst_draw_accuracy, digits=1)}" if rung.draws > 1 else ""
+    return (
+        "" if is_full else str(rung.budget),
+        TITLES[rung.rung],
+        Field(pct(rung.accuracy, digits=1), note=worst),
+        "" if is_full else Field(f"{100 * rung.drop:.1f}", note=interval_text(rung.drop_low, rung.drop_high)),
+        "" if is_full else pct(rung.flips, digits=1),
+        "" if is_full else pct(rung.flips_low_margin, digits=1),
+        "" if is_full else Field(rung.worst_class, note=f"loses {100 * rung.worst_class_drop:.1f}"),
+        f"{rung.passes_per_image:.0f}" if rung.passes_per_image else "",
+    )
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return "" if pd.isna(value) else f"{value:.4g}"
+    return "" if value is None else str(value)

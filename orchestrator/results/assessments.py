@@ -1,0 +1,86 @@
+"""Assessments of a sweep: what its trials measured, put together as `assessment.json` has it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from orchestrator.plan import Node
+from orchestrator.results.gate import apply_rules
+from orchestrator.results.snapshot import Snapshot
+from orchestrator.store.folder import PREDICTIONS
+from orchestrator.store.states import State
+from orchestrator.store.trial import TrialFolder
+from search_spaces.stages.assessment import AssessRecipe
+from search_spaces.stages.rules import parse_rule
+from trainables.assessment.assemble import assemble
+from trainables.assessment.record import Assessment, Model
+
+_PARQUET = ".parquet"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """An assessment as far as its parts are done."""
+
+    assessment: Assessment
+    tables: dict[str, pd.DataFrame]
+    """Of the part about the network, by name: sites, channels, cures."""
+    num_parts: int
+    num_done: int
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all parts are done; the verdict of an incomplete assessment may change."""
+        return self.num_done == self.num_parts
+
+
+def read_assessments(snapshot: Snapshot, rules: Sequence[str]) -> list[Found]:
+    """Returns the assessment of every network of a sweep whose part about the network is done, in plan order.
+
+    Args:
+        snapshot: Of the sweep.
+        rules: Of `--fail-if`; they are applied to complete assessments.
+
+    Raises:
+        StorageError: A table is damaged.
+    """
+    by_model: dict[str, list[Node]] = {}
+    for node in snapshot.plan.nodes:
+        if isinstance(node.recipe, AssessRecipe):
+            by_model.setdefault(node.recipe.model.uri, []).append(node)
+    found = (_read(nodes, snapshot, rules) for nodes in by_model.values())
+    return [each for each in found if each]
+
+
+def _read(nodes: Sequence[Node], snapshot: Snapshot, rules: Sequence[str]) -> Found | None:
+    done = [node for node in nodes if snapshot.states[node.uid] is State.DONE]
+    network = next(
+        (node for node in done if isinstance(node.recipe, AssessRecipe) and node.recipe.ladder is None), None
+    )
+    result = snapshot.trial(network).result() if network else None
+    if network is None or result is None:
+        return None
+    recipe = network.recipe
+    assert isinstance(recipe, AssessRecipe)
+    tables = {node.uid: _tables(snapshot.trial(node)) for node in done}
+    assessment = assemble(
+        Model(uri=recipe.model.uri, sha256=recipe.model.sha256 or "", architecture=recipe.architecture),
+        list(tables.values()),
+        num_images=int(result.metrics["num_images"]),
+        num_sites=int(result.metrics["num_sites"]),
+        num_classes=int(result.metrics["num_classes"]),
+        labels=recipe.labels,
+    )
+    if len(done) == len(nodes):
+        gate = apply_rules([parse_rule(text) for text in rules], assessment)
+        assessment = assessment.model_copy(update={"gate": gate})
+    return Found(assessment=assessment, tables=tables[network.uid], num_parts=len(nodes), num_done=len(done))
+
+
+def _tables(trial: TrialFolder) -> dict[str, pd.DataFrame]:
+    """Returns the tables that a part left, by name."""
+    result = trial.result()
+    names = [name for name in result.files if name.endswith(_PARQUET) and name != PREDICTIONS] if result else []
+    found = {name.removesuffix(_PARQUET): trial.folder.read_table(name) for name in names}
+    return {name: table.to_pandas() for name, table in found.items() if table is not None}

@@ -1,0 +1,75 @@
+"""The grid of an assessment: one network, measured by itself and at every budget."""
+
+from collections.abc import Sequence
+
+from search_spaces.budgets import OPTION_SETS, budget_from_average, check_budget
+from search_spaces.datasets import DatasetSpec
+from search_spaces.errors import ConfigError, unknown_name
+from search_spaces.grids.build import Grid
+from search_spaces.model import parse
+from search_spaces.models import ModelSpec
+from search_spaces.stages.assessment import AVERAGE_BITS, LIGHT, AssessRecipe, Effort, Labels, Ladder
+
+NAME = "assess"
+
+
+def assess_grid(
+    model: ModelSpec,
+    dataset: DatasetSpec,
+    *,
+    architecture: str,
+    num_sites: int,
+    budgets: Sequence[int] = (),
+    option_set: str = "I",
+    labels: Labels = "dataset",
+    class_names: Sequence[str] | None = None,
+    equalize: bool = False,
+    effort: Effort = LIGHT,
+    draws: int | None = None,
+    max_passes: int | None = None,
+    seed: int = 0,
+) -> Grid:
+    """Builds the grid that assesses a network.
+
+    Args:
+        model: The network, with the checksum of its weights.
+        dataset: What it is measured on, as the network sees it.
+        architecture: Its name for people.
+        num_sites: Its number of sites.
+        budgets: Total bits of an image; none is averages of 4, 5.5 and 7 bits per site.
+        option_set: I, II or III.
+        labels: What counts as right.
+        class_names: Of the network, where it does not say them itself.
+        equalize: Equalize the network's links first.
+        effort: How much is measured.
+        draws: Of the rung `random`, in place of that of the effort.
+        max_passes: Of the search per image, in place of that of the effort.
+        seed: Of everything random.
+
+    Raises:
+        UnknownNameError: No such option set.
+        InfeasibleBudgetError: No allocation over the sites meets a budget.
+        ConfigError: A budget is given twice, or a number breaks its rule.
+    """
+    if option_set not in OPTION_SETS:
+        raise unknown_name("option set", option_set, OPTION_SETS)
+    if twice := [budget for budget in budgets if list(budgets).count(budget) > 1]:
+        raise ConfigError(f"--budget {twice[0]} is given twice: give every budget once.")
+    totals = budgets or [budget_from_average(bits, num_sites) for bits in AVERAGE_BITS]
+    given: dict[str, object] = {"draws": draws, "max_passes": max_passes, "bit_widths": OPTION_SETS[option_set]}
+    chosen = effort.model_dump(exclude={"scanned_images"})
+    chosen |= {name: value for name, value in given.items() if value is not None}
+    ladders = [parse(Ladder, {"budget": total} | chosen) for total in sorted(totals)]
+    for ladder in ladders:
+        check_budget(ladder.budget, num_sites, ladder.bit_widths)
+    network = AssessRecipe(
+        model=model,
+        architecture=architecture,
+        labels=labels,
+        class_names=tuple(class_names) if class_names else None,
+        equalize=equalize or None,
+        scanned_images=effort.scanned_images,
+    )
+    # Ladders first: they take longest, and what starts last ends last.
+    recipes = [*(network.model_copy(update={"ladder": ladder}) for ladder in ladders), network]
+    return Grid(name=NAME, dataset=dataset, seed=seed, assessments=tuple(recipes))

@@ -1,0 +1,187 @@
+"""`assess` on real local Ray: a part that was killed between rungs goes on, and what other tools read is written."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import mlflow
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.nn import functional as F
+
+from orchestrator.plan import Plan, build_plan
+from orchestrator.store.folder import RESUME
+from orchestrator.store.store import Store
+from orchestrator.store.trial import trial_of
+from orchestrator.workers import trial as trial_worker
+from search_spaces.datasets import dataset_spec
+from search_spaces.grids.assess import assess_grid
+from search_spaces.stages.assessment import LADDER_RUNGS, ImageSettings
+from trainables.assessment.facts import look_at
+from trainables.assessment.record import schema
+from trainables.data.augment import evaluation_batch
+from trainables.data.loading import load_dataset
+from trainables.models.backbones import create_backbone
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+BUDGET, DRAWS, TEST_IMAGES = 60, 3, 90
+SEEN = {"mean": "0.485,0.456,0.406", "std": "0.229,0.224,0.225"}
+"""What the network is trained with; timm would say otherwise of its architecture."""
+TIMEOUT_SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network that knows most digits, after a few seconds of training."""
+    torch.manual_seed(0)
+    data, network = load_dataset(dataset_spec("digits")), create_backbone("test_resnet", 10)
+    images_BCHW = evaluation_batch(data.splits["train"].images_BCHW, data.view)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    for _ in range(4):
+        for places_B in torch.randperm(len(images_BCHW)).split(64):
+            loss = F.cross_entropy(network(images_BCHW[places_B]), data.splits["train"].labels_B[places_B])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    path = tmp_path_factory.mktemp("weights") / "network.safetensors"
+    save_file(network.state_dict(), path)
+    return path
+
+
+def command(storage: Path, *arguments: str) -> tuple[int, str]:
+    line = [sys.executable, "-c", "from orchestrator.cli.main import main; main()", *arguments]
+    done = subprocess.run(
+        [*line, "--storage", str(storage)], capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def plan_of(uri: str) -> Plan:
+    settings = ImageSettings.model_validate(SEEN)
+    facts = look_at(uri, dataset_spec("digits", test_images=TEST_IMAGES), settings, data_dir=Path("data"))
+    grid = assess_grid(
+        facts.model,
+        facts.dataset,
+        architecture=facts.architecture,
+        num_sites=facts.num_sites,
+        budgets=[BUDGET],
+        draws=DRAWS,
+    )
+    return build_plan(grid, lambda architecture: 15)
+
+
+class Killed(BaseException):
+    """The end of a process, which nothing catches."""
+
+
+def run_ladder(store: Store, plan: Plan, patch: pytest.MonkeyPatch, *, killed_after: int | None = None) -> None:
+    """Runs the ladder in this process as a worker does; what is killed leaves what was written before."""
+    reports: list[dict[str, Any]] = []
+
+    def report(values: dict[str, Any]) -> None:
+        reports.append(values)
+        if len(reports) == killed_after:
+            raise Killed
+
+    patch.setattr("ray.tune.report", report)
+    patch.setattr("ray.get_gpu_ids", list)
+    node = plan.nodes[0]
+    trial_of(store, node).write_recipe(node, None)
+    config = {"storage": store.uri, "stage": "assess", "uid": node.uid, "data_dir": None, "stop_file": "stop"}
+    try:
+        trial_worker.run_trial(config)
+    except Killed:
+        assert killed_after is not None
+
+
+@pytest.fixture(scope="module")
+def story(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A ladder that was killed after two rungs, and the command that finishes the assessment."""
+    uri, root = f"timm:test_resnet@{weights}", tmp_path_factory.mktemp("assess")
+    plan, patch = plan_of(uri), pytest.MonkeyPatch()
+    calm, storage = Store(str(root / "calm")), root / "storage"
+    run_ladder(calm, plan, patch)
+    run_ladder(Store(str(storage)), plan, patch, killed_after=2)
+    patch.undo()
+    ladder = storage / "assess" / plan.nodes[0].uid
+    before = trial_of(Store(str(storage)), plan.nodes[0]).epochs()
+    assert (ladder / RESUME).exists()
+    files = {"json": root / "assessment.json", "junit": root / "gate.xml"}
+    rules = ("fp.accuracy < 50", "random.drop > -100", "uniform.drop > 99")
+    code, printed = command(
+        storage,
+        *("assess", uri, "--data", "digits", "--budget", str(BUDGET), "--draws", str(DRAWS)),
+        *("--test-images", str(TEST_IMAGES), "--mean", SEEN["mean"], "--std", SEEN["std"]),
+        *(argument for rule in rules for argument in ("--fail-if", rule)),
+        *("--json", str(files["json"]), "--junit", str(files["junit"])),
+    )
+    return {"plan": plan, "storage": storage, "before": before, "code": code, "printed": printed, "calm": calm} | files
+
+
+def test_a_rule_that_fails_ends_the_command_with_3_and_everything_agrees(story: dict[str, Any]) -> None:
+    assert story["code"] == 3, story["printed"]
+    assert "2 done, 0 failed" in story["printed"]
+    gate = {each["rule"]: each["outcome"] for each in json.loads(story["json"].read_text())["gate"]}
+    assert gate == {"fp.accuracy < 50": "pass", "random.drop > -100": "fail", "uniform.drop > 99": "pass"}
+    assert story["junit"].read_text().count("<failure") == 1
+
+
+def test_what_was_measured_before_the_kill_is_not_measured_again_and_changes_nothing(story: dict[str, Any]) -> None:
+    node = story["plan"].nodes[0]
+    after = trial_of(Store(str(story["storage"])), node)
+    rows = after.epochs()
+    assert len(rows) == len(LADDER_RUNGS)
+    assert rows[:2] == story["before"]
+    undisturbed = trial_of(story["calm"], node)
+    results = [trial.result() for trial in (after, undisturbed)]
+    assert results[0] is not None
+    assert results[1] is not None
+    assert results[0].metrics == results[1].metrics
+    assert results[0].files["rungs.parquet"] == results[1].files["rungs.parquet"]
+
+
+def test_the_json_keeps_its_schema_and_is_also_in_the_sweep(story: dict[str, Any]) -> None:
+    written = json.loads(story["json"].read_text())
+    jsonschema.validate(written, schema())
+    assert [(rung["rung"], rung["budget"]) for rung in written["rungs"]] == [
+        ("fp", None),
+        ("int8", 120),
+        *((rung, BUDGET) for rung in LADDER_RUNGS),
+    ]
+    assert written["rungs"][0]["accuracy"] > 0.8
+    assert written["num_images"] == TEST_IMAGES
+    assert written["verdict"] == "healthy"
+    (folder,) = (story["storage"] / "sweeps").iterdir()
+    assert json.loads((folder / "assessment.json").read_text()) == written
+
+
+def test_the_page_says_the_verdict_first_and_has_ladder_gate_and_sites(story: dict[str, Any]) -> None:
+    (folder,) = (story["storage"] / "sweeps").iterdir()
+    page = (folder / "report.html").read_text()
+    verdict = page.index("test_resnet is healthy")
+    assert verdict < page.index("<h2>Gate</h2>") < page.index("<h2>Ladder</h2>") < page.index("<h2>Sites</h2>")
+    for name in ("assessment_rungs.csv", "assessment_sites.parquet", "figure_ladder_test_resnet.svg"):
+        assert (folder / name).exists()
+
+
+def test_mlflow_has_a_run_per_part_with_the_figures_of_its_rungs(story: dict[str, Any]) -> None:
+    mlflow.set_tracking_uri(f"sqlite:///{story['storage'].absolute()}/mlflow.db")
+    runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    parts = {run.data.tags["dptq.uid"]: run for run in runs if "dptq.uid" in run.data.tags}
+    assert parts.keys() == {node.uid for node in story["plan"].nodes}
+    ladder = parts[story["plan"].nodes[0].uid]
+    assert {f"{rung}/drop" for rung in LADDER_RUNGS} <= ladder.data.metrics.keys()
+    assert len(ladder.data.metrics) <= 60
+
+
+def test_status_ls_and_report_know_the_assessment(story: dict[str, Any]) -> None:
+    code, printed = command(story["storage"], "status", "--json")
+    assert code == 0, printed
+    assert json.loads(printed)["counts"] == {"assess": {"done": 2}}
+    code, printed = command(story["storage"], "report", "--json")
+    assert code == 0, printed
+    assert json.loads(printed)["assessments"] == [json.loads(story["json"].read_text())]

@@ -1,0 +1,70 @@
+"""Grids of assessments: parts, budgets, and plans that stay as they were for everybody else."""
+
+import pytest
+
+from orchestrator.plan import build_plan
+from search_spaces.datasets import dataset_spec
+from search_spaces.errors import ConfigError, InfeasibleBudgetError, UnknownNameError
+from search_spaces.grids.assess import assess_grid
+from search_spaces.grids.build import Grid
+from search_spaces.models import ModelSpec
+from search_spaces.stages.assessment import LADDER_RUNGS, NETWORK_STEPS, AssessRecipe
+from search_spaces.stages.registry import STAGES, Stage
+
+MODEL = ModelSpec(uri="timm:test_resnet", sha256="0" * 64)
+
+
+def grid(**changes: object) -> Grid:
+    values: dict[str, object] = {"architecture": "test_resnet", "num_sites": 15} | changes
+    return assess_grid(MODEL, dataset_spec("digits"), **values)  # type: ignore[arg-type]  # a test's changes
+
+
+def no_sites(architecture: str) -> int:
+    raise AssertionError(f"nobody asks for the sites of {architecture}")
+
+
+def test_by_default_there_is_a_ladder_at_4_and_5_5_and_7_bits_per_site_and_one_part_about_the_network() -> None:
+    plan = build_plan(grid(), no_sites)
+    assert [node.name for node in plan.nodes] == [
+        *(f"assess/test_resnet/{bits}b" for bits in (60, 82, 105)),
+        "assess/test_resnet/network",
+    ]
+    assert [node.recipe.epochs for node in plan.nodes] == [*[len(LADDER_RUNGS)] * 3, len(NETWORK_STEPS)]
+    assert plan.stage_counts() == {Stage.ASSESS: 4}
+    assert not any(node.parents for node in plan.nodes)
+
+
+def test_a_part_keeps_its_uid_whatever_is_assessed_beside_it() -> None:
+    def uids(**changes: object) -> dict[str, str]:
+        return {node.name: node.uid for node in build_plan(grid(**changes), no_sites).nodes}
+
+    base, more, longer = uids(budgets=[60]), uids(budgets=[60, 90]), uids(budgets=[60], max_passes=9)
+    assert base.items() <= more.items()
+    assert base["assess/test_resnet/network"] == longer["assess/test_resnet/network"]
+    assert base["assess/test_resnet/60b"] != longer["assess/test_resnet/60b"]
+
+
+def test_a_grid_of_an_assessment_is_read_as_it_was_written() -> None:
+    written = grid(budgets=[60]).model_dump(mode="json")
+    assert Grid.model_validate(written) == grid(budgets=[60])
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "says"),
+    [
+        ({"budgets": [44]}, InfeasibleBudgetError, "every allocation sums to 45..150"),
+        ({"budgets": [60, 60]}, ConfigError, "--budget 60 is given twice"),
+        ({"option_set": "IV"}, UnknownNameError, "unknown option set"),
+    ],
+)
+def test_a_budget_or_option_set_that_cannot_be_is_one_line(
+    changes: dict[str, object], error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        grid(**changes)
+
+
+def test_every_stage_has_traits_and_those_that_train_say_so() -> None:
+    assert STAGES.keys() == set(Stage)
+    assert [stage for stage in Stage if not STAGES[stage].is_training] == [Stage.ASSESS]
+    assert STAGES[Stage.ASSESS].recipe is AssessRecipe

@@ -1,0 +1,1 @@
+"""What an assessment measures of a network, and what it concludes."""

@@ -1,0 +1,125 @@
+"""What a plan needs to know of a network that is given, found out before anything runs."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces.dataset_kinds import DATASETS
+from search_spaces.datasets import DatasetSpec
+from search_spaces.model import parse, vary
+from search_spaces.models import model_spec
+from search_spaces.pixels import height_width, image_size_of, parse_image_size
+from search_spaces.stages.assessment import ImageSettings, NetworkFacts
+from trainables.data.loading import class_names_of
+from trainables.models.given import GivenNetwork
+from trainables.models.labels import match_labels
+from trainables.models.registry import open_network
+from trainables.models.trial_models import TrainedNetwork
+from trainables.quant.sites import LAYER_KINDS, find_sites
+
+# C = classes of the data.
+
+
+def look_at(
+    uri: str,
+    dataset: DatasetSpec,
+    settings: ImageSettings,
+    *,
+    data_dir: Path,
+    class_names: Sequence[str] | None = None,
+    has_labels: bool = True,
+    read_trial: Callable[[str], TrainedNetwork] | None = None,
+) -> NetworkFacts:
+    """Opens a network whose URI the user typed in this command, and finds its sites and its classes.
+
+    Args:
+        uri: As the user typed it.
+        dataset: What it is measured on.
+        settings: How the user wants images prepared.
+        data_dir: Folder of datasets.
+        class_names: Names of the network's classes, if the user gave them.
+        has_labels: Whether the labels of the data count.
+        read_trial: Reads the network that a trial trained.
+
+    Raises:
+        ConfigError: The network cannot be read, does not fit the data, or cannot be quantized.
+        UnavailableError: A file or a library is not on this machine.
+    """
+    spec, asked = model_spec(uri), settings.image_size
+    size = None if asked is None else height_width(parse_image_size(asked))
+    given = open_network(spec, image_size=size, is_typed=True, read_trial=read_trial)
+    seen = dataset_seen_by(given, dataset, settings)
+    if seen.seen_size != size:
+        # Its own size, or that of the data: it must run on that one, too.
+        given = open_network(spec, image_size=seen.seen_size, is_typed=True, read_trial=read_trial)
+    names = class_names_of(seen, data_dir) if has_labels else ()
+    how = match_labels(names, class_names or given.class_names, given.num_classes).how if has_labels else ""
+    return NetworkFacts(
+        model=vary(spec, sha256=given.sha256),
+        architecture=given.architecture,
+        num_sites=len(find_sites(given.module)),
+        macs=count_macs(given.module, seen.seen_size),
+        dataset=seen,
+        how_labelled=how or "What counts as right is the answer of the network at full precision.",
+    )
+
+
+@torch.inference_mode()
+def count_macs(module: nn.Module, size: tuple[int, int]) -> int:
+    """Returns the multiplications of the Conv2d and Linear layers for one image of some height and width."""
+    macs = 0
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal macs
+        weight = layer.weight
+        assert isinstance(weight, Tensor)
+        macs += output.numel() * weight[0].numel()
+
+    layers = [module for module in module.modules() if isinstance(module, LAYER_KINDS)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    try:
+        module(torch.zeros(1, 3, *size))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return macs
+
+
+def dataset_seen_by(given: GivenNetwork, dataset: DatasetSpec, settings: ImageSettings) -> DatasetSpec:
+    """Returns a dataset as a network sees it: as the user says, or else the network, or else the dataset.
+
+    A dataset of one known size (digits, CIFAR-10, Pets) keeps its size, filter and crop unless the user says otherwise:
+    what networks of an architecture usually see would blur 32 pixels to 224.
+
+    Raises:
+        ConfigError: A value breaks its field's rule.
+    """
+    own: dict[str, object] = {}
+    if given.view:
+        own = {"mean": given.view.mean, "std": given.view.std}
+    if DATASETS[dataset.kind].place:
+        own |= {"image_size": image_size_of(given.view.size)} if given.view else {}
+        own |= {"interpolation": given.interpolation, "crop": given.crop}
+    said = settings.model_dump()
+    if said["crop_mode"] == "pad":
+        own.pop("crop", None)
+    chosen = own | {name: value for name, value in said.items() if value is not None}
+    known = {name: value for name, value in chosen.items() if value is not None}
+    return parse(DatasetSpec, dataset.model_dump() | known, place="dataset")
+
+
+def class_index(given: GivenNetwork, data_names: Sequence[str], class_names: Sequence[str] | None) -> Tensor:
+    """Returns for every class of the data the class of the network that is it, int64 [C]."""
+    return torch.tensor(match_labels(data_names, class_names or given.class_names, given.num_classes).index_C)
+
+
+def names_of(
+    given: GivenNetwork, data_names: Sequence[str], index_C: Tensor, class_names: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Returns a name of every class of a network: that of the data, or else its own, or else its number."""
+    names = list(class_names or given.class_names or map(str, range(given.num_classes)))
+    for name, index in zip(data_names, index_C.tolist(), strict=True):
+        names[index] = name
+    return tuple(names)

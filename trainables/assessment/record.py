@@ -1,0 +1,145 @@
+"""`assessment.json`: what an assessment found, as values that other tools rely on.
+
+The names are part of the program's interface; `schema()` is published as docs/assessment.schema.json. Shares and
+differences are fractions.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from search_spaces.stages.assessment import Verdict
+
+RungName = Literal[
+    "fp",
+    "int8",
+    "uniform",
+    "random",
+    "best_static",
+    "worst_static",
+    "worst_random_per_image",
+    "worst_per_image",
+    "policy_robust",
+    "policy_detrimental",
+    "pair",
+]
+Outcome = Literal["pass", "fail", "not shown"]
+"""Of a rule: a fail is shown where the whole interval of a figure is beyond the bound, a pass where none of it is."""
+Share = float
+
+
+class _Part(BaseModel):
+    """Base: immutable, without unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Model(_Part):
+    """The network."""
+
+    uri: str
+    """Where it came from; empty for a network that a program handed over."""
+    sha256: str
+    """Checksum of its weights, in hex."""
+    architecture: str
+
+
+class Rung(_Part):
+    """What one kind of allocation costs at one budget, on the test images."""
+
+    rung: RungName
+    budget: int | None
+    """Sum of the bit-widths over all sites of an image; null at full precision."""
+    accuracy: Share
+    accuracy_low: Share
+    accuracy_high: Share
+    """Ends of Wilson's 95 % interval."""
+    drop: float
+    """Accuracy at full precision minus accuracy of the rung."""
+    drop_low: float
+    drop_high: float
+    """Ends of the paired 95 % interval (Newcombe 1998, method 10)."""
+    flips: Share
+    """Share of the images that get another class than at full precision."""
+    flips_low: Share
+    flips_high: Share
+    flips_low_margin: Share
+    """The same among the tenth of the images of which the full-precision network is least sure."""
+    flips_low_margin_low: Share
+    flips_low_margin_high: Share
+    worst_class: str
+    """Name of the class that lost most."""
+    worst_class_drop: float
+    worst_class_drop_low: float
+    worst_class_drop_high: float
+    largest_class_share: Share
+    """Share of the images that get the class which is predicted most: 1 where one answer is left."""
+    class_shares: dict[str, Share] = Field(default_factory=dict)
+    """Share of the images that gets each class, by its name; classes without any are left out."""
+    draws: int = 1
+    """Allocations drawn; figures are those of the draw with the median accuracy."""
+    worst_draw_accuracy: Share | None = None
+    """Lowest accuracy of a draw, where there are several."""
+    passes_per_image: float = 0.0
+    """Forward passes that choosing the allocation took, per image that it was chosen on."""
+
+
+class Suspect(_Part):
+    """A channel that carries the range of its site, where no training would have put one."""
+
+    site: str
+    channel: int
+    ratio: float
+    """Largest value of the channel over that of the next one, or of the median one: what speaks against it most."""
+    link: str = ""
+    """Layers between which a factor can be moved without changing any answer."""
+
+
+class GateResult(_Part):
+    """A rule of `--fail-if` and what became of it."""
+
+    rule: str
+    outcome: Outcome
+    reason: str = ""
+    """The figure that decided, with its interval."""
+
+
+class Assessment(_Part):
+    """Everything that an assessment found."""
+
+    model: Model
+    num_images: int
+    """Images that everything was measured on."""
+    num_sites: int
+    """Quantized activations, L."""
+    labels: Literal["dataset", "none"] = "dataset"
+    """Whether accuracy counts the labels of the dataset, or agreement with the network at full precision."""
+    rungs: tuple[Rung, ...]
+    """From benign to hostile, budgets ascending."""
+    suspects: tuple[Suspect, ...]
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+    """Why the verdict is what it is, one sentence each."""
+    gate: tuple[GateResult, ...] = ()
+
+    def rung(self, name: str, budget: int | None = None) -> Rung:
+        """Returns a rung by its name; of several budgets the given one, or else the first.
+
+        Raises:
+            KeyError: There is no such rung.
+        """
+        for rung in self.rungs:
+            if rung.rung == name and budget in (None, rung.budget):
+                return rung
+        raise KeyError(f"no rung {name} at budget {budget}: there are {sorted({each.rung for each in self.rungs})}")
+
+    def as_json(self) -> str:
+        """Returns the content of `assessment.json`."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def schema() -> dict[str, Any]:
+    """Returns the JSON schema of `assessment.json`."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | Assessment.model_json_schema(
+        mode="serialization"
+    )

@@ -1,0 +1,115 @@
+"""What is assessed: a network with the images that allocations are chosen on, and those that they are measured on.
+
+Shape letters: B = images, K = classes, L = sites, C H W = image.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trainables.assessment.figures import Reference
+from trainables.data.augment import evaluation_batch
+from trainables.data.images import Split
+from trainables.data.view import View
+from trainables.losses import leads
+from trainables.quant.student import QuantizedStudent
+
+BATCH = 128
+"""Images of a forward pass: attacks keep gradients of every site, which takes three times the memory of a plain one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Images:
+    """Labelled images, read batch by batch as a network sees them."""
+
+    labels_B: Tensor
+    """What counts as right, int64 on the CPU."""
+    read: Callable[[int, int], Tensor]
+    """Returns the images from one position to another, normalized, [b, C, H, W], on the network's device."""
+
+    def __len__(self) -> int:
+        return len(self.labels_B)
+
+    def batches(self) -> Iterator[tuple[slice, Tensor]]:
+        """Yields the positions of every batch and its images."""
+        for start in range(0, len(self), BATCH):
+            place = slice(start, min(start + BATCH, len(self)))
+            yield place, self.read(place.start, place.stop)
+
+    def first(self, count: int) -> "Images":
+        """Returns the first images, at most so many."""
+        return Images(labels_B=self.labels_B[:count], read=self.read)
+
+    def all(self) -> Tensor:
+        """Returns all images at once."""
+        return self.read(0, len(self))
+
+    @staticmethod
+    def of_tensors(images_BCHW: Tensor, labels_B: Tensor, device: torch.device) -> "Images":
+        """Returns images that are normalized already."""
+        return Images(
+            labels_B=labels_B.cpu().long(), read=lambda start, stop: images_BCHW[start:stop].float().to(device)
+        )
+
+    @staticmethod
+    def of_split(split: Split, view: View, index_C: Tensor) -> "Images":
+        """Returns the stored images of a split, normalized when they are read, with index_C[c] for the label c."""
+        return Images(
+            labels_B=index_C[split.labels_B.cpu()],
+            read=lambda start, stop: evaluation_batch(split.images_BCHW[start:stop], view),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """A network about to be assessed."""
+
+    network: QuantizedStudent
+    selection: Images
+    """What static allocations are chosen on."""
+    test: Images
+    """What everything is measured on."""
+    class_names: tuple[str, ...]
+
+    def reference(self) -> Reference:
+        """Returns the test images as the network sees them at full precision."""
+        logits_BK = logits(self.network, self.test)
+        top_B2 = logits_BK.softmax(dim=-1).topk(2, dim=-1).values
+        return Reference(
+            labels_B=self.test.labels_B.numpy(),
+            predictions_B=logits_BK.argmax(dim=-1).numpy(),
+            margins_B=(top_B2[:, 0] - top_B2[:, 1]).numpy(),
+            num_classes=len(self.class_names),
+        )
+
+
+@torch.inference_mode()
+def logits(network: QuantizedStudent, images: Images, bit_width_BL: Tensor | None = None) -> Tensor:
+    """Returns logits_BK of all images on the CPU, at full precision or at bit-widths for every image."""
+    parts = []
+    for place, images_BCHW in images.batches():
+        bits = None if bit_width_BL is None else bit_width_BL[place]
+        parts.append(network(images_BCHW, bits).float().cpu())
+    return torch.cat(parts)
+
+
+def leads_of(logits_BK: Tensor, labels_B: Tensor) -> Tensor:
+    """Returns the probability of the label minus that of the best other class, negative where the answer is wrong."""
+    return leads(logits_BK.softmax(dim=-1), labels_B)
+
+
+def quantizable(module: nn.Module, *, weight_bit_width: int | None, device: torch.device) -> QuantizedStudent:
+    """Wraps a network so that it runs quantized, in evaluation mode and frozen.
+
+    Raises:
+        ConfigError: It cannot be traced, or has no site.
+    """
+    network = QuantizedStudent(module.eval().requires_grad_(False), weight_bit_width=weight_bit_width)
+    return network.eval().to(device)
+
+
+def with_own_answers(network: QuantizedStudent, images: Images) -> Images:
+    """Returns images whose labels are the answers of the network at full precision: for data without labels."""
+    return Images(labels_B=logits(network, images).argmax(dim=-1), read=images.read)
