@@ -10,13 +10,13 @@ from search_spaces.stages.assessment import RUNGS, Labels
 from trainables.assessment.record import Assessment, Model, Rung, Suspect
 from trainables.assessment.verdict import judge
 
+LABELS = "labels"
+"""What the table `classes` calls the labels, beside the rungs."""
 Tables = Mapping[str, pd.DataFrame]
 """Tables of one part, by name."""
 
 
-def assemble(
-    model: Model, parts: Sequence[Tables], *, num_images: int, num_sites: int, num_classes: int, labels: Labels
-) -> Assessment:
+def assemble(model: Model, parts: Sequence[Tables], *, num_images: int, num_sites: int, labels: Labels) -> Assessment:
     """Puts the parts of an assessment together.
 
     Args:
@@ -24,13 +24,12 @@ def assemble(
         parts: Tables of every part, as `trainables.assessment.parts.summarize` returns them.
         num_images: Images that everything was measured on.
         num_sites: Quantized activations.
-        num_classes: Of the network.
         labels: What counts as right.
     """
     rungs = [rung for tables in parts for rung in _rungs(tables)]
     rungs.sort(key=lambda rung: (rung.rung not in ("fp", "int8"), rung.budget or 0, RUNGS.index(rung.rung)))
     whole = {name: table for tables in parts for name, table in tables.items()}
-    judged = judge(rungs, num_classes=num_classes, channels=whole["channels"], links=whole["links"])
+    judged = judge(rungs, label_shares=_shares(whole, LABELS), channels=whole["channels"], links=whole["links"])
     return Assessment(
         model=model,
         num_images=num_images,
@@ -44,11 +43,15 @@ def assemble(
 
 
 def _rungs(tables: Tables) -> list[Rung]:
-    shares = tables["classes"]
     rungs = []
     for row in tables["rungs"].to_dict("records"):
         values: dict[str, Any] = {str(name): None if pd.isna(value) else value for name, value in row.items()}
-        own = shares[shares["rung"] == row["rung"]]
-        values["class_shares"] = dict(zip(own["class_name"], own["share"], strict=True))
+        values["class_shares"] = _shares(tables, row["rung"])
         rungs.append(Rung.model_validate(values))
     return rungs
+
+
+def _shares(tables: Tables, of: str) -> dict[str, float]:
+    """Returns the share of each class among the answers of a rung, or among the labels."""
+    own = tables["classes"][tables["classes"]["rung"] == of]
+    return dict(zip(own["class_name"], own["share"], strict=True))

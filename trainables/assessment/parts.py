@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.stages.assessment import INT8, LADDER_RUNGS, NETWORK_STEPS, Ladder
+from trainables.assessment.assemble import LABELS
 from trainables.assessment.figures import Reference, class_shares, figures_of, median_draw
 from trainables.assessment.ladder import Measured, everywhere, full_precision, measure_rung
 from trainables.assessment.network import measure_all_sites, measure_channels, measure_repairs
@@ -103,7 +104,8 @@ def run_part(
 def summarize(subject: Subject, part: Part) -> tuple[dict[str, float], dict[str, pd.DataFrame]]:
     """Returns the figures of a part's rungs as `<rung>/<figure>`, and all its tables.
 
-    The table `rungs` has the fields of `record.Rung`, `classes` the share of the images that is given each class.
+    The table `rungs` has the fields of `record.Rung`, `classes` the share of the images that is given each class, and,
+    as those of `labels`, that has it as its label.
     """
     reference = subject.reference()
     rows, shares = [], []
@@ -112,11 +114,16 @@ def summarize(subject: Subject, part: Part) -> tuple[dict[str, float], dict[str,
         worst_class = subject.class_names[row["worst_class"]]
         budget = INT8 * subject.network.num_sites if rung == "int8" else part.budget
         rows.append({"rung": rung, "budget": budget} | row | {"worst_class": worst_class})
-        by_class = zip(subject.class_names, class_shares(reference, predictions_B), strict=True)
-        shares += [{"rung": rung, "class_name": name, "share": share} for name, share in by_class if share]
+        shares += _share_rows(rung, subject, reference, predictions_B)
+    shares += _share_rows(LABELS, subject, reference, reference.labels_B)
     table = pd.DataFrame(rows).astype({"budget": "Int64"})
     metrics = {f"{row['rung']}/{name}": float(row[name]) for row in rows for name in METRICS}
     return metrics, {RUNGS: table, CLASSES: pd.DataFrame(shares), **part.tables}
+
+
+def _share_rows(of: str, subject: Subject, reference: Reference, classes_B: np.ndarray) -> list[dict[str, Any]]:
+    by_class = zip(subject.class_names, class_shares(reference, classes_B), strict=True)
+    return [{"rung": of, "class_name": name, "share": share} for name, share in by_class if share]
 
 
 def _measure(name: str, subject: Subject, ladder: Ladder | None, part: Part, seed: int) -> Measured:
