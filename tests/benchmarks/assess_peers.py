@@ -1,6 +1,6 @@
 """Which tools notice that a network was made to fail: theirs and `assess`, on the same networks and images.
 
-    python -m tests.benchmarks.assess_peers FOLDER [--networks 1] [--only AIMET]
+    python -m tests.benchmarks.assess_peers FOLDER [--seeds 11 12 ...] [--only AIMET]
 
 The networks are those of `assess_verdicts`: white boxes, which are healthy, a detrimental pair of each, and each with
 rescaled channels; FOLDER keeps them. Every tool calibrates on the same images of the training split, and is measured
@@ -25,7 +25,7 @@ from torch import nn
 
 from search_spaces.grids.build import Choices, build_grid
 from tests.benchmarks import quantization_tools as tools
-from tests.benchmarks.assess_verdicts import FIRST_SEED, networks, say, seen
+from tests.benchmarks.assess_verdicts import SEEDS, networks, say, seen
 from trainables.assessment.run import assess
 from trainables.data.images import TEST, TRAIN, VALIDATION
 from trainables.data.loading import load_dataset
@@ -71,7 +71,7 @@ TOOLS = (
     Tool(
         name="ONNX Runtime, static and qdq_loss_debug",
         package="onnxruntime",
-        rule="accuracy of quantize_static's file more than 2 pp lower, or a weight or an activation below 10 dB against the float file's",
+        rule="accuracy of quantize_static's file more than 2 pp lower, or a weight or tensor of less than 10 dB",
         examine=tools.onnxruntime_static,
     ),
     Tool(
@@ -94,7 +94,7 @@ def main() -> None:
     """Prints the rules, a row per tool and network, and the counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--networks", type=int, default=1, help="white boxes, 1 to 10 (default: 1)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS[:1])
     parser.add_argument("--only", default="", help="run the tools whose names have this in them")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def main() -> None:
         say(f"{tool.name} notices a network where: {tool.rule}")
     say(f"{'tool':40}  {'network':9}  seed  notices  seconds  processor s  what it says")
     counts: dict[str, dict[str, list[float]]] = {}
-    for seed in range(FIRST_SEED, FIRST_SEED + arguments.networks):
+    for seed in arguments.seeds:
         for kind, network in networks(grid, data, seed, arguments.folder):
             for tool in chosen:
                 examined = timed(tool, network, pictures)
@@ -127,7 +127,7 @@ def main() -> None:
                 )
     say(f"\n{'tool':40}  rescaled  pair  white box  processor s")
     for tool in chosen:
-        say(f"{tool.name:40}  {summary(counts.get(tool.name), arguments.networks)}")
+        say(f"{tool.name:40}  {summary(counts.get(tool.name), len(arguments.seeds))}")
 
 
 def timed(tool: Tool, network: nn.Module, pictures: tools.Pictures) -> tuple[tools.Finding, float, float] | None:
