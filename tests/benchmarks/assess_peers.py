@@ -25,8 +25,9 @@ from torch import nn
 
 from search_spaces.grids.build import Choices, build_grid
 from tests.benchmarks import quantization_tools as tools
-from tests.benchmarks.assess_verdicts import SEEDS, networks, say, seen
+from tests.benchmarks.assess_verdicts import SEEDS, networks, say
 from trainables.assessment.run import assess
+from trainables.data.augment import evaluation_batch
 from trainables.data.images import TEST, TRAIN, VALIDATION
 from trainables.data.loading import load_dataset
 from trainables.models.backbones import count_sites
@@ -48,7 +49,7 @@ class Tool:
 
 def ours(model: nn.Module, pictures: tools.Pictures) -> tools.Finding:
     """Runs `assess` at 8 bits and its three default budgets."""
-    found = assess(model, pictures.test_BCHW, pictures.labels_B, selection=pictures.selection)
+    found = assess(model, *pictures.test, selection=pictures.selection)
     suspects = ", ".join(f"{each.site}:{each.channel} x{each.ratio:.0f}" for each in found.suspects[:2])
     static = max((rung.drop for rung in found.rungs if rung.rung in ("int8", "uniform", "worst_static")), default=0.0)
     detail = f"{found.verdict}, static drops up to {100 * static:.1f} pp"
@@ -103,9 +104,13 @@ def main() -> None:
     grid = build_grid("quick", Choices(), count_sites)
     data = load_dataset(grid.dataset, None)
     chosen = [tool for tool in TOOLS if arguments.only in tool.name]
-    calibration_BCHW = seen(data, TRAIN)[0][:NUM_CALIBRATION_IMAGES]
-    pictures = tools.Pictures(calibration_BCHW, seen(data, VALIDATION), *seen(data, TEST))
-    say(f"{len(pictures.test_BCHW)} images, {len(calibration_BCHW)} to calibrate on, {torch.get_num_threads()} thread")
+    train, validation, test = (
+        tools.Labelled(evaluation_batch(split.images_BCHW, data.view), split.labels_B)
+        for split in (data.splits[name] for name in (TRAIN, VALIDATION, TEST))
+    )
+    calibration_BCHW = train.images_BCHW[:NUM_CALIBRATION_IMAGES]
+    pictures = tools.Pictures(calibration_BCHW, validation, test)
+    say(f"{len(test.images_BCHW)} images, {len(calibration_BCHW)} to calibrate on, {torch.get_num_threads()} thread")
     for tool in chosen:
         say(f"{tool.name} notices a network where: {tool.rule}")
     say(f"{'tool':40}  {'network':9}  seed  notices  seconds  processor s  what it says")

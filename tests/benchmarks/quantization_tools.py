@@ -28,13 +28,19 @@ SCORE_RATIO = 1000.0
 BATCH = 64
 
 
+class Labelled(NamedTuple):
+    """Images as networks see them, and their classes."""
+
+    images_BCHW: Tensor
+    labels_B: Tensor
+
+
 class Pictures(NamedTuple):
-    """Images as networks see them."""
+    """What tools calibrate on, choose on and are measured on."""
 
     calibration_BCHW: Tensor
-    selection: tuple[Tensor, Tensor]
-    test_BCHW: Tensor
-    labels_B: Tensor
+    selection: Labelled
+    test: Labelled
 
 
 class Finding(NamedTuple):
@@ -47,7 +53,7 @@ class Finding(NamedTuple):
 @torch.inference_mode()
 def accuracy(model: nn.Module, pictures: Pictures) -> float:
     """Returns the share of test images that get their label."""
-    return (model(pictures.test_BCHW).argmax(1) == pictures.labels_B).double().mean().item()
+    return (model(pictures.test.images_BCHW).argmax(1) == pictures.test.labels_B).double().mean().item()
 
 
 def aimet(activation_bits: int) -> Callable[[nn.Module, Pictures], Finding]:
@@ -75,7 +81,7 @@ def aimet(activation_bits: int) -> Callable[[nn.Module, Pictures], Finding]:
 
         analyzer = QuantAnalyzer(
             prepare_model(model),
-            pictures.test_BCHW[:1],
+            pictures.test.images_BCHW[:1],
             forward_pass_callback=CallbackFunc(calibrate, None),
             eval_callback=CallbackFunc(score, None),
         )
@@ -138,7 +144,7 @@ def onnxruntime_static(model: nn.Module, pictures: Pictures) -> Finding:
         for file in (float_file, int8_file):
             shown = folder / f"shown-{file.name}"
             debug.modify_model_output_intermediate_tensors(file, shown)
-            found[file] = debug.collect_activations(str(shown), _reader(pictures.test_BCHW))
+            found[file] = debug.collect_activations(str(shown), _reader(pictures.test.images_BCHW))
         pairs = debug.create_activation_matching(found[int8_file], found[float_file])
         # Tensors that the quantizer made have no counterpart, which compute_activation_error does not expect.
         errors = debug.compute_activation_error({name: pair for name, pair in pairs.items() if pair.get("float")})
@@ -181,8 +187,8 @@ def _file_accuracy(file: Path, pictures: Pictures, batch_size: int) -> float:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    logits_BK = [session.run(None, batch)[0] for batch in _feeds(pictures.test_BCHW, batch_size)]
-    return float((np.concatenate(logits_BK).argmax(1) == pictures.labels_B.numpy()).mean())
+    logits_BK = [session.run(None, batch)[0] for batch in _feeds(pictures.test.images_BCHW, batch_size)]
+    return float((np.concatenate(logits_BK).argmax(1) == pictures.test.labels_B.numpy()).mean())
 
 
 def _feeds(images_BCHW: Tensor, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
