@@ -41,7 +41,7 @@ bench-scale: .venv/installed
 bench-cluster: .venv/installed
 	$(BIN)/python -m tests.benchmarks.sweep_cluster
 
-# Which tools notice a network that was made to fail, MINUTES: trains three networks into FOLDER unless they are there.
+# Which tools notice a network that was made to fail, 6 minutes: trains what FOLDER does not hold yet.
 # AIMET and ModelOpt are in a venv of their own: nothing else here needs them or what they bring along.
 FOLDER ?= .peers/networks
 bench-assess: .peers/installed
