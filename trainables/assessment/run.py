@@ -18,10 +18,9 @@ from search_spaces.stages.assessment import AVERAGE_BITS, LIGHT, Labels, Ladder
 from trainables.assessment.assemble import assemble
 from trainables.assessment.parts import Part, Step, run_part, summarize
 from trainables.assessment.record import Assessment, Model
-from trainables.assessment.subject import Images, Subject, logits, quantizable, with_own_answers
+from trainables.assessment.subject import Images, Network, Subject, logits, quantizable, with_own_answers
 from trainables.data.images import stratified_split
 from trainables.models.fingerprint import state_sha256
-from trainables.quant.student import QuantizedStudent
 
 # B = images, C H W = image.
 
@@ -99,7 +98,7 @@ def assess(
 
 
 def _subject(
-    network: QuantizedStudent,
+    network: Network,
     images_BCHW: Tensor,
     labels_B: Tensor | None,
     selection: tuple[Tensor, Tensor] | None,
