@@ -110,8 +110,7 @@ def quantizable(module: nn.Module, *, weight_bit_width: int | None, device: torc
         ConfigError: It cannot be traced, or has no site.
     """
     if isinstance(module, OnnxNetwork):
-        module.weight_bit_width = weight_bit_width
-        return module
+        return OnnxNetwork(module.file.path, weight_bit_width=weight_bit_width)
     network = QuantizedStudent(module.eval().requires_grad_(False), weight_bit_width=weight_bit_width)
     return network.eval().to(device)
 
