@@ -28,8 +28,8 @@ def scan(network: Quantizable, batches: Iterable[Tensor]) -> pd.DataFrame:
     Returns:
         A row per site: site; name; num_channels; channel, the one with the largest mean magnitude; maximum, the mean
         over the images of its largest magnitude; over_second and over_median, the ratios of `maximum` to that of the
-        second and of the median channel that is not silent, at most 65,536; and carries, the share of images in which it holds the
-        largest magnitude of the site.
+        second and of the median channel, at most 65,536, where channels that are silent in all images do not count; and
+        carries, the share of images in which it holds the largest magnitude of the site.
     """
     maxima_BC = channel_maxima(network, batches)
     return pd.DataFrame([_row(network, site, maxima_BC[site]) for site in sorted(maxima_BC)])
