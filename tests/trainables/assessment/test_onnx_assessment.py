@@ -34,7 +34,7 @@ def assessed(path: Path, words: tuple[Tensor, Tensor]) -> Assessment:
 
 def test_a_shipped_classifier_is_not_suspicious_and_a_rescaled_link_of_it_is_named(tmp_path, words):
     as_shipped = assessed(shipped_classifier(), words)
-    places = {"norm": "BatchNormalization@5", "layer": "Conv@8", "channel": 3, "factor": 2.0**9}
+    places = {"norm": "BatchNormalization@5", "layer": "Conv@8", "channel": 3, "factor": 2.0**12}
     changed = assessed(rescaled(shipped_classifier(), tmp_path / "n.onnx", **places), words)
     assert as_shipped.verdict != "suspicious", as_shipped.reasons
     assert as_shipped.suspects == ()
