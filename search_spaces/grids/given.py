@@ -95,6 +95,8 @@ def _check_same_images(first: NetworkFacts, other: NetworkFacts) -> None:
     theirs = other.dataset.model_dump()
     for name, value in first.dataset.model_dump().items():
         if theirs.get(name) != value:
+            option = f"--{name.replace('_', '-')}"
             raise ConfigError(
-                f"{first.model.uri} wants {name}={value} and {other.model.uri} {theirs.get(name)}, and a sweep has one: give --{name.replace('_', '-')}, or launch a sweep for each."
+                f"{first.model.uri} wants {name}={value} and {other.model.uri} {theirs.get(name)}, and a sweep has one: "
+                f"give {option}, or launch a sweep for each."
             )
