@@ -69,7 +69,6 @@ def _read(nodes: Sequence[Node], snapshot: Snapshot, rules: Sequence[str]) -> Fo
         list(tables.values()),
         num_images=int(result.metrics["num_images"]),
         num_sites=int(result.metrics["num_sites"]),
-        num_classes=int(result.metrics["num_classes"]),
         labels=recipe.labels,
     )
     if len(done) == len(nodes):

@@ -14,9 +14,7 @@ Tables = Mapping[str, pd.DataFrame]
 """Tables of one part, by name."""
 
 
-def assemble(
-    model: Model, parts: Sequence[Tables], *, num_images: int, num_sites: int, num_classes: int, labels: Labels
-) -> Assessment:
+def assemble(model: Model, parts: Sequence[Tables], *, num_images: int, num_sites: int, labels: Labels) -> Assessment:
     """Puts the parts of an assessment together.
 
     Args:
@@ -24,13 +22,13 @@ def assemble(
         parts: Tables of every part, as `trainables.assessment.parts.summarize` returns them.
         num_images: Images that everything was measured on.
         num_sites: Quantized activations.
-        num_classes: Of the network.
         labels: What counts as right.
     """
     rungs = [rung for tables in parts for rung in _rungs(tables)]
     rungs.sort(key=lambda rung: (rung.rung not in ("fp", "int8"), rung.budget or 0, RUNGS.index(rung.rung)))
     whole = {name: table for tables in parts for name, table in tables.items()}
-    judged = judge(rungs, num_classes=num_classes, channels=whole["channels"], links=whole["links"])
+    label_shares = _shares(whole["classes"], "labels")
+    judged = judge(rungs, label_shares=label_shares, channels=whole["channels"], links=whole["links"])
     return Assessment(
         model=model,
         num_images=num_images,
@@ -48,7 +46,12 @@ def _rungs(tables: Tables) -> list[Rung]:
     rungs = []
     for row in tables["rungs"].to_dict("records"):
         values: dict[str, Any] = {str(name): None if pd.isna(value) else value for name, value in row.items()}
-        own = shares[shares["rung"] == row["rung"]]
-        values["class_shares"] = dict(zip(own["class_name"], own["share"], strict=True))
+        values["class_shares"] = _shares(shares, str(row["rung"]))
         rungs.append(Rung.model_validate(values))
     return rungs
+
+
+def _shares(classes: pd.DataFrame, rung: str) -> dict[str, float]:
+    """Returns the share of every class on a rung, or of the labels, by its name."""
+    own = classes[classes["rung"] == rung]
+    return dict(zip(own["class_name"], own["share"], strict=True))

@@ -93,7 +93,6 @@ def assess(
         tables,
         num_images=len(subject.test),
         num_sites=network.num_sites,
-        num_classes=len(subject.class_names),
         labels=labels,
     )
 
