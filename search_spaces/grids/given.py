@@ -97,6 +97,6 @@ def _check_same_images(first: NetworkFacts, other: NetworkFacts) -> None:
         if theirs.get(name) != value:
             option = f"--{name.replace('_', '-')}"
             raise ConfigError(
-                f"{first.model.uri} wants {name}={value} and {other.model.uri} {theirs.get(name)}, and a sweep has one: "
-                f"give {option}, or launch a sweep for each."
+                f"{first.model.uri} wants {name}={value} and {other.model.uri} {theirs.get(name)}, and a sweep has one "
+                f"of them: give {option}, or launch a sweep for each."
             )
