@@ -131,7 +131,7 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites, look_at: LookAt
         architectures=choices.architectures,
     )
     white_boxes = _white_boxes(given, choices.architectures or stack.axis("architectures"), num_sites)
-    stack.check_per_architecture([white_box.architecture for white_box in white_boxes])
+    stack.check_per_architecture([facts.architecture for facts in given.white_boxes] or stack.axis("architectures"))
     seeds = tuple(choices.seeds or stack.axis("seeds"))
     search = stack.search(choices.search)
     cells = tuple(
