@@ -19,6 +19,7 @@ from trainables.models.labels import match_labels
 from trainables.models.registry import open_network
 from trainables.models.trial_models import TrainedNetwork
 from trainables.quant.sites import LAYER_KINDS, find_sites
+from trainables.runtimes.onnxruntime import OnnxNetwork
 
 # C = classes of the data.
 
@@ -66,16 +67,22 @@ def look_at(
     return NetworkFacts(
         model=vary(spec, sha256=given.sha256),
         architecture=given.architecture,
-        num_sites=len(find_sites(given.module)),
+        num_sites=_num_sites(given.module),
         macs=count_macs(given.module, seen.seen_size),
         dataset=seen,
         how_labelled=how or "What counts as right is the answer of the network at full precision.",
     )
 
 
+def _num_sites(module: nn.Module) -> int:
+    return module.num_sites if isinstance(module, OnnxNetwork) else len(find_sites(module))
+
+
 @torch.inference_mode()
 def count_macs(module: nn.Module, size: tuple[int, int]) -> int:
     """Returns the multiplications of the Conv2d and Linear layers for one image of some height and width."""
+    if isinstance(module, OnnxNetwork):
+        return module.count_macs(size)
     macs = 0
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
