@@ -262,3 +262,22 @@ def test_every_stage_trains_on_images_that_are_no_squares() -> None:
         budget = 5 * count_sites(architecture)
         result = finish(pair.train(vary(PAIR, **short, budget=budget), data, white_box=white_box, **common))
         assert set(result.predictions["bit_width"].sum(dim=1).tolist()) == {budget}
+
+
+def test_a_pair_is_trained_of_any_module_which_stays_as_it_is(few_digits: ImageData) -> None:
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    network = nn.Sequential(*layers)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    recipe = vary(PAIR, architecture="mine", budget=5, epochs=1)
+    result = finish(pair.train(recipe, few_digits, white_box=network))
+    assert network.training
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())
+    assert all(tensor.equal(before[name]) for name, tensor in network.state_dict().items())
+    # As with the network that a worker gives it: frozen, in evaluation mode.
+    frozen = finish(pair.train(recipe, few_digits, white_box=network.eval().requires_grad_(False)))
+    assert frozen.metrics == result.metrics
+    moved = strip_prefix(pair.STUDENT, result.checkpoint)
+    assert moved.keys() == before.keys()
+    assert not moved["0.weight"].equal(before["0.weight"])
+    assert set(result.predictions["bit_width"].flatten().tolist()) == {5}
