@@ -1,0 +1,121 @@
+"""`make mutants`: small changes of the code, each of which should fail a test, and a table of those that did not."""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from multiprocessing import get_context
+
+from tests.mutants import worker
+from tests.mutants.accepted import Accepted, read_accepted
+from tests.mutants.rooms import ROOMS, ROOT, tests_of
+from tests.mutants.sample import Mutant, sample
+from tests.mutants.table import Judged, survivors_text, table
+
+FILES = 12
+"""Test files at most that are looked at for a module, the nearest ones."""
+SECONDS = 20.0
+"""Processor seconds that the tests of one mutant may take on unchanged code; further files are left out."""
+FILE_LIMIT = 300.0
+"""Wall seconds after which a test file is not waited for."""
+BARS = {"training": 0.90, "all": 0.85}
+
+
+def main() -> None:
+    """Samples, checks that the tests pass as they are, tries every mutant, and says what went unnoticed."""
+    options = _options()
+    seed = random.randrange(100_000) if options.seed is None else options.seed
+    accepted = read_accepted()
+    mutants = [mutant for mutant in sample(options.size, seed) if mutant.room in options.rooms]
+    tests = {mutant.module: tests_of(mutant.module, ROOMS[mutant.room].oracles)[:FILES] for mutant in mutants}
+    print(f"SEED={seed}: {len(mutants)} mutants of {len(tests)} modules", flush=True)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mutants-") as copies, _workers(options.workers, copies) as pool:
+        green = _check_unchanged(pool, sorted({test for several in tests.values() for test in several}))
+        print(f"Unchanged, all are green: {len(green)} test files in {_minutes(began):.1f} minutes", flush=True)
+        judged = _try_all(pool, mutants, tests, green, accepted)
+    ROOT.joinpath("mutants.json").write_text(json.dumps([asdict(one) for one in judged], indent=1))
+    print(survivors_text(judged), table(judged, seed, _minutes(began)), sep="\n")
+    sys.exit(_is_below_a_bar(judged))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=lambda text: int(text) if text else None, default=None)
+    parser.add_argument("--size", type=int, default=150, help="mutants, over all rooms")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rooms", nargs="+", choices=ROOMS, default=list(ROOMS))
+    return parser.parse_args()
+
+
+def _workers(number: int, copies: str) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(number, get_context("spawn"), initializer=worker.start, initargs=(copies,))
+
+
+def _check_unchanged(pool: ProcessPoolExecutor, tests: Sequence[str]) -> dict[str, worker.Outcome]:
+    """Returns the outcome of every test file that ran, all of them green.
+
+    Raises:
+        SystemExit: One of them fails on the code as it is.
+    """
+    waiting = {pool.submit(worker.run_unchanged, test, FILE_LIMIT): test for test in tests}
+    green = {}
+    for future in as_completed(waiting):
+        test, outcome = waiting[future], future.result()
+        if outcome.code is None:
+            print(f"Left out, not done in {FILE_LIMIT:g} s: {test}", flush=True)
+        elif outcome.code not in (0, worker.NOTHING_RAN):
+            raise SystemExit(f"{outcome.by or test} fails without a mutant ({outcome.code}):\n{outcome.tail}")
+        elif outcome.code == 0:
+            green[test] = outcome
+    return green
+
+
+def _try_all(
+    pool: ProcessPoolExecutor,
+    mutants: Sequence[Mutant],
+    tests: dict[str, list[str]],
+    green: dict[str, worker.Outcome],
+    accepted: Sequence[Accepted],
+) -> list[Judged]:
+    waiting: dict[Future[worker.Outcome], Mutant] = {}
+    for mutant in mutants:
+        chosen = _within(tests[mutant.module], green)
+        limit = 20 + 3 * sum(green[test].seconds for test in chosen)
+        waiting[pool.submit(worker.run_mutant, mutant, chosen, limit)] = mutant
+    judged = []
+    for number, future in enumerate(as_completed(waiting), start=1):
+        mutant, outcome = waiting[future], future.result()
+        reason = next((entry.reason for entry in accepted if entry.covers(mutant)), "")
+        judged.append(Judged(mutant, outcome, reason))
+        print(f"{number:4}/{len(mutants)} {judged[-1].line()}", flush=True)
+    return judged
+
+
+def _within(tests: Sequence[str], green: dict[str, worker.Outcome]) -> list[str]:
+    """Returns the first test files that run within the seconds of a mutant, and the first of all in any case."""
+    chosen: list[str] = []
+    left = SECONDS
+    for test in tests:
+        if test in green and (not chosen or green[test].processor <= left):
+            chosen.append(test)
+            left -= green[test].processor
+    return chosen
+
+
+def _is_below_a_bar(judged: Sequence[Judged]) -> bool:
+    groups = {"all": judged, "training": [one for one in judged if one.mutant.room == "training"]}
+    return any(group and sum(map(Judged.is_noticed, group)) < BARS[name] * len(group) for name, group in groups.items())
+
+
+def _minutes(began: float) -> float:
+    return (time.monotonic() - began) / 60
+
+
+if __name__ == "__main__":
+    main()
