@@ -61,39 +61,26 @@ OPERATORS = (
 """No `a << b` for `a + b`: what raises an error wherever it runs tells nothing of a test."""
 
 _IDLE_DECORATORS = {"njit", "cache", "lru_cache", "abstractmethod", "overload", "override", "dataclass"}
-_LOOKS = {
-    "linewidth",
-    "linewidths",
-    "zorder",
-    "alpha",
-    "fontsize",
-    "color",
-    "marker",
-    "markersize",
-    "solid_capstyle",
-    "pad",
-    "figsize",
-}
+_LOOKS = set("linewidth linewidths zorder alpha fontsize color marker markersize solid_capstyle pad figsize".split())
 _WORDING = {"warning", "warn", "info", "debug", "print"}
 
 
 def unnoticeable(source: str) -> list[tuple[Position, Position]]:
     """Returns the parts of a module where no test could notice a change, by design, as (line, column) ranges.
 
-    Types; the wording of errors and logs; the arguments of decorators (a frozen dataclass, a compiler's options); guards
-    against our own mistakes: `assert`, and `strict` of `zip`; the look of figures.
+    Types; the wording of errors and logs; the arguments of decorators (a frozen dataclass, a compiler's options);
+    guards against our own mistakes: `assert`, and `strict` of `zip`; the look of figures.
     """
     lines = source.split("\n")
-    ranges = []
-    for node in ast.walk(ast.parse(source)):
-        for part in _unnoticeable_parts(node):
-            start = (part.lineno, len(lines[part.lineno - 1].encode()[: part.col_offset].decode()))
-            stop = (
-                part.end_lineno or 0,
-                len(lines[(part.end_lineno or 0) - 1].encode()[: part.end_col_offset].decode()),
-            )
-            ranges.append((start, stop))
-    return ranges
+
+    def position(line: int, byte: int) -> Position:
+        return line, len(lines[line - 1].encode()[:byte].decode())
+
+    return [
+        (position(part.lineno, part.col_offset), position(part.end_lineno or 0, part.end_col_offset or 0))
+        for node in ast.walk(ast.parse(source))
+        for part in _unnoticeable_parts(node)
+    ]
 
 
 def _unnoticeable_parts(node: ast.AST) -> Iterator[ast.expr | ast.stmt | ast.keyword]:
@@ -123,7 +110,7 @@ def _unnoticeable_parts(node: ast.AST) -> Iterator[ast.expr | ast.stmt | ast.key
 
 
 def is_idle(name: str, node: NodeOrLeaf) -> bool:
-    """Tells whether a change cannot be noticed or always is: a decorator without effect on values, the `*` of a `def`."""
+    """Tells whether a change shows nothing of tests: a decorator without effect, or needed by all; a `def`'s `*`."""
     if name == "core/RemoveDecorator":
-        return node.children[1].get_code().split(".")[-1].strip() in _IDLE_DECORATORS
+        return node.children[1].get_code().partition("(")[0].split(".")[-1].strip() in _IDLE_DECORATORS
     return node.parent is not None and node.parent.type == "parameters"

@@ -50,7 +50,8 @@ def survivors_text(judged: Sequence[Judged]) -> str:
 
 def table(judged: Sequence[Judged], seed: int, minutes: float) -> str:
     """Returns the counts by room, in Markdown; minutes are of the processor."""
-    head = "| Room | Mutants | Noticed | of them by time | Accepted | Survivors | Noticed (%) | without accepted (%) | Minutes |"
+    names = ("Room", "Mutants", "Noticed", "of them late", "Accepted", "Survivors", "Noticed", "without accepted")
+    head = f"| {' | '.join(names)} | Minutes |"
     rooms = {name: [one for one in judged if one.mutant.room == name] for name in ROOMS}
     rows = [_row(name, group) for name, group in rooms.items() if group]
     total = _row("all", judged)
@@ -62,6 +63,6 @@ def _row(name: str, group: Sequence[Judged]) -> str:
     late = sum(one.outcome.code is None for one in group)
     survivors = sum(map(Judged.is_survivor, group))
     accepted = len(group) - noticed - survivors
-    shares = f"{100 * noticed / len(group):.1f} | {100 * noticed / max(1, len(group) - accepted):.1f}"
+    shares = f"{noticed / len(group):.1%} | {noticed / max(1, len(group) - accepted):.1%}"
     minutes = sum(one.outcome.processor for one in group) / 60
     return f"| {name} | {len(group)} | {noticed} | {late} | {accepted} | {survivors} | {shares} | {minutes:.1f} |"

@@ -101,10 +101,10 @@ def test_cma_es_made_anew_stands_where_the_one_that_optuna_keeps_does() -> None:
 
 
 def pruned_at(search: Search, epochs: int) -> list[int | None]:
-    """Runs trials with objectives of 0.5, 0.1, 0.6 and 0.2; returns the epoch at which each was pruned."""
+    """Runs trials with objectives of 0.5, 0.1, 0.6, 0.2 and 0.55; returns the epoch at which each was pruned."""
     study = optuna.create_study(direction="maximize", pruner=make_pruner(search, epochs))
     found: list[int | None] = []
-    for value in (0.5, 0.1, 0.6, 0.2):
+    for value in (0.5, 0.1, 0.6, 0.2, 0.55):
         trial, ended_at = study.ask(), None
         for epoch in range(1, epochs + 1):
             trial.report(value, epoch)
@@ -133,4 +133,4 @@ def pruned_at(search: Search, epochs: int) -> list[int | None]:
 def test_only_the_worse_half_is_pruned_at_half_of_its_epochs_and_only_where_epochs_allow(
     search: dict[str, Any], epochs: int, expected: int | None
 ) -> None:
-    assert pruned_at(Search(trials=1, **search), epochs) == [None, expected, None, expected]
+    assert pruned_at(Search(trials=1, **search), epochs) == [None, expected, None, expected, None]
