@@ -17,7 +17,7 @@ from tests.mutants.rooms import ROOMS, ROOT, tests_of
 from tests.mutants.sample import Mutant, sample
 from tests.mutants.table import Judged, survivors_text, table
 
-FILES = 12
+FILES = 8
 """Test files at most that are looked at for a module, the nearest ones."""
 SECONDS = 20.0
 """Processor seconds that the tests of one mutant may take on unchanged code; further files are left out."""
