@@ -227,6 +227,20 @@ def test_student_tensors_load_into_timm(starts: dict[str, Start], white_box: nn.
     assert white_box.load_state_dict(tensors).missing_keys == []
 
 
+def test_networks_for_one_size_only_are_trained_at_that_of_the_images(
+    few_digits: ImageData, white_box: nn.Module
+) -> None:
+    # timm builds test_vit for 160 px; the digits have 32.
+    short = {"architecture": "test_vit", "epochs": 1, "batch_size": 128}
+    runs = (
+        teacher.train(vary(TEACHER, **short), few_digits, seed=0, device=CPU),
+        distill.train(vary(DISTILL, **short), few_digits, black_box=white_box, seed=0, device=CPU),
+    )
+    for run in runs:
+        # Four patches of 16 px, and the class token.
+        assert finish(run).checkpoint["model.pos_embed"].shape[1] == 5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["test_vit", "vit_tiny_patch16_224"])
 def test_a_vision_transformer_becomes_a_pair(few_digits: ImageData, architecture: str) -> None:
