@@ -61,7 +61,10 @@ OPERATORS = (
 """No `a << b` for `a + b`: what raises an error wherever it runs tells nothing of a test."""
 
 _IDLE_DECORATORS = {"njit", "cache", "lru_cache", "abstractmethod", "overload", "override", "dataclass"}
-_LOOKS = set("linewidth linewidths zorder alpha fontsize color marker markersize solid_capstyle pad figsize".split())
+_LOOKS = set(
+    "linewidth linewidths zorder alpha fontsize color marker markersize solid_capstyle pad figsize panel_height "
+    "xlim ylim xticks yticks".split()
+)
 _WORDING = {"warning", "warn", "info", "debug", "print"}
 
 

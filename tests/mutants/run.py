@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from multiprocessing import get_context
+from pathlib import Path
 
 from tests.mutants import worker
 from tests.mutants.accepted import Accepted, read_accepted
@@ -36,6 +37,8 @@ def main() -> None:
     print(f"SEED={seed}: {len(mutants)} mutants of {len(tests)} modules", flush=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutants-") as copies, _workers(options.workers, copies) as pool:
+        if (shared := ROOT.parent / "shared").is_dir():
+            Path(copies, shared.name).symlink_to(shared)  # real data and texts, which tests look for there
         green = _check_unchanged(pool, sorted({test for several in tests.values() for test in several}))
         print(f"Unchanged, all are green: {len(green)} test files in {_minutes(began):.1f} minutes", flush=True)
         judged = _try_all(pool, mutants, tests, green, accepted)

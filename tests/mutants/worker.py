@@ -21,26 +21,15 @@ from tests.mutants.sample import Mutant
 # Imported once: a test run then begins in a fork within a tenth of a second, and not after five seconds. No module of
 # ours is among them, and none of these starts a thread when imported.
 _PRELOADED = (
-    "pytest doctest pdb hypothesis pytest_timeout numpy torch torchvision timm pyarrow.parquet pyarrow.fs pydantic yaml "
-    "numba pandas scipy.stats safetensors.torch sklearn.datasets optuna sqlalchemy matplotlib.figure click rich.console "
-    "jinja2 filelock"
+    "pytest doctest pdb pytest_timeout hypothesis numpy torch torchvision timm pyarrow.parquet pyarrow.fs pydantic "
+    "yaml numba pandas scipy.stats safetensors.torch sklearn.datasets optuna sqlalchemy matplotlib.figure click "
+    "rich.console jinja2 filelock"
 ).split()
 _NO_REWRITING = ("-W", "ignore::pytest.PytestAssertRewriteWarning")  # of plugins that are imported before
 LEFT_OUT = "not ray and not slow and not gpu and not browser and not cluster and not chaos"
 _OPTIONS = (
-    "-x",
-    "-q",
-    "--no-header",
-    "--tb=short",
-    "-p",
-    "no:cacheprovider",
-    "-p",
-    "no:xdist",
-    "-p",
-    "no:anyio",
-    "-m",
-    LEFT_OUT,
-    *_NO_REWRITING,
+    *("-x", "-q", "--no-header", "--tb=short", "-m", LEFT_OUT, *_NO_REWRITING),
+    *("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:anyio"),
 )
 _OLD = 1_500_000_000
 """Seconds since 1970, the time of every file: a mutant is never as old as the byte code of what it replaces."""
