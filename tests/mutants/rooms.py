@@ -48,7 +48,9 @@ ROOMS: dict[str, Room] = {
     ),
     "data": Room(share=15, modules=("trainables/data/*",)),
     "quantizer": Room(share=22, modules=("trainables/quant/*",), oracles=_TRAINING[1:2]),
-    "search": Room(share=17, modules=("orchestrator/search/*",)),
+    "search": Room(
+        share=17, modules=("orchestrator/search/*",), oracles=("tests/orchestrator/launch/test_search_runs.py",)
+    ),
     "store": Room(share=17, modules=("orchestrator/store/*",)),
     "plan": Room(share=17, modules=("orchestrator/plan.py", "search_spaces/*")),
     "reports": Room(share=17, modules=("orchestrator/reports/*", "orchestrator/results/*")),
@@ -56,8 +58,11 @@ ROOMS: dict[str, Room] = {
 NOT_HERE = ("*/__init__.py", "trainables/quant/triton/*")
 """Kernels of a GPU are looked at by `make gpu`."""
 
-SLOW = ("tests/gpu/", "tests/extend/", "tests/cluster/", "tests/test_")
-"""Tests of whole programs: too slow for one mutant, and seldom what notices it."""
+SLOW = (
+    *("tests/gpu/", "tests/extend/", "tests/cluster/", "tests/test_"),
+    *("tests/orchestrator/launch/", "tests/orchestrator/cli/", "tests/orchestrator/workers/"),
+)
+"""Tests of whole programs: too slow for one mutant, and seldom what notices it. Those among the oracles are used."""
 NEAR = 4
 """Imports between a test and a module at most."""
 
@@ -75,7 +80,8 @@ def modules_of(room: Room) -> list[str]:
 def tests_of(module: str, oracles: tuple[str, ...]) -> list[str]:
     """Returns test files that see a module: those of its name, the room's oracles, then by imports between."""
     distance = dict(_importers(module))
-    tests = [path for path in distance if Path(path).name.startswith("test_") and not path.startswith(SLOW)]
+    tests = [path for path in distance if Path(path).name.startswith("test_")]
+    tests = [path for path in tests if path in oracles or not path.startswith(SLOW)]
     near = sorted(tests, key=lambda path: (not _mirrors(path, module), path not in oracles, distance[path], path))
     own = [module] if ">>> " in (ROOT / module).read_text() else []
     return own + near
