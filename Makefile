@@ -75,4 +75,4 @@ install: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info bench.json bench.md mutants.json .gpu/work gpu-results
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info bench.json bench.md .mutants .gpu/work gpu-results

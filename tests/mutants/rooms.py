@@ -59,10 +59,11 @@ NOT_HERE = ("*/__init__.py", "trainables/quant/triton/*")
 """Kernels of a GPU are looked at by `make gpu`."""
 
 SLOW = (
-    *("tests/gpu/", "tests/extend/", "tests/cluster/", "tests/test_"),
+    *("tests/gpu/", "tests/trainables/test_gpu.py", "tests/trainables/quant/triton/"),
+    *("tests/extend/", "tests/cluster/", "tests/test_"),
     *("tests/orchestrator/launch/", "tests/orchestrator/cli/", "tests/orchestrator/workers/"),
 )
-"""Tests of whole programs: too slow for one mutant, and seldom what notices it. Those among the oracles are used."""
+"""Tests of GPUs and of whole programs: too slow for one mutant, and seldom what notices it. Oracles are used anyway."""
 NEAR = 4
 """Imports between a test and a module at most."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.mutants import worker
 from tests.mutants.accepted import Accepted, read_accepted
+from tests.mutants.green import KNOWN, check_green
 from tests.mutants.rooms import ROOMS, ROOT, tests_of
 from tests.mutants.sample import Mutant, sample
 from tests.mutants.table import Judged, survivors_text, table
@@ -22,8 +23,6 @@ FILES = 8
 """Test files at most that are looked at for a module, the nearest ones."""
 SECONDS = 20.0
 """Processor seconds that the tests of one mutant may take on unchanged code; further files are left out."""
-FILE_LIMIT = 300.0
-"""Wall seconds after which a test file is not waited for."""
 BARS = {"training": 0.90, "all": 0.85}
 
 
@@ -39,10 +38,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mutants-") as copies, _workers(options.workers, copies) as pool:
         if (shared := ROOT.parent / "shared").is_dir():
             Path(copies, shared.name).symlink_to(shared)  # real data and texts, which tests look for there
-        green = _check_unchanged(pool, sorted({test for several in tests.values() for test in several}))
+        green = check_green(pool, sorted({test for several in tests.values() for test in several}))
         print(f"Unchanged, all are green: {len(green)} test files in {_minutes(began):.1f} minutes", flush=True)
         judged = _try_all(pool, mutants, tests, green, accepted)
-    ROOT.joinpath("mutants.json").write_text(json.dumps([asdict(one) for one in judged], indent=1))
+    KNOWN.with_name("outcomes.json").write_text(json.dumps([asdict(one) for one in judged], indent=1))
     print(survivors_text(judged), table(judged, seed, _minutes(began)), sep="\n")
     sys.exit(_is_below_a_bar(judged))
 
@@ -60,37 +59,17 @@ def _workers(number: int, copies: str) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(number, get_context("spawn"), initializer=worker.start, initargs=(copies,))
 
 
-def _check_unchanged(pool: ProcessPoolExecutor, tests: Sequence[str]) -> dict[str, worker.Outcome]:
-    """Returns the outcome of every test file that ran, all of them green.
-
-    Raises:
-        SystemExit: One of them fails on the code as it is.
-    """
-    waiting = {pool.submit(worker.run_unchanged, test, FILE_LIMIT): test for test in tests}
-    green = {}
-    for future in as_completed(waiting):
-        test, outcome = waiting[future], future.result()
-        if outcome.code is None:
-            print(f"Left out, not done in {FILE_LIMIT:g} s: {test}", flush=True)
-        elif outcome.code not in (0, worker.NOTHING_RAN):
-            raise SystemExit(f"{outcome.by or test} fails without a mutant ({outcome.code}):\n{outcome.tail}")
-        elif outcome.code == 0:
-            green[test] = outcome
-    return green
-
-
 def _try_all(
     pool: ProcessPoolExecutor,
     mutants: Sequence[Mutant],
     tests: dict[str, list[str]],
-    green: dict[str, worker.Outcome],
+    green: dict[str, worker.Usual],
     accepted: Sequence[Accepted],
 ) -> list[Judged]:
     waiting: dict[Future[worker.Outcome], Mutant] = {}
     for mutant in mutants:
         chosen = _within(tests[mutant.module], green)
-        limit = 20 + 3 * sum(green[test].seconds for test in chosen)
-        waiting[pool.submit(worker.run_mutant, mutant, chosen, limit)] = mutant
+        waiting[pool.submit(worker.run_mutant, mutant, chosen, _limit(chosen, green))] = mutant
     judged = []
     for number, future in enumerate(as_completed(waiting), start=1):
         mutant, outcome = waiting[future], future.result()
@@ -100,15 +79,21 @@ def _try_all(
     return judged
 
 
-def _within(tests: Sequence[str], green: dict[str, worker.Outcome]) -> list[str]:
+def _within(tests: Sequence[str], green: dict[str, worker.Usual]) -> list[str]:
     """Returns the first test files that run within the seconds of a mutant, and the first of all in any case."""
     chosen: list[str] = []
     left = SECONDS
     for test in tests:
-        if test in green and (not chosen or green[test].processor <= left):
+        if test in green and (not chosen or green[test]["processor"] <= left):
             chosen.append(test)
-            left -= green[test].processor
+            left -= green[test]["processor"]
     return chosen
+
+
+def _limit(tests: Sequence[str], green: dict[str, worker.Usual]) -> worker.Usual:
+    """Returns when tests are late: three times what they usually take; a busy machine may take longer by the clock."""
+    processor, wall = (sum(green[test][name] for test in tests) for name in ("processor", "wall"))
+    return {"processor": 10 + 3 * processor, "wall": 60 + 6 * wall}
 
 
 def _is_below_a_bar(judged: Sequence[Judged]) -> bool:

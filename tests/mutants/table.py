@@ -31,7 +31,7 @@ class Judged:
     def line(self) -> str:
         """Returns a line of progress."""
         mutant, outcome = self.mutant, self.outcome
-        ending = "no test ended in time" if outcome.code is None else outcome.by or f"exit status {outcome.code}"
+        ending = "its time" if outcome.is_late else outcome.by or f"exit status {outcome.code}"
         word = f"noticed by {ending}" if self.is_noticed() else "accepted" if self.accepted else "SURVIVED"
         return f"{outcome.processor:5.1f} s {mutant.module}:{mutant.line} {mutant.operator.split('/')[1]}: {word}"
 
@@ -60,7 +60,7 @@ def table(judged: Sequence[Judged], seed: int, minutes: float) -> str:
 
 def _row(name: str, group: Sequence[Judged]) -> str:
     noticed = sum(map(Judged.is_noticed, group))
-    late = sum(one.outcome.code is None for one in group)
+    late = sum(one.outcome.is_late for one in group)
     survivors = sum(map(Judged.is_survivor, group))
     accepted = len(group) - noticed - survivors
     shares = f"{noticed / len(group):.1%} | {noticed / max(1, len(group) - accepted):.1%}"

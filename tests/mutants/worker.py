@@ -3,6 +3,7 @@
 import gc
 import importlib
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -40,7 +41,7 @@ class Outcome:
     """What a run of tests said.
 
     Attributes:
-        code: Pytest's exit status; None at the time limit, negative for a signal.
+        code: Pytest's exit status; None at the limit by the clock, negative for a signal.
         by: The test that failed, "" if none did.
         seconds: Wall time.
         processor: Processor seconds, with those of processes that the tests started.
@@ -54,12 +55,19 @@ class Outcome:
     tail: str
 
     @property
+    def is_late(self) -> bool:
+        """Whether it was ended at its limit."""
+        return self.code in (None, -signal.SIGXCPU)
+
+    @property
     def has_noticed(self) -> bool:
         """Whether a test failed, did not end, or could not be collected."""
         return self.code not in (0, NOTHING_RAN)
 
 
 NOTHING_RAN = 5
+Usual = dict[str, float]
+"""What a test file takes on unchanged code: seconds by the `wall` clock and of the `processor`."""
 
 
 def start(copies: str) -> None:
@@ -84,13 +92,15 @@ def start(copies: str) -> None:
     gc.freeze()  # pytest collects garbage ten times a run, which would look at all of torch again
 
 
-def run_unchanged(test: str, limit: float) -> Outcome:
+def run_unchanged(test: str, limit: Usual) -> Outcome:
     """Runs one test file against the code as it is, and keeps the byte code."""
     return _run([test], limit)
 
 
-def run_mutant(mutant: Mutant, tests: list[str], limit: float) -> Outcome:
+def run_mutant(mutant: Mutant, tests: list[str], limit: Usual) -> Outcome:
     """Runs tests against a mutant until one of them fails."""
+    if not tests:
+        return Outcome(NOTHING_RAN, by="", seconds=0.0, processor=0.0, tail="")
     module = Path(mutant.module)
     environment = dict(os.environ) | {"PYTHONDONTWRITEBYTECODE": "1"}
     if "numba" in module.read_text():
@@ -102,7 +112,7 @@ def run_mutant(mutant: Mutant, tests: list[str], limit: float) -> Outcome:
         os.utime(module, (_OLD, _OLD))
 
 
-def _run(tests: list[str], limit: float, environment: dict[str, str] | None = None) -> Outcome:
+def _run(tests: list[str], limit: Usual, environment: dict[str, str] | None = None) -> Outcome:
     """Runs pytest in a fork with a session of its own, and ends all of it at the limit."""
     log = Path("pytest.log")
     before, began = os.times(), time.monotonic()
@@ -111,6 +121,7 @@ def _run(tests: list[str], limit: float, environment: dict[str, str] | None = No
         os.setsid()
         os.environ |= environment or {}
         sys.dont_write_bytecode = bool(environment)
+        resource.setrlimit(resource.RLIMIT_CPU, (int(limit["processor"]), resource.RLIM_INFINITY))
         _into(log)
         import pytest
 
@@ -124,7 +135,7 @@ def _run(tests: list[str], limit: float, environment: dict[str, str] | None = No
             sys.stdout.flush()
             os._exit(code)
     status: int | None = None
-    while time.monotonic() - began < limit:
+    while time.monotonic() - began < limit["wall"]:
         ended, found = os.waitpid(child, os.WNOHANG)
         if ended:
             status = os.waitstatus_to_exitcode(found)
