@@ -51,7 +51,9 @@ ROOMS: dict[str, Room] = {
     "search": Room(
         share=17, modules=("orchestrator/search/*",), oracles=("tests/orchestrator/launch/test_search_runs.py",)
     ),
-    "store": Room(share=17, modules=("orchestrator/store/*",)),
+    "store": Room(
+        share=17, modules=("orchestrator/store/*",), oracles=("tests/orchestrator/launch/test_object_store.py",)
+    ),
     "plan": Room(share=17, modules=("orchestrator/plan.py", "search_spaces/*")),
     "reports": Room(share=17, modules=("orchestrator/reports/*", "orchestrator/results/*")),
 }

@@ -108,7 +108,8 @@ def pruned_at(search: Search, epochs: int) -> list[int | None]:
         trial, ended_at = study.ask(), None
         for epoch in range(1, epochs + 1):
             trial.report(value, epoch)
-            if trial.should_prune():
+            # At the last epoch a search does not ask.
+            if epoch < epochs and trial.should_prune():
                 ended_at = epoch
                 break
         if ended_at is None:
