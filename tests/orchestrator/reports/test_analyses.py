@@ -112,6 +112,7 @@ def test_worst_points_come_first_with_names_and_chosen_bits(tiny: dict[str, pd.D
     points = worst_points(tiny["transitory"])
 
     assert list(points["image_id"]) == [105, 104, 103, 102]
+    assert "index" not in points.columns
     assert list(points.loc[0, ["label_name", "prediction_q_name", "prediction_q_robust_name"]]) == ["dog", "cat", "dog"]
     assert points["bit_widths"][0] == "3 4 5"
 
