@@ -117,3 +117,23 @@ def test_number_of_trained_images_leaves_out_test_and_validation(
     name: str, choices: dict[str, float], num_trained: int | None
 ) -> None:
     assert vary(dataset_spec(name), **choices).num_trained == num_trained
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size", "stored_size", "num_images", "num_trained"),
+    [
+        # 1,797 images, of which a fifth is for the test and a tenth of the rest for validation.
+        ("digits", 32, 32, 1797, 1294),
+        ("cifar10", 32, 32, 60_000, 45_000),
+        # The official lists: 3,680 for training, 3,669 for the test.
+        ("oxford-iiit-pet", 224, 256, 7349, 3312),
+        ("folder:/data/flowers", 224, 256, 0, None),
+        ("parquet:/data/flowers", 224, 256, 0, None),
+    ],
+)
+def test_what_is_known_of_a_dataset_before_it_is_loaded(
+    name: str, image_size: int, stored_size: int, num_images: int, num_trained: int | None
+) -> None:
+    spec = dataset_spec(name)
+    assert (spec.image_size, spec.stored_size, spec.num_trained) == (image_size, stored_size, num_trained)
+    assert spec.num_bytes == num_images * 3 * stored_size**2
