@@ -94,7 +94,7 @@ def _unnoticeable_parts(node: ast.AST) -> Iterator[ast.expr | ast.stmt | ast.key
             yield part
         case ast.Assert():
             yield node
-        case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+        case ast.ClassDef(bases=[ast.Name(id="Protocol")]) | ast.If(test=ast.Name(id="TYPE_CHECKING")):
             yield node
         case ast.Assign(targets=[ast.Name(id="__all__")]):
             yield node
@@ -113,7 +113,13 @@ def _unnoticeable_parts(node: ast.AST) -> Iterator[ast.expr | ast.stmt | ast.key
 
 
 def is_idle(name: str, node: NodeOrLeaf) -> bool:
-    """Tells whether a change shows nothing of tests: a decorator without effect, or needed by all; a `def`'s `*`."""
+    """Tells whether a change shows nothing of tests.
+
+    A decorator without effect, or without which nothing works; the `*` of a `def`; the sign of `dim=-1`, which is also
+    1 of a matrix.
+    """
     if name == "core/RemoveDecorator":
         return node.children[1].get_code().partition("(")[0].split(".")[-1].strip() in _IDLE_DECORATORS
+    if name == "core/ReplaceUnaryOperator_Delete_USub" and node.parent.type == "argument":
+        return node.parent.children[0].get_code().strip() == "dim"
     return node.parent is not None and node.parent.type == "parameters"

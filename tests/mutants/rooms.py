@@ -49,7 +49,13 @@ ROOMS: dict[str, Room] = {
     "data": Room(share=15, modules=("trainables/data/*",)),
     "quantizer": Room(share=22, modules=("trainables/quant/*",), oracles=_TRAINING[1:2]),
     "search": Room(
-        share=17, modules=("orchestrator/search/*",), oracles=("tests/orchestrator/launch/test_search_runs.py",)
+        share=17,
+        modules=("orchestrator/search/*",),
+        oracles=(
+            "tests/orchestrator/search/test_samplers.py",
+            "tests/orchestrator/launch/test_search_runs.py",
+            "tests/orchestrator/launch/test_object_store.py",
+        ),
     ),
     "store": Room(
         share=17, modules=("orchestrator/store/*",), oracles=("tests/orchestrator/launch/test_object_store.py",)
@@ -63,7 +69,7 @@ NOT_HERE = ("*/__init__.py", "trainables/quant/triton/*")
 SLOW = (
     *("tests/gpu/", "tests/trainables/test_gpu.py", "tests/trainables/quant/triton/"),
     *("tests/extend/", "tests/cluster/", "tests/test_"),
-    *("tests/orchestrator/launch/", "tests/orchestrator/cli/", "tests/orchestrator/workers/"),
+    *("tests/orchestrator/launch/", "tests/orchestrator/cli/"),
 )
 """Tests of GPUs and of whole programs: too slow for one mutant, and seldom what notices it. Oracles are used anyway."""
 NEAR = 4

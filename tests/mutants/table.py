@@ -24,9 +24,9 @@ class Judged:
         """Tells whether a test failed, or did not end."""
         return self.outcome.has_noticed
 
-    def is_survivor(self) -> bool:
-        """Tells whether it went unnoticed and should not have."""
-        return not self.is_noticed() and not self.accepted
+    def is_accepted(self) -> bool:
+        """Tells whether it went unnoticed, and may."""
+        return not self.is_noticed() and bool(self.accepted)
 
     def line(self) -> str:
         """Returns a line of progress."""
@@ -61,8 +61,8 @@ def table(judged: Sequence[Judged], seed: int, minutes: float) -> str:
 def _row(name: str, group: Sequence[Judged]) -> str:
     noticed = sum(map(Judged.is_noticed, group))
     late = sum(one.outcome.is_late for one in group)
-    survivors = sum(map(Judged.is_survivor, group))
-    accepted = len(group) - noticed - survivors
+    accepted = sum(map(Judged.is_accepted, group))
+    survivors = len(group) - noticed - accepted
     shares = f"{noticed / len(group):.1%} | {noticed / max(1, len(group) - accepted):.1%}"
     minutes = sum(one.outcome.processor for one in group) / 60
     return f"| {name} | {len(group)} | {noticed} | {late} | {accepted} | {survivors} | {shares} | {minutes:.1f} |"
