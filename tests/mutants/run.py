@@ -23,15 +23,19 @@ FILES = 10
 """Test files at most that are looked at for a module, the nearest ones."""
 SECONDS = 35.0
 """Processor seconds that the tests of one mutant may take on unchanged code; further files are left out."""
+OUTCOMES = KNOWN.with_name("outcomes.json")
 BARS = {"training": 0.90, "all": 0.85}
 """Shares to be noticed of what is not accepted."""
 
 
 def main() -> None:
     """Samples, checks that the tests pass as they are, tries every mutant, and says what went unnoticed."""
-    options = _options()
+    options, accepted = _options(), read_accepted()
+    if options.again:
+        told = json.loads(OUTCOMES.read_text())
+        tried = [(Mutant(**mutant), worker.Outcome(**outcome)) for mutant, outcome in told["tried"]]
+        sys.exit(_tell(tried, accepted, told["seed"], told["minutes"]))
     seed = random.randrange(100_000) if options.seed is None else options.seed
-    accepted = read_accepted()
     mutants = [mutant for mutant in sample(options.size, seed) if mutant.room in options.rooms]
     tests = {mutant.module: tests_of(mutant.module, ROOMS[mutant.room].oracles)[:FILES] for mutant in mutants}
     print(f"SEED={seed}: {len(mutants)} mutants of {len(tests)} modules", flush=True)
@@ -41,16 +45,17 @@ def main() -> None:
             Path(copies, shared.name).symlink_to(shared)  # real data and texts, which tests look for there
         green = check_green(pool, sorted({test for several in tests.values() for test in several}))
         print(f"Unchanged, all are green: {len(green)} test files in {_minutes(began):.1f} minutes", flush=True)
-        judged = _try_all(pool, mutants, tests, green, accepted)
-    KNOWN.with_name("outcomes.json").write_text(json.dumps([asdict(one) for one in judged], indent=1))
-    print(survivors_text(judged), table(judged, seed, _minutes(began)), sep="\n")
-    sys.exit(_is_below_a_bar(judged))
+        tried = _try_all(pool, mutants, tests, green)
+    told = {"seed": seed, "minutes": _minutes(began), "tried": [(asdict(mutant), asdict(how)) for mutant, how in tried]}
+    OUTCOMES.write_text(json.dumps(told, indent=1))
+    sys.exit(_tell(tried, accepted, seed, told["minutes"]))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=lambda text: int(text) if text else None, default=None)
     parser.add_argument("--size", type=int, default=150, help="mutants, over all rooms")
+    parser.add_argument("--again", action="store_true", help="tell the last run again, by today's accepted.yaml")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rooms", nargs="+", choices=ROOMS, default=list(ROOMS))
     return parser.parse_args()
@@ -65,19 +70,26 @@ def _try_all(
     mutants: Sequence[Mutant],
     tests: dict[str, list[str]],
     green: dict[str, worker.Usual],
-    accepted: Sequence[Accepted],
-) -> list[Judged]:
+) -> list[tuple[Mutant, worker.Outcome]]:
     waiting: dict[Future[worker.Outcome], Mutant] = {}
     for mutant in mutants:
         chosen = _within(tests[mutant.module], green)
         waiting[pool.submit(worker.run_mutant, mutant, chosen, _limit(chosen, green))] = mutant
-    judged = []
+    tried = []
     for number, future in enumerate(as_completed(waiting), start=1):
-        mutant, outcome = waiting[future], future.result()
-        reason = next((entry.reason for entry in accepted if entry.covers(mutant)), "")
-        judged.append(Judged(mutant, outcome, reason))
-        print(f"{number:4}/{len(mutants)} {judged[-1].line()}", flush=True)
-    return judged
+        tried.append((waiting[future], future.result()))
+        print(f"{number:4}/{len(mutants)} {Judged(*tried[-1]).line()}", flush=True)
+    return tried
+
+
+def _tell(
+    tried: Sequence[tuple[Mutant, worker.Outcome]], accepted: Sequence[Accepted], seed: int, minutes: float
+) -> bool:
+    """Prints what went unnoticed, and the table; returns whether it is too much."""
+    reasons = [next((entry.reason for entry in accepted if entry.covers(mutant)), "") for mutant, _ in tried]
+    judged = [Judged(*each, reason) for each, reason in zip(tried, reasons, strict=True)]
+    print(survivors_text(judged), table(judged, seed, minutes), sep="\n")
+    return _is_below_a_bar(judged)
 
 
 def _within(tests: Sequence[str], green: dict[str, worker.Usual]) -> list[str]:

@@ -18,7 +18,7 @@ class Judged:
 
     mutant: Mutant
     outcome: Outcome
-    accepted: str
+    accepted: str = ""
 
     def is_noticed(self) -> bool:
         """Tells whether a test failed, or did not end."""
@@ -32,7 +32,7 @@ class Judged:
         """Returns a line of progress."""
         mutant, outcome = self.mutant, self.outcome
         ending = "its time" if outcome.is_late else outcome.by or f"exit status {outcome.code}"
-        word = f"noticed by {ending}" if self.is_noticed() else "accepted" if self.accepted else "SURVIVED"
+        word = f"noticed by {ending}" if self.is_noticed() else "not noticed"
         return f"{outcome.processor:5.1f} s {mutant.module}:{mutant.line} {mutant.operator.split('/')[1]}: {word}"
 
 
