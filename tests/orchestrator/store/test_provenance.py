@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,11 +15,16 @@ from search_spaces.grids.build import Choices, build_grid
 
 
 @pytest.fixture(autouse=True)
-def _asked_anew() -> None:
+def _asked_again() -> Iterator[None]:
+    provenance.code_state.cache_clear()
+    yield
     provenance.code_state.cache_clear()
 
 
-def test_uncommitted_changes_are_part_of_the_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module of a checkout with one commit, which is taken for provenance's own."""
+
     def git(*arguments: str) -> None:
         identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
         subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
@@ -30,12 +36,14 @@ def test_uncommitted_changes_are_part_of_the_facts(tmp_path: Path, monkeypatch: 
     git("add", ".")
     git("commit", "-m", "first")
     monkeypatch.setattr(provenance, "__file__", str(module))
-    provenance.code_state.cache_clear()
+    return module
+
+
+def test_uncommitted_changes_are_part_of_the_facts(module: Path) -> None:
     clean = provenance.code_state()
     module.write_text("a = 2\n")
     provenance.code_state.cache_clear()
     dirty = provenance.code_state()
-    provenance.code_state.cache_clear()
     assert clean["git_commit"] == dirty["git_commit"]
     assert len(clean["git_commit"] or "") == 40
     assert (clean["git_diff"], clean["git_diff_sha256"]) == (None, None)
@@ -43,14 +51,17 @@ def test_uncommitted_changes_are_part_of_the_facts(tmp_path: Path, monkeypatch: 
     assert dirty["git_diff_sha256"] == sha256((dirty["git_diff"] or "").encode())
 
 
-def test_code_that_was_copied_to_a_cluster_still_knows_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = provenance.code_state.__wrapped__()
+def test_code_that_was_copied_to_a_cluster_still_knows_its_commit(
+    module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module.write_text("a = 2\n")
+    here = provenance.code_state()
     for name, value in provenance.code_variables().items():
         monkeypatch.setenv(name, value)
     # Nothing but these variables is asked there: the copy is no checkout.
     monkeypatch.setattr(provenance, "_git", lambda *arguments: pytest.fail("asked git"))
-    there = provenance.code_state.__wrapped__()
-    assert there == here | {"git_diff": None}
+    provenance.code_state.cache_clear()
+    assert provenance.code_state() == here | {"git_diff": None}
     assert provenance.git_commit() == here["git_commit"]
 
 
@@ -58,17 +69,18 @@ def test_an_installed_package_has_no_commit(tmp_path: Path, monkeypatch: pytest.
     module = tmp_path / "package" / "room" / "module.py"
     monkeypatch.setattr(provenance, "__file__", str(module))
     nothing = {"git_commit": None, "git_diff_sha256": None, "git_diff": None}
-    assert provenance.code_state.__wrapped__() == nothing
+    assert provenance.code_state() == nothing
     # A folder of that name which Git does not know.
+    provenance.code_state.cache_clear()
     (tmp_path / ".git").mkdir()
-    assert provenance.code_state.__wrapped__() == nothing
+    assert provenance.code_state() == nothing
     assert provenance.code_variables() == {}
 
 
 def test_of_a_long_difference_the_beginning_is_kept_and_the_checksum_is_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     diff = "x" * provenance.LONGEST_DIFF + "y"
     monkeypatch.setattr(provenance, "_git", lambda *arguments: diff if arguments == ("diff", "HEAD") else "c0ffee\n")
-    assert provenance.code_state.__wrapped__() == {
+    assert provenance.code_state() == {
         "git_commit": "c0ffee",
         "git_diff_sha256": sha256(diff.encode()),
         "git_diff": "x" * provenance.LONGEST_DIFF,
