@@ -39,7 +39,7 @@ def read_accepted() -> list[Accepted]:
     """
     found = [Accepted(**entry) for entry in yaml.safe_load(LIST.read_text())]
     for entry in found:
-        lines = "\n".join(line.strip() for line in (ROOT / entry.module).read_text().splitlines())
+        lines = "".join(f"{line.strip()}\n" for line in (ROOT / entry.module).read_text().splitlines())
         if f"\n{entry.before}\n" not in lines:
             raise SystemExit(f"{LIST.name}: {entry.module} has no {entry.before!r} any more: take the entry away.")
     return found
