@@ -142,7 +142,6 @@ def test_the_papers_table_3_stands_beside_its_cell() -> None:
     text = table3_text(table)
     notes = [field.note for row in text.rows for field in row]
     assert any("paper: 63.70" in note for note in notes)
-    # Random draws have an interval beside the paper's number.
     assert any(re.search(r"\d to \d.*paper: ", note, flags=re.DOTALL) for note in notes), notes
 
 
