@@ -60,7 +60,11 @@ ROOMS: dict[str, Room] = {
     "store": Room(
         share=17, modules=("orchestrator/store/*",), oracles=("tests/orchestrator/launch/test_object_store.py",)
     ),
-    "plan": Room(share=17, modules=("orchestrator/plan.py", "search_spaces/*")),
+    "plan": Room(
+        share=17,
+        modules=("orchestrator/plan.py", "search_spaces/*"),
+        oracles=("tests/orchestrator/test_plan.py", "tests/search_spaces/grids/test_grids.py"),
+    ),
     "reports": Room(share=17, modules=("orchestrator/reports/*", "orchestrator/results/*")),
 }
 NOT_HERE = ("*/__init__.py", "trainables/quant/triton/*")
@@ -87,11 +91,17 @@ def modules_of(room: Room) -> list[str]:
 
 
 def tests_of(module: str, oracles: tuple[str, ...]) -> list[str]:
-    """Returns test files that see a module: those of its name, the room's oracles, then by imports between."""
+    """Returns test files that see a module: those of its name, the room's oracles, those beside, then by imports."""
     distance = dict(_importers(module))
     tests = [path for path in distance if Path(path).name.startswith("test_")]
     tests = [path for path in tests if path in oracles or not path.startswith(SLOW)]
-    near = sorted(tests, key=lambda path: (not _mirrors(path, module), path not in oracles, distance[path], path))
+    beside = f"tests/{Path(module).parent}/"
+
+    def nearness(path: str) -> tuple[bool, bool, bool, int, str]:
+        is_beside = path.startswith(beside)
+        return not _mirrors(path, module), path not in oracles, not is_beside, distance[path], path
+
+    near = sorted(tests, key=nearness)
     own = [module] if ">>> " in (ROOT / module).read_text() else []
     return own + near
 
