@@ -137,3 +137,24 @@ def test_what_is_known_of_a_dataset_before_it_is_loaded(
     spec = dataset_spec(name)
     assert (spec.image_size, spec.stored_size, spec.num_trained) == (image_size, stored_size, num_trained)
     assert spec.num_bytes == num_images * 3 * stored_size**2
+
+
+@pytest.mark.parametrize(
+    ("field", "kept", "refused"),
+    [
+        ("image_size", (8, 64), (7, 0)),
+        ("validation_fraction", (0.01, 0.99), (0, 1, -0.1)),
+        ("test_fraction", (0.01, 0.99), (0, 1, -0.1)),
+        ("train_images", (1, None), (0,)),
+        ("test_images", (1, None), (0,)),
+    ],
+)
+def test_numbers_of_a_dataset_stay_within_their_bounds(
+    field: str, kept: tuple[float | None, ...], refused: tuple[float, ...]
+) -> None:
+    values = {"name": "digits", "image_size": 32}
+    for value in kept:
+        assert getattr(parse(DatasetSpec, values | {field: value}), field) == value
+    for value in refused:
+        with pytest.raises(ConfigError, match=field):
+            parse(DatasetSpec, values | {field: value})
