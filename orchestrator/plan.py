@@ -7,7 +7,7 @@ parents. So equal work has equal uids, in this sweep and in any other on the sam
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -143,11 +143,12 @@ def build_plan(grid: Grid, num_sites: Callable[[str], int]) -> Plan:
     refused: list[Refusal] = []
     for cell in grid.cells:
         try:
-            check_budget(cell.recipe.budget, num_sites(cell.architecture), cell.recipe.bit_widths)
+            check_budget(cell.recipe.budget, cell.num_sites or num_sites(cell.architecture), cell.recipe.bit_widths)
         except InfeasibleBudgetError as error:
             refused.append(Refusal(cell.cell_id, str(error)))
         else:
-            pairs += _pair_nodes(cell, grid, white_boxes[cell.architecture].uid)
+            parents = () if cell.recipe.given else (white_boxes[cell.architecture].uid,)
+            pairs += _pair_nodes(cell, grid, parents)
     # A white box without any feasible cell still runs: the grid asks for it, and a later extension may use it.
     # Trial 0 of every cell comes before the searched ones, the first seed before the others: so Table 1 is complete as
     # early as possible. Confirmations come last.
@@ -162,15 +163,14 @@ def build_plan(grid: Grid, num_sites: Callable[[str], int]) -> Plan:
 
 def _shared_nodes(grid: Grid) -> tuple[list[Node], dict[str, Node]]:
     """Returns the trials that all pairs share, and the white boxes among them by architecture."""
-    if grid.teacher is None:
-        return [], {}
     teacher, dataset, seed = grid.teacher, grid.dataset, grid.seed
-    root = _node(Stage.TEACHER, f"teacher/{teacher.architecture}", teacher, dataset, seed)
+    roots = [_node(Stage.TEACHER, f"teacher/{teacher.architecture}", teacher, dataset, seed)] if teacher else []
+    parents = [root.uid for root in roots]
     white_boxes = {
-        recipe.architecture: _node(Stage.DISTILL, f"distill/{recipe.architecture}", recipe, dataset, seed, root.uid)
+        recipe.architecture: _node(Stage.DISTILL, f"distill/{recipe.architecture}", recipe, dataset, seed, *parents)
         for recipe in grid.white_boxes
     }
-    return [root, *white_boxes.values()], white_boxes
+    return [*roots, *white_boxes.values()], white_boxes
 
 
 def _assess_nodes(grid: Grid) -> list[Node]:
@@ -181,12 +181,15 @@ def _assess_nodes(grid: Grid) -> list[Node]:
     ]
 
 
-def _pair_nodes(cell: Cell, grid: Grid, white_box_uid: str) -> list[Node]:
-    """Returns the trials of a cell: the first one, those of its search, and the confirmations of what it finds."""
+def _pair_nodes(cell: Cell, grid: Grid, parents: Sequence[str]) -> list[Node]:
+    """Returns the trials of a cell: the first one, those of its search, and the confirmations of what it finds.
+
+    `parents` is the trial of the white box; none where the white box is given.
+    """
 
     def pair(name: str, number: int, origin: Origin, recipe: TrainingRecipe, seed: int, **chosen_by: Any) -> Node:
         name = f"pair/{cell.cell_id}{name}"
-        node = _node(Stage.PAIR, name, recipe, grid.dataset, seed, white_box_uid, **chosen_by)
+        node = _node(Stage.PAIR, name, recipe, grid.dataset, seed, *parents, **chosen_by)
         return replace(node, cell=cell, trial_number=number, origin=origin)
 
     nodes: list[Node] = []

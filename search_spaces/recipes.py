@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from search_spaces.budgets import check_bit_widths
 from search_spaces.errors import ConfigError
 from search_spaces.model import Fraction, Frozen, Positive, later_field
+from search_spaces.models import ModelSpec
 from search_spaces.names import Goal
 
 Augmentation = Literal["random_resized_crop", "rand_augment", "color_jitter", "horizontal_flip", "padded_crop", "mixup"]
@@ -41,6 +42,11 @@ class TrainingRecipe(Frozen):
     architecture: str
     """timm name of the trained network; a pair's is that of its white box."""
 
+    @property
+    def given(self) -> ModelSpec | None:
+        """The network that it starts from, where that is given; otherwise an earlier trial trains it."""
+        return None
+
 
 class TeacherRecipe(TrainingRecipe):
     """Stage 1: fine-tune the black box on the labels (paper section 4, Training Details)."""
@@ -58,6 +64,13 @@ class DistillRecipe(TrainingRecipe):
     """Divisor of the logits of teacher and student before the softmax; paper: 5."""
     kd_scaled: bool = True
     """Whether the KL divergence is multiplied by temperature^2 (Hinton et al. 2015). The paper's Eq. 3 does not."""
+    black_box: ModelSpec | None = later_field()
+    """The teacher, where it is given."""
+
+    @property
+    def given(self) -> ModelSpec | None:
+        """As of every recipe."""
+        return self.black_box
 
 
 class PairRecipe(TrainingRecipe):
@@ -95,6 +108,13 @@ class PairRecipe(TrainingRecipe):
     """Largest norm of the gradient of all trained parameters together."""
     train: tuple[Literal["student", "policy"], ...] = ("student", "policy")
     """Parts of the pair that learn; the rest stays as it is."""
+    white_box: ModelSpec | None = later_field()
+    """The white box, where it is given."""
+
+    @property
+    def given(self) -> ModelSpec | None:
+        """As of every recipe."""
+        return self.white_box
 
     @property
     def loss_name(self) -> str:

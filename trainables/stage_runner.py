@@ -13,6 +13,7 @@ import torch
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import StorageError
 from search_spaces.model import parse
+from search_spaces.models import ModelSpec
 from search_spaces.recipes import PairRecipe
 from search_spaces.stages.assessment import AssessRecipe
 from trainables.analyses.trained_pair import Subject
@@ -28,6 +29,9 @@ from trainables.stages.classifier import MODEL
 from trainables.stages.pair import POLICY, STUDENT, Pair
 from trainables.stages.registry import STAGES, parse_recipe, start_stage
 from trainables.training_loop import StageResult, StageRun
+
+ReadTrial = Callable[[str], TrainedNetwork]
+"""Function that reads the network which a trial trained, by its uid."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,12 +97,12 @@ class Trial:
         resume: bytes | None = None,
         resume_source: str = "the resume state",
         typed_models: Collection[str] = (),
-        read_trial: Callable[[str], TrainedNetwork] | None = None,
+        read_trial: ReadTrial | None = None,
     ) -> StageRun:
         """Returns the running stage.
 
         Args:
-            parent: The network that the stage starts from; None for a stage without one.
+            parent: The network that the stage starts from; None for a stage without one, and where it is given.
             resume: A state that `EpochReport.snapshot` gave, serialized; None starts from the beginning.
             resume_source: Where that state comes from, for errors.
             typed_models: URIs of networks that the user typed in this command; code runs for those only.
@@ -109,43 +113,71 @@ class Trial:
             ConfigError: A network that is given cannot be opened, or its weights are others than planned.
         """
         point = ResumePoint.from_bytes(resume, source=resume_source) if resume else None
-        stage = self.spec.stage
         network: torch.nn.Module | GivenNetwork | None = None
         if isinstance(self.recipe, AssessRecipe):
-            model = self.recipe.model
-            network = open_network(
-                model,
-                image_size=self.data.view.size,
-                is_typed=model.uri in typed_models,
-                read_trial=read_trial,
-            )
-        elif STAGES[stage].parent:
-            if parent is None:
-                raise StorageError(f"stage {stage} starts from a parent's checkpoint, and none was given.")
-            network = self._load_parent(parent)
+            network = self._open(self.recipe.model, typed_models, read_trial)
+        elif STAGES[self.spec.stage].parent:
+            network = self._start_network(parent, typed_models, read_trial)
         return start_stage(
-            stage, self.recipe, self.data, parent=network, seed=self.spec.seed, device=self.device, resume=point
+            self.spec.stage,
+            self.recipe,
+            self.data,
+            parent=network,
+            seed=self.spec.seed,
+            device=self.device,
+            resume=point,
         )
 
-    def subject(self, *, parent: ParentCheckpoint, checkpoint: bytes, source: str) -> Subject:
+    def subject(
+        self,
+        *,
+        parent: ParentCheckpoint | None,
+        checkpoint: bytes,
+        source: str,
+        typed_models: Collection[str] = (),
+        read_trial: ReadTrial | None = None,
+    ) -> Subject:
         """Returns a trained pair with its white box, ready to be measured.
 
         Args:
-            parent: The white box.
+            parent: The white box; None where it is given.
             checkpoint: safetensors with the tensors `student.*` and `policy.*`.
             source: Where the checkpoint comes from, for errors.
+            typed_models: As of `start`.
+            read_trial: As of `start`.
 
         Raises:
             StorageError: A checkpoint is damaged, or was trained on other data.
+            ConfigError: A white box that is given cannot be opened, or its weights are others than planned.
         """
         assert isinstance(self.recipe, PairRecipe)
-        white_box = self._load_parent(parent)
+        white_box = self._start_network(parent, typed_models, read_trial)
         trained = Pair(white_box, self.recipe)
         tensors = from_bytes(checkpoint, source=source)
         trained.student.model.load_state_dict(strip_prefix(STUDENT, tensors))
         trained.policy.load_state_dict(strip_prefix(POLICY, tensors))
         place(trained, self.device)
         return Subject(trained, white_box, self.data)
+
+    def _start_network(
+        self, parent: ParentCheckpoint | None, typed_models: Collection[str], read_trial: ReadTrial | None
+    ) -> torch.nn.Module:
+        """Returns the network that a training starts from: the one that is given, or its parent's."""
+        if self.recipe.given:
+            return place(self._open(self.recipe.given, typed_models, read_trial).module, self.device)
+        if parent is None:
+            raise StorageError(f"stage {self.spec.stage} starts from a parent's checkpoint, and none was given.")
+        return self._load_parent(parent)
+
+    def _open(self, model: ModelSpec, typed_models: Collection[str], read_trial: ReadTrial | None) -> GivenNetwork:
+        """Opens a network that is given for the images of the data; one to train from must have its classes."""
+        return open_network(
+            model,
+            image_size=self.data.view.size,
+            num_classes=None if isinstance(self.recipe, AssessRecipe) else self.data.num_classes,
+            is_typed=model.uri in typed_models,
+            read_trial=read_trial,
+        )
 
     def _load_parent(self, parent: ParentCheckpoint) -> torch.nn.Module:
         if parent.data_sha256 != self.data_sha256:

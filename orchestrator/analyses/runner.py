@@ -1,6 +1,6 @@
 """Runs analyses on Ray: one task each, resumed unit by unit from the store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,6 +50,8 @@ class AnalysisRun:
     sweep: Sweep
     data_dir: Path | None
     cluster_resources: Mapping[str, float]
+    typed_models: Collection[str] = ()
+    """URIs of networks that the user typed in this command."""
 
     def estimate(self) -> Cost:
         """Asks one worker per network what its analyses cost.
@@ -115,4 +117,10 @@ class AnalysisRun:
 
     def _config(self, **what: object) -> dict[str, Any]:
         data_dir = str(self.data_dir.absolute()) if self.data_dir else None
-        return {"storage": self.sweep.store.uri, "data_dir": data_dir, "stop_file": self.sweep.stop_file, **what}
+        return {
+            "storage": self.sweep.store.uri,
+            "data_dir": data_dir,
+            "stop_file": self.sweep.stop_file,
+            "typed_models": list(self.typed_models),
+            **what,
+        }

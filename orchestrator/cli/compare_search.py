@@ -41,7 +41,8 @@ def command(grid: str, name: str | None, arms: tuple[str, ...], storage: str, **
     console = make_console()
     say = line_printer(console)
     limits, options, choices = limits_of(others), launch_options_of(others), choices_of(others)
-    plans = {arm: plan_from_options(grid, choices_for(arm, choices)) for arm in Arm}
+    place: dict[str, Any] = {"storage": storage, "data_dir": others["data_dir"]}
+    plans = {arm: plan_from_options(grid, choices_for(arm, choices), **place) for arm in Arm}
     check_address(options.address)
     locate(options.tracking_uri, Store(storage, create=False))
     first = plans[Arm.SEARCH]
@@ -55,7 +56,8 @@ def command(grid: str, name: str | None, arms: tuple[str, ...], storage: str, **
         sweep = Sweep(store, f"{name}-{arm}")
         with sweep.driver(say):
             sweep.save_plan(plans[arm])
-            outcome = launch_sweep(sweep, plans[arm], options, console, limits=limits)
+            typed = choices.typed_models
+            outcome = launch_sweep(sweep, plans[arm], options, console, limits=limits, typed_models=typed)
         if outcome.cap or outcome.is_stopping or outcome.halted:
             is_over = False
             break

@@ -98,7 +98,16 @@ grid_options = together(
         help="Keep so many test images, every class with its share. [default: all]",
     ),
     what("--teacher-weights", help="Where the teacher starts: imagenet, scratch or a file of weights."),
-    what("--architecture", "architectures", multiple=True, help="White box, any timm name; repeatable."),
+    what("--teacher", metavar="URI", help="A teacher that is given, such as timm:NAME@FILE; none is trained."),
+    what("--architecture", "architectures", multiple=True, help="White box to distil, any timm name; repeatable."),
+    what(
+        "--white-box",
+        "white_boxes",
+        multiple=True,
+        metavar="URI",
+        help="A white box that is given, such as timm:NAME@FILE, hf:FOLDER or python:MODULE:FUNCTION, in place of "
+        "teacher and distillation; repeatable.",
+    ),
     what(
         "--option-set",
         "option_sets",

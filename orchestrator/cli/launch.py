@@ -51,7 +51,7 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
 
     console = make_console()
     limits, options, chosen = limits_of(others), launch_options_of(others), choices_of(others)
-    plan = plan_from_options(grid, chosen)
+    plan = plan_from_options(grid, chosen, storage=storage, data_dir=others["data_dir"], download=download)
     if dry_run:
         print_plan(plan, Snapshot(plan, Store(storage, create=False)).states, console)
         return
@@ -70,5 +70,7 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
     with sweep.driver(line_printer(console)):
         if num_new := sweep.save_plan(plan):
             console.print(f"sweep {sweep.name} grows by {num_new} trials", highlight=False)
-        outcome = launch_sweep(sweep, plan, options, console, limits=limits)
+        # Code runs only for whoever typed its name.
+        typed = chosen.typed_models
+        outcome = launch_sweep(sweep, plan, options, console, limits=limits, typed_models=typed)
     finish_sweep(sweep, outcome, console)

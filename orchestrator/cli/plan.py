@@ -6,13 +6,14 @@ import click
 
 from orchestrator.cli.grid_options import grid_options
 from orchestrator.cli.help import GroupedCommand, estimate
-from orchestrator.cli.options import cluster_options, echo_json, json_option, storage_option
+from orchestrator.cli.options import cluster_options, data_dir_option, echo_json, json_option, storage_option
 from orchestrator.store.defaults import START_SECONDS
 
 
 @click.command("plan", cls=GroupedCommand)
 @grid_options
 @storage_option
+@data_dir_option
 @cluster_options(estimate)
 @estimate(
     "--step-seconds",
@@ -41,7 +42,7 @@ def command(grid: str, name: str | None, storage: str, as_json: bool, **others: 
     from orchestrator.results.snapshot import Snapshot
     from orchestrator.store.store import Store
 
-    plan = plan_from_options(grid, choices_of(others))
+    plan = plan_from_options(grid, choices_of(others), storage=storage, data_dir=others["data_dir"])
     store = Store(storage, create=False)
     states = Snapshot(plan, store).states
     estimated = estimate_from_options(plan, states, store, others)

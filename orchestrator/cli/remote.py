@@ -20,6 +20,7 @@ from orchestrator.store.provenance import code_variables
 from orchestrator.store.sweep import check_sweep_name
 from search_spaces.errors import ConfigError
 from search_spaces.grids.template import is_file_name, read_template
+from search_spaces.models import model_spec
 from search_spaces.uris import absolute_uri, redact
 
 
@@ -60,7 +61,9 @@ def job_request(launch: click.Context) -> JobRequest:
     """
     values = launch.params
     choices = choices_of(values)
-    plan = plan_from_options(values["grid"], choices)
+    plan = plan_from_options(
+        values["grid"], choices, storage=values["storage"], data_dir=values["data_dir"], download=values["download"]
+    )
     # What stands in this machine's environment stays here: it may hold secrets.
     given = {
         name: value
@@ -81,6 +84,10 @@ def job_request(launch: click.Context) -> JobRequest:
         places["grid"] = file.name
     if values["dataset"]:
         places["dataset"] = plan.grid.dataset.name
+    if values["white_boxes"]:
+        places["white_boxes"] = tuple(model_spec(uri).uri for uri in values["white_boxes"])
+    if values["teacher"]:
+        places["teacher"] = model_spec(values["teacher"]).uri
     if (values["teacher_weights"] or "").endswith(".safetensors"):
         places["teacher_weights"] = absolute_uri(values["teacher_weights"], what="weights")
     if (values["tracking_uri"] or "").startswith("sqlite:///"):

@@ -17,14 +17,14 @@ from orchestrator.plan import Plan, build_plan
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Caps, LaunchOptions, Sweep, latest_sweep_name
 from orchestrator.workers.entry_points import check_dataset, look_at_network, num_sites
-from search_spaces.datasets import dataset_slug, dataset_spec
+from search_spaces.datasets import DatasetSpec, dataset_slug, dataset_spec
 from search_spaces.errors import InfeasibleBudgetError
 from search_spaces.grids.assess import assess_grid
 from search_spaces.grids.build import Choices, Grid, build_grid
 from search_spaces.model import parse
 from search_spaces.models import model_slug
 from search_spaces.pixels import channels_text, parse_mean, parse_std
-from search_spaces.stages.assessment import ImageSettings
+from search_spaces.stages.assessment import ImageSettings, NetworkFacts
 from search_spaces.stages.registry import Stage
 
 NO_LABELS = "none"
@@ -108,13 +108,38 @@ def choices_of(values: Mapping[str, Any]) -> Choices:
     return Choices(**others, search=search)
 
 
-def plan_from_options(grid: str, choices: Choices) -> Plan:
+def plan_from_options(grid: str, choices: Choices, *, storage: str, data_dir: Path, download: bool = False) -> Plan:
     """Builds the plan that the options ask for.
 
+    Args:
+        grid: Name or path.
+        choices: What to change of it.
+        storage: Where trials are whose networks are given.
+        data_dir: Folder of datasets, whose classes those of networks that are given are compared with.
+        download: Fetch the dataset before.
+
     Raises:
-        ConfigError: A name is unknown, or a budget that the user asked for cannot be met.
+        ConfigError: A name is unknown, a network that is given cannot be read or does not fit the data, or a budget
+            that the user asked for cannot be met.
+        UnavailableError: A file of such a network or the data for it is not on this machine.
     """
-    plan = build_plan(build_grid(grid, choices, num_sites), num_sites)
+
+    def look_at(uri: str, dataset: DatasetSpec, settings: ImageSettings, *, is_typed: bool) -> NetworkFacts:
+        check_dataset(dataset, data_dir, download=download)
+        facts, _ = look_at_network(
+            uri,
+            dataset,
+            settings,
+            data_dir=data_dir,
+            labels_file=None,
+            has_labels=True,
+            has_same_classes=True,
+            is_typed=is_typed,
+            storage=storage,
+        )
+        return facts
+
+    plan = build_plan(build_grid(grid, choices, num_sites, look_at), num_sites)
     if plan.refused and (choices.budgets or Stage.PAIR not in plan.stages):
         # A named grid may hold printed cells that cannot be run; a budget typed by hand is a mistake.
         raise InfeasibleBudgetError(plan.refused[0].reason)
@@ -172,6 +197,8 @@ def default_name(grid: str, choices: Choices) -> str:
         'quick-folder-my-flowers-64px-500train'
         >>> default_name("quick", Choices(image_size="48x192", std="0.5,0.5,0.5", interpolation="bicubic", crop=0.9))
         'quick-48x192px-std0.5-0.5-0.5-bicubic-crop0.9'
+        >>> default_name("quick", Choices(white_boxes=("timm:test_resnet@mine.pt",)))
+        'quick-timm-test_resnet'
     """
     parts = [grid, dataset_slug(choices.dataset) if choices.dataset else None]
     parts += [f"{choices.image_size}px"] if choices.image_size is not None else []
@@ -181,6 +208,8 @@ def default_name(grid: str, choices: Choices) -> str:
     parts += [f"crop{choices.crop:g}"] if choices.crop is not None else []
     counts = {"train": choices.train_images, "test": choices.test_images}
     parts += [f"{count}{part}" for part, count in counts.items() if count is not None]
+    parts += [f"teacher-{model_slug(choices.teacher)}"] if choices.teacher else []
+    parts += [model_slug(uri) for uri in choices.white_boxes]
     parts += [*choices.architectures, *choices.option_sets, *(f"{budget}b" for budget in choices.budgets)]
     parts += choices.goals
     parts += ["own-weights"] if choices.teacher_weights else []

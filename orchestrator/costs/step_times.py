@@ -21,6 +21,7 @@ from orchestrator.store.usage import GPU_SECONDS
 from search_spaces.datasets import DatasetSpec, ImageSize
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.model import Frozen, Positive, parse
+from search_spaces.models import ModelSpec
 from search_spaces.recipes import TrainingRecipe
 from search_spaces.stages.registry import STAGES, Stage
 from search_spaces.yaml_files import read_documents
@@ -124,10 +125,13 @@ def recipe_of(node: Node) -> TrainingRecipe:
 
 def training_of(node: Node, nodes: Mapping[str, Node]) -> Training:
     """Returns what a node's time per image depends on, given all nodes by uid."""
-    parents = [nodes[uid].recipe.architecture for uid in node.parents]
+    recipe, parents = node.recipe, [nodes[uid].recipe.architecture for uid in node.parents]
+    if recipe.given:
+        # A pair is a copy of its white box.
+        parents = [recipe.architecture if node.stage is Stage.PAIR else recipe.given.name]
     return Training(
         stage=node.stage,
-        architecture=node.recipe.architecture,
+        architecture=recipe.architecture,
         teacher=parents[0] if parents else None,
         image_size=node.dataset.image_size,
     )
@@ -234,6 +238,8 @@ def _training_in(store: Store, trial: TrialFolder) -> Training | None:
     architecture, teacher = record.architecture, None
     if trial.stage == Stage.PAIR:
         teacher = architecture  # a pair is a copy of its white box
+    elif given := record.recipe.get("black_box"):
+        teacher = parse(ModelSpec, given).name
     elif record.parents:
         parent = TrialFolder(store, parent_stage(trial.stage), record.parents[0]).recipe()
         if parent is None:

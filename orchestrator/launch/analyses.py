@@ -1,6 +1,6 @@
 """Analyses of a sweep, run from the driver: which there are, which are left, and how they ended."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,10 +60,21 @@ def not_done(tasks: Sequence[AnalysisTask], snapshot: Snapshot, console: Console
 
 
 def run_tasks(
-    tasks: Sequence[AnalysisTask], sweep: Sweep, data_dir: Path | None, resources: dict[str, float], console: Console
+    tasks: Sequence[AnalysisTask],
+    sweep: Sweep,
+    data_dir: Path | None,
+    resources: dict[str, float],
+    console: Console,
+    *,
+    typed_models: Collection[str] = (),
 ) -> AnalysesEnd:
-    """Says what the analyses cost and runs them with the resources of a cluster."""
-    run = AnalysisRun(tasks=tasks, sweep=sweep, data_dir=data_dir, cluster_resources=resources)
+    """Says what the analyses cost and runs them with the resources of a cluster.
+
+    `typed_models` are the URIs of networks that the user typed in this command.
+    """
+    run = AnalysisRun(
+        tasks=tasks, sweep=sweep, data_dir=data_dir, cluster_resources=resources, typed_models=typed_models
+    )
     cost = run.estimate()
     num_parallel = max_concurrent_trials(resources, [analysis_resources(resources).get("num_gpus", 0)])
     console.print(render_cost(tasks, cost, num_parallel))

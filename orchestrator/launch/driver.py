@@ -150,7 +150,9 @@ def run_sweep(
                 if analyses and not is_early and pair_records(snapshot):
                     pending = not_done(list_tasks(sweep, snapshot, analyses, console), snapshot, console)
                     if pending:
-                        ended = run_tasks(pending, sweep, launch.data_dir, capacity.resources, console)
+                        typed = launch.typed_models
+                        place, resources = launch.data_dir, capacity.resources
+                        ended = run_tasks(pending, sweep, place, resources, console, typed_models=typed)
                         snapshot.refresh()
         else:
             tracker.open(plan, facts)

@@ -31,6 +31,7 @@ PROBE_VERSION = 1
 FIELDS_OF_EQUAL_MEMORY = frozenset(
     {"epochs", "learning_rate", "final_learning_rate", "weight_decay", "weights", "label_smoothing", "goal", "loss"}
     | {"bit_widths", "budget", "hinge_weight", "kd_weight", "margin", "temperature", "kd_scaled", "gradient_clip"}
+    | {"white_box", "black_box"}
 )
 Workload = dict[str, Any]
 """What is measured, as plain values; see `trainables.memory_probe.measure`."""
@@ -92,7 +93,7 @@ def choose_gpu_shares(
         return {node.uid: gpus_per_trial for node in nodes}
     if not cluster_resources.get("GPU"):
         return {node.uid: 0.0 for node in nodes}
-    trainings = {node.uid: workload_of(node, plan) for node in nodes if STAGES[node.stage].is_training}
+    trainings = {node.uid: workload_of(node, plan) for node in nodes if _can_be_measured(node)}
     kinds = {uid: _digest(_what_matters(workload)) for uid, workload in trainings.items()}
     workloads = {kinds[uid]: workload for uid, workload in trainings.items()}
     outcomes: Mapping[str, Outcome] = {}
@@ -106,16 +107,24 @@ def choose_gpu_shares(
     return {node.uid: shares[kinds[node.uid]] if node.uid in kinds else GPU_SHARE[node.stage] for node in nodes}
 
 
+def _can_be_measured(node: Node) -> bool:
+    """Tells whether the probe can build what a node trains: timm's architectures, given or not."""
+    given = node.recipe.given
+    return STAGES[node.stage].is_training and (given is None or given.kind == "timm")
+
+
 def workload_of(node: Node, plan: Plan) -> Workload:
     """Describes the training of a node to the probe.
 
     The dataset counts with its official number of images, since it is not loaded here: a sample on disk takes less.
     """
-    parents = [plan.node(uid).recipe for uid in node.parents]
+    parents = [plan.node(uid).recipe.architecture for uid in node.parents]
+    if node.recipe.given:
+        parents = [node.recipe.given.name]
     return {
         "stage": str(node.stage),
         "recipe": node.recipe.model_dump(mode="json"),
-        "parent": parents[0].architecture if parents else None,
+        "parent": parents[0] if parents else None,
         "image_size": node.dataset.image_size,
         "stored_size": image_size_of(node.dataset.stored_size),
         "dataset_bytes": node.dataset.num_bytes,

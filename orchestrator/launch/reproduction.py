@@ -10,6 +10,7 @@ from orchestrator.store.folder import CHECKPOINT, PREDICTIONS, parquet_bytes
 from orchestrator.store.provenance import ENVIRONMENT, differences, environment
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
+from orchestrator.workers.given_networks import trial_reader
 from orchestrator.workers.trial import open_trial
 from search_spaces.errors import ConfigError
 from trainables.checkpoints import from_bytes
@@ -66,7 +67,7 @@ def reproduce(
     running, parent = open_trial(store, trial, data_dir, use_gpu=not was_on_cpu and has_gpu())
     now = environment(device=running.device_name, data_sha256=running.data_sha256, seeds=recipe.seeds)
     again = finish(
-        running.start(parent=parent),
+        running.start(parent=parent, read_trial=trial_reader(store)),
         lambda report: say(f"epoch {report.epoch}/{report.num_epochs}  {report.seconds:.1f} s"),
     )
     checkpoint = checkpoint_bytes(again)

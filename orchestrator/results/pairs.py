@@ -130,6 +130,8 @@ def verdict(*, accuracy_white_box: float, accuracy_fp: float, accuracy_q: float)
 
 def average_bits(cell: Cell) -> float | None:
     """Returns the bits per site of a cell, nominal where its sites are not known; None for custom budgets."""
+    if cell.num_sites:
+        return cell.recipe.budget / cell.num_sites
     if cell.architecture in NUM_SITES:
         return cell.recipe.budget / NUM_SITES[cell.architecture]
     return AVERAGE_BITS.get(cell.budget_level)

@@ -42,7 +42,7 @@ def num_sites(architecture: str) -> int:
 def look_at_network(
     uri: str, dataset: DatasetSpec, settings: ImageSettings, **others: Any
 ) -> tuple[NetworkFacts, tuple[str, ...] | None]:
-    """Opens a network whose URI the user typed in this command, and tells what a plan needs to know of it.
+    """Opens a network and tells what a plan needs to know of it.
 
     `others` are those of `orchestrator.workers.given_networks.look_at_network`.
 

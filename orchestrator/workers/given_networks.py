@@ -27,8 +27,10 @@ def look_at_network(
     labels_file: Path | None,
     has_labels: bool,
     storage: str,
+    has_same_classes: bool = False,
+    is_typed: bool = True,
 ) -> tuple[NetworkFacts, tuple[str, ...] | None]:
-    """Opens a network whose URI was typed in this command; see `trainables.assessment.facts.look_at`.
+    """Opens a network; see `trainables.assessment.facts.look_at`.
 
     Returns:
         What a plan needs to know, and the names of the network's classes that a file of labels holds.
@@ -41,6 +43,8 @@ def look_at_network(
         data_dir=data_dir,
         class_names=class_names,
         has_labels=has_labels,
+        has_same_classes=has_same_classes,
+        is_typed=is_typed,
         read_trial=trial_reader(Store(storage, create=False)),
     )
     return facts, class_names

@@ -6,6 +6,7 @@ from orchestrator.store.trial import TrialFolder
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError
 from search_spaces.model import parse
+from search_spaces.models import ModelSpec
 from search_spaces.stages.registry import Stage
 from trainables.checkpoints import from_bytes, strip_prefix
 from trainables.models.trial_models import TrainedNetwork
@@ -31,10 +32,12 @@ def trained_network(store: Store, uid: str) -> TrainedNetwork:
             raise ConfigError(f"trial {uid} ({record.name}) is not done: launch or resume its sweep first.")
         source = f"{folder.folder.root}/{CHECKPOINT}"
         tensors = from_bytes(folder.read_checked(CHECKPOINT), source=source)
+        white_box = record.recipe.get("white_box")
         return TrainedNetwork(
             architecture=record.architecture,
             dataset=parse(DatasetSpec, record.dataset),
             tensors=strip_prefix(prefix, tensors),
             source=source,
+            white_box=parse(ModelSpec, white_box) if white_box else None,
         )
     raise ConfigError(f"{store.uri} has no trial {uid}: `dptq-sweep plan --json` and `status` show uids.")

@@ -10,15 +10,17 @@ from search_spaces.budgets import OPTION_SETS
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, join_place, unknown_name
 from search_spaces.grids.cells import Cell
+from search_spaces.grids.given import Given, LookAt, open_given
 from search_spaces.grids.layers import TemplateStack, read_stack
 from search_spaces.grids.overrides import Settings, parse_assignments
 from search_spaces.grids.template import Budget
 from search_spaces.model import Frozen
+from search_spaces.models import model_spec
 from search_spaces.names import Goal
 from search_spaces.pixels import Channels
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
 from search_spaces.search import Search
-from search_spaces.stages.assessment import AssessRecipe
+from search_spaces.stages.assessment import AssessRecipe, NetworkFacts
 
 OF_THE_DATASET = ("image_size", "mean", "std", "interpolation", "crop", "crop_mode", "train_images", "test_images")
 """Fields of `Choices` that are the dataset's own, and whose options have the same names."""
@@ -32,8 +34,9 @@ class Grid(Frozen):
     name: str
     dataset: DatasetSpec
     teacher: TeacherRecipe | None = None
-    """The black box; None for a grid without pairs."""
+    """The black box; None where it is given, and for a grid that distils nothing."""
     white_boxes: tuple[DistillRecipe, ...] = ()
+    """Those that are distilled; the recipe of a cell names one that is given."""
     cells: tuple[Cell, ...] = ()
     search: Search = Search()
     """Settings of the search of cells with `search_trials`."""
@@ -57,6 +60,10 @@ class Choices:
     """Seeds of the pairs; the first one is also that of the teacher and the white boxes, which all pairs share."""
     dataset: str | None = None
     architectures: Sequence[str] = ()
+    white_boxes: Sequence[str] = ()
+    """URIs of white boxes that are given, in place of teacher and distillation."""
+    teacher: str | None = None
+    """URI of a teacher that is given."""
     option_sets: Sequence[str] = ()
     budgets: Sequence[int] = ()
     """Total bit budgets, in place of the grid's."""
@@ -79,21 +86,52 @@ class Choices:
     overrides: Sequence[str] = ()
     """Assignments such as `pair.margin=0.05`, which win over everything else."""
 
+    @property
+    def typed_models(self) -> list[str]:
+        """The canonical URIs of the networks that the user typed; code runs for those only."""
+        return [model_spec(uri).uri for uri in (*self.white_boxes, *([self.teacher] if self.teacher else []))]
 
-def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WhiteBox:
+    """A white box as cells need it."""
+
+    architecture: str
+    num_sites: int
+    facts: NetworkFacts | None = None
+    """Of one that is given."""
+
+    @property
+    def has_papers_sites(self) -> bool:
+        """Whether the totals that the paper prints for the architecture are meant for this network."""
+        return self.facts is None or paper.NUM_SITES.get(self.architecture) == self.num_sites
+
+
+def build_grid(name: str, choices: Choices, num_sites: NumSites, look_at: LookAt | None = None) -> Grid:
     """Builds a grid with the user's choices applied.
 
     Args:
         name: One of `GRIDS`, or the path of a grid file.
         choices: What to change.
         num_sites: Tells the number of sites of an architecture.
+        look_at: Opens the networks that are given; None where there are none.
 
     Raises:
         UnknownNameError: No such grid, dataset, architecture, option set, stage or field.
-        ConfigError: A value breaks its rule, the file cannot be read, or two cells are the same training.
+        ConfigError: A value breaks its rule, the file or a network that is given cannot be read, or two cells are the
+            same training.
     """
     stack = read_stack(name, epochs_scale=choices.epochs_scale, options=_options(choices))
-    architectures = tuple(choices.architectures or stack.axis("architectures"))
+    given = open_given(
+        stack,
+        look_at,
+        dataset=choices.dataset,
+        white_boxes=choices.white_boxes,
+        teacher=choices.teacher,
+        architectures=choices.architectures,
+    )
+    white_boxes = _white_boxes(given, choices.architectures or stack.axis("architectures"), num_sites)
+    stack.check_per_architecture([facts.architecture for facts in given.white_boxes] or stack.axis("architectures"))
     seeds = tuple(choices.seeds or stack.axis("seeds"))
     search = stack.search(choices.search)
     cells = tuple(
@@ -104,14 +142,16 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
                 PairRecipe,
                 "pair",
                 goal=goal,
-                architecture=architecture,
+                architecture=white_box.architecture,
                 bit_widths=bit_widths,
-                budget=_total(stack, budget, architecture, option_set, num_sites),
+                budget=_total(stack, budget, white_box, option_set),
+                white_box=white_box.facts.model if white_box.facts else None,
             ),
             seed=seed,
+            num_sites=white_box.num_sites if white_box.facts else None,
             search_trials=search.most_trials if goal is Goal.DETRIMENTAL and is_searched else 0,
         )
-        for architecture in architectures
+        for white_box in white_boxes
         for option_set, bit_widths in _option_sets(stack, choices).items()
         for budget, is_searched in _budgets(stack, choices, search)
         for seed in seeds
@@ -121,15 +161,32 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites) -> Grid:
     _check_searched(cells, stack, choices)
     return Grid(
         name=stack.template.name,
-        dataset=stack.dataset(choices.dataset),
-        teacher=stack.recipe(TeacherRecipe, "teacher"),
+        dataset=given.dataset,
+        teacher=None if given.teacher or given.white_boxes else stack.recipe(TeacherRecipe, "teacher"),
         white_boxes=tuple(
-            stack.recipe(DistillRecipe, "distill", architecture=architecture) for architecture in architectures
+            stack.recipe(
+                DistillRecipe,
+                "distill",
+                architecture=white_box.architecture,
+                black_box=given.teacher.model if given.teacher else None,
+            )
+            for white_box in white_boxes
+            if white_box.facts is None
         ),
         cells=cells,
         search=search,
         seed=seeds[0],
     )
+
+
+def _white_boxes(given: Given, architectures: Sequence[str], num_sites: NumSites) -> list[WhiteBox]:
+    """Returns the white boxes that are given, or else those of some architectures."""
+    if given.white_boxes:
+        return [
+            WhiteBox(architecture=facts.architecture, num_sites=facts.num_sites, facts=facts)
+            for facts in given.white_boxes
+        ]
+    return [WhiteBox(architecture=name, num_sites=num_sites(name)) for name in architectures]
 
 
 def _check_searched(cells: Sequence[Cell], stack: TemplateStack, choices: Choices) -> None:
@@ -176,12 +233,13 @@ def _budgets(stack: TemplateStack, choices: Choices, search: Search) -> list[tup
     return [(budget, stack.is_searched(budget, search)) for budget in stack.axis("budgets")]
 
 
-def _total(stack: TemplateStack, budget: Budget, architecture: str, option_set: str, num_sites: NumSites) -> int:
+def _total(stack: TemplateStack, budget: Budget, white_box: WhiteBox, option_set: str) -> int:
     """Returns a budget's total; the paper's networks on a grid with the paper's totals take them as printed."""
+    architecture = white_box.architecture
     is_printed = budget.level in paper.BUDGET_LEVELS and architecture in paper.BUDGETS and option_set in OPTION_SETS
-    if is_printed and stack.axis("printed_totals"):
+    if is_printed and white_box.has_papers_sites and stack.axis("printed_totals"):
         return paper.total_bits(architecture, option_set, budget.level)
-    return budget.total(num_sites(architecture), option_set)
+    return budget.total(white_box.num_sites, option_set)
 
 
 def _check_distinct(cells: Sequence[Cell]) -> None:

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from search_spaces.model import Frozen
+from search_spaces.model import Frozen, later_field
 from search_spaces.names import Goal
 from search_spaces.recipes import PairRecipe
 
@@ -18,11 +18,15 @@ class Cell(Frozen):
     seed: int = Field(ge=0)
     search_trials: int = Field(default=0, ge=0)
     """Largest number of trials of the cell's study beyond trial 0; 0 for a cell that is not searched."""
+    num_sites: int | None = later_field(ge=1)
+    """Sites of a white box that is given; of others the architecture tells."""
 
     @property
     def architecture(self) -> str:
-        """The white box's timm name."""
-        return self.recipe.architecture
+        """Name of the white box: its architecture, with the begin of its fingerprint if it is given."""
+        given = self.recipe.white_box
+        fingerprint = f"-{given.sha256[:6]}" if given and given.sha256 else ""
+        return f"{self.recipe.architecture}{fingerprint}"
 
     @property
     def goal(self) -> Goal:

@@ -1,18 +1,19 @@
 """What a grid is stacked from: a named template, a grid file over it, and the command line on top."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from search_spaces.datasets import DatasetSpec, dataset_spec
-from search_spaces.errors import join_place, unknown_name
+from search_spaces.errors import ConfigError, join_place, unknown_name
 from search_spaces.grids.named import NAMED_TEMPLATES
 from search_spaces.grids.overrides import Settings, TrainingT, Values, changes_for, override, scale_epochs
-from search_spaces.grids.template import Budget, Template, is_file_name, read_template
+from search_spaces.grids.template import GIVEN, Budget, Template, is_file_name, read_template
 from search_spaces.model import parse
 from search_spaces.names import Goal
 from search_spaces.search import Search
+from search_spaces.stages.assessment import ImageSettings
 
 BASE = "base"
 """Key of a grid file, and of a stage's section in it: the named grid that fills what is left out."""
@@ -65,15 +66,43 @@ class TemplateStack:
             UnknownNameError: No such dataset or field.
             ConfigError: A value breaks its field's rule.
         """
+        return self._dataset(chosen)[0]
+
+    def image_settings(self, chosen: str | None) -> ImageSettings:
+        """Returns what the layers say of how images are prepared; None is what the dataset's defaults say."""
+        spec, said = self._dataset(chosen)
+        return ImageSettings(**{name: getattr(spec, name) for name in ImageSettings.model_fields if name in said})
+
+    def _dataset(self, chosen: str | None) -> tuple[DatasetSpec, set[str]]:
+        """Returns the dataset, and the names of the fields that a layer sets."""
         layers = [(source, template.dataset) for source, template in self._templates("dataset")]
         layers += [("", {"name": chosen} if chosen else {})]
         layers += [(source, settings.dataset) for source, settings in self.options]
-        spec = dataset_spec(layers[0][1]["name"])
+        spec, said = dataset_spec(layers[0][1]["name"]), set[str]()
         for source, values in layers:
             if "name" in values and values["name"] != spec.name:
-                spec = dataset_spec(str(values["name"]))
+                spec, said = dataset_spec(str(values["name"])), set()
             spec = override(spec, "dataset", values, join_place(source, "dataset"))
-        return spec
+            said |= values.keys()
+        return spec, said
+
+    @property
+    def given_teacher(self) -> str | None:
+        """The URI of the teacher that a grid file gives."""
+        own = self.template.teacher.get(GIVEN)
+        return None if own is None else str(own)
+
+    def check_not_said(self, stage: str, reason: str) -> None:
+        """Raises `ConfigError` if the command line sets values of a stage that does not run, for some reason."""
+        for option, settings in self.options:
+            for name, value in getattr(settings, stage).items():
+                raise ConfigError(f"{option}{stage}.{name}={value!r} changes nothing: {reason}.")
+
+    def check_per_architecture(self, known: Collection[str]) -> None:
+        """Raises `UnknownNameError` if a grid file has values for a white box that the grid has not."""
+        for architecture in self.template.per_architecture if self.base else ():
+            if architecture not in known:
+                raise unknown_name("architecture", architecture, known, place=f"{self.source}per_architecture")
 
     def recipe(self, kind: type[TrainingT], stage: str, *, goal: Goal | None = None, **of_cell: object) -> TrainingT:
         """Returns the recipe of a stage.
@@ -102,7 +131,7 @@ class TemplateStack:
     def _changes(self, stage: str, architecture: str, goal: Goal | None) -> list[tuple[str, Values]]:
         changes: list[tuple[str, Values]] = []
         for source, template in self._templates(stage):
-            of_all = {name: value for name, value in getattr(template, stage).items() if name != BASE}
+            of_all = {name: value for name, value in getattr(template, stage).items() if name not in (BASE, GIVEN)}
             changes += changes_for(of_all, join_place(source, stage), goal)
             if architecture in template.per_architecture:
                 of_one = getattr(template.per_architecture[architecture], stage)
@@ -130,10 +159,6 @@ def read_stack(grid: str, *, epochs_scale: float | None, options: tuple[tuple[st
     template, source = read_template(Path(grid)), f"{grid}: "
     base = _named(template.base or DEFAULT_BASE, f"{source}{BASE}")
     stack = TemplateStack(template=template, base=base, source=source, epochs_scale=epochs_scale, options=options)
-    known = stack.axis("architectures")
-    for architecture in template.per_architecture:
-        if architecture not in known:
-            raise unknown_name("architecture", architecture, known, place=f"{source}per_architecture")
     levels = [budget.name for budget in stack.axis("budgets")]
     for level in template.search.levels if template.search and template.search.levels != "all" else ():
         if level not in levels:

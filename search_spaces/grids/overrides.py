@@ -21,12 +21,16 @@ Values = dict[str, Any]
 TrainingT = TypeVar("TrainingT", bound=TrainingRecipe)
 # A cell stands for these in every report, so nothing else may set them.
 SET_BY_CELLS: dict[str, dict[str, str]] = {
-    "distill": {"architecture": "--architecture, or `architectures` of a grid file"},
+    "distill": {
+        "architecture": "--architecture, or `architectures` of a grid file",
+        "black_box": "--teacher, or `teacher: URI` of a grid file",
+    },
     "pair": {
         "architecture": "--architecture, or `architectures` of a grid file",
         "goal": "--goal, or `goals` of a grid file",
         "bit_widths": "--option-set, or `option_sets` of a grid file",
         "budget": "--budget, or `budgets` of a grid file",
+        "white_box": "--white-box, or `white_boxes` of a grid file",
     },
 }
 

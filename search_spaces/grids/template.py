@@ -19,6 +19,8 @@ from search_spaces.paper import AVERAGE_BITS, average_bits
 from search_spaces.search import Search
 from search_spaces.yaml_files import read_mapping
 
+GIVEN = "uri"
+"""Key of the section `teacher` for a teacher that is given; it may also stand for the section."""
 Item = TypeVar("Item")
 Some = Annotated[tuple[Item, ...], Field(min_length=1)]
 """Tuple of at least one item."""
@@ -88,7 +90,9 @@ class Template(Settings):
     per_architecture: dict[str, ArchitectureSettings] = Field(default_factory=dict)
     """Values of single white boxes, applied after those of all."""
     architectures: Some[str] | None = None
-    """timm names of the white boxes."""
+    """timm names of the white boxes that are distilled."""
+    white_boxes: Some[str] | None = None
+    """URIs of white boxes that are given, in place of teacher, distillation and architectures."""
     option_sets: Annotated[dict[str, tuple[int, ...]], Field(min_length=1)] | None = None
     """Bit-widths of every option set by its name. A list may name the paper's: `[I, {coarse: [2, 4, 8]}]`."""
     budgets: Some[Budget] | None = None
@@ -109,6 +113,18 @@ class Template(Settings):
     @classmethod
     def _accept_a_dataset_name(cls, value: object) -> object:
         return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _accept_a_given_teacher(cls, value: object) -> object:
+        return {GIVEN: value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_white_boxes(self) -> "Template":
+        for name in ("architectures", "teacher", "distill") if self.white_boxes else ():
+            if getattr(self, name):
+                raise ConfigError(f"white_boxes are given, so {name} has no part in it: leave one out")
+        return self
 
     @field_validator("option_sets", mode="before")
     @classmethod

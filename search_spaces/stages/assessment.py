@@ -130,6 +130,11 @@ class AssessRecipe(Frozen):
     """Budget of the part; null is the part about the network itself."""
 
     @property
+    def given(self) -> ModelSpec:
+        """The network that it starts from, as of a recipe of training."""
+        return self.model
+
+    @property
     def steps(self) -> tuple[str, ...]:
         """What the part measures, in order: each is one report of its trial."""
         return LADDER_RUNGS if self.ladder else NETWORK_STEPS

@@ -39,10 +39,14 @@ def common(images: tuple[str, ...]) -> dict[str, Change]:
     }
 
 
+GIVEN = {"uri": "timm:test_resnet@/weights.pt"}
+"""A network that is given; whoever starts the stage opens it."""
 CLASSIFIER = common(LOSS) | {"architecture": Change("test_efficientnet", ("start", *LOSS))}
 ENTRIES = {
     TeacherRecipe: CLASSIFIER | {"weights": Change("file", ("start", *LOSS)), "label_smoothing": Change(0.3, LOSS)},
-    DistillRecipe: CLASSIFIER | {"temperature": Change(2.0, LOSS), "kd_scaled": Change(False, LOSS)},
+    DistillRecipe: CLASSIFIER
+    | {"temperature": Change(2.0, LOSS), "kd_scaled": Change(False, LOSS)}
+    | {"black_box": Change(GIVEN, ())},
     PairRecipe: common(("bits", "kd", *QUANTIZED))
     | {
         # The plan chooses the white box by it, of which the student is a copy.
@@ -64,6 +68,7 @@ ENTRIES = {
         "scale_quantile": Change(0.9, QUANTIZED),
         "gradient_clip": Change(0.01, TAKEN),
         "train": Change(("policy",), ("student gradient", *TAKEN)),
+        "white_box": Change(GIVEN, ()),
     },
 }
 STAGE_OF = {traits.recipe: stage for stage, traits in STAGES.items() if traits.is_training}

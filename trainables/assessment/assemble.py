@@ -10,8 +10,6 @@ from search_spaces.stages.assessment import RUNGS, Labels
 from trainables.assessment.record import Assessment, Model, Rung, Suspect
 from trainables.assessment.verdict import judge
 
-LABELS = "labels"
-"""What the table `classes` calls the labels, beside the rungs."""
 Tables = Mapping[str, pd.DataFrame]
 """Tables of one part, by name."""
 
@@ -29,7 +27,8 @@ def assemble(model: Model, parts: Sequence[Tables], *, num_images: int, num_site
     rungs = [rung for tables in parts for rung in _rungs(tables)]
     rungs.sort(key=lambda rung: (rung.rung not in ("fp", "int8"), rung.budget or 0, RUNGS.index(rung.rung)))
     whole = {name: table for tables in parts for name, table in tables.items()}
-    judged = judge(rungs, label_shares=_shares(whole, LABELS), channels=whole["channels"], links=whole["links"])
+    label_shares = _shares(whole["classes"], "labels")
+    judged = judge(rungs, label_shares=label_shares, channels=whole["channels"], links=whole["links"])
     return Assessment(
         model=model,
         num_images=num_images,
@@ -43,15 +42,16 @@ def assemble(model: Model, parts: Sequence[Tables], *, num_images: int, num_site
 
 
 def _rungs(tables: Tables) -> list[Rung]:
+    shares = tables["classes"]
     rungs = []
     for row in tables["rungs"].to_dict("records"):
         values: dict[str, Any] = {str(name): None if pd.isna(value) else value for name, value in row.items()}
-        values["class_shares"] = _shares(tables, row["rung"])
+        values["class_shares"] = _shares(shares, str(row["rung"]))
         rungs.append(Rung.model_validate(values))
     return rungs
 
 
-def _shares(tables: Tables, of: str) -> dict[str, float]:
-    """Returns the share of each class among the answers of a rung, or among the labels."""
-    own = tables["classes"][tables["classes"]["rung"] == of]
+def _shares(classes: pd.DataFrame, rung: str) -> dict[str, float]:
+    """Returns the share of every class on a rung, or of the labels, by its name."""
+    own = classes[classes["rung"] == rung]
     return dict(zip(own["class_name"], own["share"], strict=True))

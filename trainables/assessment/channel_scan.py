@@ -28,8 +28,8 @@ def scan(network: Quantizable, batches: Iterable[Tensor]) -> pd.DataFrame:
     Returns:
         A row per site: site; name; num_channels; channel, the one with the largest mean magnitude; maximum, the mean
         over the images of its largest magnitude; over_second and over_median, the ratios of `maximum` to that of the
-        second and of the median channel, at most 65,536; and carries, the share of images in which it holds the
-        largest magnitude of the site.
+        second and of the median channel, at most 65,536, where channels that are silent in all images do not count; and
+        carries, the share of images in which it holds the largest magnitude of the site.
     """
     maxima_BC = channel_maxima(network, batches)
     return pd.DataFrame([_row(network, site, maxima_BC[site]) for site in sorted(maxima_BC)])
@@ -54,7 +54,8 @@ def _row(network: Quantizable, site: int, maxima_BC: Tensor) -> dict[str, object
     mean_C = maxima_BC.double().mean(0)
     channel = int(mean_C.argmax())
     largest = mean_C[channel].item()
-    others_C = mean_C[torch.arange(len(mean_C)) != channel]
+    # A silent channel loses nothing to the range of another, so it is not compared.
+    others_C = mean_C[(torch.arange(len(mean_C)) != channel) & (mean_C > 0)]
     return {
         "site": site,
         "name": network.sites[site].name,
@@ -62,13 +63,11 @@ def _row(network: Quantizable, site: int, maxima_BC: Tensor) -> dict[str, object
         "channel": channel,
         "maximum": largest,
         "over_second": _ratio(largest, others_C.max().item() if len(others_C) else largest),
-        "over_median": _ratio(largest, mean_C.median().item()),
+        "over_median": _ratio(largest, mean_C[mean_C > 0].median().item() if largest else 0.0),
         "carries": (maxima_BC.argmax(1) == channel).double().mean().item(),
     }
 
 
 def _ratio(largest: float, other: float) -> float:
-    """Returns a ratio that is finite where the other channels are silent, and 1 where all are."""
-    if largest == 0:
-        return 1.0
-    return min(largest / other, LARGEST_RATIO) if other > 0 else LARGEST_RATIO
+    """Returns a ratio that ends at `LARGEST_RATIO`, and is 1 where all channels are silent."""
+    return min(largest / other, LARGEST_RATIO) if largest else 1.0

@@ -56,7 +56,7 @@ def onnxruntime_exclusions(model: nn.Module, sites: Sequence[Site]) -> str:
     `/layer1/layer1.0/conv1/Conv`. A Linear is a MatMul or a Gemm, so both are listed; names that are not there do no
     harm. Other exporters number their nodes: look there for the nodes with the weights `layer1.0.conv1.weight`.
     """
-    return _as_json([name for layer in readers(model, sites) for name in _onnx_names(model, layer)])
+    return as_json([name for layer in readers(model, sites) for name in _onnx_names(model, layer)])
 
 
 def torchao_exclusions(model: nn.Module, sites: Sequence[Site]) -> str:
@@ -65,7 +65,7 @@ def torchao_exclusions(model: nn.Module, sites: Sequence[Site]) -> str:
     For `torchao.quantization.quantize_(model, config, filter_fn=lambda module, fqn: isinstance(module, nn.Linear) and
     fqn not in names)`.
     """
-    return _as_json(readers(model, sites))
+    return as_json(readers(model, sites))
 
 
 def modelopt_rules(model: nn.Module, sites: Sequence[Site]) -> str:
@@ -73,9 +73,7 @@ def modelopt_rules(model: nn.Module, sites: Sequence[Site]) -> str:
 
     Later entries win there, so they come last: `config["quant_cfg"] += json.load(file)`.
     """
-    return _as_json(
-        [{"quantizer_name": f"{layer}.input_quantizer", "enable": False} for layer in readers(model, sites)]
-    )
+    return as_json([{"quantizer_name": f"{layer}.input_quantizer", "enable": False} for layer in readers(model, sites)])
 
 
 def _readers_behind(model: nn.Module, start: fx.Node) -> set[str]:
@@ -111,5 +109,6 @@ def _onnx_names(model: nn.Module, layer: str) -> list[str]:
     return [f"/{'/'.join(scope)}/{operation}" for operation in operations]
 
 
-def _as_json(content: list[Any]) -> str:
+def as_json(content: list[Any]) -> str:
+    """Returns a list as the text of a JSON file."""
     return json.dumps(content, indent=2) + "\n"

@@ -11,10 +11,13 @@ from typing import Literal
 
 from torch import Tensor
 
+from search_spaces.errors import ConfigError
+from trainables.assessment.subject import Network
 from trainables.models.equalization import equalize
 from trainables.quant.student import QuantizedStudent
+from trainables.runtimes.onnxruntime import OnnxNetwork
 
-Measure = Callable[[QuantizedStudent], float]
+Measure = Callable[[Network], float]
 """Function from a network to its accuracy, in [0, 1], under an allocation or an attack of the caller's choice."""
 Kind = Literal["sites", "channel_ranges", "quantile_ranges", "equalization"]
 
@@ -54,13 +57,20 @@ class Cure:
             case "equalization":
                 return "equalized links"
 
-    def applied_to(self, network: QuantizedStudent, images_BCHW: Tensor) -> QuantizedStudent:
+    def applied_to(self, network: Network, images_BCHW: Tensor) -> Network:
         """Returns a repaired copy.
 
         Args:
             network: In evaluation mode; it stays as it is.
             images_BCHW: A few normalized images, on which equalization checks that full precision is unchanged.
+
+        Raises:
+            ConfigError: The network is an ONNX file, and the repair is of another kind than `sites`.
         """
+        if isinstance(network, OnnxNetwork):
+            if self.kind != "sites":
+                raise ConfigError(f"{self.name}: an ONNX file is assessed as it is, and only its sites can be spared.")
+            return network.with_pinned(dict.fromkeys(self.sites, self.bit_width))
         settings = {
             "weight_bit_width": network.weight_bit_width,
             "scale_quantile": self.scale_quantile if self.kind == "quantile_ranges" else network.scale_quantile,
@@ -75,7 +85,7 @@ class Cure:
 
 
 def measure_cures(
-    network: QuantizedStudent,
+    network: Network,
     images_BCHW: Tensor,
     cures: Sequence[Cure],
     measures: Mapping[str, Measure],
@@ -113,7 +123,7 @@ def standard_cures(quantiles: Sequence[float] = DEFAULT_QUANTILES) -> list[Cure]
 
 
 def smallest_sites(
-    network: QuantizedStudent,
+    network: Network,
     images_BCHW: Tensor,
     ranking: Sequence[int],
     measure: Measure,

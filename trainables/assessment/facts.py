@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from search_spaces.dataset_kinds import DATASETS
 from search_spaces.datasets import DatasetSpec
+from search_spaces.errors import ConfigError
 from search_spaces.model import parse, vary
 from search_spaces.models import model_spec
 from search_spaces.pixels import height_width, image_size_of, parse_image_size
@@ -18,6 +19,7 @@ from trainables.models.labels import match_labels
 from trainables.models.registry import open_network
 from trainables.models.trial_models import TrainedNetwork
 from trainables.quant.sites import LAYER_KINDS, find_sites
+from trainables.runtimes.onnxruntime import OnnxNetwork
 
 # C = classes of the data.
 
@@ -30,9 +32,11 @@ def look_at(
     data_dir: Path,
     class_names: Sequence[str] | None = None,
     has_labels: bool = True,
+    has_same_classes: bool = False,
+    is_typed: bool = True,
     read_trial: Callable[[str], TrainedNetwork] | None = None,
 ) -> NetworkFacts:
-    """Opens a network whose URI the user typed in this command, and finds its sites and its classes.
+    """Opens a network, and finds its sites and its classes.
 
     Args:
         uri: As the user typed it.
@@ -41,6 +45,8 @@ def look_at(
         data_dir: Folder of datasets.
         class_names: Names of the network's classes, if the user gave them.
         has_labels: Whether the labels of the data count.
+        has_same_classes: Whether the network must have the classes of the data in their order, as training needs.
+        is_typed: Whether the user typed the URI in this command; `python:` runs for those only.
         read_trial: Reads the network that a trial trained.
 
     Raises:
@@ -49,26 +55,34 @@ def look_at(
     """
     spec, asked = model_spec(uri), settings.image_size
     size = None if asked is None else height_width(parse_image_size(asked))
-    given = open_network(spec, image_size=size, is_typed=True, read_trial=read_trial)
+    given = open_network(spec, image_size=size, is_typed=is_typed, read_trial=read_trial)
     seen = dataset_seen_by(given, dataset, settings)
     if seen.seen_size != size:
         # Its own size, or that of the data: it must run on that one, too.
-        given = open_network(spec, image_size=seen.seen_size, is_typed=True, read_trial=read_trial)
+        given = open_network(spec, image_size=seen.seen_size, is_typed=is_typed, read_trial=read_trial)
     names = class_names_of(seen, data_dir) if has_labels else ()
+    if has_same_classes:
+        check_same_classes(given, names)
     how = match_labels(names, class_names or given.class_names, given.num_classes).how if has_labels else ""
     return NetworkFacts(
         model=vary(spec, sha256=given.sha256),
         architecture=given.architecture,
-        num_sites=len(find_sites(given.module)),
+        num_sites=_num_sites(given.module),
         macs=count_macs(given.module, seen.seen_size),
         dataset=seen,
         how_labelled=how or "What counts as right is the answer of the network at full precision.",
     )
 
 
+def _num_sites(module: nn.Module) -> int:
+    return module.num_sites if isinstance(module, OnnxNetwork) else len(find_sites(module))
+
+
 @torch.inference_mode()
 def count_macs(module: nn.Module, size: tuple[int, int]) -> int:
     """Returns the multiplications of the Conv2d and Linear layers for one image of some height and width."""
+    if isinstance(module, OnnxNetwork):
+        return module.count_macs(size)
     macs = 0
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -108,6 +122,27 @@ def dataset_seen_by(given: GivenNetwork, dataset: DatasetSpec, settings: ImageSe
     chosen = own | {name: value for name, value in said.items() if value is not None}
     known = {name: value for name, value in chosen.items() if value is not None}
     return parse(DatasetSpec, dataset.model_dump() | known, place="dataset")
+
+
+def check_same_classes(given: GivenNetwork, data_names: Sequence[str]) -> None:
+    """Makes sure that the classes of a network are those of the data, in the same order.
+
+    Raises:
+        ConfigError: They are not.
+    """
+    hint = "training keeps the classes of a network, so give data that has them in its order."
+    if given.num_classes != len(data_names):
+        raise ConfigError(f"model {given.uri} has {given.num_classes} classes and the data {len(data_names)}: {hint}")
+    try:
+        index_C = match_labels(data_names, given.class_names, given.num_classes).index_C
+    except ConfigError:
+        index_C = ()
+    if index_C != tuple(range(given.num_classes)):
+        theirs, ours = (", ".join(map(repr, names[:3])) for names in (given.class_names or (), data_names))
+        raise ConfigError(
+            f"the classes of model {given.uri} begin with {theirs}, and those of the data with {ours}: they are others "
+            f"or in another order; {hint}"
+        )
 
 
 def class_index(given: GivenNetwork, data_names: Sequence[str], class_names: Sequence[str] | None) -> Tensor:

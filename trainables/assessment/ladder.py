@@ -17,6 +17,7 @@ from trainables.attacks.space import Space
 from trainables.attacks.static import StaticAllocation, best_static, worst_static
 from trainables.attacks.uniform import uniform
 from trainables.quant.random_allocation import random_allocations
+from trainables.runtimes.onnxruntime import OnnxNetwork
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,7 +102,8 @@ def _static(choose: Callable[..., StaticAllocation], subject: Subject, ladder: L
     network, images = subject.network, subject.selection.first(ladder.selection_images)
     # Read once: the search goes through them many times.
     batches = [(images_BCHW, images.labels_B[place]) for place, images_BCHW in images.batches()]
-    scorer = GradientScores(network, ladder.bit_widths)
+    # Without gradients the search goes by what it tried.
+    scorer = None if isinstance(network, OnnxNetwork) else GradientScores(network, ladder.bit_widths)
     space = _space(subject, ladder)
     chosen = choose(network, batches, space, scorer, max_passes=ladder.static_passes, seed=seed)
     return _measure(subject, chosen.rows(len(subject.test)), passes_per_image=float(chosen.passes))

@@ -4,20 +4,29 @@ Sites and repairs are chosen on images of the validation split, under one alloca
 everywhere where that costs more than `FAILS`, or else 4 bits everywhere. Repairs are measured on test images.
 """
 
+from collections.abc import Sequence
+
 import pandas as pd
 import torch
 from torch import Tensor
 
 from search_spaces.stages.assessment import INT8
 from trainables.assessment.channel_scan import scan
-from trainables.assessment.cure_files import modelopt_rules, onnxruntime_exclusions, our_yaml, torchao_exclusions
+from trainables.assessment.cure_files import (
+    as_json,
+    modelopt_rules,
+    onnxruntime_exclusions,
+    our_yaml,
+    torchao_exclusions,
+)
 from trainables.assessment.cures import Cure, measure_cures, smallest_sites, standard_cures
 from trainables.assessment.ladder import Measured, full_precision
 from trainables.assessment.link_scan import scan_links
 from trainables.assessment.sites import measure_sites
-from trainables.assessment.subject import Images, Subject, logits
+from trainables.assessment.subject import Images, Network, Subject, logits
 from trainables.assessment.verdict import LEAST_EXPONENT
-from trainables.quant.student import QuantizedStudent
+from trainables.quant.sites import Site
+from trainables.runtimes.onnxruntime import OnnxNetwork
 
 FAILS = 0.02
 """Loss of accuracy from which on there is something to repair."""
@@ -31,7 +40,13 @@ def measure_channels(subject: Subject, num_images: int) -> dict[str, pd.DataFram
     """Returns the channel scan of the sites, and that of the links by the weights."""
     batches = (images_BCHW for _, images_BCHW in subject.selection.first(num_images).batches())
     channels = scan(subject.network, batches)
-    return {"channels": channels, "links": scan_links(subject.network.model, list(subject.network.sites))}
+    return {"channels": channels, "links": _links(subject.network)}
+
+
+def _links(network: Network) -> pd.DataFrame:
+    if isinstance(network, OnnxNetwork):
+        return network.scan_links()
+    return scan_links(network.model, list(network.sites))
 
 
 def measure_all_sites(subject: Subject, int8: Measured, num_images: int) -> dict[str, pd.DataFrame]:
@@ -52,7 +67,7 @@ def measure_repairs(
     """
     network, bits, few = subject.network, int(sites["bits"].iloc[0]), subject.selection.first(num_images)
 
-    def accuracy(images: Images, repaired: QuantizedStudent, bits: int) -> float:
+    def accuracy(images: Images, repaired: Network, bits: int) -> float:
         bit_width_BL = torch.full((len(images), repaired.num_sites), bits, dtype=torch.int64) if bits else None
         return (logits(repaired, images, bit_width_BL).argmax(dim=-1) == images.labels_B).double().mean().item()
 
@@ -64,7 +79,8 @@ def measure_repairs(
         return {"cures": pd.DataFrame(columns=columns)}
     ranking = sites.sort_values("given_back", ascending=False, kind="stable")["site"].tolist()
     some_BCHW = few.read(0, min(len(few), 8))
-    cures = standard_cures()
+    # A file's sites can be spared; its weights and its quantizer stay as they are.
+    cures = [] if isinstance(network, OnnxNetwork) else standard_cures()
     for width in (0, INT8)[: 1 + (bits < INT8)] if full - failing > FAILS else ():
         found = smallest_sites(
             network,
@@ -90,16 +106,22 @@ def failing_bits(subject: Subject, int8: Measured) -> int:
     return INT8 if drop > FAILS else FEW_BITS
 
 
-def _cure_row(cure: Cure, network: QuantizedStudent) -> dict[str, object]:
+def _cure_row(cure: Cure, network: Network) -> dict[str, object]:
     files = {"ours": our_yaml(cure, network.sites)}
     if cure.kind == "sites" and not cure.bit_width:
         spared = [network.sites[site] for site in cure.sites]
-        files |= {
-            "onnxruntime": onnxruntime_exclusions(network.model, spared),
-            "torchao": torchao_exclusions(network.model, spared),
-            "modelopt": modelopt_rules(network.model, spared),
-        }
+        files |= _files(network, spared)
     return {"name": cure.name, "kind": cure.kind, **dict(cure.accuracies), **files}
+
+
+def _files(network: Network, spared: Sequence[Site]) -> dict[str, str]:
+    if isinstance(network, OnnxNetwork):
+        return {"onnxruntime": as_json(network.readers(spared))}
+    return {
+        "onnxruntime": onnxruntime_exclusions(network.model, spared),
+        "torchao": torchao_exclusions(network.model, spared),
+        "modelopt": modelopt_rules(network.model, spared),
+    }
 
 
 def _accuracy(measured: Measured, labels_B: Tensor) -> float:

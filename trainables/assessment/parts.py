@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.stages.assessment import INT8, LADDER_RUNGS, NETWORK_STEPS, Ladder
-from trainables.assessment.assemble import LABELS
+from search_spaces.stages.assessment import RUNGS as ALL_RUNGS
 from trainables.assessment.figures import Reference, class_shares, figures_of, median_draw
 from trainables.assessment.ladder import Measured, everywhere, full_precision, measure_rung
 from trainables.assessment.network import measure_all_sites, measure_channels, measure_repairs
@@ -24,6 +24,8 @@ from trainables.assessment.subject import Subject
 
 RUNGS, CLASSES = "rungs", "classes"
 """Tables of every part."""
+LABELS = "labels"
+"""What the table of classes calls the labels, where rungs have their names."""
 METRICS = ("accuracy", "drop", "drop_low", "drop_high", "flips", "flips_low_margin", "worst_class_drop")
 """Figures of a rung that become metrics; the tables have all. Trackers draw a chart of each."""
 _TABLE = "table."
@@ -46,8 +48,9 @@ class Part:
     @staticmethod
     def from_tensors(tensors: Mapping[str, Tensor], budget: int | None) -> "Part":
         """Reads what `tensors` returned."""
-        tables = {name: tensor for name, tensor in tensors.items() if name.startswith(_TABLE)}
-        rungs = dict.fromkeys(name.partition(".")[0] for name in tensors if name not in tables)
+        # safetensors returns names in any order.
+        tables = {name: tensor for name, tensor in sorted(tensors.items()) if name.startswith(_TABLE)}
+        rungs = sorted({name.partition(".")[0] for name in tensors if name not in tables}, key=ALL_RUNGS.index)
         return Part(
             budget,
             {rung: Measured.from_tensors(rung, tensors) for rung in rungs},
@@ -104,26 +107,26 @@ def run_part(
 def summarize(subject: Subject, part: Part) -> tuple[dict[str, float], dict[str, pd.DataFrame]]:
     """Returns the figures of a part's rungs as `<rung>/<figure>`, and all its tables.
 
-    The table `rungs` has the fields of `record.Rung`, `classes` the share of the images that is given each class, and,
-    as those of `labels`, that has it as its label.
+    The table `rungs` has the fields of `record.Rung`, `classes` the share of the images that is given each class, and
+    of the rung `LABELS` that of the images that are labelled so.
     """
     reference = subject.reference()
-    rows, shares = [], []
+    rows: list[dict[str, Any]] = []
+    shares = _shares(LABELS, subject, class_shares(reference, reference.labels_B))
     for rung, measured in part.rungs.items():
         row, predictions_B = _row(reference, measured)
         worst_class = subject.class_names[row["worst_class"]]
         budget = INT8 * subject.network.num_sites if rung == "int8" else part.budget
         rows.append({"rung": rung, "budget": budget} | row | {"worst_class": worst_class})
-        shares += _share_rows(rung, subject, reference, predictions_B)
-    shares += _share_rows(LABELS, subject, reference, reference.labels_B)
+        shares += _shares(rung, subject, class_shares(reference, predictions_B))
     table = pd.DataFrame(rows).astype({"budget": "Int64"})
     metrics = {f"{row['rung']}/{name}": float(row[name]) for row in rows for name in METRICS}
     return metrics, {RUNGS: table, CLASSES: pd.DataFrame(shares), **part.tables}
 
 
-def _share_rows(of: str, subject: Subject, reference: Reference, classes_B: np.ndarray) -> list[dict[str, Any]]:
-    by_class = zip(subject.class_names, class_shares(reference, classes_B), strict=True)
-    return [{"rung": of, "class_name": name, "share": share} for name, share in by_class if share]
+def _shares(rung: str, subject: Subject, share_K: np.ndarray) -> list[dict[str, Any]]:
+    by_class = zip(subject.class_names, share_K, strict=True)
+    return [{"rung": rung, "class_name": name, "share": share} for name, share in by_class if share]
 
 
 def _measure(name: str, subject: Subject, ladder: Ladder | None, part: Part, seed: int) -> Measured:

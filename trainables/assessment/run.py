@@ -18,10 +18,10 @@ from search_spaces.stages.assessment import AVERAGE_BITS, LIGHT, Labels, Ladder
 from trainables.assessment.assemble import assemble
 from trainables.assessment.parts import Part, Step, run_part, summarize
 from trainables.assessment.record import Assessment, Model
-from trainables.assessment.subject import Images, Subject, logits, quantizable, with_own_answers
+from trainables.assessment.subject import Images, Network, Subject, logits, quantizable, with_own_answers
 from trainables.data.images import stratified_split
-from trainables.models.fingerprint import state_sha256
-from trainables.quant.student import QuantizedStudent
+from trainables.models.fingerprint import fingerprint
+from trainables.runtimes.onnxruntime import OnnxNetwork
 
 # B = images, C H W = image.
 
@@ -49,7 +49,8 @@ def assess(
     """Measures how a network fares under dynamic quantization, from benign to hostile allocations.
 
     Args:
-        model: Maps images [B, 3, H, W] to logits [B, K]; it stays as it is. It runs on the device of its parameters.
+        model: Maps images [B, 3, H, W] to logits [B, K]; it stays as it is. It runs on the device of its parameters. An
+            `OnnxNetwork` is one, too.
         images_BCHW: As the network wants them: floating, normalized, at least 20.
         labels_B: Their classes, integers in [0, K). None counts agreement with the network at full precision.
         budgets: Total bits of an image, each feasible; None is 4, 5.5 and 7 bits per site.
@@ -71,7 +72,9 @@ def assess(
         InfeasibleBudgetError: No allocation over the sites meets a budget.
     """
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    network = quantizable(copy.deepcopy(model), weight_bit_width=weight_bit_width, device=device)
+    # An ONNX file is read again, which costs less than a copy.
+    own = model if isinstance(model, OnnxNetwork) else copy.deepcopy(model)
+    network = quantizable(own, weight_bit_width=weight_bit_width, device=device)
     subject = _subject(network, images_BCHW, labels_B, selection, class_names, seed)
     totals = budgets or [budget_from_average(bits, network.num_sites) for bits in AVERAGE_BITS]
     ladders = [
@@ -89,7 +92,7 @@ def assess(
         tables.append(summarize(subject, part)[1])
     labels: Labels = "none" if labels_B is None else "dataset"
     return assemble(
-        Model(uri="", sha256=state_sha256(model.state_dict()), architecture=type(model).__name__),
+        Model(uri="", sha256=fingerprint(model), architecture=type(model).__name__),
         tables,
         num_images=len(subject.test),
         num_sites=network.num_sites,
@@ -98,7 +101,7 @@ def assess(
 
 
 def _subject(
-    network: QuantizedStudent,
+    network: Network,
     images_BCHW: Tensor,
     labels_B: Tensor | None,
     selection: tuple[Tensor, Tensor] | None,

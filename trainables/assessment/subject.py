@@ -15,7 +15,10 @@ from trainables.data.images import Split
 from trainables.data.view import View
 from trainables.losses import leads
 from trainables.quant.student import QuantizedStudent
+from trainables.runtimes.onnxruntime import OnnxNetwork
 
+Network = QuantizedStudent | OnnxNetwork
+"""What can be assessed: a module with gradients, or a file that only runs forward."""
 BATCH = 128
 """Images of a forward pass: attacks keep gradients of every site, which takes three times the memory of a plain one."""
 
@@ -66,7 +69,7 @@ class Images:
 class Subject:
     """A network about to be assessed."""
 
-    network: QuantizedStudent
+    network: Network
     selection: Images
     """What static allocations are chosen on."""
     test: Images
@@ -86,7 +89,7 @@ class Subject:
 
 
 @torch.inference_mode()
-def logits(network: QuantizedStudent, images: Images, bit_width_BL: Tensor | None = None) -> Tensor:
+def logits(network: Network, images: Images, bit_width_BL: Tensor | None = None) -> Tensor:
     """Returns logits_BK of all images on the CPU, at full precision or at bit-widths for every image."""
     parts = []
     for place, images_BCHW in images.batches():
@@ -100,16 +103,18 @@ def leads_of(logits_BK: Tensor, labels_B: Tensor) -> Tensor:
     return leads(logits_BK.softmax(dim=-1), labels_B)
 
 
-def quantizable(module: nn.Module, *, weight_bit_width: int | None, device: torch.device) -> QuantizedStudent:
-    """Wraps a network so that it runs quantized, in evaluation mode and frozen.
+def quantizable(module: nn.Module, *, weight_bit_width: int | None, device: torch.device) -> Network:
+    """Returns a network that runs quantized, in evaluation mode and frozen; an ONNX file always runs on the CPU.
 
     Raises:
         ConfigError: It cannot be traced, or has no site.
     """
+    if isinstance(module, OnnxNetwork):
+        return OnnxNetwork(module.file.path, weight_bit_width=weight_bit_width)
     network = QuantizedStudent(module.eval().requires_grad_(False), weight_bit_width=weight_bit_width)
     return network.eval().to(device)
 
 
-def with_own_answers(network: QuantizedStudent, images: Images) -> Images:
+def with_own_answers(network: Network, images: Images) -> Images:
     """Returns images whose labels are the answers of the network at full precision: for data without labels."""
     return Images(labels_B=logits(network, images).argmax(dim=-1), read=images.read)

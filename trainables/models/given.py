@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from search_spaces.errors import ConfigError, one_line
 from trainables.data.view import View
-from trainables.models.fingerprint import state_sha256
+from trainables.models.fingerprint import fingerprint
 from trainables.models.fixed_shapes import with_fixed_shapes
 from trainables.quant.sites import find_sites
 from trainables.quant.student import QuantizedStudent
@@ -102,7 +102,7 @@ def give(opened: Opened, *, uri: str, image_size: tuple[int, int] | None = None)
     return GivenNetwork(
         uri=uri,
         architecture=opened.architecture,
-        sha256=module.sha256 if isinstance(module, OnnxNetwork) else state_sha256(module.state_dict()),
+        sha256=fingerprint(module),
         module=module,
         view=view,
         interpolation=settings.interpolation,

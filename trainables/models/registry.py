@@ -13,7 +13,7 @@ from trainables.models.onnx_models import open_onnx
 from trainables.models.python_models import open_python
 from trainables.models.timm_models import open_timm
 from trainables.models.torchvision_models import open_torchvision
-from trainables.models.trial_models import TrainedNetwork, open_trial
+from trainables.models.trial_models import TrainedNetwork, open_student, open_trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +31,11 @@ class Asked:
 def _open_trial(spec: ModelSpec, asked: Asked) -> Opened:
     if asked.read_trial is None:
         raise ConfigError(f"model {spec.uri} lies in a storage, and none is given: give --storage.")
-    return open_trial(spec, asked.read_trial(spec.name))
+    trained = asked.read_trial(spec.name)
+    # timm's architectures are built by name, and need no file.
+    if trained.white_box is None or trained.white_box.kind == "timm":
+        return open_trial(spec, trained)
+    return open_student(trained, KINDS[trained.white_box.kind](trained.white_box, asked))
 
 
 KINDS: dict[str, Callable[[ModelSpec, Asked], Opened]] = {

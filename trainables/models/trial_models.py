@@ -1,11 +1,12 @@
 """`trial:UID`: a network that an earlier trial of the same storage trained, teacher, white box or a pair's student."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from search_spaces.datasets import DatasetSpec
+from search_spaces.errors import ConfigError, one_line
 from search_spaces.models import ModelSpec
 from trainables.data.view import view_of
 from trainables.models.given import Opened, Settings
@@ -23,6 +24,8 @@ class TrainedNetwork:
     """By timm's names; of a pair those of the student."""
     source: str
     """Origin of the checkpoint, for errors."""
+    white_box: ModelSpec | None = None
+    """Of a pair whose white box was given: its student has that architecture."""
 
 
 def open_trial(spec: ModelSpec, trained: TrainedNetwork) -> Opened:
@@ -40,3 +43,22 @@ def open_trial(spec: ModelSpec, trained: TrainedNetwork) -> Opened:
     fit_timm(module, trained.tensors, architecture=trained.architecture, source=trained.source)
     settings = Settings(view=view, interpolation=dataset.interpolation, crop=dataset.crop)
     return Opened(module=module, architecture=trained.architecture, settings=settings)
+
+
+def open_student(trained: TrainedNetwork, white_box: Opened) -> Opened:
+    """Puts the tensors of a pair's student into its white box, which was given and is opened again.
+
+    Raises:
+        ConfigError: They do not fit: the white box is another network now.
+    """
+    try:
+        white_box.module.load_state_dict(dict(trained.tensors))
+    except RuntimeError as error:
+        raise ConfigError(f"{trained.source} does not fit its white box any more ({one_line(error)[:200]}).") from error
+    dataset = trained.dataset
+    settings = Settings(view=view_of(dataset), interpolation=dataset.interpolation, crop=dataset.crop)
+    return Opened(
+        module=white_box.module,
+        architecture=trained.architecture,
+        settings=replace(settings, class_names=white_box.settings.class_names),
+    )

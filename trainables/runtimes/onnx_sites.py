@@ -5,6 +5,7 @@ their names. A site is the last tensor that is computed value by value from the 
 of the rest of the graph reads in its place.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -24,6 +25,8 @@ ELEMENTWISE = (
 """Operators that keep values in their places."""
 SCALINGS = ("Mul", "Div", "Sub")
 """Elementwise too; by a constant that differs between channels they are no activation but a layer of its own."""
+MOST_ADDITIONS = 1
+"""Additions between a site and a layer that reads it."""
 TAIL = (
     *("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "ReduceMean", "Flatten", "Reshape", "Squeeze"),
     *("Softmax", "LogSoftmax", "Transpose", "Unsqueeze"),
@@ -42,6 +45,8 @@ class OnnxSite:
     """Name of the layer's weight."""
     tensor: str
     """Name of the tensor that is quantized."""
+    num_products: int
+    """Multiplications that the layer takes for one value of its output."""
 
 
 def find_onnx_sites(file: OnnxFile) -> list[OnnxSite]:
@@ -62,13 +67,34 @@ def find_onnx_sites(file: OnnxFile) -> list[OnnxSite]:
         name = node_name(node)
         axis = -3 if node.op_type == "Conv" else -1
         site = Site(index=len(sites), name=name, node=tensor, channel_axis=axis)
-        sites.append(OnnxSite(site=site, layer=name, weight=node.input[1], tensor=tensor))
+        num_products = _num_products(node, constants[node.input[1]])
+        sites.append(OnnxSite(site=site, layer=name, weight=node.input[1], tensor=tensor, num_products=num_products))
     if not sites:
         raise ConfigError(
             f"onnx:{file.path} has no site to quantize: it needs at least one Conv, Gemm or MatMul with constant "
             "weights besides its classifier."
         )
     return sites
+
+
+def layers_behind(file: OnnxFile, tensors: Iterable[str]) -> list[str]:
+    """Lists the layers that read any of some tensors, by name of their nodes, in the order of execution.
+
+    Between a tensor and a layer that reads it lies no other layer, and at most one addition: behind a second one a
+    residual stream has the sum of many sites.
+    """
+    readers, layers = readers_of(file.model.graph), {node.output[0] for node in layers_of(file)}
+    found, seen, waiting = set[str](), set[tuple[str, int]](), [(tensor, 0) for tensor in tensors]
+    while waiting:
+        tensor, additions = waiting.pop()
+        for node in readers.get(tensor, []):
+            state = (node.output[0], additions + (node.op_type == "Add"))
+            if node.output[0] in layers:
+                found.add(node.output[0])
+            elif state[1] <= MOST_ADDITIONS and state not in seen:
+                seen.add(state)
+                waiting.append(state)
+    return [node_name(node) for node in layers_of(file) if node.output[0] in found]
 
 
 def layers_of(file: OnnxFile) -> list[onnx.NodeProto]:
@@ -151,12 +177,12 @@ def _next_inside(
 def _keeps_places(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]) -> bool:
     if node.op_type in (*ELEMENTWISE, *NORMALIZATIONS, "Add"):
         return True
-    sizes = [_size(constants[name]) for name in node.input if name in constants]
+    sizes = [math.prod(constants[name].dims) for name in node.input if name in constants]
     return node.op_type in SCALINGS and all(size == 1 for size in sizes)
 
 
-def _size(tensor: onnx.TensorProto) -> int:
-    size = 1
-    for dim in tensor.dims:
-        size *= dim
-    return size
+def _num_products(node: onnx.NodeProto, weight: onnx.TensorProto) -> int:
+    if node.op_type == "Conv":
+        return math.prod(weight.dims[1:])
+    is_transposed = any(each.name == "transB" and each.i for each in node.attribute)
+    return int(weight.dims[1 if is_transposed else 0])

@@ -3,9 +3,11 @@
 `OnnxNetwork` answers the calls of a `QuantizedStudent` but for gradients: attacks score options by measuring them.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import onnx
@@ -17,10 +19,10 @@ from torch import Tensor, nn
 from search_spaces.errors import ConfigError, one_line
 from trainables.quant.affine import check_bit_width_range
 from trainables.quant.sites import Site
-from trainables.runtimes.onnx_file import OnnxFile, onnx_sha256, read_onnx
+from trainables.runtimes.onnx_file import IMAGE_CHANNELS, OnnxFile, onnx_sha256, read_onnx
 from trainables.runtimes.onnx_links import scan_onnx_links
 from trainables.runtimes.onnx_quantizer import BIT_WIDTHS, SITE_OUTPUT, plain_model, quantized_model
-from trainables.runtimes.onnx_sites import find_onnx_sites
+from trainables.runtimes.onnx_sites import find_onnx_sites, layers_behind
 
 ERRORS_ONLY = 3
 """Log level of ONNX Runtime: its warnings are of its optimizer, not of the network."""
@@ -45,6 +47,8 @@ class OnnxNetwork(nn.Module):
         super().__init__()
         self.file: OnnxFile = read_onnx(path)
         self.weight_bit_width = weight_bit_width
+        self.pinned: Mapping[int, int] = {}
+        """Sites with a bit-width of their own, whatever the allocation says; 0 is full precision."""
         self._sites = find_onnx_sites(self.file)
         self.sites: list[Site] = [each.site for each in self._sites]
 
@@ -93,6 +97,23 @@ class OnnxNetwork(nn.Module):
     def scan_links(self) -> pd.DataFrame:
         """Returns how far the outermost channel of every link stands out; see `onnx_links.scan_onnx_links`."""
         return scan_onnx_links(self.file, self._sites)
+
+    def with_pinned(self, pinned: Mapping[int, int]) -> Self:
+        """Returns the network with sites whose bit-width is fixed; both share the loaded file."""
+        other = copy.copy(self)
+        other.pinned = {**self.pinned, **pinned}
+        return other
+
+    def readers(self, sites: Iterable[Site]) -> list[str]:
+        """Lists the nodes that read some sites, as ONNX Runtime's tools call them; see `onnx_sites.layers_behind`."""
+        return layers_behind(self.file, [self._sites[site.index].tensor for site in sites])
+
+    def count_macs(self, size: tuple[int, int]) -> int:
+        """Returns the multiplications of the layers before the classifier for one image of some height and width."""
+        numbers: dict[int, int] = {}
+        images = torch.zeros(self.file.batch_size or 1, IMAGE_CHANNELS, *size)
+        self.observe(images, None, lambda site, x: numbers.update({site: x[0].numel()}))
+        return sum(numbers[each.site.index] * each.num_products for each in self._sites)
 
     @cached_property
     def _plain(self) -> onnxruntime.InferenceSession:
@@ -164,4 +185,6 @@ class OnnxNetwork(nn.Module):
             )
         check_bit_width_range(bit_width_BL)
         array: np.ndarray = bit_width_BL.cpu().numpy().astype(np.int32)
+        for site, bit_width in self.pinned.items():
+            array[:, site] = bit_width
         return array

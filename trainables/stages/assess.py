@@ -61,12 +61,7 @@ def run(
     metrics, tables = summarize(subject, part)
     tensors = part.tensors()
     return StageResult(
-        metrics=metrics
-        | {
-            "num_sites": subject.network.num_sites,
-            "num_images": len(subject.test),
-            "num_classes": len(subject.class_names),
-        },
+        metrics=metrics | {"num_sites": subject.network.num_sites, "num_images": len(subject.test)},
         checkpoint={name: tensor for name, tensor in tensors.items() if name.endswith(".bit_widths")},
         predictions={"image_id": data.splits[TEST].image_ids_B, "label": subject.test.labels_B, **_predictions(part)},
         tables=tables,

@@ -36,7 +36,8 @@ def train(
 
     def loss_of(images_BCHW: Tensor, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
         with torch.no_grad():
-            black_box_logits_BK = black_box(images_BCHW)
+            # ONNX Runtime answers on the CPU.
+            black_box_logits_BK = black_box(images_BCHW).to(images_BCHW.device)
         return kd_loss(logits_BK, black_box_logits_BK, temperature=recipe.temperature, scaled=recipe.kd_scaled)
 
     return train_classifier(recipe, model, data, loss_of, seed=seed, device=device, resume=resume)

@@ -33,7 +33,8 @@ from trainables.training_loop import LOSS, StageResult, StageRun, run_epochs
 # B = examples, K = classes, L = sites, O = bit-width options, C H W = image.
 
 STUDENT, POLICY = "student.", "policy."
-"""Prefixes in the checkpoint; the student's tensors keep timm's names behind it."""
+"""Prefixes in the checkpoint; the student's tensors keep the white box's names behind it."""
+CPU = torch.device("cpu")
 
 
 class Pair(nn.Module):
@@ -102,11 +103,14 @@ def train(
     data: ImageData,
     *,
     white_box: nn.Module,
-    seed: int,
-    device: torch.device,
+    seed: int = 0,
+    device: torch.device = CPU,
     resume: ResumePoint | None = None,
 ) -> StageRun:
-    """Trains a pair; see `registry.start_stage`. The white box stays as it is.
+    """Trains a pair; see `registry.start_stage`, and docs/python.md for how to call it on one's own.
+
+    The white box is any module that `torch.fx` can trace, from normalized images [B, 3, H, W] to logits [B, K]. It
+    stays as it is: where it is in training mode, or its parameters train, a copy stands for it.
 
     Yields:
         A report per epoch with accuracy_fp, accuracy_q and parity_gap on the validation split.
@@ -117,9 +121,11 @@ def train(
         bit-widths.
 
     Raises:
+        ConfigError: The white box cannot be traced, or has no site.
         InfeasibleBudgetError: No allocation over the student's sites meets the budget.
         NonFiniteLossError: The training diverged.
     """
+    white_box = _frozen(white_box, device)
     torch.manual_seed(seed)
     pair = Pair(white_box, recipe)
     place(pair, device)
@@ -181,6 +187,14 @@ def measure(pair: Pair, data: ImageData, split: str) -> tuple[Classified, Classi
     bit_width_BL = outputs(pair.bit_widths, images, view)
     full = classify(pair.student, images, view)
     return full, classify_quantized(pair.student, images, view, bit_width_BL), bit_width_BL
+
+
+def _frozen(network: nn.Module, device: torch.device) -> nn.Module:
+    """Returns a network in evaluation mode, without gradients and on a device: itself if it is so, else a copy."""
+    parameters = list(network.parameters())
+    if network.training or any(each.requires_grad or each.device.type != device.type for each in parameters):
+        return place(copy.deepcopy(network).eval().requires_grad_(False), device)
+    return network
 
 
 def _accuracies(split: str, white_box: Classified, full: Classified, quantized: Classified) -> dict[str, float]:

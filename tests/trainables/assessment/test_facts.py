@@ -10,7 +10,14 @@ from torch import nn
 from search_spaces.datasets import dataset_spec
 from search_spaces.errors import ConfigError
 from search_spaces.stages.assessment import HEAVY, LIGHT, ImageSettings
-from trainables.assessment.facts import class_index, count_macs, dataset_seen_by, look_at, names_of
+from trainables.assessment.facts import (
+    check_same_classes,
+    class_index,
+    count_macs,
+    dataset_seen_by,
+    look_at,
+    names_of,
+)
 from trainables.data.view import View
 from trainables.models.backbones import create_backbone
 from trainables.models.given import GivenNetwork
@@ -70,6 +77,22 @@ def test_a_network_with_other_classes_than_the_data_is_one_line(tmp_path: Path) 
     # Without labels the classes of the data do not count.
     facts = look_at(uri, dataset_spec("digits"), ImageSettings(), data_dir=tmp_path, has_labels=False)
     assert "at full precision" in facts.how_labelled
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (("cat", "dog", "emu", "fox"), "has 4 classes and the data 3"),
+        (("cat", "emu", "dog"), "in another order"),
+        (("cat", "dog", "gnu"), "they are others"),
+    ],
+)
+def test_what_is_trained_has_the_classes_of_the_data_in_their_order(names: tuple[str, ...], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as error:
+        check_same_classes(given(class_names=names, num_classes=len(names)), ["cat", "dog", "emu"])
+    assert "--labels" not in str(error.value)
+    for fitting in (("Cat", "dog", "emu"), None):
+        check_same_classes(given(class_names=fitting, num_classes=3), ["cat", "dog", "emu"])
 
 
 def _weights(num_classes: int = 10) -> dict[str, torch.Tensor]:
