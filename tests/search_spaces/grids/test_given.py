@@ -171,7 +171,8 @@ def test_values_for_one_architecture_hold_for_a_network_of_it(tmp_path: Path) ->
 def test_a_file_may_have_values_for_an_architecture_that_the_command_line_leaves_out(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(
-        "name: mine\nbase: quick\narchitectures: [a, b]\nper_architecture: {b: {pair: {epochs: 5}}}\nsearch: {trials: 0}\n"
+        "name: mine\nbase: quick\narchitectures: [a, b]\nsearch: {trials: 0}\n"
+        "per_architecture: {b: {pair: {epochs: 5}}}\n"
     )
     grid = build_grid(str(path), Choices(architectures=["a"]), lambda _: 15)
     assert {cell.architecture for cell in grid.cells} == {"a"}
