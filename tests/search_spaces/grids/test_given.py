@@ -88,6 +88,9 @@ def test_images_are_prepared_as_the_network_says_where_neither_grid_nor_user_do(
     settings, is_typed = opener.asked[ONE]
     assert (settings.image_size, settings.std, is_typed) == (32, None, True)
     assert given(white_boxes=[ONE], std="0.1,0.2,0.3").dataset.std == (0.1, 0.2, 0.3)
+    # The dataset's default, spelled out.
+    assert given(white_boxes=[ONE], std="0.229,0.224,0.225").dataset.std is None
+    assert given(white_boxes=[ONE], overrides=["dataset.std=[0.1, 0.2, 0.3]"]).dataset.std == (0.1, 0.2, 0.3)
 
 
 def test_a_teacher_that_is_given_is_distilled_and_not_trained() -> None:
