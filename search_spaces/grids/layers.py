@@ -70,20 +70,22 @@ class TemplateStack:
 
     def image_settings(self, chosen: str | None) -> ImageSettings:
         """Returns what the layers say of how images are prepared; None is what the dataset's defaults say."""
-        spec, said = self._dataset(chosen)
-        return ImageSettings(**{name: getattr(spec, name) for name in ImageSettings.model_fields if name in said})
+        # As they are written: a dataset's default that is spelled out is None in its specification.
+        _, said = self._dataset(chosen)
+        own = {name: value for name, value in said.items() if name in ImageSettings.model_fields}
+        return parse(ImageSettings, own, place="dataset")
 
-    def _dataset(self, chosen: str | None) -> tuple[DatasetSpec, set[str]]:
-        """Returns the dataset, and the names of the fields that a layer sets."""
+    def _dataset(self, chosen: str | None) -> tuple[DatasetSpec, Values]:
+        """Returns the dataset, and the values of the fields that a layer sets."""
         layers = [(source, template.dataset) for source, template in self._templates("dataset")]
         layers += [("", {"name": chosen} if chosen else {})]
         layers += [(source, settings.dataset) for source, settings in self.options]
-        spec, said = dataset_spec(layers[0][1]["name"]), set[str]()
+        spec, said = dataset_spec(layers[0][1]["name"]), Values()
         for source, values in layers:
             if "name" in values and values["name"] != spec.name:
-                spec, said = dataset_spec(str(values["name"])), set()
+                spec, said = dataset_spec(str(values["name"])), Values()
             spec = override(spec, "dataset", values, join_place(source, "dataset"))
-            said |= values.keys()
+            said |= values
         return spec, said
 
     @property

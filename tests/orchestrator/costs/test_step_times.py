@@ -173,3 +173,16 @@ def test_seconds_of_a_step_are_a_number_above_0(text: str) -> None:
 def test_unknown_stage_of_a_step_names_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match=r"'--step-seconds pairs'\. Did you mean 'pair'"):
         parse_step_seconds(["pairs=1"])
+
+
+def test_what_starts_from_a_network_that_is_given_is_known_as_what_starts_from_a_trial(store: Store) -> None:
+    white_box, black_box = ({"uri": f"timm:{name}@/a.pt", "sha256": "0" * 64} for name in ("test_resnet", "resnet10t"))
+    given = [
+        replace(PAIR, recipe=vary(PAIR.recipe, white_box=white_box), parents=()),
+        replace(DISTILL, recipe=vary(DISTILL.recipe, black_box=black_box), parents=()),
+    ]
+    trainings = [TRAININGS[2], TRAININGS[1]]
+    assert [training_of(node, {}) for node in given] == trainings
+    for node in given:
+        finish(store, node, [1.0])
+    assert {each.training for each in measured_in(store, trainings)} == set(trainings)

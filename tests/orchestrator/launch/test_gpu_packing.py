@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import ray
 
 from cluster.runtime.resources import GPU_SHARE
 from orchestrator.launch.gpu_packing import FIELDS_OF_EQUAL_MEMORY, Prober, Workload, choose_gpu_shares, workload_of
-from orchestrator.plan import Plan, build_plan
+from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.store.store import Store
 from search_spaces import paper
 from search_spaces.grids.build import Choices, build_grid
@@ -224,3 +225,19 @@ def test_a_change_of_recipe_is_measured_if_it_may_change_memory(
 def test_dataset_counts_with_the_bytes_that_a_trial_loads(digits: ImageData) -> None:
     loaded = sum(split.images_BCHW.numel() for split in digits.splits.values())
     assert workload_of(SMOKE.nodes[0], SMOKE)["dataset_bytes"] == loaded
+
+
+def test_a_pair_of_timms_architecture_is_measured_whoever_trained_its_white_box(store: Store, tmp_path: Path) -> None:
+    def of(kind: str, node: Node) -> Node:
+        white_box = {"uri": kind, "sha256": "0" * 64}
+        return replace(node, uid=kind[:16], recipe=vary(node.recipe, white_box=white_box), parents=())
+
+    pair = next(node for node in SMOKE.nodes if node.stage is Stage.PAIR)
+    nodes = [of("timm:test_resnet@/a.pt", pair), of("python:nets:make", pair)]
+    notes = tmp_path / "notes"
+    plan = replace(SMOKE, nodes=tuple(nodes))
+    shares, _ = choose(plan, store, prober(notes, lambda workload: 6 * GB))
+    assert asked(notes) == ["pair/test_resnet"]
+    # What the probe cannot build gets the share of its stage.
+    assert [shares[node.uid] for node in nodes] == [shares[nodes[0].uid], 0.5]
+    assert shares[nodes[0].uid] < 0.5

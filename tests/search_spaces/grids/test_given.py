@@ -88,6 +88,9 @@ def test_images_are_prepared_as_the_network_says_where_neither_grid_nor_user_do(
     settings, is_typed = opener.asked[ONE]
     assert (settings.image_size, settings.std, is_typed) == (32, None, True)
     assert given(white_boxes=[ONE], std="0.1,0.2,0.3").dataset.std == (0.1, 0.2, 0.3)
+    # The dataset's default, spelled out.
+    assert given(white_boxes=[ONE], std="0.229,0.224,0.225").dataset.std is None
+    assert given(white_boxes=[ONE], overrides=["dataset.std=[0.1, 0.2, 0.3]"]).dataset.std == (0.1, 0.2, 0.3)
 
 
 def test_a_teacher_that_is_given_is_distilled_and_not_trained() -> None:
@@ -171,7 +174,8 @@ def test_values_for_one_architecture_hold_for_a_network_of_it(tmp_path: Path) ->
 def test_a_file_may_have_values_for_an_architecture_that_the_command_line_leaves_out(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(
-        "name: mine\nbase: quick\narchitectures: [a, b]\nper_architecture: {b: {pair: {epochs: 5}}}\nsearch: {trials: 0}\n"
+        "name: mine\nbase: quick\narchitectures: [a, b]\nsearch: {trials: 0}\n"
+        "per_architecture: {b: {pair: {epochs: 5}}}\n"
     )
     grid = build_grid(str(path), Choices(architectures=["a"]), lambda _: 15)
     assert {cell.architecture for cell in grid.cells} == {"a"}
