@@ -4,7 +4,7 @@ BIN := .venv/bin
 # One thread per process: tests and trials run side by side on all cores.
 export OMP_NUM_THREADS := 1
 
-.PHONY: quick test cluster-test chaos bench bench-sweep bench-scale bench-cluster gpu gpu-wheels lint install clean
+.PHONY: quick test cluster-test chaos bench bench-sweep bench-scale bench-cluster bench-assess mutants gpu gpu-wheels lint install clean
 
 quick: install
 	$(BIN)/dptq-sweep launch --grid quick
@@ -41,6 +41,16 @@ bench-scale: .venv/installed
 bench-cluster: .venv/installed
 	$(BIN)/python -m tests.benchmarks.sweep_cluster
 
+# Which tools notice a network that was made to fail, 6 minutes: trains what FOLDER does not hold yet.
+# AIMET and ModelOpt are in a venv of their own: nothing else here needs them or what they bring along.
+FOLDER ?= .peers/networks
+bench-assess: .peers/installed
+	.peers/venv/bin/python -m tests.benchmarks.assess_peers $(FOLDER) $(ARGS)
+
+# Whether the tests notice small changes of the code, 150 of them, at most 30 minutes on 2 cores. SEED=7: those of that seed.
+mutants: .venv/mutants-installed
+	$(BIN)/python -m tests.mutants.run --seed "$(SEED)" $(ARGS)
+
 # Settles what only a GPU can tell, in nine minutes, and needs no installation; again, it goes on. ARGS=--tiny: on a CPU.
 gpu:
 	$(PYTHON) tests/gpu/run.py $(ARGS)
@@ -68,5 +78,14 @@ install: .venv/installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,bench]'
 	touch $@
 
+.peers/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .peers/venv
+	.peers/venv/bin/pip install --quiet -c constraints.txt -e '.[peers]'
+	touch $@
+
+.venv/mutants-installed: .venv/installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,mutants]'
+	touch $@
+
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache *.egg-info bench.json bench.md .gpu/work gpu-results
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .peers *.egg-info bench.json bench.md .mutants .gpu/work gpu-results

@@ -117,3 +117,44 @@ def test_number_of_trained_images_leaves_out_test_and_validation(
     name: str, choices: dict[str, float], num_trained: int | None
 ) -> None:
     assert vary(dataset_spec(name), **choices).num_trained == num_trained
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size", "stored_size", "num_images", "num_trained"),
+    [
+        # 1,797 images, of which a fifth is for the test and a tenth of the rest for validation.
+        ("digits", 32, 32, 1797, 1294),
+        ("cifar10", 32, 32, 60_000, 45_000),
+        # The official lists: 3,680 for training, 3,669 for the test.
+        ("oxford-iiit-pet", 224, 256, 7349, 3312),
+        ("folder:/data/flowers", 224, 256, 0, None),
+        ("parquet:/data/flowers", 224, 256, 0, None),
+    ],
+)
+def test_what_is_known_of_a_dataset_before_it_is_loaded(
+    name: str, image_size: int, stored_size: int, num_images: int, num_trained: int | None
+) -> None:
+    spec = dataset_spec(name)
+    assert (spec.image_size, spec.stored_size, spec.num_trained) == (image_size, stored_size, num_trained)
+    assert spec.num_bytes == num_images * 3 * stored_size**2
+
+
+@pytest.mark.parametrize(
+    ("field", "kept", "refused"),
+    [
+        ("image_size", (8, 64), (7, 0)),
+        ("validation_fraction", (0.01, 0.99), (0, 1, -0.1)),
+        ("test_fraction", (0.01, 0.99), (0, 1, -0.1)),
+        ("train_images", (1, None), (0,)),
+        ("test_images", (1, None), (0,)),
+    ],
+)
+def test_numbers_of_a_dataset_stay_within_their_bounds(
+    field: str, kept: tuple[float | None, ...], refused: tuple[float, ...]
+) -> None:
+    values = {"name": "digits", "image_size": 32}
+    for value in kept:
+        assert getattr(parse(DatasetSpec, values | {field: value}), field) == value
+    for value in refused:
+        with pytest.raises(ConfigError, match=field):
+            parse(DatasetSpec, values | {field: value})

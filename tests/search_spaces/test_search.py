@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from search_spaces import paper
 from search_spaces.errors import ConfigError
@@ -42,6 +43,13 @@ def test_a_cell_takes_twice_its_share_unless_told_otherwise(search: dict[str, An
 )
 def test_trials_are_pruned_where_epochs_and_sampler_allow(search: dict[str, Any], epochs: int, expected: bool) -> None:
     assert Search(**search).prunes(epochs) is expected
+
+
+def test_a_field_is_chosen_from_two_values_at_least_of_which_none_is_named_twice() -> None:
+    assert LossSpace(profits=("softmax", "logits")).choices == {"profits": ("softmax", "logits")}
+    for values in (("softmax",), ("softmax", "softmax")):
+        with pytest.raises((ConfigError, ValidationError)):
+            LossSpace(profits=values)
 
 
 def test_as_published_differs_from_a_recipe_in_what_the_paper_says_only() -> None:

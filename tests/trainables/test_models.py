@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
+from torch.nn import functional
 
 from orchestrator.workers.entry_points import KNOWN_NUM_SITES
 from search_spaces.errors import ConfigError, UnavailableError, UnknownNameError
@@ -42,6 +44,35 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file(create_backbone("test_vit", 10).state_dict(), tmp_path / "weights.safetensors")
     with pytest.raises(ConfigError, match="does not fit test_resnet"):
         create_backbone("test_resnet", 10, weights=str(tmp_path / "weights.safetensors"))
+
+
+def test_weights_of_the_same_classes_bring_their_classifier(tmp_path: Path) -> None:
+    source = create_backbone("test_resnet", 10)
+    save_file(source.state_dict(), tmp_path / "weights.safetensors")
+    model = create_backbone("test_resnet", 10, weights=str(tmp_path / "weights.safetensors"))
+    assert all(model.state_dict()[name].equal(tensor) for name, tensor in source.state_dict().items())
+
+
+@pytest.mark.parametrize(("architecture", "size"), [("resnet18", {}), ("test_vit", {"img_size": 32})])
+def test_pretrained_weights_get_our_classes_and_size(
+    monkeypatch: pytest.MonkeyPatch, architecture: str, size: dict[str, int]
+) -> None:
+    asked: list[tuple[object, ...]] = []
+    built = timm.create_model
+
+    def create_model(name: str, *, pretrained: bool = False, **arguments: object) -> torch.nn.Module:
+        asked.append((name, pretrained, arguments))
+        return built(name, **arguments)
+
+    monkeypatch.setattr(timm, "create_model", create_model)
+    model = create_backbone(architecture, 7, weights="imagenet", image_size=32)
+    assert asked[-1] == (architecture, True, {"num_classes": 7, **size})
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+
+
+def test_a_name_may_carry_the_tag_of_pretrained_weights() -> None:
+    tagged, plain = (create_backbone(name, 10).state_dict() for name in ("test_resnet.r160_in1k", "test_resnet"))
+    assert {name: tensor.shape for name, tensor in tagged.items()} == {n: t.shape for n, t in plain.items()}
 
 
 def test_missing_weights_file_is_named() -> None:
@@ -95,6 +126,21 @@ def test_policy_scores_every_option_at_every_site(size: int) -> None:
 def test_policy_scores_an_image_alike_in_any_batch_and_mode() -> None:
     policy, images = Policy(num_sites=3, num_options=4), torch.randn(5, 3, 32, 32)
     torch.testing.assert_close(policy.train()(images)[2:3], policy.eval()(images[2:3]))
+
+
+def test_policy_computes_what_the_documentation_says() -> None:
+    policy, images_BCHW = Policy(num_sites=3, num_options=4), torch.randn(2, 3, 37, 32)
+    tensors = dict(policy.named_parameters())
+    x_BCHW = images_BCHW
+    for layer, width in zip((0, 3, 6, 9), (16, 32, 64, 128), strict=True):
+        x_BCHW = functional.conv2d(x_BCHW, tensors.pop(f"features.{layer}.weight"), stride=2, padding=1)
+        norm = (tensors.pop(f"features.{layer + 1}.{name}") for name in ("weight", "bias"))
+        x_BCHW = functional.relu(functional.group_norm(x_BCHW, 8, *norm))
+        assert x_BCHW.shape[1] == width
+    pooled_BC = x_BCHW.sum(dim=(2, 3)) / (x_BCHW.shape[2] * x_BCHW.shape[3])
+    logits_BLO = (pooled_BC @ tensors.pop("head.weight").T + tensors.pop("head.bias")).reshape(2, 3, 4)
+    assert not tensors
+    torch.testing.assert_close(policy(images_BCHW), logits_BLO)
 
 
 def test_profits_are_the_logits_or_their_softmax() -> None:

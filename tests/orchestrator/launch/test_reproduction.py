@@ -145,39 +145,3 @@ def test_a_result_is_never_compared_with_itself(storage: Path) -> None:
     assert isinstance(result.exception, ConfigError)
     assert "is the storage itself" in str(result.exception)
     assert contents(storage) == before
-
-
-def test_uncommitted_changes_are_part_of_the_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def git(*arguments: str) -> None:
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
-        subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
-
-    module = tmp_path / "package" / "room" / "module.py"
-    module.parent.mkdir(parents=True)
-    module.write_text("a = 1\n")
-    git("init")
-    git("add", ".")
-    git("commit", "-m", "first")
-    monkeypatch.setattr(provenance, "__file__", str(module))
-    provenance.code_state.cache_clear()
-    clean = provenance.code_state()
-    module.write_text("a = 2\n")
-    provenance.code_state.cache_clear()
-    dirty = provenance.code_state()
-    provenance.code_state.cache_clear()
-    assert clean["git_commit"] == dirty["git_commit"]
-    assert len(clean["git_commit"] or "") == 40
-    assert (clean["git_diff"], clean["git_diff_sha256"]) == (None, None)
-    assert "+a = 2" in (dirty["git_diff"] or "")
-    assert dirty["git_diff_sha256"] == sha256((dirty["git_diff"] or "").encode())
-
-
-def test_code_that_was_copied_to_a_cluster_still_knows_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = provenance.code_state.__wrapped__()
-    for name, value in provenance.code_variables().items():
-        monkeypatch.setenv(name, value)
-    # Nothing but these variables is asked there: the copy is no checkout.
-    monkeypatch.setattr(provenance, "_git", lambda *arguments: pytest.fail("asked git"))
-    there = provenance.code_state.__wrapped__()
-    assert there == here | {"git_diff": None}
-    assert provenance.git_commit() == here["git_commit"]

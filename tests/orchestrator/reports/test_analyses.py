@@ -1,5 +1,6 @@
 """Tables of the analyses against numbers computed by hand, and the sentences that they lead to."""
 
+import re
 from math import nan
 
 import pandas as pd
@@ -115,6 +116,7 @@ def test_worst_points_come_first_with_names_and_chosen_bits(tiny: dict[str, pd.D
     points = worst_points(tiny["transitory"])
 
     assert list(points["image_id"]) == [105, 104, 103, 102]
+    assert "index" not in points.columns
     assert list(points.loc[0, ["label_name", "prediction_q_name", "prediction_q_robust_name"]]) == ["dog", "cat", "dog"]
     assert points["bit_widths"][0] == "3 4 5"
 
@@ -144,7 +146,9 @@ def test_the_papers_table_3_stands_beside_its_cell_only() -> None:
     assert paper[("detrimental", "detrimental")] == 0.637
     assert paper[("white_box", "random")] == 0.8779
     text = table3_text(table)
-    assert any("paper: 63.70" in field.note for row in text.rows for field in row)
+    notes = [field.note for row in text.rows for field in row]
+    assert any("paper: 63.70" in note for note in notes)
+    assert any(re.search(r"\d to \d.*paper: ", note, flags=re.DOTALL) for note in notes), notes
 
 
 def test_effect_of_a_site_is_what_quantizing_it_too_costs(tiny: dict[str, pd.DataFrame]) -> None:

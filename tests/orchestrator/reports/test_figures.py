@@ -105,7 +105,10 @@ def test_layer_figure_of_one_goal_one_split_and_many_sites(tiny: dict[str, pd.Da
     assert len(robust.axes) == 4
     assert "site 2" not in texts(robust)
     sites = pd.concat([tiny["layers"].assign(site=site, site_name=f"s{site}") for site in range(MAX_NAMES + 1)])
-    assert "order of execution" in texts(figure_layers(layer_effects(sites)))
+    many = figure_layers(layer_effects(sites))
+    assert many is not None
+    # Said once per column, below its lowest panel.
+    assert [bool(panel.get_xlabel()) for panel in many.axes] == [False] * 6 + [True] * 2
 
 
 def test_histogram_figure_prints_the_sparsity_measure(tiny: dict[str, pd.DataFrame]) -> None:

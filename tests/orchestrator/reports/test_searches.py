@@ -15,7 +15,7 @@ from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.reports.search.figures import figure_search_cost
 from orchestrator.reports.search.pruning import ALL, rung_correlations
 from orchestrator.reports.search.sections import search_files, search_sections, searches_of
-from orchestrator.reports.search.tables import front_table, overview_table, trial_table
+from orchestrator.reports.search.tables import correlation_table, front_table, overview_table, trial_table
 from orchestrator.reports.terminal import render
 from orchestrator.results.searches import SearchedCell, read_searches
 from orchestrator.results.snapshot import Snapshot
@@ -265,6 +265,9 @@ def test_correlation_is_of_ranks_within_cells_and_counts_finished_trials_only(wr
     assert found.index[-1] == ALL
     assert found["epoch"].tolist()[:2] == [5, 5]
     assert searches[2].trials[1].saved_device_seconds == 5 * 2
+    # Every correlation is there, so that there is nothing to explain.
+    headers = [column.header for column in correlation_table(rung_correlations(searches), searches).columns]
+    assert headers[1:] == ["after epoch", "trials", "Spearman"]
 
 
 def test_tables_show_origin_all_searched_fields_and_what_pruned_and_skipped_trials_are(tmp_path: Path) -> None:

@@ -111,6 +111,13 @@ def test_sections_stand_in_reading_order(analyzed: tuple[Path, dict[str, pd.Data
     assert "test_resnet I-A, 60 bits; tables and the files" in page
 
 
+def test_every_analysis_with_a_figure_draws_the_shown_cell(analyzed: tuple[Path, dict[str, pd.DataFrame]]) -> None:
+    folder = analyzed[0]
+    names = {path.stem for path in folder.glob("figure_*.png")}
+    for analysis in TITLES:
+        assert [name for name in names if name.startswith(f"figure_{analysis}")], analysis
+
+
 def test_every_table_is_a_file_and_lists_are_in_parquet_only(analyzed: tuple[Path, dict[str, pd.DataFrame]]) -> None:
     folder, analyses = analyzed
     names = {path.stem for path in (folder / "analyses").iterdir()}

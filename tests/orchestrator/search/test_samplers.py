@@ -84,6 +84,36 @@ def test_cells_draw_points_of_their_own(tmp_path: Path) -> None:
     assert len(set(kd_weights)) == 6
 
 
+def drawn(sampler: Sampler, *, seed: int, num_told: int) -> dict[str, Any]:
+    """The point that a fresh sampler draws after so many trials were told."""
+    directions = ["maximize", "minimize"] if sampler == "nsga2" else ["maximize"]
+    study = optuna.create_study(directions=directions)
+    for number in range(num_told):
+        study.sampler = make_sampler(sampler, seed=100 + number)
+        trial = study.ask()
+        value = -loss(suggest(LossSpace(), trial))
+        study.tell(trial, [value] * len(directions))
+    study.sampler = make_sampler(sampler, seed=seed)
+    return suggest(LossSpace(), study.ask())
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_seed_alone_decides_what_is_drawn_from_the_same_knowledge(sampler: Sampler) -> None:
+    for num_told in (0, 9):
+        first, again, other = (drawn(sampler, seed=seed, num_told=num_told) for seed in (3, 3, 4))
+        assert first == again
+        assert first != other
+
+
+@pytest.mark.parametrize(("sampler", "num_startup"), [("tpe", 1), ("gp", 4), ("cmaes", 4), ("nsga2", 8)])
+def test_a_sampler_draws_by_chance_until_enough_trials_are_told_and_then_no_more(
+    sampler: Sampler, num_startup: int
+) -> None:
+    by_chance = drawn("random", seed=5, num_told=0)
+    assert drawn(sampler, seed=5, num_told=num_startup - 1) == by_chance
+    assert drawn(sampler, seed=5, num_told=num_startup) != by_chance
+
+
 def test_cma_es_made_anew_stands_where_the_one_that_optuna_keeps_does() -> None:
     study = optuna.create_study(direction="maximize")
     for number in range(40):
@@ -101,14 +131,15 @@ def test_cma_es_made_anew_stands_where_the_one_that_optuna_keeps_does() -> None:
 
 
 def pruned_at(search: Search, epochs: int) -> list[int | None]:
-    """Runs trials with objectives of 0.5, 0.1, 0.6 and 0.2; returns the epoch at which each was pruned."""
+    """Runs trials with objectives of 0.5, 0.1, 0.6, 0.2 and 0.55; returns the epoch at which each was pruned."""
     study = optuna.create_study(direction="maximize", pruner=make_pruner(search, epochs))
     found: list[int | None] = []
-    for value in (0.5, 0.1, 0.6, 0.2):
+    for value in (0.5, 0.1, 0.6, 0.2, 0.55):
         trial, ended_at = study.ask(), None
         for epoch in range(1, epochs + 1):
             trial.report(value, epoch)
-            if trial.should_prune():
+            # At the last epoch a search does not ask.
+            if epoch < epochs and trial.should_prune():
                 ended_at = epoch
                 break
         if ended_at is None:
@@ -133,4 +164,4 @@ def pruned_at(search: Search, epochs: int) -> list[int | None]:
 def test_only_the_worse_half_is_pruned_at_half_of_its_epochs_and_only_where_epochs_allow(
     search: dict[str, Any], epochs: int, expected: int | None
 ) -> None:
-    assert pruned_at(Search(trials=1, **search), epochs) == [None, expected, None, expected]
+    assert pruned_at(Search(trials=1, **search), epochs) == [None, expected, None, expected, None]

@@ -60,6 +60,13 @@ def test_what_was_listed_stays_as_it_was(folder: Folder) -> None:
     assert listed.read_bytes(RESULT) is None, "gone since"
 
 
+def test_a_file_of_a_trial_that_runs_comes_back_whole_though_it_grew_since_the_listing(folder: Folder) -> None:
+    folder.write_bytes(EPOCHS, b"one")
+    listed = ListedFolder(folder, folder.stamps())
+    folder.write_bytes(EPOCHS, b"one and two")
+    assert listed.read_bytes(EPOCHS) == b"one and two"
+
+
 def test_large_files_are_not_kept(folder: Folder) -> None:
     folder.write_bytes("checkpoint.safetensors", b"one")
     listed = ListedFolder(folder, folder.stamps())

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from orchestrator.plan import SCHEMA, Node, build_plan
 from orchestrator.store.folder import CHECKPOINT, RECIPE, RESULT, Folder
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
-from orchestrator.store.trial import TrialFolder, trial_of
+from orchestrator.store.trial import TrialFolder, now_ms, trial_of
 from search_spaces.errors import NonFiniteLossError, StorageError, UnwritableError
 from search_spaces.grids.build import Choices, build_grid
 
@@ -30,6 +31,11 @@ def test_json_and_tables_come_back(store: Store) -> None:
     assert folder.names() == ["a", "t.parquet"]
 
 
+def test_times_are_milliseconds_since_1970() -> None:
+    before, now, after = time.time(), now_ms(), time.time()
+    assert 1000 * before - 1 <= now <= 1000 * after
+
+
 def test_what_is_not_there_is_none(store: Store) -> None:
     folder = store.trial("pair", "u")
     assert folder.read_json("a.json") is None
@@ -45,7 +51,8 @@ def test_a_write_that_dies_leaves_the_old_content(store: Store, monkeypatch: pyt
     with pytest.raises(StorageError, match=r"cannot write .*a.json: .*No space left"):
         folder.write_json("a.json", {"version": 2})
     assert folder.read_json("a.json") == {"version": 1}
-    assert folder.names() == ["a.json"]
+    assert folder.local_path is not None
+    assert [path.name for path in folder.local_path.iterdir()] == ["a.json"], "half a file takes room on a full disk"
 
 
 def _out_of_space(source: object, target: object) -> None:

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.plan import Plan, build_plan
 from orchestrator.store.lease import OWNER, Pace, read_owner
 from orchestrator.store.store import Store
-from orchestrator.store.sweep import PLAN, LaunchOptions, Sweep, latest_sweep_name
+from orchestrator.store.sweep import PLAN, Caps, LaunchOptions, Sweep, latest_sweep_name
 from search_spaces.errors import ConfigError, StorageError, UnknownNameError
 from search_spaces.grids.build import Choices, build_grid
 from tests.waiting import PATIENCE_SECONDS, wait_until
@@ -34,6 +34,20 @@ def plan_of(**choices: object) -> Plan:
 def test_names_cannot_leave_the_storage(store: Store, name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be a folder"):
         Sweep(store, name)
+
+
+@pytest.mark.parametrize(
+    ("caps", "said"),
+    [
+        ({}, ""),
+        ({"max_hours": 1.5}, "--max-hours 1.5"),
+        ({"max_gpu_hours": 8.0, "price_per_hour": 2.0}, "--max-gpu-hours 8"),
+        ({"max_cost": 10.0}, "--max-cost 10"),
+        ({"max_hours": 3.0, "max_cost": 10.0, "price_per_hour": 0.5}, "--max-hours 3, --max-cost 10 at 0.5 per hour"),
+    ],
+)
+def test_caps_are_said_as_options_and_a_price_beside_the_cost_that_it_makes(caps: dict[str, float], said: str) -> None:
+    assert str(Caps(**caps)) == said
 
 
 def test_plans_come_back(store: Store) -> None:

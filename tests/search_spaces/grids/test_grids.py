@@ -5,6 +5,7 @@ import pytest
 from search_spaces import paper
 from search_spaces.errors import ConfigError, UnknownNameError
 from search_spaces.grids.build import Choices, Grid, build_grid
+from search_spaces.grids.named import NAMED_TEMPLATES
 from search_spaces.model import parse
 from search_spaces.names import Goal
 
@@ -37,6 +38,19 @@ def test_quick_grid_searches_the_detrimental_cell_at_five_and_a_half_bits() -> N
     assert {cell.cell_id: cell.search_trials for cell in grid.cells if cell.search_trials} == {
         "test_resnet/I/B/detrimental/seed0": 8
     }
+
+
+def test_families_searches_what_its_comments_say_and_no_other_named_grid_but_quick_and_smoke_searches() -> None:
+    searches = {name: build_grid(name, Choices(), sites).search for name in NAMED_TEMPLATES}
+    assert {name: search.trials for name, search in searches.items() if search.trials} == {
+        "quick": 4,
+        "smoke": 1,
+        "families": 3,
+    }
+    families = searches["families"]
+    assert (families.max_trials, families.pruner) == (12, "none")
+    assert families.space.ranges == {"kd_weight": (0.3, 3.0), "margin": (0.05, 0.9), "learning_rate": (0.02, 0.2)}
+    assert families.space.choices == {}
 
 
 def test_choices_replace_what_they_name() -> None:

@@ -7,6 +7,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from torchvision.transforms import v2
 
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, UnavailableError
@@ -20,6 +22,18 @@ from trainables.data.view import View
 def test_digits_splits_are_disjoint_and_complete(digits: ImageData) -> None:
     ids = torch.cat([split.image_ids_B for split in digits.splits.values()])
     assert sorted(ids.tolist()) == list(range(1797))
+
+
+def test_digits_are_scikit_learns_gray_values_enlarged_on_three_equal_channels() -> None:
+    bundle = load_digits()
+    for size in (8, 32):
+        data = load_dataset(DatasetSpec(name="digits", image_size=size))
+        assert data.class_names == tuple("0123456789")
+        for split in data.splits.values():
+            gray_B1HW = torch.from_numpy(bundle.images[split.image_ids_B]).unsqueeze(1)
+            enlarged = v2.functional.resize(gray_B1HW, [size, size], antialias=False) * 255 / 16
+            assert (split.images_BCHW - enlarged).abs().max() <= 0.501
+            assert split.labels_B.tolist() == bundle.target[split.image_ids_B].tolist()
 
 
 def test_digits_splits_keep_the_share_of_every_class(digits: ImageData) -> None:

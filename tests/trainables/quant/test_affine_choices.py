@@ -35,3 +35,10 @@ def test_environment_variable_forces_an_implementation_or_is_refused(monkeypatch
     monkeypatch.setenv("DPTQ_QUANTIZER", "triton")
     with pytest.raises(ConfigError, match="set it to torch or numba"):
         fake_quantize(torch.zeros(1, 2), torch.tensor([4]))
+
+
+def test_values_at_the_ends_of_a_clipped_range_keep_their_gradient():
+    # Of five values the second and the fourth are the quantiles 0.25 and 0.75.
+    x = torch.tensor([[-2.0, -1.0, 0.5, 1.0, 2.0]], requires_grad=True)
+    fake_quantize(x, torch.tensor([4]), scale_quantile=0.75).sum().backward()
+    assert x.grad.tolist() == [[0.0, 1.0, 1.0, 1.0, 0.0]]

@@ -10,7 +10,7 @@ import torchvision
 from torch import nn
 
 from search_spaces.errors import ConfigError
-from trainables.quant.sites import find_sites, trace
+from trainables.quant.sites import find_sites, sites_of_graph, trace
 
 
 def names(model: nn.Module) -> list[str]:
@@ -129,6 +129,14 @@ def test_layers_that_tracing_does_not_reach_are_reported(caplog):
     with caplog.at_level(logging.WARNING):
         find_sites(timm.create_model("test_nfnet", num_classes=5))
     assert "28 layers of NormFreeNet have no site" in caplog.text
+
+
+def test_nothing_is_reported_of_a_network_whose_layers_all_have_a_site_or_where_nobody_asks(caplog):
+    unreached = timm.create_model("test_nfnet", num_classes=5)
+    with caplog.at_level(logging.WARNING):
+        find_sites(timm.create_model("test_resnet", num_classes=5))
+        sites_of_graph(unreached, trace(unreached), warns=False)
+    assert caplog.text == ""
 
 
 def test_optional_inputs_keep_their_defaults_and_constants_follow_the_model():
