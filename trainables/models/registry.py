@@ -1,7 +1,7 @@
 """The kinds of networks by name, and the one function that opens any of them. A new kind is a module and one line."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -35,7 +35,8 @@ def _open_trial(spec: ModelSpec, asked: Asked) -> Opened:
     # timm's architectures are built by name, and need no file.
     if trained.white_box is None or trained.white_box.kind == "timm":
         return open_trial(spec, trained)
-    return open_student(trained, KINDS[trained.white_box.kind](trained.white_box, asked))
+    # The user typed the trial's uid; what its recipe names, a storage says.
+    return open_student(trained, KINDS[trained.white_box.kind](trained.white_box, replace(asked, is_typed=False)))
 
 
 KINDS: dict[str, Callable[[ModelSpec, Asked], Opened]] = {

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import torchvision
 from safetensors.torch import save_file
 
 from orchestrator.plan import Node, build_plan
@@ -15,6 +17,7 @@ from orchestrator.workers import trial as trial_worker
 from orchestrator.workers.entry_points import look_at_network, num_sites
 from orchestrator.workers.trained import trained_network
 from search_spaces.datasets import DatasetSpec
+from search_spaces.errors import ConfigError
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.models import model_spec
 from search_spaces.stages.assessment import ImageSettings, NetworkFacts
@@ -58,7 +61,7 @@ def run(store: Store, node: Node, *, typed: tuple[str, ...] = ()) -> TrialFolder
     return folder
 
 
-def test_a_network_of_code_is_trained_for_whoever_typed_it_and_its_student_is_a_network_by_uid(
+def test_a_network_of_code_is_trained_for_whoever_typed_it_and_never_opened_by_a_uid(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "nets_given.py").write_text(CODE)
@@ -72,11 +75,18 @@ def test_a_network_of_code_is_trained_for_whoever_typed_it_and_its_student_is_a_
     assert "is code, which runs only for those who name it" in (refused.error() or "")
     done = run(store, node, typed=(uri,))
     assert done.state() is State.DONE
-    # The student has the architecture of its white box, which is code again.
-    student = model_spec(node.uid)
-    with pytest.raises(Exception, match="is code, which runs only for those who name it"):
-        open_network(student, read_trial=partial(trained_network, store))
-    given = open_network(student, read_trial=partial(trained_network, store), is_typed=True)
+    # Its student has the same architecture, and whoever types the uid did not type the code.
+    with pytest.raises(ConfigError, match="is code, which runs only for those who name it"):
+        open_network(model_spec(node.uid), read_trial=partial(trained_network, store), is_typed=True)
+
+
+def test_the_student_of_a_white_box_that_is_given_is_a_network_by_its_uid(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "resnet18.pt"
+    torch.save(torchvision.models.resnet18(num_classes=10).state_dict(), path)
+    node = pair_of(store, f"torchvision:resnet18@{path}", budgets=[110])
+    done = run(store, node)
+    assert done.state() is State.DONE, done.error()
+    given = open_network(model_spec(node.uid), read_trial=partial(trained_network, store))
     tensors = strip_prefix(STUDENT, from_bytes(done.read_checked("checkpoint.safetensors"), source="test"))
     assert given.sha256 == state_sha256(tensors)
 
