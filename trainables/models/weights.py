@@ -1,7 +1,6 @@
 """Files of weights: read without running code, and fitted to a network, with one line for whatever is wrong."""
 
 import json
-import pickle
 import re
 import zipfile
 from collections.abc import Mapping
@@ -93,16 +92,15 @@ def _refuse_other_archives(path: Path) -> None:
 def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        if found is None:
-            raise _damaged(path, one_line(error).partition(". ")[2][:80] or one_line(error)[:80]) from None
-        raise ConfigError(
-            f"{path} holds Python objects ({found[1]}), and reading them would run code of the file: save "
-            "model.state_dict() alone, or convert it to safetensors."
-        ) from None
     except Exception as error:  # torch's readers raise many kinds for bytes that are missing
-        raise _damaged(path, one_line(error)[:80]) from None
+        if found := re.search(r"GLOBAL (\S+)", str(error)):
+            raise ConfigError(
+                f"{path} holds Python objects ({found[1]}), and reading them would run code of the file: save "
+                "model.state_dict() alone, or convert it to safetensors."
+            ) from None
+        # What torch says of files that it did not write begins with advice to read them unsafely.
+        text = one_line(error)
+        raise _damaged(path, (text.partition(". ")[2] if "weights_only" in text else text)[:80]) from None
     return _state_dict_of(path, content)
 
 
