@@ -116,6 +116,7 @@ def test_every_analysis_with_a_figure_draws_the_shown_cell(analyzed: tuple[Path,
     names = {path.stem for path in folder.glob("figure_*.png")}
     for analysis in TITLES:
         assert [name for name in names if name.startswith(f"figure_{analysis}")], analysis
+    assert "of the test images are transitory" in (folder / "report.md").read_text()
 
 
 def test_every_table_is_a_file_and_lists_are_in_parquet_only(analyzed: tuple[Path, dict[str, pd.DataFrame]]) -> None:
