@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from tests.trainables import plain_training as plain
 from trainables.data.images import ImageData, Split
+from trainables.data.view import View
 from trainables.evaluation import (
     EVALUATION_BATCH,
     Classified,
@@ -16,6 +17,7 @@ from trainables.evaluation import (
 )
 
 NUM_IMAGES = EVALUATION_BATCH + 44
+VIEW = View(8, 8)
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def network() -> nn.Module:
 
 
 def test_every_image_is_answered_once_and_in_order(split: Split, network: nn.Module) -> None:
-    seen = classify(network, split, 8)
+    seen = classify(network, split, VIEW)
     one_by_one = torch.cat([network(plain.normalized(image[None])) for image in split.images_BCHW])
     torch.testing.assert_close(seen.logits_BK, one_by_one.detach())
     assert seen.labels_B.equal(split.labels_B)
@@ -44,7 +46,7 @@ def test_every_image_is_answered_once_and_in_order(split: Split, network: nn.Mod
 
 def test_evaluation_keeps_no_gradients(split: Split, network: nn.Module) -> None:
     assert network[1].weight.requires_grad
-    assert not outputs(network, split, 8).requires_grad
+    assert not outputs(network, split, VIEW).requires_grad
 
 
 def test_bit_widths_go_with_their_images_through_all_batches(split: Split) -> None:
@@ -53,7 +55,7 @@ def test_bit_widths_go_with_their_images_through_all_batches(split: Split) -> No
     def network(images_BCHW: Tensor, bit_width_BL: Tensor) -> Tensor:
         return torch.cat([images_BCHW.flatten(1)[:, :2], bit_width_BL.float()], dim=1)
 
-    seen = classify_quantized(network, split, 8, bit_width_BL).logits_BK
+    seen = classify_quantized(network, split, VIEW, bit_width_BL).logits_BK
     assert seen[:, 2:].equal(bit_width_BL.float())
     torch.testing.assert_close(seen[:, :2], plain.normalized(split.images_BCHW).flatten(1)[:, :2])
 
@@ -72,10 +74,10 @@ def test_columns_of_a_classifier_tell_splits_and_images_apart(split: Split, netw
     data = ImageData(
         splits={"validation": split.take(torch.arange(5)), "test": split.take(torch.arange(5, 12))},
         class_names=("a", "b", "c", "d"),
-        image_size=8,
+        view=VIEW,
     )
     metrics, columns = classifier_outcome(network, data, ("validation", "test"))
-    whole = classify(network, split, 8)
+    whole = classify(network, split, VIEW)
     assert columns["split"].tolist() == [0] * 5 + [1] * 7
     assert columns["image_id"].tolist() == list(range(1000, 1012))
     assert columns["label"].equal(split.labels_B[:12])

@@ -65,7 +65,7 @@ def test_pretrained_weights_get_our_classes_and_size(
         return built(name, **arguments)
 
     monkeypatch.setattr(timm, "create_model", create_model)
-    model = create_backbone(architecture, 7, weights="imagenet", image_size=32)
+    model = create_backbone(architecture, 7, weights="imagenet", image_size=(32, 32))
     assert asked[-1] == (architecture, True, {"num_classes": 7, **size})
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
 
