@@ -186,6 +186,18 @@ def test_batch_norm_mode_says_which_passes_move_the_statistics(white_box: nn.Mod
     )
 
 
+@pytest.mark.parametrize("updates_statistics", [True, False])
+def test_batch_norm_alone_is_frozen_while_a_pair_trains(updates_statistics: bool) -> None:
+    torch.manual_seed(1)
+    trained = pair.Pair(create_backbone("test_resnet", 10), PAIR)
+    trained.student.model.add_module("dropout", nn.Dropout())
+    trained.eval()
+    trained.set_batch_norm(updates_statistics=updates_statistics)
+    for module in trained.student.modules():
+        is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+        assert module.training is (updates_statistics if is_norm else True)
+
+
 @pytest.mark.parametrize("train", [("student",), ("policy",)])
 def test_parts_that_do_not_train_stay_as_they_are(
     few_digits: ImageData, white_box: nn.Module, train: tuple[str, ...]

@@ -40,3 +40,10 @@ def test_settings_of_another_version_are_refused_by_name(store: Store) -> None:
     store.sweep("one").write_json("analyses.json", {"layers": {"depth": 3}})
     with pytest.raises(ConfigError, match=r"analyses\.json: layers\.depth"):
         load_analyses(store.sweep("one"))
+
+
+@pytest.mark.parametrize("value", [0, -1])
+def test_signals_are_measured_on_images_that_are_corrupted(value: int) -> None:
+    assert set_analyses(ANALYSES, ["indicators.corruption_degree=1"])["indicators"] != ANALYSES["indicators"]
+    with pytest.raises(ConfigError, match="corruption_degree"):
+        set_analyses(ANALYSES, [f"indicators.corruption_degree={value}"])

@@ -170,6 +170,7 @@ def test_table_and_figure_are_shown_and_saved(store: Store) -> None:
     assert row_of(Arm.RECIPE, table) == ["our recipe", "3", "2", "2", "21 to 94 %", "3", "6", "0.01", "10 s"]
     assert "random search" not in text, "an arm that was not run has no row"
     by_epochs, by_seconds = figure_comparison(table).axes
+    assert by_epochs.get_xlabel() == "training epochs spent on a cell"
     # Two of three cells have a pair, all after two epochs and ten seconds.
     assert 100 * 2 / 3 in by_epochs.lines[0].get_ydata()
     assert by_seconds.lines[0].get_ydata()[-1] == pytest.approx(100 / 3)

@@ -348,6 +348,13 @@ def test_curve_keeps_the_later_row_of_a_repeated_epoch(plan: Plan, store: Store)
     assert read_curve(damaged) is None
 
 
+def test_the_trial_of_a_pair_is_told_where_a_cell_has_several(plan: Plan, store: Store) -> None:
+    unsearched = build_plan(build_grid("quick", Choices(search={"trials": 0}), num_sites), num_sites)
+    for shown, has_trials in ((plan, True), (unsearched, False)):
+        table = table1_text(table1(shown, read_trials(Snapshot(shown, store))))
+        assert ("trial" in [column.header for column in table.columns]) is has_trials
+
+
 @pytest.mark.parametrize("grid", ["quick", "full"])
 def test_terminal_table_fits_100_columns(grid: str, store: Store) -> None:
     plan = build_plan(build_grid(grid, Choices(), num_sites), num_sites)

@@ -40,6 +40,12 @@ def test_named_grids_could_be_files(tmp_path: Path, name: str) -> None:
     assert grid_of(tmp_path, yaml.safe_dump(values)) == build_grid(name, Choices(), sites)
 
 
+@pytest.mark.parametrize("name", ["../mine", "a/b", "a b", "''"])
+def test_a_name_that_cannot_be_part_of_a_sweeps_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="name"):
+        grid_of(tmp_path, f"name: {name}\nbase: quick")
+
+
 def test_files_name_axes_of_their_own(tmp_path: Path) -> None:
     grid = grid_of(
         tmp_path,

@@ -137,6 +137,19 @@ def test_missing_pets_name_what_to_put_where(tmp_path: Path) -> None:
         check_available(DatasetSpec(name="oxford-iiit-pet", image_size=224), tmp_path)
 
 
+def test_looking_for_pets_downloads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def look(folder: Path, *, split: str, download: bool) -> None:
+        asked.append((folder, split, download))
+        raise RuntimeError("Dataset not found.")
+
+    monkeypatch.setattr("trainables.data.pets.OxfordIIITPet", look)
+    with pytest.raises(UnavailableError, match="launch with --download"):
+        check_available(DatasetSpec(name="oxford-iiit-pet", image_size=224), tmp_path)
+    assert asked == [(tmp_path, "trainval", False)]
+
+
 def test_evaluation_sees_the_middle_normalized() -> None:
     images = torch.zeros(1, 3, 8, 8, dtype=torch.uint8)
     images[:, :, 2:6, 2:6] = 255

@@ -149,6 +149,13 @@ def test_columns_are_found_by_their_usual_names_or_chosen(tmp_path: Path) -> Non
     assert chosen.sha256() == load_dataset(spec_of(usual)).sha256()
 
 
+def test_images_are_read_from_their_column_wherever_it_stands(tmp_path: Path) -> None:
+    first = write(tmp_path / "first.parquet")
+    last = tmp_path / "last.parquet"
+    pq.write_table(pq.read_table(first).select(["label", "image"]), last)
+    assert load_dataset(spec_of(last)).sha256() == load_dataset(spec_of(first)).sha256()
+
+
 @given(kept=st.sets(st.integers(0, 23)), rows_per_group=st.integers(1, 13), batch_rows=st.integers(1, 7))
 def test_rows_are_read_at_any_positions_across_files_groups_and_batches(
     tmp_path_factory: pytest.TempPathFactory, kept: set[int], rows_per_group: int, batch_rows: int

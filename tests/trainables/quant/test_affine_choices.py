@@ -42,3 +42,17 @@ def test_values_at_the_ends_of_a_clipped_range_keep_their_gradient():
     x = torch.tensor([[-2.0, -1.0, 0.5, 1.0, 2.0]], requires_grad=True)
     fake_quantize(x, torch.tensor([4]), scale_quantile=0.75).sum().backward()
     assert x.grad.tolist() == [[0.0, 1.0, 1.0, 1.0, 0.0]]
+
+
+def test_an_example_at_full_precision_passes_its_gradient_through_a_clipped_range():
+    x = torch.tensor([[-2.0, -1.0, 0.5, 1.0, 2.0]] * 2, requires_grad=True)
+    fake_quantize(x, torch.tensor([0, 4]), scale_quantile=0.75).sum().backward()
+    assert x.grad.tolist() == [[1.0] * 5, [0.0, 1.0, 1.0, 1.0, 0.0]]
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_an_example_of_zeros_passes_its_gradient(backend, monkeypatch):
+    monkeypatch.setenv("DPTQ_QUANTIZER", backend)
+    x = torch.zeros(1, 4, requires_grad=True)
+    (fake_quantize(x, torch.tensor([4])) * torch.arange(4.0)).sum().backward()
+    assert x.grad.tolist() == [[0.0, 1.0, 2.0, 3.0]]

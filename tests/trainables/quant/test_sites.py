@@ -1,6 +1,7 @@
 """Sites: how many, which tensors, in which order."""
 
 import logging
+import operator
 
 import pytest
 import timm
@@ -154,4 +155,7 @@ def test_optional_inputs_keep_their_defaults_and_constants_follow_the_model():
     assert names(model) == ["first"]
     assert list(model.state_dict()) == keys
     assert [name for name, _ in model.named_buffers()] == ["_tensor_constant0"]
-    assert trace(model).find_nodes(op="placeholder")[0].name == "x"
+    graph = trace(model)
+    assert graph.find_nodes(op="placeholder")[0].name == "x"
+    # The branch without a mask was followed, so no mask is multiplied with.
+    assert [node.name for node in graph.find_nodes(op="call_function", target=operator.mul)] == []
