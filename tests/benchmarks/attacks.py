@@ -21,17 +21,18 @@ from trainables.attacks.uniform import uniform
 from trainables.checkpoints import from_bytes, strip_prefix
 from trainables.data.augment import evaluation_batch
 from trainables.data.loading import load_dataset
+from trainables.data.view import View
 from trainables.models.backbones import load_backbone
 from trainables.quant.student import QuantizedStudent
 
 
 def main(checkpoint: Path, num_passes: list[int]) -> None:
     torch.set_num_threads(1)
-    data = load_dataset(DatasetSpec(name="digits", image_size=32))
+    data = load_dataset(DatasetSpec(name="digits", image_size=(32, 32)))
     tensors = strip_prefix("model.", from_bytes(checkpoint.read_bytes(), source=str(checkpoint)))
-    network = QuantizedStudent(load_backbone("test_resnet", 10, tensors, image_size=32))
+    network = QuantizedStudent(load_backbone("test_resnet", 10, tensors, image_size=(32, 32)))
     validation, test = (
-        (evaluation_batch(split.images_BCHW, 32), split.labels_B)
+        (evaluation_batch(split.images_BCHW, View(32, 32)), split.labels_B)
         for split in (data.splits[name] for name in ("validation", "test"))
     )
     options = OPTION_SETS["I"]

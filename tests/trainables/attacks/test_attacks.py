@@ -20,6 +20,7 @@ from trainables.attacks.static import best_static, worst_static
 from trainables.attacks.uniform import uniform
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import ImageData
+from trainables.data.view import View
 from trainables.quant.quantizable import Differentiable, Quantizable
 from trainables.quant.student import QuantizedStudent
 
@@ -47,14 +48,14 @@ def small(digits: ImageData) -> Small:
     model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64, 10))
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     train, test = digits.splits["train"], digits.splits["test"]
-    images, labels_B = evaluation_batch(train.images_BCHW, 32), train.labels_B
+    images, labels_B = evaluation_batch(train.images_BCHW, View(32, 32)), train.labels_B
     for _ in range(6):
         for rows in torch.randperm(len(images)).split(64):
             optimizer.zero_grad()
             F.cross_entropy(model(images[rows]), labels_B[rows]).backward()
             optimizer.step()
     network = QuantizedStudent(model.eval().requires_grad_(False))
-    return Small(network, evaluation_batch(test.images_BCHW[:120], 32), test.labels_B[:120])
+    return Small(network, evaluation_batch(test.images_BCHW[:120], View(32, 32)), test.labels_B[:120])
 
 
 def all_allocations(space: Space) -> Tensor:
