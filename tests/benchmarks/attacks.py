@@ -28,7 +28,7 @@ from trainables.quant.student import QuantizedStudent
 
 def main(checkpoint: Path, num_passes: list[int]) -> None:
     torch.set_num_threads(1)
-    data = load_dataset(DatasetSpec(name="digits", image_size=(32, 32)))
+    data = load_dataset(DatasetSpec(name="digits", image_size=32))
     tensors = strip_prefix("model.", from_bytes(checkpoint.read_bytes(), source=str(checkpoint)))
     network = QuantizedStudent(load_backbone("test_resnet", 10, tensors, image_size=(32, 32)))
     validation, test = (
