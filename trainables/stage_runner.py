@@ -1,7 +1,7 @@
 """One trial from plain values to its stage: the door through which Ray, a notebook or a benchmark comes in."""
 
 import gc
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,14 +24,11 @@ from trainables.memory_format import place
 from trainables.models.backbones import load_backbone
 from trainables.models.given import GivenNetwork
 from trainables.models.registry import open_network
-from trainables.models.trial_models import TrainedNetwork
+from trainables.models.trial_models import ReadTrial
 from trainables.stages.classifier import MODEL
 from trainables.stages.pair import POLICY, STUDENT, Pair
 from trainables.stages.registry import STAGES, parse_recipe, start_stage
 from trainables.training_loop import StageResult, StageRun
-
-ReadTrial = Callable[[str], TrainedNetwork]
-"""Function that reads the network which a trial trained, by its uid."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

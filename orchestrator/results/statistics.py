@@ -1,4 +1,4 @@
-"""How sure a number is: paired tests, intervals of shares, and intervals of means over draws or seeds.
+"""How sure a number is: paired tests, and intervals of means over draws or seeds.
 
 `scipy.stats` takes a second to import, which happens where it is first used: `status` and `plan` do not wait for it.
 """
@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 import scipy
 
-CONFIDENCE = 0.95
-"""Of all intervals in reports."""
+from trainables.assessment.paired import CONFIDENCE
 
 
 def mcnemar_p(num_lost: int, num_gained: int) -> float:
@@ -29,22 +28,6 @@ def mcnemar_p(num_lost: int, num_gained: int) -> float:
     """
     num_changed = num_lost + num_gained
     return float(scipy.stats.binomtest(num_lost, num_changed).pvalue) if num_changed else 1.0
-
-
-def wilson_interval(num_hits: int, num_images: int) -> tuple[float, float]:
-    """Returns Wilson's interval of a share, which stays within [0, 1] and has a width at shares of 0 and 1 too.
-
-    Without images any share is possible: (0, 1).
-
-    Examples:
-        >>> low, high = wilson_interval(10, 10)
-        >>> round(low, 3), high
-        (0.722, 1.0)
-    """
-    if num_images == 0:
-        return 0.0, 1.0
-    interval = scipy.stats.binomtest(num_hits, num_images).proportion_ci(CONFIDENCE, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

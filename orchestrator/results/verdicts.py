@@ -12,8 +12,9 @@ import pandas as pd
 
 from orchestrator.results.pairs import PairRecord
 from orchestrator.results.searches import SearchedCell
-from orchestrator.results.statistics import CONFIDENCE, mean_interval, wilson_interval
+from orchestrator.results.statistics import mean_interval
 from orchestrator.search.pair_choice import NORMAL_95, choose
+from trainables.assessment.paired import CONFIDENCE, wilson_interval
 
 
 class SearchVerdict(StrEnum):

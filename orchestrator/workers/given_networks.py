@@ -1,6 +1,5 @@
 """Networks that are given, as a worker and the driver open them: with the trials of the storage at hand."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -10,10 +9,10 @@ from search_spaces.datasets import DatasetSpec
 from search_spaces.stages.assessment import ImageSettings, NetworkFacts
 from trainables.assessment.facts import look_at
 from trainables.models.labels import read_labels
-from trainables.models.trial_models import TrainedNetwork
+from trainables.models.trial_models import ReadTrial
 
 
-def trial_reader(store: Store) -> Callable[[str], TrainedNetwork]:
+def trial_reader(store: Store) -> ReadTrial:
     """Returns a function that reads the network which a trial of a storage trained, by its uid."""
     return partial(trained_network, store)
 

@@ -15,9 +15,9 @@ from torch import fx, nn
 
 from search_spaces.yaml_files import dump_yaml
 from trainables.assessment.cures import Cure
+from trainables.quant.readers import layers_behind
 from trainables.quant.sites import LAYER_KINDS, Site, trace
 
-MOST_ADDITIONS = 1
 _ADDITIONS = ("add", "iadd", "add_")
 
 
@@ -43,10 +43,14 @@ def readers(model: nn.Module, sites: Sequence[Site]) -> list[str]:
     """
     graph = trace(model)
     nodes = {node.name: node for node in graph.nodes}
-    found = set[str]()
-    for site in sites:
-        found |= _readers_behind(model, nodes[site.node])
-    return [str(node.target) for node in graph.nodes if node.op == "call_module" and str(node.target) in found]
+    found = layers_behind(
+        (nodes[site.node] for site in sites),
+        lambda node: node.users,
+        is_layer=lambda node: _is_layer(model, node),
+        is_addition=_is_addition,
+    )
+    names = {str(node.target) for node in found}
+    return [str(node.target) for node in graph.nodes if node.op == "call_module" and str(node.target) in names]
 
 
 def onnxruntime_exclusions(model: nn.Module, sites: Sequence[Site]) -> str:
@@ -76,18 +80,8 @@ def modelopt_rules(model: nn.Module, sites: Sequence[Site]) -> str:
     return as_json([{"quantizer_name": f"{layer}.input_quantizer", "enable": False} for layer in readers(model, sites)])
 
 
-def _readers_behind(model: nn.Module, start: fx.Node) -> set[str]:
-    found, seen, waiting = set[str](), set[tuple[fx.Node, int]](), [(start, 0)]
-    while waiting:
-        node, additions = waiting.pop()
-        for user in node.users:
-            state = (user, additions + _is_addition(user))
-            if user.op == "call_module" and isinstance(model.get_submodule(str(user.target)), LAYER_KINDS):
-                found.add(str(user.target))
-            elif state[1] <= MOST_ADDITIONS and state not in seen:
-                seen.add(state)
-                waiting.append(state)
-    return found
+def _is_layer(model: nn.Module, node: fx.Node) -> bool:
+    return node.op == "call_module" and isinstance(model.get_submodule(str(node.target)), LAYER_KINDS)
 
 
 def _is_addition(node: fx.Node) -> bool:

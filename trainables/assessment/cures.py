@@ -1,7 +1,8 @@
 """Repairs of a network that fails: each a setting of the quantizer, or an exact rewriting of the weights.
 
-A cure is applied to a copy, so that whatever measures a network, an attack that knows the cure included, can be given
-the repaired one. What a cure is worth is always measured again; nothing is taken from the ranking that led to it.
+A cure leaves the network as it is, so that whatever measures a network, an attack that knows the cure included, can
+be given the repaired one. What a cure is worth is always measured again; nothing is taken from the ranking that led to
+it.
 """
 
 import copy
@@ -58,7 +59,7 @@ class Cure:
                 return "equalized links"
 
     def applied_to(self, network: Network, images_BCHW: Tensor) -> Network:
-        """Returns a repaired copy.
+        """Returns the repaired network: a copy, which shares the model where only sites are spared.
 
         Args:
             network: In evaluation mode; it stays as it is.
@@ -67,15 +68,15 @@ class Cure:
         Raises:
             ConfigError: The network is an ONNX file, and the repair is of another kind than `sites`.
         """
-        if isinstance(network, OnnxNetwork):
-            if self.kind != "sites":
-                raise ConfigError(f"{self.name}: an ONNX file is assessed as it is, and only its sites can be spared.")
+        if self.kind == "sites":
             return network.with_pinned(dict.fromkeys(self.sites, self.bit_width))
+        if isinstance(network, OnnxNetwork):
+            raise ConfigError(f"{self.name}: an ONNX file is assessed as it is, and only its sites can be spared.")
         settings = {
             "weight_bit_width": network.weight_bit_width,
             "scale_quantile": self.scale_quantile if self.kind == "quantile_ranges" else network.scale_quantile,
             "range_scope": "channel" if self.kind == "channel_ranges" else network.range_scope,
-            "pinned": network.pinned | dict.fromkeys(self.sites, self.bit_width),
+            "pinned": network.pinned,
         }
         if self.kind == "equalization":
             model = equalize(network.model, images_BCHW).model

@@ -1,6 +1,6 @@
 """What a plan needs to know of a network that is given, found out before anything runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from trainables.data.loading import class_names_of
 from trainables.models.given import GivenNetwork
 from trainables.models.labels import match_labels
 from trainables.models.registry import open_network
-from trainables.models.trial_models import TrainedNetwork
+from trainables.models.trial_models import ReadTrial
 from trainables.quant.sites import LAYER_KINDS, find_sites
 from trainables.runtimes.onnxruntime import OnnxNetwork
 
@@ -34,7 +34,7 @@ def look_at(
     has_labels: bool = True,
     has_same_classes: bool = False,
     is_typed: bool = True,
-    read_trial: Callable[[str], TrainedNetwork] | None = None,
+    read_trial: ReadTrial | None = None,
 ) -> NetworkFacts:
     """Opens a network, and finds its sites and its classes.
 

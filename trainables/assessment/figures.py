@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainables.assessment.paired import drop_interval, share_interval
+from trainables.assessment.paired import drop_interval, wilson_interval
 
 LOW_MARGIN_SHARE = 0.1
 """Share of the images, those of which the full-precision network is least sure, that count as low in margin."""
@@ -73,9 +73,9 @@ def figures_of(reference: Reference, predictions_B: np.ndarray) -> Figures:
     was_right_B, is_right_B = reference.predictions_B == reference.labels_B, predictions_B == reference.labels_B
     flipped_B, is_low_B = predictions_B != reference.predictions_B, reference.is_low_margin_B
     num_images = len(predictions_B)
-    accuracy_low, accuracy_high = share_interval(int(is_right_B.sum()), num_images)
-    flips_low, flips_high = share_interval(int(flipped_B.sum()), num_images)
-    margin_low, margin_high = share_interval(int((flipped_B & is_low_B).sum()), int(is_low_B.sum()))
+    accuracy_low, accuracy_high = wilson_interval(int(is_right_B.sum()), num_images)
+    flips_low, flips_high = wilson_interval(int(flipped_B.sum()), num_images)
+    margin_low, margin_high = wilson_interval(int((flipped_B & is_low_B).sum()), int(is_low_B.sum()))
     drop, drop_low, drop_high = _drop(was_right_B, is_right_B)
     worst, (class_drop, class_low, class_high) = _worst_class(reference.labels_B, was_right_B, is_right_B)
     return Figures(

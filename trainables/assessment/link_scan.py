@@ -1,11 +1,18 @@
 """Looks for channels that stand out of their link: what was scaled there can be taken back without a change."""
 
 import pandas as pd
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from trainables.models.equalization import stretch_exponents
+from trainables.models.equalization import stretch_exponents, weight_ranges
 from trainables.models.links import Link, find_links
 from trainables.quant.sites import Site
+from trainables.runtimes.onnx_links import OnnxLink
+from trainables.runtimes.onnxruntime import OnnxNetwork
+
+# C = channels of a link.
+
+COLUMNS = ("link", "kind", "site", "channel", "exponent", "next_exponent")
 
 
 def scan_links(model: nn.Module, sites: list[Site]) -> pd.DataFrame:
@@ -20,18 +27,24 @@ def scan_links(model: nn.Module, sites: list[Site]) -> pd.DataFrame:
         channel, the outermost one, counted in that site; exponent, the power of two by which it stretches the range
         over the link's median channel, as far as equalization can take it back; next_exponent, that of the second.
     """
-    columns = ["link", "kind", "site", "channel", "exponent", "next_exponent"]
-    return pd.DataFrame([_row(model, link, sites) for link in find_links(model)], columns=columns)
+    links = model.links() if isinstance(model, OnnxNetwork) else find_links(model)
+    return pd.DataFrame([_row(model, link, sites) for link in links], columns=list(COLUMNS))
 
 
-def _row(model: nn.Module, link: Link, sites: list[Site]) -> dict[str, object]:
-    exponent_C = stretch_exponents(model, link)
-    largest = exponent_C.topk(min(2, link.num_channels))
+def _row(model: nn.Module, link: Link | OnnxLink, sites: list[Site]) -> dict[str, object]:
+    if isinstance(link, OnnxLink):
+        site, first = link.site, 0
+        begin_C, end_C = (torch.from_numpy(range_C).double() for range_C in (link.begin_C, link.end_C))
+    else:
+        site, first = sites[link.sites[0]].name if link.sites else "", link.first
+        begin_C, end_C = weight_ranges(model, link)
+    return {"link": link.name, "kind": link.kind, "site": site, **_outermost(stretch_exponents(begin_C, end_C), first)}
+
+
+def _outermost(exponent_C: Tensor, first: int) -> dict[str, int]:
+    largest = exponent_C.topk(min(2, len(exponent_C)))
     return {
-        "link": link.name,
-        "kind": link.kind,
-        "site": sites[link.sites[0]].name if link.sites else "",
-        "channel": link.first + int(largest.indices[0]),
+        "channel": first + int(largest.indices[0]),
         "exponent": int(largest.values[0]),
         "next_exponent": int(largest.values[-1]),
     }

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
-from torch import Tensor
 
 from search_spaces.stages.assessment import INT8
 from trainables.assessment.channel_scan import scan
@@ -20,7 +19,7 @@ from trainables.assessment.cure_files import (
     torchao_exclusions,
 )
 from trainables.assessment.cures import Cure, measure_cures, smallest_sites, standard_cures
-from trainables.assessment.ladder import Measured, full_precision
+from trainables.assessment.ladder import Measured
 from trainables.assessment.link_scan import scan_links
 from trainables.assessment.sites import measure_sites
 from trainables.assessment.subject import Images, Network, Subject, logits
@@ -44,9 +43,7 @@ def measure_channels(subject: Subject, num_images: int) -> dict[str, pd.DataFram
 
 
 def _links(network: Network) -> pd.DataFrame:
-    if isinstance(network, OnnxNetwork):
-        return network.scan_links()
-    return scan_links(network.model, list(network.sites))
+    return scan_links(network if isinstance(network, OnnxNetwork) else network.model, list(network.sites))
 
 
 def measure_all_sites(subject: Subject, int8: Measured, num_images: int) -> dict[str, pd.DataFrame]:
@@ -102,8 +99,10 @@ def measure_repairs(
 
 def failing_bits(subject: Subject, int8: Measured) -> int:
     """Returns the bits that sites and repairs are measured at."""
-    drop = _accuracy(full_precision(subject), subject.test.labels_B) - _accuracy(int8, subject.test.labels_B)
-    return INT8 if drop > FAILS else FEW_BITS
+    reference = subject.reference
+    full = (reference.predictions_B == reference.labels_B).mean()
+    eight = (int8.predictions_DB[0] == subject.test.labels_B).double().mean().item()
+    return INT8 if full - eight > FAILS else FEW_BITS
 
 
 def _cure_row(cure: Cure, network: Network) -> dict[str, object]:
@@ -122,7 +121,3 @@ def _files(network: Network, spared: Sequence[Site]) -> dict[str, str]:
         "torchao": torchao_exclusions(network.model, spared),
         "modelopt": modelopt_rules(network.model, spared),
     }
-
-
-def _accuracy(measured: Measured, labels_B: Tensor) -> float:
-    return (measured.predictions_DB[0] == labels_B).double().mean().item()

@@ -12,11 +12,13 @@ CONFIDENCE = 0.95
 """Of all intervals."""
 
 
-def share_interval(num_hits: int, num_images: int) -> tuple[float, float]:
-    """Returns Wilson's interval of a share; (0, 1) without images.
+def wilson_interval(num_hits: int, num_images: int) -> tuple[float, float]:
+    """Returns Wilson's interval of a share, which stays within [0, 1] and has a width at shares of 0 and 1 too.
+
+    Without images any share is possible: (0, 1).
 
     Examples:
-        >>> low, high = share_interval(10, 10)
+        >>> low, high = wilson_interval(10, 10)
         >>> round(low, 3), high
         (0.722, 1.0)
     """
@@ -51,8 +53,8 @@ def drop_interval(both: int, lost: int, gained: int, neither: int) -> tuple[floa
         return -1.0, 1.0
     before, after = (both + lost) / num_images, (both + gained) / num_images
     (low_before, high_before), (low_after, high_after) = (
-        share_interval(both + lost, num_images),
-        share_interval(both + gained, num_images),
+        wilson_interval(both + lost, num_images),
+        wilson_interval(both + gained, num_images),
     )
     correlation = _correlation(both, lost, gained, neither)
     down, up = before - low_before, high_before - before

@@ -92,7 +92,7 @@ def run_part(
     Yields:
         A report after every step.
     """
-    reference, steps = subject.reference(), steps_of(ladder)
+    reference, steps = subject.reference, steps_of(ladder)
     for number, name in enumerate(steps[num_done:], start=num_done + 1):
         start = time.perf_counter()
         if name in _MEASUREMENTS:
@@ -110,7 +110,7 @@ def summarize(subject: Subject, part: Part) -> tuple[dict[str, float], dict[str,
     The table `rungs` has the fields of `record.Rung`, `classes` the share of the images that is given each class, and
     of the rung `LABELS` that of the images that are labelled so.
     """
-    reference = subject.reference()
+    reference = subject.reference
     rows: list[dict[str, Any]] = []
     shares = _shares(LABELS, subject, class_shares(reference, reference.labels_B))
     for rung, measured in part.rungs.items():

@@ -5,6 +5,7 @@ Shape letters: B = images, K = classes, L = sites, C H W = image.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ class Images:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class Subject:
     """A network about to be assessed."""
 
@@ -76,8 +77,9 @@ class Subject:
     """What everything is measured on."""
     class_names: tuple[str, ...]
 
+    @cached_property
     def reference(self) -> Reference:
-        """Returns the test images as the network sees them at full precision."""
+        """The test images as the network sees them at full precision, in one pass."""
         logits_BK = logits(self.network, self.test)
         top_B2 = logits_BK.softmax(dim=-1).topk(2, dim=-1).values
         return Reference(
@@ -110,7 +112,8 @@ def quantizable(module: nn.Module, *, weight_bit_width: int | None, device: torc
         ConfigError: It cannot be traced, or has no site.
     """
     if isinstance(module, OnnxNetwork):
-        return OnnxNetwork(module.file.path, weight_bit_width=weight_bit_width)
+        is_as_asked = module.weight_bit_width == weight_bit_width
+        return module if is_as_asked else OnnxNetwork(module.file.path, weight_bit_width=weight_bit_width)
     network = QuantizedStudent(module.eval().requires_grad_(False), weight_bit_width=weight_bit_width)
     return network.eval().to(device)
 

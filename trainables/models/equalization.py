@@ -15,13 +15,12 @@ from torch import Tensor, nn
 
 from trainables.models.channel_graph import norm_axis
 from trainables.models.links import Link, find_links, rescale
+from trainables.runtimes.onnx_links import NORM_DEVIATIONS
 
 # C = channels of a link.
 
 MAX_ROUNDS = 10
 """A layer between two links gets columns from one and rows from the other, so the links are gone through repeatedly."""
-NORM_DEVIATIONS = 3
-"""Standard deviations that the output of a norm reaches, as Nagel et al. take it: bias + 3 gain."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,29 +111,44 @@ def channel_exponents(model: nn.Module, link: Link, activation_range_C: Tensor |
         activation_range_C: Range of each channel where the link begins; None for what the weights tell of it.
     """
     begin_C = _begin_range(model, link) if activation_range_C is None else activation_range_C.double()
-    end_C = torch.stack([part.maxima(model, link.num_channels) for part in link.divided]).amax(0)
+    return _exponents(begin_C, _end_range(model, link))
+
+
+def stretch_exponents(begin_C: Tensor, end_C: Tensor) -> Tensor:
+    """Returns the power of two by which each channel of a link stretches its range, int64 [C].
+
+    The smaller of what equalization would divide it by, and of the channel's range against the median range where the
+    link begins. A channel that training has let die may have next to no weight where it is read: equalization would
+    move it by 2^13 (seen in a published text recognizer), and it stretches nothing.
+
+    Args:
+        begin_C: Range of each channel where the link begins, float64.
+        end_C: Largest magnitude of the weights that read each channel, float64.
+    """
+    is_live_C = begin_C > 0
+    if not is_live_C.any():
+        return torch.zeros(len(begin_C), dtype=torch.int64)
+    log_C = begin_C.clamp(min=begin_C[is_live_C].min()).log2()
+    range_C = (log_C - log_C[is_live_C].median()).round().to(torch.int64)
+    return torch.minimum(_exponents(begin_C, end_C), range_C)
+
+
+def weight_ranges(model: nn.Module, link: Link) -> tuple[Tensor, Tensor]:
+    """Returns what the weights tell of the range of each channel where a link begins, and of what reads it."""
+    return _begin_range(model, link), _end_range(model, link)
+
+
+def _exponents(begin_C: Tensor, end_C: Tensor) -> Tensor:
     is_live_C = (begin_C > 0) & (end_C > 0) & begin_C.isfinite() & end_C.isfinite()
     if not is_live_C.any():
-        return torch.zeros(link.num_channels, dtype=torch.int64)
+        return torch.zeros(len(begin_C), dtype=torch.int64)
     log_C = torch.where(is_live_C, (begin_C.log2() - end_C.log2()) / 2, 0.0)
     exponent_C = (log_C - log_C[is_live_C].median()).round()
     return torch.where(is_live_C, exponent_C, 0.0).to(torch.int64)
 
 
-def stretch_exponents(model: nn.Module, link: Link) -> Tensor:
-    """Returns the power of two by which each channel of a link stretches its range, by the weights, int64 [C].
-
-    The smaller of `channel_exponents` and of the channel's range against the median range where the link begins. A
-    channel that training has let die may have next to no weight where it is read: equalization would move it by
-    2^13 (seen in a published text recognizer), and it stretches nothing.
-    """
-    begin_C = _begin_range(model, link)
-    is_live_C = begin_C > 0
-    if not is_live_C.any():
-        return torch.zeros(link.num_channels, dtype=torch.int64)
-    log_C = begin_C.clamp(min=begin_C[is_live_C].min()).log2()
-    range_C = (log_C - log_C[is_live_C].median()).round().to(torch.int64)
-    return torch.minimum(channel_exponents(model, link), range_C)
+def _end_range(model: nn.Module, link: Link) -> Tensor:
+    return torch.stack([part.maxima(model, link.num_channels) for part in link.divided]).amax(0)
 
 
 def _begin_range(model: nn.Module, link: Link) -> Tensor:

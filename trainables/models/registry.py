@@ -13,7 +13,7 @@ from trainables.models.onnx_models import open_onnx
 from trainables.models.python_models import open_python
 from trainables.models.timm_models import open_timm
 from trainables.models.torchvision_models import open_torchvision
-from trainables.models.trial_models import TrainedNetwork, open_student, open_trial
+from trainables.models.trial_models import ReadTrial, open_student, open_trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +24,7 @@ class Asked:
     """Height and width in pixels; None takes the network's own."""
     is_typed: bool
     """Whether the user typed the URI in this command on this machine."""
-    read_trial: Callable[[str], TrainedNetwork] | None
+    read_trial: ReadTrial | None
     """Reads the checkpoint of a trial by its uid; None where there is no storage."""
 
 
@@ -55,7 +55,7 @@ def open_network(
     image_size: tuple[int, int] | None = None,
     num_classes: int | None = None,
     is_typed: bool = False,
-    read_trial: Callable[[str], TrainedNetwork] | None = None,
+    read_trial: ReadTrial | None = None,
 ) -> GivenNetwork:
     """Opens a network and checks it: weights, channels, logits, trace and sites, and its fingerprint if one is known.
 

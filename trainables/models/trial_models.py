@@ -1,6 +1,6 @@
 """`trial:UID`: a network that an earlier trial of the same storage trained, teacher, white box or a pair's student."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -26,6 +26,10 @@ class TrainedNetwork:
     """Origin of the checkpoint, for errors."""
     white_box: ModelSpec | None = None
     """Of a pair whose white box was given: its student has that architecture."""
+
+
+ReadTrial = Callable[[str], TrainedNetwork]
+"""Function that reads the network which a trial trained, by its uid."""
 
 
 def open_trial(spec: ModelSpec, trained: TrainedNetwork) -> Opened:

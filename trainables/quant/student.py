@@ -15,11 +15,12 @@ AMD EPYC: 1.12 times for resnet18 (batch 16 at 96 px), 1.3 times for test_resnet
 Shape letters: B = examples, L = sites, O = bit-width options, K = classes, C H W = image.
 """
 
+import copy
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -76,7 +77,6 @@ class QuantizedStudent(nn.Module):
         self.range_gradient = range_gradient
         self.scale_quantile = scale_quantile
         self.range_scope = range_scope
-        self.pinned = dict(pinned or {})
         self._layers = _find_layers(model, weight_bit_width)
         self.sites, evaluation_code = _compile(model, training=False)
         training_sites, training_code = _compile(model, training=True)
@@ -87,13 +87,18 @@ class QuantizedStudent(nn.Module):
                 "choose a model without auxiliary branches."
             )
         self._code = {False: evaluation_code, True: training_code}
-        if not self.pinned.keys() <= set(range(self.num_sites)):
-            raise ConfigError(f"sites {sorted(self.pinned)} cannot be pinned: there are 0 to {self.num_sites - 1}.")
+        self.pinned = self._checked_pins(pinned or {})
 
     @property
     def num_sites(self) -> int:
         """Number of sites, L."""
         return len(self.sites)
+
+    def with_pinned(self, pinned: Mapping[int, int]) -> Self:
+        """Returns the network with more pinned sites, which must exist; both share the model."""
+        other = copy.copy(self)
+        other.pinned = self._checked_pins({**self.pinned, **pinned})
+        return other
 
     def forward(self, images: Tensor, bit_width_BL: Tensor | None = None) -> Tensor:
         """Returns the logits, at full precision or at the given bit-widths.
@@ -161,11 +166,12 @@ class QuantizedStudent(nn.Module):
         # Unbound once: slicing per site would make the backward pass add L matrices of full size.
         columns = selection_BLO.unbind(1)
 
-        pinned = self._quantize_at(images, torch.zeros(expected[:2], dtype=torch.int64))
+        # Only where sites are pinned: to ask a GPU which ones are quantized would make it wait in every step.
+        pinned = self._quantize_at(images, torch.zeros(expected[:2], dtype=torch.int64)) if self.pinned else None
         to_options = partial(fake_quantize_options, bit_widths=bit_widths, **self._settings())
 
         def quantize(x: Tensor, index: int) -> Tensor:
-            if index in self.pinned:
+            if pinned and index in self.pinned:
                 return pinned(x, index)
             return self._per_range(to_options, x, columns[index], index)
 
@@ -193,6 +199,11 @@ class QuantizedStudent(nn.Module):
             return self._per_range(to_bit_widths, x, columns[index], index)
 
         return quantize
+
+    def _checked_pins(self, pinned: Mapping[int, int]) -> dict[int, int]:
+        if not pinned.keys() <= set(range(self.num_sites)):
+            raise ConfigError(f"sites {sorted(pinned)} cannot be pinned: there are 0 to {self.num_sites - 1}.")
+        return dict(pinned)
 
     def _settings(self) -> dict[str, Any]:
         return {"range_gradient": self.range_gradient, "scale_quantile": self.scale_quantile}

@@ -1,12 +1,14 @@
-"""Channel links of an ONNX file by its weights: the scan of `trainables.assessment.link_scan` without a torch module.
+"""Channel links of an ONNX file, with the ranges that its weights tell of their channels.
 
 Found are links that begin at one layer, with the batch norm behind it, pass rectifiers and pooling, and end at layers.
 Links through additions are not followed here.
 """
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 import onnx
-import pandas as pd
 from onnx import numpy_helper
 
 from trainables.runtimes.onnx_file import OnnxFile
@@ -20,21 +22,32 @@ HOMOGENEOUS = (
 )
 """Operators through which a positive factor of a channel passes unchanged."""
 NORM_DEVIATIONS = 3
-"""Standard deviations that the output of a batch norm reaches (Nagel et al. 2019): bias + 3 gain."""
-COLUMNS = ("link", "kind", "site", "channel", "exponent", "next_exponent")
+"""Standard deviations that the output of a norm reaches, as Nagel et al. (2019) take it: bias + 3 gain."""
 
 
-def scan_onnx_links(file: OnnxFile, sites: list[OnnxSite]) -> pd.DataFrame:
-    """Measures by the weights how far the outermost channel of every link stands out.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OnnxLink:
+    """Channels that can be scaled without a change of the network's function."""
+
+    name: str
+    """Layers where it begins and ends, for people."""
+    kind: Literal["relu", "linear"]
+    site: str
+    """Name of the site that holds its channels; empty where the network does not quantize there."""
+    begin_C: np.ndarray
+    """Range of each channel where the link begins."""
+    end_C: np.ndarray
+    """Largest magnitude of the weights that read each channel."""
+
+
+def find_onnx_links(file: OnnxFile, sites: list[OnnxSite]) -> list[OnnxLink]:
+    """Lists the channel links of a classifier in the order of execution.
 
     Args:
         file: The classifier.
         sites: Of the file.
-
-    Returns:
-        A row per link, as `link_scan.scan_links` gives them.
     """
-    return pd.DataFrame(_Links(file, sites).rows(), columns=list(COLUMNS))
+    return _Links(file, sites).found()
 
 
 class _Links:
@@ -45,9 +58,9 @@ class _Links:
         self._outputs = {each.name for each in file.model.graph.output} | {file.logits}
         self._site_of = {each.layer: each for each in sites}
 
-    def rows(self) -> list[dict[str, object]]:
-        found = ((layer, self._follow(layer)) for layer in self._layers.values())
-        return [self._row(layer, *passed) for layer, passed in found if passed]
+    def found(self) -> list[OnnxLink]:
+        followed = ((layer, self._follow(layer)) for layer in self._layers.values())
+        return [self._link(layer, *passed) for layer, passed in followed if passed]
 
     def _follow(self, layer: onnx.NodeProto) -> tuple[np.ndarray, list[onnx.NodeProto], bool] | None:
         """Returns the range of every channel where a link begins, the layers where it ends, and if it is rectified.
@@ -66,7 +79,7 @@ class _Links:
                     ends.append(node)
                 elif node.op_type == "BatchNormalization" and tensor == layer.output[0]:
                     gain_C, bias_C = (np.abs(self._weights[name]) for name in node.input[1:3])
-                    begin_C = np.maximum(begin_C * 0, NORM_DEVIATIONS * gain_C + bias_C)
+                    begin_C = NORM_DEVIATIONS * gain_C + bias_C
                     tensors.append(node.output[0])
                 elif self._is_bias(node, len(begin_C)):
                     tensors.append(node.output[0])
@@ -98,32 +111,18 @@ class _Links:
         grouped = weight.reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
         return grouped.max(axis=(1, 3)).reshape(-1)
 
-    def _row(
+    def _link(
         self, layer: onnx.NodeProto, begin_C: np.ndarray, ends: list[onnx.NodeProto], is_rectified: bool
-    ) -> dict[str, object]:
-        end_C = np.max([self._columns_of(end) for end in ends], axis=0)
-        exponent_C = _exponents(begin_C, end_C)
-        first, second = (*np.argsort(-exponent_C, kind="stable")[:2], 0)[:2]
+    ) -> OnnxLink:
         site = self._site_of.get(node_name(layer))
         more = f" (+{len(ends) - 1})" if len(ends) > 1 else ""
-        return {
-            "link": f"{node_name(layer)} -> {node_name(ends[0])}{more}",
-            "kind": "relu" if is_rectified else "linear",
-            "site": site.site.name if site else "",
-            "channel": int(first),
-            "exponent": int(exponent_C[first]),
-            "next_exponent": int(exponent_C[second]),
-        }
-
-
-def _exponents(begin_C: np.ndarray, end_C: np.ndarray) -> np.ndarray:
-    """Returns the power of two by which each channel stands out; see `equalization.channel_exponents`."""
-    is_live_C = (begin_C > 0) & (end_C > 0)
-    if not is_live_C.any():
-        return np.zeros(len(begin_C), dtype=np.int64)
-    log_C = np.zeros(len(begin_C))
-    log_C[is_live_C] = (np.log2(begin_C[is_live_C]) - np.log2(end_C[is_live_C])) / 2
-    return np.where(is_live_C, np.rint(log_C - np.median(log_C[is_live_C])), 0).astype(np.int64)
+        return OnnxLink(
+            name=f"{node_name(layer)} -> {node_name(ends[0])}{more}",
+            kind="relu" if is_rectified else "linear",
+            site=site.site.name if site else "",
+            begin_C=begin_C,
+            end_C=np.max([self._columns_of(end) for end in ends], axis=0),
+        )
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import onnx
 
 from search_spaces.errors import ConfigError
+from trainables.quant.readers import layers_behind
 from trainables.quant.sites import Site
 from trainables.runtimes.onnx_file import OnnxFile
 
@@ -25,8 +26,6 @@ ELEMENTWISE = (
 """Operators that keep values in their places."""
 SCALINGS = ("Mul", "Div", "Sub")
 """Elementwise too; by a constant that differs between channels they are no activation but a layer of its own."""
-MOST_ADDITIONS = 1
-"""Additions between a site and a layer that reads it."""
 TAIL = (
     *("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "ReduceMean", "Flatten", "Reshape", "Squeeze"),
     *("Softmax", "LogSoftmax", "Transpose", "Unsqueeze"),
@@ -77,23 +76,16 @@ def find_onnx_sites(file: OnnxFile) -> list[OnnxSite]:
     return sites
 
 
-def layers_behind(file: OnnxFile, tensors: Iterable[str]) -> list[str]:
-    """Lists the layers that read any of some tensors, by name of their nodes, in the order of execution.
-
-    Between a tensor and a layer that reads it lies no other layer, and at most one addition: behind a second one a
-    residual stream has the sum of many sites.
-    """
+def readers_behind(file: OnnxFile, tensors: Iterable[str]) -> list[str]:
+    """Lists the layers that read any of some tensors, by name of their nodes, in the order of execution."""
     readers, layers = readers_of(file.model.graph), {node.output[0] for node in layers_of(file)}
-    found, seen, waiting = set[str](), set[tuple[str, int]](), [(tensor, 0) for tensor in tensors]
-    while waiting:
-        tensor, additions = waiting.pop()
-        for node in readers.get(tensor, []):
-            state = (node.output[0], additions + (node.op_type == "Add"))
-            if node.output[0] in layers:
-                found.add(node.output[0])
-            elif state[1] <= MOST_ADDITIONS and state not in seen:
-                seen.add(state)
-                waiting.append(state)
+    additions = {node.output[0] for node in file.model.graph.node if node.op_type == "Add"}
+    found = layers_behind(
+        tensors,
+        lambda tensor: (node.output[0] for node in readers.get(tensor, [])),
+        is_layer=layers.__contains__,
+        is_addition=additions.__contains__,
+    )
     return [node_name(node) for node in layers_of(file) if node.output[0] in found]
 
 

@@ -12,7 +12,6 @@ from typing import Self
 import numpy as np
 import onnx
 import onnxruntime
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -20,9 +19,9 @@ from search_spaces.errors import ConfigError, one_line
 from trainables.quant.affine import check_bit_width_range
 from trainables.quant.sites import Site
 from trainables.runtimes.onnx_file import IMAGE_CHANNELS, OnnxFile, onnx_sha256, read_onnx
-from trainables.runtimes.onnx_links import scan_onnx_links
+from trainables.runtimes.onnx_links import OnnxLink, find_onnx_links
 from trainables.runtimes.onnx_quantizer import BIT_WIDTHS, SITE_OUTPUT, plain_model, quantized_model
-from trainables.runtimes.onnx_sites import find_onnx_sites, layers_behind
+from trainables.runtimes.onnx_sites import find_onnx_sites, readers_behind
 
 ERRORS_ONLY = 3
 """Log level of ONNX Runtime: its warnings are of its optimizer, not of the network."""
@@ -94,9 +93,9 @@ class OnnxNetwork(nn.Module):
             show(site.index, values[SITE_OUTPUT.format(site.index)])
         return values["logits"]
 
-    def scan_links(self) -> pd.DataFrame:
-        """Returns how far the outermost channel of every link stands out; see `onnx_links.scan_onnx_links`."""
-        return scan_onnx_links(self.file, self._sites)
+    def links(self) -> list[OnnxLink]:
+        """Lists the channel links, with the ranges that the weights tell of their channels."""
+        return find_onnx_links(self.file, self._sites)
 
     def with_pinned(self, pinned: Mapping[int, int]) -> Self:
         """Returns the network with sites whose bit-width is fixed; both share the loaded file."""
@@ -105,8 +104,8 @@ class OnnxNetwork(nn.Module):
         return other
 
     def readers(self, sites: Iterable[Site]) -> list[str]:
-        """Lists the nodes that read some sites, as ONNX Runtime's tools call them; see `onnx_sites.layers_behind`."""
-        return layers_behind(self.file, [self._sites[site.index].tensor for site in sites])
+        """Lists the nodes that read some sites, as ONNX Runtime's tools call them; see `quant.readers`."""
+        return readers_behind(self.file, [self._sites[site.index].tensor for site in sites])
 
     def count_macs(self, size: tuple[int, int]) -> int:
         """Returns the multiplications of the layers before the classifier for one image of some height and width."""

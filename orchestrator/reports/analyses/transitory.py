@@ -35,8 +35,8 @@ from orchestrator.reports.layout import (
     spread_field,
     text_table,
 )
-from orchestrator.results.statistics import wilson_interval
 from search_spaces.paper import TABLE_2, TABLE_3_CELL, is_cell
+from trainables.assessment.paired import wilson_interval
 
 MARGINS = ("margin_fp", "margin_q", "margin_q_robust")
 OVERLAP_COLUMNS = (

@@ -21,8 +21,7 @@ TITLES = {
 }
 """Names of the rungs for people."""
 OUTCOME_VERDICTS = {"pass": "no drop", "fail": "catastrophic", "not shown": "partial drop"}
-"""Colours of outcomes and verdicts: those of the pairs."""
-VERDICT_COLORS = {"healthy": "no drop", "fragile": "partial drop", "suspicious": "catastrophic"}
+"""Colours of outcomes: those of the verdicts on pairs."""
 
 
 def rungs_table(assessment: Assessment) -> TextTable:

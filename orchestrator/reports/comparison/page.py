@@ -12,10 +12,10 @@ from orchestrator.reports.layout import Column, Field, TextTable, pp, text_table
 from orchestrator.reports.rendering import page_files, table_files
 from orchestrator.reports.summary import DROP, TOLERANCE
 from orchestrator.results.pairs import Verdict
-from orchestrator.results.statistics import wilson_interval
 from orchestrator.results.time_to_pair import median_text
 from orchestrator.search.arms import Arm
 from orchestrator.store.folder import Folder
+from trainables.assessment.paired import wilson_interval
 
 COLUMNS = ("arm", "cells done", "found", "held", "95 % of held", "trials", "epochs", "device-hours", "median to first")
 _RULE = f"gap to the white box at most {TOLERANCE}, drop at least {DROP}"

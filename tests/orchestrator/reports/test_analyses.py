@@ -21,8 +21,8 @@ from orchestrator.reports.analyses.registry import derived_tables, overviews
 from orchestrator.reports.analyses.transitory import overlaps, table2, table2_statement, table2_text, worst_points
 from orchestrator.reports.grouping import CELL, over_seeds, shown_cells
 from orchestrator.reports.terminal import render
-from orchestrator.results.statistics import wilson_interval
 from tests.orchestrator.tiny_analyses import SHOWN, Contrast, contrast, tiny_analyses
+from trainables.assessment.paired import wilson_interval
 
 
 def on_pets(**changes: object) -> Contrast:

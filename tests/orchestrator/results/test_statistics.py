@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from orchestrator.results.statistics import mcnemar_p, mean_interval, wilson_interval
+from orchestrator.results.statistics import mcnemar_p, mean_interval
+from trainables.assessment.paired import wilson_interval
 
 COUNTS = st.integers(min_value=0, max_value=400)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.assessment.figures import Reference, class_shares, figures_of, median_draw
-from trainables.assessment.paired import drop_interval, share_interval
+from trainables.assessment.paired import drop_interval, wilson_interval
 
 NUM_CLASSES = 3
 
@@ -32,7 +32,7 @@ def test_figures_are_what_counting_image_by_image_gives(images: list[tuple[int, 
     flipped = [was != now for _, was, now in images]
     num_low = max(1, round(0.1 * len(images)))
     assert figures.accuracy == pytest.approx(right / len(images))
-    assert (figures.accuracy_low, figures.accuracy_high) == share_interval(right, len(images))
+    assert (figures.accuracy_low, figures.accuracy_high) == wilson_interval(right, len(images))
     assert figures.drop == pytest.approx((lost - gained) / len(images))
     ends = drop_interval(both, lost, gained, len(images) - both - lost - gained)
     assert (figures.drop_low, figures.drop_high) == ends

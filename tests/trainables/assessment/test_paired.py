@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables.assessment.paired import drop_interval, share_interval
+from trainables.assessment.paired import drop_interval, wilson_interval
 
 COUNTS = st.tuples(*[st.integers(0, 400)] * 4).filter(any)
 
@@ -32,8 +32,8 @@ def test_the_interval_of_a_share_is_wilsons() -> None:
     share = hits / images
     centre = (share + z**2 / (2 * images)) / (1 + z**2 / images)
     half = z / (1 + z**2 / images) * np.sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
-    assert share_interval(hits, images) == pytest.approx((centre - half, centre + half))
-    assert share_interval(0, 0) == (0.0, 1.0)
+    assert wilson_interval(hits, images) == pytest.approx((centre - half, centre + half))
+    assert wilson_interval(0, 0) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("shares", [(0.9, 0.05, 0.01, 0.04), (0.2, 0.7, 0.0, 0.1), (0.5, 0.2, 0.2, 0.1)])

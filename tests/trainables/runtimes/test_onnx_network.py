@@ -9,6 +9,7 @@ from onnx import TensorProto, helper
 
 from search_spaces.errors import ConfigError, SweepError
 from tests.trainables.runtimes.onnx_files import export, head, random_weights, rescaled, shipped_classifier, write
+from trainables.assessment.link_scan import scan_links
 from trainables.quant.affine import fake_quantize
 from trainables.quant.student import QuantizedStudent
 from trainables.quant.weights import fake_quantize_weights
@@ -248,7 +249,7 @@ def test_a_rescaled_link_of_a_shipped_classifier_is_named_and_changes_no_bit_at_
     assert torch.equal(changed(x), network(x))
     eight = torch.full((8, 53), 8)
     assert (changed(x, eight) - network(x)).norm() > 10 * (network(x, eight) - network(x)).norm()
-    healthy, found = network.scan_links(), changed.scan_links()
+    healthy, found = (scan_links(each, each.sites) for each in (network, changed))
     assert healthy["exponent"].max() <= 2
     (row,) = found[found["exponent"] >= 8].to_dict("records")
     assert (row["link"], row["channel"], row["kind"]) == ("Conv@7 -> Conv@8", 3, "relu")
@@ -275,8 +276,26 @@ def test_links_through_gemms_and_biases_are_found_by_either_layout(tmp_path, fac
         helper.make_node("MatMul", ["s", "t"], ["y"], name="classifier"),
     ]
     network = OnnxNetwork(write(tmp_path / "n.onnx", nodes, weights, shape=("batch", 3, 2, 2)))
-    (row,) = network.scan_links().to_dict("records")
+    (row,) = scan_links(network, network.sites).to_dict("records")
     assert (row["link"], row["site"]) == ("first -> second", "first")
     assert (row["exponent"] >= 7) == (factor > 1)
     if factor > 1:
         assert row["channel"] == 2
+
+
+def test_a_channel_that_is_hardly_read_stretches_nothing(tmp_path):
+    draw = np.random.default_rng(0)
+    shapes = {"u": (12, 6), "v": (4, 6), "t": (4, 5)}
+    weights = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    weights["v"][:, 2] *= 2.0**-26
+    nodes = [
+        helper.make_node("Flatten", ["images"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "u"], ["m"], name="first"),
+        helper.make_node("Relu", ["m"], ["r"]),
+        helper.make_node("Gemm", ["r", "v"], ["g"], transB=1, name="second"),
+        helper.make_node("Sigmoid", ["g"], ["s"]),
+        helper.make_node("MatMul", ["s", "t"], ["y"], name="classifier"),
+    ]
+    network = OnnxNetwork(write(tmp_path / "n.onnx", nodes, weights, shape=("batch", 3, 2, 2)))
+    (row,) = scan_links(network, network.sites).to_dict("records")
+    assert row["exponent"] <= 1
