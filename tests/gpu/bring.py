@@ -29,6 +29,7 @@ NEEDS = (
     Need("pyarrow", "pyarrow", (20,)),
     Need("safetensors", "safetensors"),
     Need("pillow", "PIL"),
+    Need("pandas", "pandas", (2, 2)),
     Need("pydantic", "pydantic", (2, 12)),
     Need("pyyaml", "yaml"),
 )

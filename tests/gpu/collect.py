@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ".gpu/bring"
 DATA = "cifar10"
 PACKAGES = ("pydantic", "pydantic_core", "annotated-types", "typing-inspection", "typing_extensions", "PyYAML")
+PACKAGES += ("pandas", "python-dateutil", "six")
 """What a machine with torch, torchvision, timm, numba, pyarrow and safetensors may still lack."""
 PYTHON, PLATFORMS = "3.12", ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 LIMIT_BYTES = 40 * 2**20

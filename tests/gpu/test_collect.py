@@ -105,3 +105,16 @@ for least, works in (((1, 5), True), ((1, 6), False)):
 
 def test_nothing_is_missing_where_the_tests_run() -> None:
     assert bring.find_missing() == []
+
+
+def test_a_section_imports_nothing_that_a_bare_machine_lacks() -> None:
+    sections = ", ".join(f"tests.gpu.sections.{path.stem}" for path in (ROOT / "tests/gpu/sections").glob("[!_]*.py"))
+    found = subprocess.run(
+        [sys.executable, "-c", f"import sys, {sections}; print(*sys.modules)"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    imported = {name.split(".")[0] for name in found.split()}
+    assert not imported & {"ray", "mlflow", "optuna", "onnx", "onnxruntime", "click", "rich"}

@@ -1,19 +1,17 @@
 """What runs each stage, and the network it starts from; `search_spaces.stages.registry` says all else of a stage."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import torch
-from torch import nn
 
 from search_spaces.model import parse
 from search_spaces.stages.registry import STAGES as TRAITS
 from search_spaces.stages.registry import Stage, StageRecipe
 from trainables.checkpoints import ResumePoint
 from trainables.data.images import ImageData
-from trainables.models.given import GivenNetwork
-from trainables.stages import assess, distill, pair, teacher
 from trainables.training_loop import StageRun
 
 
@@ -21,10 +19,11 @@ from trainables.training_loop import StageRun
 class StageInfo:
     """What is known of a stage."""
 
-    train: Callable[..., StageRun]
-    """Function of the recipe, the data and, by name, `seed`, `device`, `resume` and the parent network."""
+    function: str
+    """Of the recipe, the data and, by name, `seed`, `device`, `resume` and the parent network; its module is imported
+    when the stage starts, since an assessment brings the runtimes of ONNX files, which no training needs."""
     parent: str | None = None
-    """Argument of `train` for the trained network that the stage starts from; None for a stage without one."""
+    """Argument of the function for the trained network that the stage starts from; None for a stage without one."""
 
 
 def parse_recipe(stage: str, values: Mapping[str, object]) -> StageRecipe:
@@ -37,10 +36,10 @@ def parse_recipe(stage: str, values: Mapping[str, object]) -> StageRecipe:
 
 
 STAGES: dict[str, StageInfo] = {
-    Stage.TEACHER: StageInfo(teacher.train),
-    Stage.DISTILL: StageInfo(distill.train, parent="black_box"),
-    Stage.PAIR: StageInfo(pair.train, parent="white_box"),
-    Stage.ASSESS: StageInfo(assess.run, parent="model"),
+    Stage.TEACHER: StageInfo("teacher.train"),
+    Stage.DISTILL: StageInfo("distill.train", parent="black_box"),
+    Stage.PAIR: StageInfo("pair.train", parent="white_box"),
+    Stage.ASSESS: StageInfo("assess.run", parent="model"),
 }
 
 
@@ -49,7 +48,7 @@ def start_stage(
     recipe: StageRecipe,
     data: ImageData,
     *,
-    parent: nn.Module | GivenNetwork | None,
+    parent: object | None,
     seed: int,
     device: torch.device,
     resume: ResumePoint | None = None,
@@ -60,12 +59,16 @@ def start_stage(
         stage: Key of `STAGES`.
         recipe: What to train and how.
         data: Dataset on `device`.
-        parent: The network it starts from, on `device`, frozen and in evaluation mode, or one that is given; None for a
-            stage without one.
+        parent: The network it starts from, on `device`, frozen and in evaluation mode, or a `GivenNetwork`; None for
+            a stage without one.
         seed: Of everything random in training.
         device: Where to train.
         resume: Where to go on.
     """
     info = STAGES[stage]
     networks: dict[str, Any] = {info.parent: parent} if info.parent else {}
-    return info.train(recipe, data, seed=seed, device=device, resume=resume, **networks)
+    module, _, name = info.function.rpartition(".")
+    run: StageRun = getattr(import_module(f"trainables.stages.{module}"), name)(
+        recipe, data, seed=seed, device=device, resume=resume, **networks
+    )
+    return run
