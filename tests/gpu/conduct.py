@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tests.gpu import bring, decisions, report
+from tests.gpu import bring, report
 from tests.gpu.decisions import is_wrong
 from tests.gpu.jobs import BROKEN, SECTIONS, TOTAL_SECONDS, Job, Section
 from tests.gpu.record import FAILED, RUNNING, STOPPED, Outcome, Record
@@ -91,7 +91,6 @@ def run_sections(
             work=str(options.work),
             folder=str(options.folder),
             is_tiny=options.tiny,
-            backends=tuple(decisions.choose_backends(list(record)).items()),
         )
         run_section(job, record)
         publish(record, options.folder)
@@ -142,13 +141,13 @@ STUCK = -1
 
 
 def environment_of(job: Job) -> dict[str, str]:
-    """Returns the environment of a child: one thread, no settings of the user's, the kernels that were chosen."""
+    """Returns the environment of a child: one thread, no settings of the user's."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("DPTQ_")}
     # Unpacked once, by this process: side by side they would read what others are still writing.
     path = os.pathsep.join(filter(None, (str(Path(job.work) / SITE), os.environ.get("PYTHONPATH"))))
     own = {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     own |= {"DPTQ_CACHE": str(Path(job.work) / "cache")}
-    return inherited | own | dict(job.backends)
+    return inherited | own
 
 
 def is_over(job: Job, record: Record, *, since: float) -> bool:

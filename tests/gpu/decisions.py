@@ -11,20 +11,19 @@ from tests.gpu.record import DONE, FAILED, STOPPED, Outcome
 
 TODAY = {
     "tf32": "convolutions",
-    "layout": "contiguous",
-    "quantizer": "torch",
-    "knapsack": "numba",
+    "layout": "default",
+    "quantizer": "default",
+    "knapsack": "default",
     "white_box": "float32",
     "student": "float32",
     "benchmark": "off",
-    "graph": "off",
+    "graph": "passes",
 }
 """The defaults of the packages, setting by setting; a test holds them against `pair_step.Variant`."""
 TARGETS = {"step_ms": 17.0, "quantized_over_full": 1.35, "busy_percent": 85.0}
 """What a pair of ResNet18 at 224 pixels and batch 64 should reach on an H100."""
 WORTH = 0.97
 """Ratio of times from which on a change is worth its code; what lies above is noise."""
-VARIABLES = {"quantizer": "DPTQ_QUANTIZER", "knapsack": "DPTQ_KNAPSACK"}
 REFERENCE_NETWORK = "resnet18"
 
 
@@ -45,8 +44,8 @@ def changes(variant: dict[str, str]) -> list[str]:
     """Names the settings of a variant that differ from today's.
 
     Examples:
-        >>> changes(TODAY | {"graph": "on"})
-        ['graph on']
+        >>> changes(TODAY | {"graph": "step"})
+        ['graph step']
     """
     return [f"{name.replace('_', ' ')} {value}" for name, value in variant.items() if value != TODAY[name]]
 
@@ -95,15 +94,6 @@ def never_win(decisions: Sequence[Decision]) -> list[str]:
     values = dict.fromkeys((decision.setting, decision.value) for decision in decisions)
     winners = {(decision.setting, decision.value) for decision in decisions if decision.verdict == "change"}
     return [f"{setting.replace('_', ' ')} {value}" for setting, value in values if (setting, value) not in winners]
-
-
-def choose_backends(outcomes: Sequence[Outcome]) -> dict[str, str]:
-    """Returns the variables that force the kernels which the steps so far found right and faster."""
-    return {
-        VARIABLES[decision.setting]: decision.value
-        for decision in decide(outcomes)
-        if decision.setting in VARIABLES and decision.network == REFERENCE_NETWORK and decision.verdict == "change"
-    }
 
 
 def best_packing(outcomes: Sequence[Outcome]) -> dict[str, Any] | None:

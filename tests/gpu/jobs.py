@@ -53,8 +53,6 @@ class Job:
     work: str
     folder: str
     is_tiny: bool
-    backends: tuple[tuple[str, str], ...]
-    """Environment variables that choose the kernels which were found right and fast."""
 
     def to_json(self) -> str:
         """Writes it as an argument."""
@@ -65,8 +63,7 @@ class Job:
         """Reads what `to_json` wrote."""
         values = json.loads(text)
         section = values.pop("section")
-        backends = tuple((name, value) for name, value in values.pop("backends"))
-        return Job(section=Section(**section), backends=backends, **values)
+        return Job(section=Section(**section), **values)
 
 
 class NotHereError(Exception):

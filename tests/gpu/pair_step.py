@@ -18,6 +18,7 @@ from search_spaces.recipes import PairRecipe
 from trainables.data.augment import training_batch
 from trainables.data.view import View
 from trainables.losses import PAIR_LOSSES, kd_loss
+from trainables.memory_format import memory_format
 from trainables.models.backbones import create_backbone
 from trainables.optim import build_optimizer
 from trainables.quant.affine import QUANTIZER_VARIABLE
@@ -39,7 +40,7 @@ PARTS = (
 LOSS_SCALE = 1024.0
 """Keeps float16 gradients from vanishing; fixed, since adapting it would make the GPU wait."""
 NUM_CLASSES = 37
-LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
+LAYOUTS: dict[str, torch.memory_format] = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -49,25 +50,27 @@ class Variant:
 
     tf32: str = "convolutions"
     """`none`, `convolutions` (torch's default) or `all`: operations that may round float32 operands to TF32."""
-    layout: str = "contiguous"
-    quantizer: str = "torch"
-    knapsack: str = "numba"
+    layout: str = "default"
+    """`contiguous`, `channels last`, or what `memory_format` says of the device."""
+    quantizer: str = "default"
+    knapsack: str = "default"
     white_box: str = "float32"
     """Autocast of the frozen network."""
     student: str = "float32"
     """Autocast of both passes of the student, and of the policy."""
     benchmark: str = "off"
     """Whether cuDNN tries its algorithms before it chooses."""
-    graph: str = "off"
-    """Whether all but augmentation and knapsack is replayed as CUDA graphs."""
+    graph: str = "passes"
+    """What is replayed as CUDA graphs: `off`, the `passes` of student and policy, or a `step`, all but augmentation and
+    knapsack."""
 
     @property
     def name(self) -> str:
         """The settings that differ from today's.
 
         Examples:
-            >>> Variant().name, Variant(tf32="all", graph="on").name
-            ('default', 'tf32 all, graph on')
+            >>> Variant().name, Variant(tf32="all", graph="step").name
+            ('default', 'tf32 all, graph step')
         """
         changed = [
             f"{each.name.replace('_', ' ')} {getattr(self, each.name)}"
@@ -88,9 +91,8 @@ def applied(variant: Variant) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = variant.tf32 != "none"
         torch.backends.cuda.matmul.allow_tf32 = variant.tf32 == "all"
         torch.backends.cudnn.benchmark = variant.benchmark == "on"
-        # Numba on a CPU, where torch is what the packages take for float16 only.
-        os.environ[QUANTIZER_VARIABLE] = "" if variant.quantizer == "torch" else variant.quantizer
-        os.environ[KNAPSACK_VARIABLE] = variant.knapsack
+        os.environ[QUANTIZER_VARIABLE] = variant.quantizer.removeprefix("default")
+        os.environ[KNAPSACK_VARIABLE] = variant.knapsack.removeprefix("default")
         yield
     finally:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark = flags
@@ -111,6 +113,7 @@ class PairStep:
         view: View,
         variant: Variant | None = None,
         white_box: nn.Module | None = None,
+        is_calibrated: bool = False,
     ) -> None:
         """Builds the networks on the device of the images, with the same random weights every time.
 
@@ -120,18 +123,22 @@ class PairStep:
             view: What the networks see of every image.
             variant: None for today's settings.
             white_box: On that device, frozen; None for one with random weights.
+            is_calibrated: Whether a random one has its statistics measured; see `calibrate`.
         """
         self.recipe, self.view, self.variant = recipe, view, variant or Variant()
         self.images_BCHW, self.device = images_BCHW, images_BCHW.device
-        self.layout = LAYOUTS[self.variant.layout]
+        self.layout = LAYOUTS.get(self.variant.layout) or memory_format(self.device)
         if white_box is None:
             torch.manual_seed(0)
             white_box = create_backbone(recipe.architecture, NUM_CLASSES).eval().requires_grad_(False)
+            if is_calibrated:
+                calibrate(white_box.to(self.device), self.batch(is_augmented=False))
         torch.manual_seed(1)
         self.white_box = white_box.to(self.device, memory_format=self.layout)
         self._asked = _with_weights(self.white_box, DTYPES[self.variant.white_box])
         self.pair = Pair(self.white_box, recipe).to(self.device, memory_format=self.layout)
         self.optimizer = build_optimizer(recipe, self.pair.parameters())
+        self.waits_for_graphs = self.variant.graph == "passes" and self.device.type == "cuda"
         self.scale = LOSS_SCALE if self.variant.student == "float16" else 1.0
 
     def batch(self, *, is_augmented: bool = True) -> Tensor:
@@ -153,6 +160,9 @@ class PairStep:
     def run(self) -> dict[str, Tensor]:
         """Does what `trainables.stages.pair` and the training loop do with a batch; returns its losses."""
         images_BCHW = self.batch()
+        if self.waits_for_graphs:
+            self.waits_for_graphs = False
+            self.pair.capture(images_BCHW)
         losses = self.losses(images_BCHW, self.white_box_logits(images_BCHW))
         self.optimizer.zero_grad(set_to_none=True)
         self.backward(losses[LOSS])
@@ -194,7 +204,7 @@ class PairStep:
         # Cut here, so that the policy's backward pass can be timed apart from the student's.
         selection_BLO = chosen_BLO.detach().requires_grad_()
         with self.autocast(self.variant.student):
-            logits_BK = pair.student.forward_options(images_BCHW, selection_BLO, recipe.bit_widths)
+            logits_BK = pair.run_options(images_BCHW, selection_BLO)
             probs_BK = logits_BK.softmax(dim=-1)
             hinge = PAIR_LOSSES[recipe.loss_name](probs_BK, white_box_logits_BK, margin=recipe.margin)
         self.backward(recipe.hinge_weight * hinge)
@@ -220,6 +230,19 @@ def _with_weights(network: nn.Module, dtype: torch.dtype) -> nn.Module:
         if isinstance(module, LAYER_KINDS):
             module.to(dtype)
     return network
+
+
+def calibrate(network: nn.Module, images_BCHW: Tensor) -> None:
+    """Measures the statistics of the batch norms of a random network, and leaves it in evaluation mode.
+
+    Without them the activations of a deep one grow from layer to layer, and a few steps of training diverge.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(images_BCHW)
+    network.eval()
 
 
 class Clock:

@@ -34,6 +34,7 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
         *_titled("Roofline", _key_values(outcomes, "step", "roofline")),
         *_titled("Steps of a pair", _steps(outcomes)),
         *_titled("By part, milliseconds", _parts(outcomes)),
+        *_titled("By kernel, milliseconds", _kernels(outcomes)),
         *_titled("torch.compile", _compiled(outcomes)),
         *_titled("Trials side by side", _packing(outcomes)),
         *_titled("Decisions", _decisions(outcomes)),
@@ -100,7 +101,7 @@ def _steps(outcomes: Sequence[Outcome]) -> str:
         for each in found_in(outcomes, "step")
         if each.item.endswith(", floor")
     }
-    header = ("network", "variant", "ms", "floor, ms", "images/s", "peak GB", "quantized / full", "right")
+    header = ("network", "variant", "ms", "busy, ms", "floor, ms", "images/s", "peak GB", "quantized / full", "right")
     return _rows(
         header,
         [
@@ -108,6 +109,7 @@ def _steps(outcomes: Sequence[Outcome]) -> str:
                 step["network"],
                 name_of(step),
                 step["ms"],
+                step.get("busy_ms"),
                 floors.get(step["network"]),
                 step["images_per_second"],
                 step["peak_gb"],
@@ -124,6 +126,14 @@ def _parts(outcomes: Sequence[Outcome]) -> str:
     names = list(steps[0]["parts"]) if steps else []
     rows = [(step["network"], name_of(step), *(step["parts"].get(name) for name in names)) for step in steps]
     return _rows(("network", "variant", *names), rows)
+
+
+def _kernels(outcomes: Sequence[Outcome]) -> str:
+    defaults = [step for step in decisions.steps_of(outcomes) if not decisions.changes(step["variant"])]
+    rows = [
+        (step["network"], f"`{name}`", spent) for step in defaults for name, spent in step.get("kernels_ms", {}).items()
+    ]
+    return _rows(("network", "kernel", "ms per step"), rows)
 
 
 def _compiled(outcomes: Sequence[Outcome]) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.gpu.decisions import TODAY, best_packing, choose_backends, decide, fastest, never_win
+from tests.gpu.decisions import TODAY, best_packing, decide, fastest, never_win
 from tests.gpu.headlines import headlines
 from tests.gpu.record import DONE, STOPPED, Outcome
 from tests.gpu.report import markdown, table
@@ -42,16 +42,16 @@ def test_a_setting_wins_where_it_is_right_and_clearly_faster() -> None:
 
 
 def test_variants_that_differ_in_two_settings_decide_nothing() -> None:
-    assert verdicts(step(20.0), step(10.0, quantizer="triton", graph="on")) == {}
+    assert verdicts(step(20.0), step(10.0, quantizer="triton", graph="step")) == {}
 
 
 def test_kernels_that_failed_their_check_do_not_win_however_fast() -> None:
-    steps = (step(20.0), step(10.0, quantizer="triton"), step(9.0, quantizer="triton", knapsack="triton"))
-    assert choose_backends(steps) == {"DPTQ_QUANTIZER": "triton", "DPTQ_KNAPSACK": "triton"}
+    steps = (step(20.0), step(10.0, quantizer="triton"), step(15.0, knapsack="triton"))
     wrong = outcome("correctness", "quantizer triton, float32", {"is_right": False})
     hung = outcome("correctness", "knapsack triton", {}, STOPPED)
-    assert choose_backends((*steps, wrong)) == {"DPTQ_KNAPSACK": "triton"}
-    assert choose_backends((*steps, hung)) == {"DPTQ_QUANTIZER": "triton"}
+    assert set(verdicts(*steps).values()) == {"change"}
+    assert verdicts(*steps, wrong)[("resnet18", "quantizer", "triton")] == "wrong"
+    assert verdicts(*steps, hung)[("resnet18", "knapsack", "triton")] == "wrong"
 
 
 def test_what_wins_nowhere_is_named_for_deletion() -> None:
@@ -61,7 +61,7 @@ def test_what_wins_nowhere_is_named_for_deletion() -> None:
 
 
 def test_the_fastest_variant_is_a_right_one() -> None:
-    steps = (step(20.0), step(10.0, student="float16", is_right=False), step(12.0, graph="on"))
+    steps = (step(20.0), step(10.0, student="float16", is_right=False), step(12.0, graph="step"))
     best = fastest(steps, "resnet18")
     assert best is not None
     assert best["ms"] == 12.0

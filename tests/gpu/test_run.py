@@ -147,7 +147,7 @@ def test_a_later_call_keeps_what_is_done_on_this_device(
 ) -> None:
     (found,) = [each for each in SECTIONS if each.name == section]
     folders = {"brought": "", "work": "", "folder": ""}
-    job = Job(section=found, call="2", deadline=0.0, is_tiny=False, backends=(("a", "b"),), **folders)
+    job = Job(section=found, call="2", deadline=0.0, is_tiny=False, **folders)
     assert is_settled(outcome(**changes), Job.from_json(job.to_json()), "H100, torch 2.11") == is_kept
     assert not is_settled(None, job, "H100, torch 2.11")
 

@@ -49,7 +49,7 @@ def build(variant: Variant) -> PairStep:
 
 
 def test_a_graphed_step_trains_as_an_ordinary_one() -> None:
-    ordinary, graphed = build(Variant()), GraphedStep(build(Variant(graph="on")))
+    ordinary, graphed = build(Variant()), GraphedStep(build(Variant(graph="step")))
     for _ in range(3):
         loss = ordinary.run()[LOSS]
         graphed.run()

@@ -28,6 +28,7 @@ from trainables.memory_format import place
 from trainables.models.policy import Policy, profits_of
 from trainables.quant.knapsack import bit_widths_of, select, straight_through
 from trainables.quant.student import QuantizedStudent
+from trainables.stages.graphs import OptionsPass, are_wanted, capture_passes
 from trainables.training_loop import LOSS, StageResult, StageRun, run_epochs
 
 # B = examples, K = classes, L = sites, O = bit-width options, C H W = image.
@@ -62,6 +63,8 @@ class Pair(nn.Module):
         self.policy = Policy(num_sites=self.student.num_sites, num_options=len(recipe.bit_widths))
         self.student.requires_grad_("student" in recipe.train)
         self.policy.requires_grad_("policy" in recipe.train)
+        # In a tuple, into which torch does not look: the state dict would hold the student twice.
+        self._quantized = (OptionsPass(self.student, recipe.bit_widths),)
 
     def choose(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the selected option_index_BL and the profits_BLO that it was selected from.
@@ -82,7 +85,19 @@ class Pair(nn.Module):
         """Returns quantized logits_BK, with gradients to student and policy."""
         option_index_BL, profits_BLO = self.choose(images_BCHW)
         selection_BLO = straight_through(option_index_BL, profits_BLO)
-        return self.student.forward_options(images_BCHW, selection_BLO, self.recipe.bit_widths)
+        return self.run_options(images_BCHW, selection_BLO)
+
+    def run_options(self, images_BCHW: Tensor, selection_BLO: Tensor) -> Tensor:
+        """Returns the student's logits_BK at the selected options; the backward pass reaches every option."""
+        (quantized,) = self._quantized
+        logits_BK: Tensor = quantized(images_BCHW, selection_BLO)
+        return logits_BK
+
+    def capture(self, images_BCHW: Tensor) -> bool:
+        """Lets the passes of training steps replay CUDA graphs; see `graphs.capture_passes`."""
+        self.policy.train()
+        self.set_batch_norm(updates_statistics=False)
+        return capture_passes(self.policy, *self._quantized, images_BCHW)
 
     def set_batch_norm(self, *, updates_statistics: bool) -> None:
         """Puts the student into training mode, with or without moving batch-norm statistics.
@@ -131,9 +146,16 @@ def train(
     place(pair, device)
     split = data.splits[TRAIN]
     white_box_seen = {name: classify(white_box, data.splits[name], data.view) for name in (VALIDATION, TEST)}
+    # A pass that moves statistics, or one without a gradient, is not captured.
+    waits_for_graphs = are_wanted(device) and recipe.batch_norm == "frozen" and "student" in recipe.train
+    waits_for_graphs = waits_for_graphs and "policy" in recipe.train
 
     def step(positions_B: Tensor) -> dict[str, Tensor]:
+        nonlocal waits_for_graphs
         images_BCHW = training_batch(split.images_BCHW[positions_B.to(device)], data.view, recipe.augmentations)
+        if waits_for_graphs:
+            waits_for_graphs = False
+            pair.capture(images_BCHW)
         with torch.no_grad():
             white_box_logits_BK = white_box(images_BCHW)
         return pair_losses(pair, images_BCHW, white_box_logits_BK)

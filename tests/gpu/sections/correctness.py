@@ -3,14 +3,15 @@
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from search_spaces.recipes import Goal, PairRecipe
 from tests.gpu.jobs import Context, Item
@@ -22,7 +23,8 @@ from trainables.quant.affine import QUANTIZER_VARIABLE, fake_quantize, fake_quan
 from trainables.quant.knapsack import KNAPSACK_VARIABLE, select
 from trainables.quant.triton.support import IS_INSTALLED, find_obstacle
 from trainables.stages import pair
-from trainables.training_loop import finish
+from trainables.stages.graphs import GRAPHS_VARIABLE
+from trainables.training_loop import StageResult, finish
 
 # B = examples, L = sites, O = bit-width options, C H W = image.
 
@@ -33,6 +35,8 @@ TINY_SHAPES = ((7, 3, 7, 11), (5, 1), (3, 2, 65))
 PROBLEMS = ((20, tuple(range(3, 11)), 110), (20, tuple(range(4, 11)), 130), (77, tuple(range(3, 11)), 540))
 PROBLEMS += ((59, tuple(range(5, 11)), 400), (1, (5,), 5), (6, (4, 8), 36), (5, (1, 2, 7, 11, 16), 40))
 TINY_PROBLEMS = PROBLEMS[4:]
+BACKENDS = {"triton": ("triton", "triton"), "plain": ("torch", "numba")}
+"""Quantizer and knapsack that are forced: those of a GPU, and those that need none."""
 GIB = 2**30
 
 
@@ -42,11 +46,12 @@ def items(context: Context) -> list[Item]:
         Item("machine", describe_machine),
         *(
             Item(f"quantizer {backend}, {dtype}", partial(check_quantizer, backend=backend, dtype=dtype))
-            for backend in ("default", "triton")
+            for backend in BACKENDS
             for dtype in ("float32", "float16")
         ),
-        *(Item(f"knapsack {backend}", partial(check_knapsack, backend=backend)) for backend in ("default", "triton")),
-        *(Item(f"pair {backend}", partial(check_pair, backend=backend)) for backend in ("default", "triton")),
+        *(Item(f"knapsack {backend}", partial(check_knapsack, backend=backend)) for backend in BACKENDS),
+        *(Item(f"pair {backend}", partial(check_pair, backend=backend)) for backend in BACKENDS),
+        Item("graphs", check_graphs),
         Item("memory probe", check_memory_probe, seconds=40),
     ]
 
@@ -76,18 +81,25 @@ def describe_machine(context: Context) -> dict[str, Any]:
 
 @contextmanager
 def kernels(backend: str, device: torch.device) -> Iterator[None]:
-    """Forces the Triton kernels, or leaves the choice to the packages."""
+    """Forces the quantizer and the knapsack of a backend."""
     if backend == "triton" and (obstacle := find_obstacle(device)):
         raise RuntimeError(f"Triton's kernels cannot run: {obstacle}")
-    names = (QUANTIZER_VARIABLE, KNAPSACK_VARIABLE)
-    before = {name: os.environ.pop(name, None) for name in names}
-    os.environ.update(dict.fromkeys(names, backend) if backend == "triton" else {})
+    with variables(dict(zip((QUANTIZER_VARIABLE, KNAPSACK_VARIABLE), BACKENDS[backend], strict=True))):
+        yield
+
+
+@contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Sets environment variables, and puts them back."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        for name in names:
+        for name, value in before.items():
             os.environ.pop(name, None)
-        os.environ.update({name: value for name, value in before.items() if value is not None})
+            if value is not None:
+                os.environ[name] = value
 
 
 def check_quantizer(context: Context, *, backend: str, dtype: str) -> dict[str, Any]:
@@ -207,33 +219,69 @@ def check_knapsack(context: Context, *, backend: str) -> dict[str, Any]:
 
 def check_pair(context: Context, *, backend: str) -> dict[str, Any]:
     """Trains a small pair for an epoch on the device and on the CPU, from the same weights and batches."""
-    data = made_data(size=32, num_images=64, num_classes=4)
-    recipe = PairRecipe(
-        architecture="test_resnet",
-        budget=82,
-        epochs=1,
-        batch_size=32,
-        optimizer="sgd",
-        learning_rate=0.02,
-        weight_decay=1e-4,
-        goal=Goal.DETRIMENTAL,
-        # As large that the loss is not 0 from the start.
-        margin=0.5,
-    )
-    losses, budgets = {}, set()
     # What the interpreter of Triton does on a CPU takes minutes for a whole network.
     if context.is_tiny and backend == "triton":
         context.require_cuda("training with Triton's kernels")
-    for device in (torch.device("cpu"), context.device):
-        torch.manual_seed(0)
-        white_box = create_backbone("test_resnet", data.num_classes).eval().requires_grad_(False)
-        with kernels(backend if device == context.device else "default", device):
-            run = pair.train(recipe, data.to(device), white_box=place(white_box, device), seed=0, device=device)
-            result = finish(run, lambda report, name=device.type: losses.update({name: report.metrics["train/loss"]}))
-        budgets |= set(result.predictions["bit_width"].int().sum(dim=1).tolist())
-    loss, expected = losses[context.device.type], losses["cpu"]
-    is_right = budgets == {recipe.budget} and abs(loss - expected) < 0.02 * abs(expected)
-    return {"is_right": is_right, "loss": loss, "loss_on_cpu": expected, "budgets": sorted(budgets)}
+    with kernels("plain", torch.device("cpu")):
+        expected = train_small_pair(torch.device("cpu"))
+    with kernels(backend, context.device):
+        found = train_small_pair(context.device)
+    budgets = {
+        int(total) for each in (expected, found) for total in each.predictions["bit_width"].int().sum(dim=1).unique()
+    }
+    loss, expected_loss = (each.metrics["train/loss"] for each in (found, expected))
+    is_right = budgets == {SMALL_PAIR.budget} and abs(loss - expected_loss) < 0.02 * abs(expected_loss)
+    return {"is_right": is_right, "loss": loss, "loss_on_cpu": expected_loss, "budgets": sorted(budgets)}
+
+
+def check_graphs(context: Context) -> dict[str, Any]:
+    """Trains with CUDA graphs and without, and a network that cannot be captured."""
+    context.require_cuda("a CUDA graph")
+    with variables({GRAPHS_VARIABLE: "off"}):
+        plain = train_small_pair(context.device)
+    graphed, uncaptured = train_small_pair(context.device), train_small_pair(context.device, is_captured=False)
+    errors = {
+        name: max(relative_error(each.checkpoint[key], plain.checkpoint[key]) for key in plain.checkpoint)
+        for name, each in (("weights", graphed), ("weights_of_uncaptured", uncaptured))
+    }
+    return {"is_right": max(errors.values()) < 1e-3, **errors}
+
+
+SMALL_PAIR = PairRecipe(
+    architecture="test_resnet",
+    budget=82,
+    epochs=1,
+    batch_size=32,
+    optimizer="sgd",
+    learning_rate=0.02,
+    weight_decay=1e-4,
+    goal=Goal.DETRIMENTAL,
+    # As large that the loss is not 0 from the start.
+    margin=0.5,
+)
+
+
+class Asking(nn.Module):
+    """Waits for the GPU on the way, as no graph can."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns its input, after reading a value of it."""
+        x.sum().item()
+        return x
+
+
+def train_small_pair(device: torch.device, *, is_captured: bool = True) -> StageResult:
+    """Trains a pair of a small network; where it is not captured, the network asks the GPU for a value."""
+    data = made_data(size=32, num_images=64, num_classes=4)
+    torch.manual_seed(0)
+    white_box = create_backbone("test_resnet", data.num_classes).eval().requires_grad_(False)
+    if not is_captured:
+        white_box.layer1.append(Asking())
+    losses: dict[str, float] = {}
+    white_box = place(white_box, device)
+    run = pair.train(SMALL_PAIR, data.to(device), white_box=white_box, seed=0, device=device)
+    result = finish(run, lambda report: losses.update(report.metrics))
+    return replace(result, metrics={**result.metrics, "train/loss": losses["train/loss"]})
 
 
 def check_memory_probe(context: Context) -> dict[str, Any]:

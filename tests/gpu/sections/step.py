@@ -14,6 +14,7 @@ from tests.gpu.jobs import Context, Item
 from tests.gpu.pair_step import PARTS, Clock, PairStep, Variant, applied, median, time_repeated
 from tests.gpu.sections.compiled import time_compiled
 from tests.gpu.sections.correctness import relative_error
+from tests.gpu.sections.kernels import busiest_kernels
 from tests.gpu.sections.roofline import measure_floor, measure_roofline
 from trainables.data.view import View
 from trainables.quant.triton.support import find_obstacle
@@ -21,23 +22,23 @@ from trainables.training_loop import LOSS
 
 # B = examples, L = sites, C H W = image.
 
-FAST = Variant(tf32="all", quantizer="triton", knapsack="triton", white_box="bfloat16", benchmark="on", graph="on")
+FAST = Variant(tf32="all", white_box="bfloat16", benchmark="on", graph="step")
 VARIANTS = (
     Variant(),
-    Variant(quantizer="triton"),
-    Variant(tf32="none"),
-    Variant(tf32="all"),
-    Variant(quantizer="triton", knapsack="triton"),
-    Variant(quantizer="triton", layout="channels last"),
-    Variant(quantizer="triton", graph="on"),
+    Variant(graph="off"),
+    Variant(layout="contiguous"),
+    Variant(graph="step"),
     FAST,
-    Variant(quantizer="triton", student="float16"),
-    Variant(quantizer="triton", white_box="bfloat16"),
-    Variant(quantizer="triton", benchmark="on"),
-    Variant(quantizer="triton", layout="channels last", student="float16"),
-    Variant(graph="on"),
+    Variant(quantizer="torch"),
+    Variant(knapsack="numba"),
+    Variant(benchmark="on"),
+    Variant(white_box="bfloat16"),
+    Variant(tf32="all"),
+    Variant(tf32="none"),
+    Variant(graph="off", student="float16"),
 )
 """Each differs in one setting from another one, so that every setting has a ratio of its own; `FAST` joins them."""
+NUM_FIRST = 4
 BATCH, SIZE, STORED = 64, 224, 256
 TINY_ARCHITECTURE = "test_resnet"
 TINY_VARIANTS = (
@@ -46,7 +47,7 @@ TINY_VARIANTS = (
     Variant(layout="channels last"),
     Variant(white_box="bfloat16"),
     Variant(student="float16"),
-    Variant(graph="on"),
+    Variant(graph="step"),
     Variant(quantizer="triton"),
 )
 """What a CPU can run, so that all of this code runs where there is no GPU; a graph is not captured there."""
@@ -55,18 +56,16 @@ TINY_VARIANTS = (
 def items(context: Context) -> list[Item]:
     """Lists the roofline, then the variants of one network after the other, then what torch.compile does."""
     networks = (TINY_ARCHITECTURE,) if context.is_tiny else paper.WHITE_BOXES
+    variants = TINY_VARIANTS if context.is_tiny else VARIANTS
     return [
         Item("roofline", measure_roofline, seconds=20),
+        *(Item(f"{network}, floor", partial(_floor, network=network)) for network in networks),
+        # What decides about defaults first, for every network.
         *(
-            item
+            Item(f"{network}, {variant.name}", partial(time_variant, network=network, variant=variant), 30)
+            for group in (variants[:NUM_FIRST], variants[NUM_FIRST:])
             for network in networks
-            for item in (
-                Item(f"{network}, floor", partial(_floor, network=network)),
-                *(
-                    Item(f"{network}, {variant.name}", partial(time_variant, network=network, variant=variant), 30)
-                    for variant in (TINY_VARIANTS if context.is_tiny else VARIANTS)
-                ),
-            )
+            for variant in group
         ),
         *(Item(f"{network}, compiled", partial(_compiled, network=network), seconds=60) for network in networks),
     ]
@@ -92,7 +91,9 @@ def build_step(context: Context, network: str, variant: Variant) -> PairStep:
     batch, size, stored = (4, 32, 36) if context.is_tiny else (BATCH, SIZE, STORED)
     generator = torch.Generator().manual_seed(0)
     images_BCHW = torch.randint(256, (batch, 3, stored, stored), dtype=torch.uint8, generator=generator)
-    return PairStep(recipe_of(network), images_BCHW.to(context.device), view=View(size, size), variant=variant)
+    return PairStep(
+        recipe_of(network), images_BCHW.to(context.device), view=View(size, size), variant=variant, is_calibrated=True
+    )
 
 
 def time_variant(context: Context, *, network: str, variant: Variant) -> dict[str, Any]:
@@ -109,13 +110,14 @@ def time_variant(context: Context, *, network: str, variant: Variant) -> dict[st
     with applied(variant):
         step = build_step(context, network, variant)
         errors = _errors(step)
-        graphed = GraphedStep(step) if variant.graph == "on" else None
+        graphed = GraphedStep(step) if variant.graph == "step" else None
         if graphed:
             errors |= _error_of_graph(step, graphed)
         run = graphed.run if graphed else step.run
         if context.is_cuda:
             torch.cuda.reset_peak_memory_stats()
         seconds = time_repeated(run, context.device, repeats=repeats)
+        busy = busiest_kernels(run) if context.is_cuda else {}
         # Parts are cut where a graph is whole.
         parts = {} if graphed else _time_parts(step, repeats=max(1, repeats // 2))
     result = {
@@ -126,6 +128,7 @@ def time_variant(context: Context, *, network: str, variant: Variant) -> dict[st
         "images_per_second": len(step.images_BCHW) / median(seconds),
         "peak_gb": torch.cuda.max_memory_allocated() / 1e9 if context.is_cuda else 0.0,
         "parts": {name: 1e3 * value for name, value in parts.items()},
+        **busy,
         **errors,
         "is_right": all(error < _tolerance(name, variant) for name, error in errors.items()),
     }
@@ -135,8 +138,11 @@ def time_variant(context: Context, *, network: str, variant: Variant) -> dict[st
 
 
 def _tolerance(error: str, variant: Variant) -> float:
-    """Returns what may be lost: bfloat16 has three digits less than float16, and answers of the teacher need few."""
-    return 0.05 if error == "white_box_error" and variant.white_box == "bfloat16" else 0.01
+    """Returns what may be lost: bfloat16 has 8 bits, and answers of the teacher need few.
+
+    A random network's answers hardly differ from image to image, so that what is lost looks large beside them.
+    """
+    return 0.1 if error == "white_box_error" and variant.white_box == "bfloat16" else 0.01
 
 
 def _errors(step: PairStep) -> dict[str, float]:

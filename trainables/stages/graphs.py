@@ -1,0 +1,81 @@
+"""The passes of a pair's training step as CUDA graphs.
+
+A step launches thousands of small kernels, and a CPU launches them more slowly than a large GPU runs them. A graph
+launches a whole pass at once. What lies between the passes stays as it is: losses, the knapsack, the optimizer.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces.errors import ConfigError
+from trainables.quant.student import QuantizedStudent
+
+# B = examples, K = classes, L = sites, O = bit-width options, C H W = image.
+
+GRAPHS_VARIABLE = "DPTQ_GRAPHS"
+_LOGGER = logging.getLogger(__name__)
+
+
+class OptionsPass(nn.Module):
+    """The pass of a student with a gradient for every option, as a module: a graph looks for parameters in one."""
+
+    def __init__(self, student: QuantizedStudent, bit_widths: Sequence[int]) -> None:
+        super().__init__()
+        self.student = student
+        self.bit_widths = tuple(bit_widths)
+
+    def forward(self, images_BCHW: Tensor, selection_BLO: Tensor) -> Tensor:
+        """Returns the logits_BK of `QuantizedStudent.forward_options`."""
+        return self.student.forward_options(images_BCHW, selection_BLO, self.bit_widths)
+
+
+def are_wanted(device: torch.device) -> bool:
+    """Tells whether passes become graphs: on a GPU, unless `DPTQ_GRAPHS=off`.
+
+    Raises:
+        ConfigError: The variable holds another word than on or off.
+    """
+    match os.environ.get(GRAPHS_VARIABLE):
+        case None | "" | "on":
+            return device.type == "cuda"
+        case "off":
+            return False
+        case other:
+            raise ConfigError(f"{GRAPHS_VARIABLE}={other!r} says neither on nor off: set it to one, or unset it.")
+
+
+def capture_passes(policy: nn.Module, quantized: OptionsPass, images_BCHW: Tensor) -> bool:
+    """Lets student, policy and quantized pass replay graphs in training mode; in evaluation mode they stay as they are.
+
+    Parameters keep their addresses, so that an optimizer and `load_state_dict` reach the graphs. Batch norm must not
+    move its statistics: the passes that warm a capture up would.
+
+    Args:
+        policy: Maps images to its output, from which profits are made.
+        quantized: The quantized pass; its student is captured at full precision, too.
+        images_BCHW: A batch, normalized, of the shape and layout of all batches to come.
+
+    Returns:
+        Whether it could be done. A network that asks for a value on the way cannot be captured; a log line says so.
+    """
+    student = quantized.student
+    images_BCHW = images_BCHW.clone(memory_format=torch.preserve_format)
+    shape = (len(images_BCHW), student.num_sites, len(quantized.bit_widths))
+    selection_BLO = torch.zeros(shape, device=images_BCHW.device)
+    selection_BLO[..., 0] = 1
+    passes = (student, policy, quantized)
+    inputs = ((images_BCHW,), (images_BCHW,), (images_BCHW, selection_BLO.requires_grad_()))
+    try:
+        # In the order in which they run: they share memory.
+        torch.cuda.make_graphed_callables(passes, inputs, allow_unused_input=True)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        _LOGGER.warning("trains without CUDA graphs, more slowly, since a pass cannot be captured: %s", reason)
+        return False
+    return True
