@@ -61,7 +61,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="for the results; $OUT, or gpu-results")
     parser.add_argument("--bring", type=Path, default=ROOT / BROUGHT, help="what `make gpu-wheels` collected")
     parser.add_argument("--work", type=Path, default=ROOT / WORK, help="state that a second call goes on from")
+    parser.add_argument("--limit", nargs="+", default=[], metavar="SECTION=SECONDS", help="other limits of sections")
     options = parser.parse_args(arguments)
+    options.limits = {name: float(seconds) for name, _, seconds in (each.partition("=") for each in options.limit)}
     options.folder = (options.folder or Path(os.environ.get("OUT") or ROOT / RESULTS)).absolute()
     options.bring, options.work = options.bring.absolute(), options.work.absolute()
     return options
@@ -82,7 +84,7 @@ def run_sections(
     for section in sections:
         is_last = section is sections[-1]
         stop = end - RESERVE_SECONDS - (0 if is_last else FIGURES_SECONDS)
-        stop = min(stop, time.time() + section.seconds)
+        stop = min(stop, time.time() + options.limits.get(section.name, section.seconds))
         job = Job(
             section=section,
             call=call,

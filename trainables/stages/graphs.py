@@ -60,18 +60,24 @@ def capture_passes(policy: nn.Module, quantized: OptionsPass, images_BCHW: Tenso
         images_BCHW: A batch, normalized, of the shape and layout of all batches to come.
 
     Returns:
-        Whether it could be done. A network that asks for a value on the way cannot be captured; a log line says so.
+        Whether all could be done. A network that asks for a value on the way cannot be captured; a log line says so.
     """
     student = quantized.student
     images_BCHW = images_BCHW.clone(memory_format=torch.preserve_format)
     shape = (len(images_BCHW), student.num_sites, len(quantized.bit_widths))
     selection_BLO = torch.zeros(shape, device=images_BCHW.device)
     selection_BLO[..., 0] = 1
-    passes = (student, policy, quantized)
-    inputs = ((images_BCHW,), (images_BCHW,), (images_BCHW, selection_BLO.requires_grad_()))
+    inputs: dict[nn.Module, tuple[Tensor, ...]] = {
+        student: (images_BCHW,),
+        policy: (images_BCHW,),
+        quantized: (images_BCHW, selection_BLO.requires_grad_()),
+    }
+    # Gradients are made on the stream of the capture and added up on another one, which the engine takes care of.
+    torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     try:
-        # In the order in which they run: they share memory.
-        torch.cuda.make_graphed_callables(passes, inputs, allow_unused_input=True)
+        for module, example in inputs.items():
+            # One by one: graphs that are captured together share memory, and may run in that order only.
+            torch.cuda.make_graphed_callables(module, example, allow_unused_input=True)
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:

@@ -1,5 +1,6 @@
 """Is what runs on the GPU right? Quantizer, knapsack, a pair and the memory probe against the CPU and known amounts."""
 
+import gc
 import os
 import platform
 import time
@@ -302,7 +303,11 @@ def check_memory_probe(context: Context) -> dict[str, Any]:
     more = measure_on_gpu(plain | {"dataset_bytes": 3 * GIB})
     full = measure_on_gpu(plain | {"dataset_bytes": alone["total_bytes"]})
     again = measure_on_gpu(plain | {"dataset_bytes": GIB})
+    gc.collect()
+    torch.cuda.empty_cache()
+    left = torch.cuda.memory_reserved() / GIB
     added = (more["peak_bytes"] - alone["peak_bytes"]) / GIB
     is_right = (alone["fits"], more["fits"], full["fits"], again["fits"]) == (True, True, False, True)
     is_right = is_right and abs(added - 2) < 0.25 and abs(again["peak_bytes"] / alone["peak_bytes"] - 1) < 0.1
-    return {"is_right": is_right, "gib_of_a_pair": alone["peak_bytes"] / GIB, "gib_more_for_2_gib": added}
+    found = {"gib_of_a_pair": alone, "gib_again": again, "gib_with_2_gib_more": more}
+    return {"is_right": is_right, **{name: each["peak_bytes"] / GIB for name, each in found.items()}, "gib_left": left}

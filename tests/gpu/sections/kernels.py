@@ -34,5 +34,6 @@ def short_name(kernel: str) -> str:
         >>> short_name("void at::native::vectorized_elementwise_kernel<4, at::native::FillFunctor<float>>(int)")
         'vectorized_elementwise_kernel<4, at::native::FillFunctor<float>>'
     """
+    kernel = kernel.replace("(anonymous namespace)::", "")
     name = re.sub(r"\(.*", "", kernel.removeprefix("void ")).removeprefix("at::native::")
     return name[:100]

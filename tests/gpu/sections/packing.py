@@ -1,4 +1,4 @@
-"""How many trials should share a GPU? One to eight processes train side by side, as Ray's workers would.
+"""How many trials should share a GPU? One to four processes train side by side, as Ray's workers would.
 
 All processes are started once; a round of n lets the first n train and the others wait.
 """
@@ -14,7 +14,7 @@ from typing import Any
 from tests.gpu.jobs import Context, Item
 
 SCRIPT = Path(__file__).resolve().parents[1] / "run.py"
-NUMBERS = (1, 2, 4, 8, 3, 6)
+NUMBERS = (1, 2, 4, 3)
 """Of processes, the most telling first."""
 SECONDS = 4.0
 """Of training per round."""
