@@ -28,7 +28,9 @@ def call(tmp_path: Path) -> Callable[..., Record]:
 
     def run(*sections: Section, name: str = "1", seconds: float = 200.0) -> Record:
         record = Record(tmp_path / "work")
-        options = Namespace(bring=tmp_path / "bring", work=tmp_path / "work", folder=tmp_path / "out", limits={}, tiny=True)
+        options = Namespace(
+            bring=tmp_path / "bring", work=tmp_path / "work", folder=tmp_path / "out", limits={}, tiny=True
+        )
         conduct.run_sections(sections, record, call=name, end=time.time() + seconds, options=options)
         return record
 
@@ -101,7 +103,7 @@ from tests.gpu import conduct
 from tests.gpu.jobs import Section
 from tests.gpu.record import Record
 work = Path({str(tmp_path)!r})
-options = Namespace(bring=work, work=work, folder=work / "out", limits={}, tiny=True)
+options = Namespace(bring=work, work=work, folder=work / "out", limits=dict(), tiny=True)
 section = Section(name="m", module="tests.gpu.misbehaving", seconds=100)
 conduct.run_sections([section], Record(work), call="1", end=time.time() + 200, options=options)
 """
