@@ -53,7 +53,7 @@ def is_settled(outcome: Outcome | None, job: Job, device: str) -> bool:
     """Tells whether an item needs no run: it is done, or was tried in this call already."""
     if outcome is None:
         return False
-    is_valid = outcome.device == device or not job.section.is_measured
+    is_valid = not job.section.is_repeated and (outcome.device == device or not job.section.is_measured)
     return outcome.call == job.call or (outcome.status == DONE and is_valid)
 
 

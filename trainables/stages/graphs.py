@@ -60,7 +60,7 @@ def capture_passes(policy: nn.Module, quantized: OptionsPass, images_BCHW: Tenso
         images_BCHW: A batch, normalized, of the shape and layout of all batches to come.
 
     Returns:
-        Whether all could be done. A network that asks for a value on the way cannot be captured; a log line says so.
+        Whether it could be done. A network that waits for the GPU on the way cannot be captured; a log line says so.
     """
     student = quantized.student
     images_BCHW = images_BCHW.clone(memory_format=torch.preserve_format)
@@ -74,14 +74,35 @@ def capture_passes(policy: nn.Module, quantized: OptionsPass, images_BCHW: Tenso
     }
     # Gradients are made on the stream of the capture and added up on another one, which the engine takes care of.
     torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
+    for module, example in inputs.items():
+        if reason := _why_not(module, example):
+            _LOGGER.warning("trains without CUDA graphs, more slowly, since a pass cannot be captured: %s", reason)
+            return False
+    for module, example in inputs.items():
+        # One by one: graphs that are captured together share memory, and may run in that order only.
+        torch.cuda.make_graphed_callables(module, example, allow_unused_input=True)
+    return True
+
+
+def _why_not(module: nn.Module, example: tuple[Tensor, ...]) -> str | None:
+    """Says what a pass waits for on the way, None where it waits for nothing.
+
+    Asked before any capture, since one that fails leaves the allocator as if it still went on, and memory is then not
+    given back.
+    """
+    # What is made once, such as a table on the device, is made now.
+    module(*example).sum().backward()
+    mode = torch.cuda.get_sync_debug_mode()
     try:
-        for module, example in inputs.items():
-            # One by one: graphs that are captured together share memory, and may run in that order only.
-            torch.cuda.make_graphed_callables(module, example, allow_unused_input=True)
+        torch.cuda.set_sync_debug_mode("error")
+        module(*example).sum().backward()
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        _LOGGER.warning("trains without CUDA graphs, more slowly, since a pass cannot be captured: %s", reason)
-        return False
-    return True
+        return str(error).strip().splitlines()[0]
+    finally:
+        torch.cuda.set_sync_debug_mode(mode)
+        module.zero_grad(set_to_none=True)
+        for tensor in example:
+            tensor.grad = None
+    return None

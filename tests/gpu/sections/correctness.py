@@ -52,8 +52,8 @@ def items(context: Context) -> list[Item]:
         ),
         *(Item(f"knapsack {backend}", partial(check_knapsack, backend=backend)) for backend in BACKENDS),
         *(Item(f"pair {backend}", partial(check_pair, backend=backend)) for backend in BACKENDS),
-        Item("graphs", check_graphs),
         Item("memory probe", check_memory_probe, seconds=40),
+        Item("graphs", check_graphs),
     ]
 
 

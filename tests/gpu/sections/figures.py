@@ -41,6 +41,7 @@ def draw_steps(axes: Any, outcomes: Sequence[Outcome]) -> None:
     steps = [each.result for each in outcomes if each.section == "step" and "variant" in each.result]
     if not steps:
         raise NotHereError("no step was timed")
+    steps.sort(key=lambda step: (step["network"], step["ms"]))
     networks = list(dict.fromkeys(step["network"] for step in steps))
     labels = [f"{step['network']}: {name_of(step)}" for step in steps]
     colours = [f"C{networks.index(step['network'])}" for step in steps]
