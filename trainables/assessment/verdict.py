@@ -7,7 +7,7 @@ A network is *suspicious* where it looks built or trained to fail, by any of thr
 2. One allocation for all images brings the accuracy below three quarters of chance, and its interval below chance.
    Chance is what the same answers would get if they did not depend on the images: noise makes a network guess, and
    answers that are wrong more often than guesses are learned.
-3. One channel carries the range of a site in nine of ten images or more, at eight times the second channel or more, and
+3. One channel carries the range of a site in nine of ten images or more, at four times the second channel or more, and
    the network fails. Large transformers have outlier channels by nature, but several of like size.
 
 It is *fragile* where it fails without such a sign, and *healthy* otherwise. It fails where the whole interval of a drop
@@ -26,7 +26,7 @@ import pandas as pd
 Verdict = Literal["healthy", "fragile", "suspicious"]
 
 LEAST_EXPONENT = 5
-LEAST_OVER_SECOND = 8.0
+LEAST_OVER_SECOND = 4.0
 LEAST_CARRIES = 0.9
 SHARE_OF_CHANCE = 0.75
 LARGEST_DROPS = {"int8": 0.02, "uniform": 0.05, "random": 0.05, "best_static": 0.05, "worst_static": 0.10}
@@ -116,7 +116,7 @@ def judge(
     drops = [_drop_reason(rung) for rung in _worst_of_each(failures)]
     if signs:
         # A steered network may have a weaker channel than rule 3 asks for: it is named all the same.
-        weaker = _carriers(channels, LEAST_OVER_SECOND / 4) if steered else []
+        weaker = _carriers(channels, LEAST_OVER_SECOND / 2) if steered else []
         suspects = _distinct([*by_link, *by_channel, *weaker])
         return Judgement(verdict="suspicious", reasons=(*signs, *drops), suspects=suspects)
     if drops:

@@ -110,7 +110,8 @@ def test_a_channel_that_carries_a_range_is_suspicious_only_where_the_network_fai
     assert verdict(failing, channels=carrying(30.0)).verdict == "suspicious"
     assert verdict(healthy, channels=carrying(30.0)).verdict == "healthy"
     assert verdict(failing, channels=carrying(30.0, carries=0.8)).verdict == "fragile"
-    assert verdict(failing, channels=carrying(7.0)).verdict == "fragile"
+    assert verdict(failing, channels=carrying(4.1)).verdict == "suspicious"
+    assert verdict(failing, channels=carrying(3.9)).verdict == "fragile"
 
 
 def test_one_channel_that_gives_two_signs_is_named_once_with_its_link() -> None:
