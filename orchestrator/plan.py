@@ -56,6 +56,8 @@ class Node:
     trial_number: int = 0
     """Number in the cell's study; 0 for nodes of no study. Confirmations come after the search's own trials."""
     origin: Origin = Origin.RECIPE
+    rung: str | None = None
+    """Rung of an assessment that it trains; None for all others."""
 
     @property
     def is_searched(self) -> bool:
@@ -158,7 +160,7 @@ def build_plan(grid: Grid, num_sites: Callable[[str], int]) -> Plan:
         return node.is_confirmation, node.trial_number, rank[node.cell.seed] if node.cell else 0
 
     pairs.sort(key=place)
-    return Plan(grid, (*shared, *pairs, *_assess_nodes(grid)), tuple(refused))
+    return Plan(grid, (*shared, *pairs, *_assess_nodes(grid), *_trained_nodes(grid)), tuple(refused))
 
 
 def _shared_nodes(grid: Grid) -> tuple[list[Node], dict[str, Node]]:
@@ -178,6 +180,15 @@ def _assess_nodes(grid: Grid) -> list[Node]:
     return [
         _node(Stage.ASSESS, f"assess/{recipe.architecture}/{recipe.part}", recipe, grid.dataset, grid.seed)
         for recipe in grid.assessments
+    ]
+
+
+def _trained_nodes(grid: Grid) -> list[Node]:
+    """Returns what an assessment trains; it comes last, since the verdict does not need it."""
+    return [
+        replace(_node(Stage.PAIR, name, each.recipe, grid.dataset, grid.seed), rung=each.rung)
+        for each in (grid.trainings.rungs if grid.trainings else ())
+        for name in [f"pair/{each.recipe.architecture}/{each.recipe.budget}b/{each.rung}"]
     ]
 
 

@@ -48,6 +48,19 @@ from search_spaces.dataset_kinds import DATASET_FORMS
 @what("--crop", type=click.FloatRange(min=0, max=1, min_open=True), help="Share of an image that is seen, its middle.")
 @what("--crop-mode", help="How an image of another shape fits: center, squash or pad.")
 @what("--equalize", is_flag=True, help="Undo rescaled links first, which changes no answer at full precision.")
+@what(
+    "--train",
+    is_flag=True,
+    help="Train, too: at every budget a policy for the network as it is, robust and detrimental, and a fine-tuned pair.",
+)
+@what(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="pair.FIELD=VALUE",
+    help="Any field of the recipe that --train takes, such as pair.epochs=8; repeatable.",
+)
+@what("--train-images", type=click.IntRange(min=1), help="Train on so many images, validation included. [default: all]")
 @what("--test-images", type=click.IntRange(min=1), help="Measure on so many test images. [default: all]")
 @what("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
 @what(
@@ -72,8 +85,8 @@ def command(
 ) -> None:
     """Measure how a network that is given fares under dynamic quantization, from benign to hostile allocations.
 
-    MODEL is a URI such as timm:NAME@FILE; what there is, an unknown kind tells. Nothing is trained. Parts that are done
-    are kept, interrupted ones go on from their last rung.
+    MODEL is a URI such as timm:NAME@FILE; what there is, an unknown kind tells. Nothing is trained unless --train is
+    given. Parts that are done are kept, interrupted ones go on from their last rung or epoch.
     """
     from cluster.runtime.session import check_address
     from orchestrator.cli.values import assessment_from_options, launch_options_of, limits_of
@@ -88,12 +101,13 @@ def command(
     from orchestrator.store.sweep import Sweep
     from orchestrator.tracking.backend import check, locate
     from orchestrator.workers.entry_points import num_sites
-    from search_spaces.stages.assessment import LADDER_RUNGS, NETWORK_RUNGS
+    from search_spaces.stages.assessment import LADDER_RUNGS, NETWORK_RUNGS, TRAINED_RUNGS
     from search_spaces.stages.rules import parse_rule
 
     console = make_console()
     limits, options = limits_of(others), launch_options_of(others)
-    check_rules([parse_rule(text) for text in fail_if], (*NETWORK_RUNGS, *LADDER_RUNGS))
+    trained = TRAINED_RUNGS if others["train"] else ()
+    check_rules([parse_rule(text) for text in fail_if], (*NETWORK_RUNGS, *LADDER_RUNGS, *trained))
     check_writable(options.json_file, "--json")
     check_writable(options.junit_file, "--junit")
     options = options.model_copy(update={"fail_if": fail_if})

@@ -16,13 +16,14 @@ from orchestrator.launch.notifications import check_target
 from orchestrator.plan import Plan, build_plan
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Caps, LaunchOptions, Sweep, latest_sweep_name
-from orchestrator.workers.entry_points import check_dataset, look_at_network, num_sites
+from orchestrator.workers.entry_points import check_dataset, count_trained, look_at_network, num_sites
 from search_spaces.datasets import DatasetSpec, dataset_slug, dataset_spec
-from search_spaces.errors import InfeasibleBudgetError
+from search_spaces.errors import ConfigError, InfeasibleBudgetError
 from search_spaces.grids.assess import assess_grid
 from search_spaces.grids.build import Choices, Grid, build_grid
+from search_spaces.grids.trained import TrainingData, check_trainable
 from search_spaces.model import parse
-from search_spaces.models import model_slug
+from search_spaces.models import ModelSpec, model_slug, model_spec
 from search_spaces.pixels import channels_text, parse_mean, parse_std
 from search_spaces.stages.assessment import ImageSettings, NetworkFacts
 from search_spaces.stages.registry import Stage
@@ -158,8 +159,10 @@ def assessment_from_options(
         ConfigError: The network or the data cannot be read, they do not fit each other, or a value breaks its rule.
         UnavailableError: A file or a library is not on this machine.
     """
-    has_labels = values["labels"] != NO_LABELS
-    dataset = dataset_spec(values["dataset"], image_size=values["image_size"], test_images=values["test_images"])
+    has_labels, trains = values["labels"] != NO_LABELS, values["train"]
+    _check_training(model_spec(uri), values)
+    sizes = {name: values[name] for name in ("image_size", "train_images", "test_images")}
+    dataset = dataset_spec(values["dataset"], **sizes)
     check_dataset(dataset, values["data_dir"], download=download)
     settings = parse(ImageSettings, {name: values[name] for name in ImageSettings.model_fields}, place="")
     facts, class_names = look_at_network(
@@ -169,8 +172,13 @@ def assessment_from_options(
         data_dir=values["data_dir"],
         labels_file=Path(values["labels"]) if has_labels and values["labels"] else None,
         has_labels=has_labels,
+        has_same_classes=trains,
         storage=storage,
     )
+    train = None
+    if trains:
+        num_images = count_trained(facts.dataset, values["data_dir"])
+        train = TrainingData(num_images=num_images, class_names=facts.class_names)
     grid = assess_grid(
         facts.model,
         facts.dataset,
@@ -179,10 +187,22 @@ def assessment_from_options(
         labels="dataset" if has_labels else "none",
         class_names=class_names,
         effort=facts.effort,
+        train=train,
+        overrides=values["overrides"],
         **{name: values[name] for name in ("budgets", "option_set", "draws", "max_passes", "seed", "equalize")},
     )
     name = f"assess-{model_slug(facts.model.uri)}-{dataset_slug(dataset.name)}"
     return grid, f"{name}-equalized" if values["equalize"] else name, facts.how_labelled
+
+
+def _check_training(model: ModelSpec, values: Mapping[str, Any]) -> None:
+    """Refuses what does not go with --train, before the network is opened, and what needs it."""
+    if values["train"]:
+        check_trainable(model, has_labels=values["labels"] != NO_LABELS, equalize=values["equalize"])
+        return
+    for option, name in (("--set", "overrides"), ("--train-images", "train_images")):
+        if values[name]:
+            raise ConfigError(f"{option} says how to train, and nothing is trained: add --train.")
 
 
 def default_name(grid: str, choices: Choices) -> str:

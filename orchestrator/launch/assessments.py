@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.console import line_printer, written
-from orchestrator.reports.assessment.tables import gate_table, rungs_table, verdict_line
+from orchestrator.reports.assessment.tables import gate_table, missing_line, rungs_table, verdict_line
 from orchestrator.reports.page import write_report
 from orchestrator.reports.terminal import render
 from orchestrator.results.assessments import Found, read_assessments
@@ -50,7 +50,10 @@ def conclude(snapshot: Snapshot, options: LaunchOptions, console: Console) -> in
 def print_found(found: Found, console: Console) -> None:
     """Prints the ladder, the verdict and the gate of an assessment."""
     console.print(render(rungs_table(found.assessment)))
-    line_printer(console)(verdict_line(found))
+    say = line_printer(console)
+    if missing := missing_line(found.assessment):
+        say(missing)
+    say(verdict_line(found))
     if found.assessment.gate:
         console.print(render(gate_table(found.assessment)))
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from orchestrator.plan import Node, Plan
 from orchestrator.progress.overview import summary
 from orchestrator.store.states import State
+from search_spaces.recipes import PairRecipe
 from search_spaces.stages.assessment import AssessRecipe
 
 
@@ -34,8 +35,8 @@ def plan_as_json(plan: Plan, states: dict[str, State]) -> dict[str, Any]:
 
 def _bits(node: Node) -> str:
     """Returns the budget of a pair or of a ladder."""
-    if node.cell:
-        return str(node.cell.recipe.budget)
+    if isinstance(node.recipe, PairRecipe):
+        return str(node.recipe.budget)
     ladder = node.recipe.ladder if isinstance(node.recipe, AssessRecipe) else None
     return str(ladder.budget) if ladder else ""
 

@@ -11,17 +11,20 @@ from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import PREDICTIONS
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder
+from search_spaces.errors import StorageError
+from search_spaces.recipes import PairRecipe
 from search_spaces.stages.assessment import AssessRecipe
 from search_spaces.stages.rules import parse_rule
 from trainables.assessment.assemble import assemble
-from trainables.assessment.record import Assessment, Model
+from trainables.assessment.record import Assessment, MissingRung, Model, Rung
+from trainables.assessment.trained import trained_rung
 
 _PARQUET = ".parquet"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """An assessment as far as its parts are done."""
+    """An assessment as far as its parts are done; trainings are no parts, and rungs that lack are named as missing."""
 
     assessment: Assessment
     tables: dict[str, pd.DataFrame]
@@ -47,13 +50,16 @@ def read_assessments(snapshot: Snapshot, rules: Sequence[str]) -> list[Found]:
     """
     by_model: dict[str, list[Node]] = {}
     for node in snapshot.plan.nodes:
-        if isinstance(node.recipe, AssessRecipe):
-            by_model.setdefault(node.recipe.model.uri, []).append(node)
-    found = (_read(nodes, snapshot, rules) for nodes in by_model.values())
+        if node.recipe.given and (node.rung or isinstance(node.recipe, AssessRecipe)):
+            by_model.setdefault(node.recipe.given.uri, []).append(node)
+    found = (
+        _read([node for node in nodes if not node.rung], [node for node in nodes if node.rung], snapshot, rules)
+        for nodes in by_model.values()
+    )
     return [each for each in found if each]
 
 
-def _read(nodes: Sequence[Node], snapshot: Snapshot, rules: Sequence[str]) -> Found | None:
+def _read(nodes: Sequence[Node], trainings: Sequence[Node], snapshot: Snapshot, rules: Sequence[str]) -> Found | None:
     done = [node for node in nodes if snapshot.states[node.uid] is State.DONE]
     network = next(
         (node for node in done if isinstance(node.recipe, AssessRecipe) and node.recipe.ladder is None), None
@@ -64,17 +70,38 @@ def _read(nodes: Sequence[Node], snapshot: Snapshot, rules: Sequence[str]) -> Fo
     recipe = network.recipe
     assert isinstance(recipe, AssessRecipe)
     tables = {node.uid: _tables(snapshot.trial(node)) for node in done}
+    trained = [_trained(node, snapshot) for node in trainings]
     assessment = assemble(
         Model(uri=recipe.model.uri, sha256=recipe.model.sha256 or "", architecture=recipe.architecture),
         list(tables.values()),
         num_images=int(result.metrics["num_images"]),
         num_sites=int(result.metrics["num_sites"]),
         labels=recipe.labels,
+        trained=[each for each in trained if isinstance(each, Rung)],
+        missing=[each for each in trained if isinstance(each, MissingRung)],
     )
     if len(done) == len(nodes):
         gate = apply_rules([parse_rule(text) for text in rules], assessment)
         assessment = assessment.model_copy(update={"gate": gate})
     return Found(assessment=assessment, tables=tables[network.uid], num_parts=len(nodes), num_done=len(done))
+
+
+def _trained(node: Node, snapshot: Snapshot) -> Rung | MissingRung:
+    """Returns the rung that a training makes, or why it is not there."""
+    trial, state, trainings = snapshot.trial(node), snapshot.states[node.uid], snapshot.plan.grid.trainings
+    assert isinstance(node.recipe, PairRecipe)
+    assert trainings
+    assert node.rung
+    if state is State.DONE:
+        predictions = trial.folder.read_table(PREDICTIONS)
+        if predictions is None:
+            raise StorageError(
+                f"{trial.folder.root}/{PREDICTIONS} is missing: run the trial again with --restart {node.uid}."
+            )
+        return trained_rung(node.rung, node.recipe.budget, predictions, trainings.class_names)
+    headline = trial.headline()
+    reason = f"{state}: {headline.line}" if headline else str(state)
+    return MissingRung.model_validate({"rung": node.rung, "budget": node.recipe.budget, "reason": reason})
 
 
 def _tables(trial: TrialFolder) -> dict[str, pd.DataFrame]:

@@ -1,15 +1,17 @@
 """The gate of an assessment: rules against what was measured, with the intervals that were measured.
 
 A rule fails where the whole 95 % interval of its figure is beyond the bound, passes where none of it is, and is *not
-shown* otherwise: with so few images the figure may be on either side. At several budgets the worst outcome counts.
+shown* otherwise: with so few images the figure may be on either side, or its training failed. At several budgets the
+worst outcome counts.
 """
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 
 from search_spaces.errors import ConfigError
+from search_spaces.stages.assessment import TRAINED_RUNGS
 from search_spaces.stages.rules import FigureRule, Rule, VerdictRule
-from trainables.assessment.record import Assessment, GateResult, Outcome, Rung
+from trainables.assessment.record import Assessment, GateResult, MissingRung, Outcome, Rung
 
 GATE_FAILED = 3
 """Exit code where a rule fails."""
@@ -24,8 +26,9 @@ def check_rules(rules: Sequence[Rule], rungs: Sequence[str]) -> None:
     """
     for rule in rules:
         if isinstance(rule, FigureRule) and rule.rung not in rungs:
+            hint = "; --train adds it" if rule.rung in TRAINED_RUNGS else ""
             raise ConfigError(
-                f"--fail-if {rule.text!r}: this assessment has no rung {rule.rung}; it has {', '.join(rungs)}."
+                f"--fail-if {rule.text!r}: this assessment has no rung {rule.rung}; it has {', '.join(rungs)}{hint}."
             )
 
 
@@ -64,8 +67,14 @@ def _by_verdict(rule: VerdictRule, assessment: Assessment) -> GateResult:
 
 def _by_figure(rule: FigureRule, assessment: Assessment) -> GateResult:
     results = [_at_one_budget(rule, rung) for rung in assessment.rungs if rung.rung == rule.rung]
+    results += [_missing(rule, missing) for missing in assessment.missing if missing.rung == rule.rung]
     assert results, f"rule {rule.text!r} was not checked against the rungs of the assessment"
     return min(results, key=lambda result: _WORST_FIRST.index(result.outcome))
+
+
+def _missing(rule: FigureRule, missing: MissingRung) -> GateResult:
+    reason = f"{missing.rung} at {missing.budget} bits is {missing.reason}"
+    return GateResult(rule=rule.text, outcome="not shown", reason=reason)
 
 
 def _at_one_budget(rule: FigureRule, rung: Rung) -> GateResult:

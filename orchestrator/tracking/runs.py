@@ -17,6 +17,7 @@ from orchestrator.store.records import TrialRecord, TrialResult
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder, point_from
 from search_spaces.model import as_text
+from search_spaces.recipes import PairRecipe
 
 UID_TAG = "dptq.uid"
 STAGE_TAG = "dptq.stage"
@@ -174,6 +175,8 @@ def node_tags(node: Node, sweep: str) -> dict[str, str]:
             "dptq.budget_level": node.cell.budget_level,
             "dptq.budget": str(node.cell.recipe.budget),
         }
+    if node.rung and isinstance(node.recipe, PairRecipe):
+        tags |= {"dptq.rung": node.rung, "dptq.budget": str(node.recipe.budget)}
     return tags
 
 

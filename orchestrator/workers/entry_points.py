@@ -73,6 +73,11 @@ def check_dataset(spec: DatasetSpec, data_dir: Path, *, download: bool = False) 
         importlib.import_module("trainables.data.loading").check_available(spec, data_dir, download=download)
 
 
+def count_trained(spec: DatasetSpec, data_dir: Path) -> int:
+    """Returns how many images of a dataset are trained on; see `trainables.data.loading.count_trained`."""
+    return int(importlib.import_module("trainables.data.loading").count_trained(spec, data_dir))
+
+
 def identify_gpu() -> dict[str, str]:
     """Names the GPU of a Ray worker and its torch; see `trainables.memory_probe.identify_gpu`."""
     facts: dict[str, str] = importlib.import_module("trainables.memory_probe").identify_gpu()

@@ -6,6 +6,7 @@ from search_spaces.budgets import OPTION_SETS, budget_from_average, check_budget
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.grids.build import Grid
+from search_spaces.grids.trained import TrainingData, check_trainable, trainings
 from search_spaces.model import parse
 from search_spaces.models import ModelSpec
 from search_spaces.stages.assessment import AVERAGE_BITS, LIGHT, AssessRecipe, Effort, Labels, Ladder
@@ -27,6 +28,8 @@ def assess_grid(
     effort: Effort = LIGHT,
     draws: int | None = None,
     max_passes: int | None = None,
+    train: TrainingData | None = None,
+    overrides: Sequence[str] = (),
     seed: int = 0,
 ) -> Grid:
     """Builds the grid that assesses a network.
@@ -44,12 +47,15 @@ def assess_grid(
         effort: How much is measured.
         draws: Of the rung `random`, in place of that of the effort.
         max_passes: Of the search per image, in place of that of the effort.
+        train: Images to train policies and pairs on, which makes further rungs; None trains nothing.
+        overrides: Assignments such as `pair.epochs=8`, which change how they are trained.
         seed: Of everything random.
 
     Raises:
         UnknownNameError: No such option set.
         InfeasibleBudgetError: No allocation over the sites meets a budget.
-        ConfigError: A budget is given twice, a number breaks its rule, or an ONNX file is to be equalized.
+        ConfigError: A budget is given twice, a number breaks its rule, an ONNX file is to be equalized, or the
+            network cannot be trained as asked.
     """
     if option_set not in OPTION_SETS:
         raise unknown_name("option set", option_set, OPTION_SETS)
@@ -74,4 +80,8 @@ def assess_grid(
     )
     # Ladders first: they take longest, and what starts last ends last.
     recipes = [*(network.model_copy(update={"ladder": ladder}) for ladder in ladders), network]
-    return Grid(name=NAME, dataset=dataset, seed=seed, assessments=tuple(recipes))
+    trained = None
+    if train:
+        check_trainable(model, has_labels=labels == "dataset", equalize=equalize)
+        trained = trainings(model, architecture, ladders, train, overrides)
+    return Grid(name=NAME, dataset=dataset, seed=seed, assessments=tuple(recipes), trainings=trained)

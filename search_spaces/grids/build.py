@@ -14,7 +14,8 @@ from search_spaces.grids.given import Given, LookAt, open_given
 from search_spaces.grids.layers import TemplateStack, read_stack
 from search_spaces.grids.overrides import Settings, parse_assignments
 from search_spaces.grids.template import Budget
-from search_spaces.model import Frozen
+from search_spaces.grids.trained import Trainings
+from search_spaces.model import Frozen, later_field
 from search_spaces.models import model_spec
 from search_spaces.names import Goal
 from search_spaces.pixels import Channels
@@ -45,6 +46,8 @@ class Grid(Frozen):
     # Left out of what is written where there is none, so that plans of pairs are written as before.
     assessments: tuple[AssessRecipe, ...] = Field(default=(), exclude_if=lambda recipes: not recipes)
     """Parts of the assessments of networks that are given."""
+    trainings: Trainings | None = later_field()
+    """What an assessment trains, if it was asked to."""
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -7,14 +7,23 @@ from typing import Any
 import pandas as pd
 
 from search_spaces.stages.assessment import RUNGS, Labels
-from trainables.assessment.record import Assessment, Model, Rung, Suspect
+from trainables.assessment.record import Assessment, MissingRung, Model, Rung, Suspect
 from trainables.assessment.verdict import judge
 
 Tables = Mapping[str, pd.DataFrame]
 """Tables of one part, by name."""
 
 
-def assemble(model: Model, parts: Sequence[Tables], *, num_images: int, num_sites: int, labels: Labels) -> Assessment:
+def assemble(
+    model: Model,
+    parts: Sequence[Tables],
+    *,
+    num_images: int,
+    num_sites: int,
+    labels: Labels,
+    trained: Sequence[Rung] = (),
+    missing: Sequence[MissingRung] = (),
+) -> Assessment:
     """Puts the parts of an assessment together.
 
     Args:
@@ -23,9 +32,10 @@ def assemble(model: Model, parts: Sequence[Tables], *, num_images: int, num_site
         num_images: Images that everything was measured on.
         num_sites: Quantized activations.
         labels: What counts as right.
+        trained: Rungs of `trainables.assessment.trained`; the verdict is on the network as it is, without them.
+        missing: Those that are not there.
     """
-    rungs = [rung for tables in parts for rung in _rungs(tables)]
-    rungs.sort(key=lambda rung: (rung.rung not in ("fp", "int8"), rung.budget or 0, RUNGS.index(rung.rung)))
+    rungs = sorted((rung for tables in parts for rung in _rungs(tables)), key=_place)
     whole = {name: table for tables in parts for name, table in tables.items()}
     label_shares = _shares(whole["classes"], "labels")
     judged = judge(rungs, label_shares=label_shares, channels=whole["channels"], links=whole["links"])
@@ -34,11 +44,16 @@ def assemble(model: Model, parts: Sequence[Tables], *, num_images: int, num_site
         num_images=num_images,
         num_sites=num_sites,
         labels=labels,
-        rungs=tuple(rungs),
+        rungs=tuple(sorted([*rungs, *trained], key=_place)),
+        missing=tuple(missing),
         suspects=tuple(Suspect(**asdict(each)) for each in judged.suspects),
         verdict=judged.verdict,
         reasons=judged.reasons,
     )
+
+
+def _place(rung: Rung) -> tuple[bool, int, int]:
+    return rung.rung not in ("fp", "int8"), rung.budget or 0, RUNGS.index(rung.rung)
 
 
 def _rungs(tables: Tables) -> list[Rung]:

@@ -62,7 +62,7 @@ def look_at(
         given = open_network(spec, image_size=seen.seen_size, is_typed=is_typed, read_trial=read_trial)
     names = class_names_of(seen, data_dir) if has_labels else ()
     if has_same_classes:
-        check_same_classes(given, names)
+        check_same_classes(given, names, class_names)
     how = match_labels(names, class_names or given.class_names, given.num_classes).how if has_labels else ""
     return NetworkFacts(
         model=vary(spec, sha256=given.sha256),
@@ -70,6 +70,7 @@ def look_at(
         num_sites=_num_sites(given.module),
         macs=count_macs(given.module, seen.seen_size),
         dataset=seen,
+        class_names=tuple(names),
         how_labelled=how or "What counts as right is the answer of the network at full precision.",
     )
 
@@ -124,8 +125,12 @@ def dataset_seen_by(given: GivenNetwork, dataset: DatasetSpec, settings: ImageSe
     return parse(DatasetSpec, dataset.model_dump() | known, place="dataset")
 
 
-def check_same_classes(given: GivenNetwork, data_names: Sequence[str]) -> None:
+def check_same_classes(
+    given: GivenNetwork, data_names: Sequence[str], class_names: Sequence[str] | None = None
+) -> None:
     """Makes sure that the classes of a network are those of the data, in the same order.
+
+    `class_names` are those of the network, where the user gave them.
 
     Raises:
         ConfigError: They are not.
@@ -134,11 +139,12 @@ def check_same_classes(given: GivenNetwork, data_names: Sequence[str]) -> None:
     if given.num_classes != len(data_names):
         raise ConfigError(f"model {given.uri} has {given.num_classes} classes and the data {len(data_names)}: {hint}")
     try:
-        index_C = match_labels(data_names, given.class_names, given.num_classes).index_C
+        index_C = match_labels(data_names, class_names or given.class_names, given.num_classes).index_C
     except ConfigError:
         index_C = ()
     if index_C != tuple(range(given.num_classes)):
-        theirs, ours = (", ".join(map(repr, names[:3])) for names in (given.class_names or (), data_names))
+        own = class_names or given.class_names or ()
+        theirs, ours = (", ".join(map(repr, names[:3])) for names in (own, data_names))
         raise ConfigError(
             f"the classes of model {given.uri} begin with {theirs}, and those of the data with {ours}: they are others "
             f"or in another order; {hint}"

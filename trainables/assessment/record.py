@@ -55,7 +55,7 @@ class Rung(_Part):
     accuracy_high: Share
     """Ends of Wilson's 95 % interval."""
     drop: float
-    """Accuracy at full precision minus accuracy of the rung."""
+    """Accuracy at full precision minus accuracy of the rung; of the rung `pair`, that of the fine-tuned network."""
     drop_low: float
     drop_high: float
     """Ends of the paired 95 % interval (Newcombe 1998, method 10)."""
@@ -82,6 +82,17 @@ class Rung(_Part):
     """Lowest accuracy of a draw, where there are several."""
     passes_per_image: float = 0.0
     """Forward passes that choosing the allocation took, per image that it was chosen on."""
+    parity_gap: float | None = None
+    """Accuracy at full precision of the network minus that of the fine-tuned one; null where nothing was fine-tuned."""
+
+
+class MissingRung(_Part):
+    """A rung that was asked for and that is not there."""
+
+    rung: RungName
+    budget: int
+    reason: str
+    """State of its training, with the error of one that failed."""
 
 
 class Suspect(_Part):
@@ -116,6 +127,8 @@ class Assessment(_Part):
     """Whether accuracy counts the labels of the dataset, or agreement with the network at full precision."""
     rungs: tuple[Rung, ...]
     """From benign to hostile, budgets ascending."""
+    missing: tuple[MissingRung, ...] = ()
+    """Rungs whose training failed or is not done."""
     suspects: tuple[Suspect, ...]
     verdict: Verdict
     reasons: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from trainables.data.cifar10 import download_cifar10, find_cifar10
 from trainables.data.decoding import raise_unreadable
 from trainables.data.digits import find_digits
 from trainables.data.folders import find_folder
-from trainables.data.images import ImageData, make_splits
+from trainables.data.images import ImageData, make_splits, stratified_split
 from trainables.data.listings import Found, choose_images
 from trainables.data.parquet import find_parquet
 from trainables.data.pets import download_pets, find_pets
@@ -67,6 +67,19 @@ def class_names_of(spec: DatasetSpec, data_dir: Path | None = None) -> tuple[str
         UnavailableError: Its files are not on this machine.
     """
     return _KINDS[spec.kind].find(spec, _root(data_dir)).list_images().class_names
+
+
+def count_trained(spec: DatasetSpec, data_dir: Path | None = None) -> int:
+    """Returns how many images of a dataset are trained on, without those of the validation split; decodes nothing.
+
+    Raises:
+        UnavailableError: Its files are not on this machine.
+        ConfigError: Its images cannot be split as the specification asks.
+    """
+    listing = _KINDS[spec.kind].find(spec, _root(data_dir)).list_images()
+    training_B, _ = choose_images(listing, spec)
+    kept, _ = stratified_split(listing.labels_B[training_B], fraction=spec.validation_fraction, seed=spec.split_seed)
+    return len(kept)
 
 
 def check_available(spec: DatasetSpec, data_dir: Path | None = None, *, download: bool = False) -> None:

@@ -9,6 +9,7 @@ from orchestrator.reports.assessment.figure import figure_ladder
 from orchestrator.reports.assessment.tables import (
     gate_table,
     measured_table,
+    missing_line,
     rungs_table,
     suspects_table,
     verdict_line,
@@ -31,6 +32,10 @@ TERMS = {
     "interval of Newcombe (1998), method 10.",
     "Flips": "Images that get another class than at full precision, right or wrong; low-margin ones are the tenth of "
     "which the network is least sure.",
+    "Trained rungs": "With --train: a policy, which looks at every image and chooses its bits, for the network as it is, "
+    "robust or detrimental; and a pair, which is the network fine-tuned together with a detrimental policy. The drop of "
+    "the pair is against its own full precision, and 'parity gap' is what the fine-tuning costs there. They say what can "
+    "be done with the network, and have no part in the verdict.",
     "Verdict": "'suspicious': built or trained to fail. 'fragile': it fails by nature. 'healthy': neither was shown.",
     "Gate": "A rule fails where the whole interval is beyond its bound, passes where none of it is, and is not shown "
     "otherwise. At several budgets the worst outcome counts.",
@@ -101,7 +106,7 @@ def _sections(found: Found) -> list[Section]:
     ]
     return [
         gate,
-        Section(title="Ladder", pictures=figure, tables=(rungs_table(assessment),)),
+        Section(title="Ladder", statement=missing_line(assessment), pictures=figure, tables=(rungs_table(assessment),)),
         Section(title="Suspects", tables=filled(suspects_table(assessment))),
         *others,
         Section(title="Network", terms=model, is_literal=True),

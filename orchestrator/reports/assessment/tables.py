@@ -32,6 +32,7 @@ def rungs_table(assessment: Assessment) -> TextTable:
         Column.name("Rung"),
         Column(right),
         Column("drop"),
+        Column("parity gap", is_optional=True),
         Column("flips"),
         Column("low-margin flips", is_detail=True),
         Column.name("worst class", is_detail=True),
@@ -80,6 +81,12 @@ def verdict_line(found: Found) -> str:
     return f"{assessment.model.architecture} is {assessment.verdict}: {reasons}"
 
 
+def missing_line(assessment: Assessment) -> str:
+    """Names the rungs that are not there, and why; empty where none is missing."""
+    missing = (f"{TITLES[each.rung]} at {each.budget} bits ({each.reason})" for each in assessment.missing)
+    return f"Not trained: {'; '.join(missing)}." if assessment.missing else ""
+
+
 def _worst_sentence(assessment: Assessment) -> str:
     rungs = [rung for rung in assessment.rungs if rung.rung != "fp"]
     worst = max(rungs, key=lambda rung: rung.drop)
@@ -96,6 +103,7 @@ def _rung_row(rung: Rung) -> tuple[Field | str, ...]:
         TITLES[rung.rung],
         Field(pct(rung.accuracy, digits=1), note=worst),
         "" if is_full else Field(f"{100 * rung.drop:.1f}", note=interval_text(rung.drop_low, rung.drop_high)),
+        "" if rung.parity_gap is None else f"{100 * rung.parity_gap:.1f}",
         "" if is_full else pct(rung.flips, digits=1),
         "" if is_full else pct(rung.flips_low_margin, digits=1),
         "" if is_full else Field(rung.worst_class, note=f"loses {100 * rung.worst_class_drop:.1f}"),
