@@ -51,7 +51,7 @@ from search_spaces.dataset_kinds import DATASET_FORMS
 @what(
     "--train",
     is_flag=True,
-    help="Train, too: at every budget a policy for the network as it is, robust and detrimental, and a fine-tuned pair.",
+    help="At every budget, also train a robust and a detrimental policy for the network as it is, and a fine-tuned pair.",
 )
 @what(
     "--set",

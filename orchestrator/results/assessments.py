@@ -24,7 +24,7 @@ _PARQUET = ".parquet"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """An assessment as far as its parts are done; trainings are no parts, and rungs that lack are named as missing."""
+    """An assessment as far as its parts are done. Trainings are no parts: rungs without them are named as missing."""
 
     assessment: Assessment
     tables: dict[str, pd.DataFrame]
@@ -52,15 +52,13 @@ def read_assessments(snapshot: Snapshot, rules: Sequence[str]) -> list[Found]:
     for node in snapshot.plan.nodes:
         if node.recipe.given and (node.rung or isinstance(node.recipe, AssessRecipe)):
             by_model.setdefault(node.recipe.given.uri, []).append(node)
-    found = (
-        _read([node for node in nodes if not node.rung], [node for node in nodes if node.rung], snapshot, rules)
-        for nodes in by_model.values()
-    )
+    found = (_read(nodes, snapshot, rules) for nodes in by_model.values())
     return [each for each in found if each]
 
 
-def _read(nodes: Sequence[Node], trainings: Sequence[Node], snapshot: Snapshot, rules: Sequence[str]) -> Found | None:
-    done = [node for node in nodes if snapshot.states[node.uid] is State.DONE]
+def _read(nodes: Sequence[Node], snapshot: Snapshot, rules: Sequence[str]) -> Found | None:
+    parts = [node for node in nodes if not node.rung]
+    done = [node for node in parts if snapshot.states[node.uid] is State.DONE]
     network = next(
         (node for node in done if isinstance(node.recipe, AssessRecipe) and node.recipe.ladder is None), None
     )
@@ -70,7 +68,7 @@ def _read(nodes: Sequence[Node], trainings: Sequence[Node], snapshot: Snapshot, 
     recipe = network.recipe
     assert isinstance(recipe, AssessRecipe)
     tables = {node.uid: _tables(snapshot.trial(node)) for node in done}
-    trained = [_trained(node, snapshot) for node in trainings]
+    trained = [_trained(node, snapshot) for node in nodes if node.rung]
     assessment = assemble(
         Model(uri=recipe.model.uri, sha256=recipe.model.sha256 or "", architecture=recipe.architecture),
         list(tables.values()),
@@ -80,10 +78,10 @@ def _read(nodes: Sequence[Node], trainings: Sequence[Node], snapshot: Snapshot, 
         trained=[each for each in trained if isinstance(each, Rung)],
         missing=[each for each in trained if isinstance(each, MissingRung)],
     )
-    if len(done) == len(nodes):
+    if len(done) == len(parts):
         gate = apply_rules([parse_rule(text) for text in rules], assessment)
         assessment = assessment.model_copy(update={"gate": gate})
-    return Found(assessment=assessment, tables=tables[network.uid], num_parts=len(nodes), num_done=len(done))
+    return Found(assessment=assessment, tables=tables[network.uid], num_parts=len(parts), num_done=len(done))
 
 
 def _trained(node: Node, snapshot: Snapshot) -> Rung | MissingRung:
@@ -95,9 +93,8 @@ def _trained(node: Node, snapshot: Snapshot) -> Rung | MissingRung:
     if state is State.DONE:
         predictions = trial.folder.read_table(PREDICTIONS)
         if predictions is None:
-            raise StorageError(
-                f"{trial.folder.root}/{PREDICTIONS} is missing: run the trial again with --restart {node.uid}."
-            )
+            path = f"{trial.folder.root}/{PREDICTIONS}"
+            raise StorageError(f"{path} is missing: train again with `resume --restart {node.uid}`.")
         return trained_rung(node.rung, node.recipe.budget, predictions, trainings.class_names)
     headline = trial.headline()
     reason = f"{state}: {headline.line}" if headline else str(state)

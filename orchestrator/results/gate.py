@@ -73,7 +73,7 @@ def _by_figure(rule: FigureRule, assessment: Assessment) -> GateResult:
 
 
 def _missing(rule: FigureRule, missing: MissingRung) -> GateResult:
-    reason = f"{missing.rung} at {missing.budget} bits is {missing.reason}"
+    reason = f"{missing.rung} at {missing.budget} bits is not trained ({missing.reason})"
     return GateResult(rule=rule.text, outcome="not shown", reason=reason)
 
 

@@ -130,7 +130,5 @@ def _recipes(
             train=parts,
         )
         if recipe.train != parts:
-            raise ConfigError(
-                f"--set pair.train={list(recipe.train)} is for the rungs to set: each trains its own parts."
-            )
+            raise ConfigError("--set pair.train is for the rungs to set: each trains parts of its own.")
         yield name, recipe

@@ -32,10 +32,10 @@ TERMS = {
     "interval of Newcombe (1998), method 10.",
     "Flips": "Images that get another class than at full precision, right or wrong; low-margin ones are the tenth of "
     "which the network is least sure.",
-    "Trained rungs": "With --train: a policy, which looks at every image and chooses its bits, for the network as it is, "
-    "robust or detrimental; and a pair, which is the network fine-tuned together with a detrimental policy. The drop of "
-    "the pair is against its own full precision, and 'parity gap' is what the fine-tuning costs there. They say what can "
-    "be done with the network, and have no part in the verdict.",
+    "Trained rungs": "With --train: a policy, which looks at every image and chooses its bits, for the network as it "
+    "is, robust or detrimental; and a pair, which is the network fine-tuned together with a detrimental policy. The "
+    "drop of the pair is against its own full precision, and 'parity gap' is what the fine-tuning costs there. They "
+    "say what can be done with the network, and have no part in the verdict.",
     "Verdict": "'suspicious': built or trained to fail. 'fragile': it fails by nature. 'healthy': neither was shown.",
     "Gate": "A rule fails where the whole interval is beyond its bound, passes where none of it is, and is not shown "
     "otherwise. At several budgets the worst outcome counts.",
