@@ -51,7 +51,7 @@ from search_spaces.dataset_kinds import DATASET_FORMS
 @what(
     "--train",
     is_flag=True,
-    help="At every budget, also train a robust and a detrimental policy for the network as it is, and a fine-tuned pair.",
+    help="At every budget, train a robust and a detrimental policy for the network as it is, and a fine-tuned pair.",
 )
 @what(
     "--set",
