@@ -1,6 +1,7 @@
 """`assess` on real local Ray: a part that was killed between rungs goes on, and what other tools read is written."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,29 +9,35 @@ from typing import Any
 
 import jsonschema
 import mlflow
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-from orchestrator.plan import Plan, build_plan
-from orchestrator.store.folder import RESUME
+from orchestrator.plan import Node, Plan, build_plan
+from orchestrator.results.assessments import read_assessments
+from orchestrator.results.snapshot import Snapshot
+from orchestrator.store.folder import RESULT, RESUME
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from orchestrator.workers import trial as trial_worker
 from search_spaces.datasets import dataset_spec
+from search_spaces.errors import NonFiniteLossError
 from search_spaces.grids.assess import assess_grid
-from search_spaces.stages.assessment import LADDER_RUNGS, ImageSettings
+from search_spaces.grids.trained import TrainingData
+from search_spaces.stages.assessment import LADDER_RUNGS, TRAINED_RUNGS, ImageSettings
 from trainables.assessment.facts import look_at
 from trainables.assessment.record import schema
 from trainables.data.augment import evaluation_batch
-from trainables.data.loading import load_dataset
+from trainables.data.loading import count_trained, load_dataset
 from trainables.models.backbones import create_backbone
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 BUDGET, DRAWS, TEST_IMAGES = 60, 3, 90
 SEEN = {"mean": "0.485,0.456,0.406", "std": "0.229,0.224,0.225"}
 """What the network is trained with; timm would say otherwise of its architecture."""
+TRAINING = ("pair.epochs=2", "pair.batch_size=256")
 TIMEOUT_SECONDS = 300
 
 
@@ -60,9 +67,20 @@ def command(storage: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def plan_of(uri: str) -> Plan:
+def assess_command(storage: Path, uri: str, rules: tuple[str, ...], *more: str) -> tuple[int, str]:
+    return command(
+        storage,
+        *("assess", uri, "--data", "digits", "--budget", str(BUDGET), "--draws", str(DRAWS)),
+        *("--test-images", str(TEST_IMAGES), "--mean", SEEN["mean"], "--std", SEEN["std"]),
+        *(argument for rule in rules for argument in ("--fail-if", rule)),
+        *more,
+    )
+
+
+def plan_of(uri: str, *, train: bool = False) -> Plan:
     settings = ImageSettings.model_validate(SEEN)
     facts = look_at(uri, dataset_spec("digits", test_images=TEST_IMAGES), settings, data_dir=Path("data"))
+    data = TrainingData(num_images=count_trained(facts.dataset), class_names=facts.class_names)
     grid = assess_grid(
         facts.model,
         facts.dataset,
@@ -70,6 +88,8 @@ def plan_of(uri: str) -> Plan:
         num_sites=facts.num_sites,
         budgets=[BUDGET],
         draws=DRAWS,
+        train=data if train else None,
+        overrides=TRAINING if train else (),
     )
     return build_plan(grid, lambda architecture: 15)
 
@@ -78,8 +98,8 @@ class Killed(BaseException):
     """The end of a process, which nothing catches."""
 
 
-def run_ladder(store: Store, plan: Plan, patch: pytest.MonkeyPatch, *, killed_after: int | None = None) -> None:
-    """Runs the ladder in this process as a worker does; what is killed leaves what was written before."""
+def run_node(store: Store, node: Node, patch: pytest.MonkeyPatch, *, killed_after: int | None = None) -> None:
+    """Runs a trial in this process as a worker does; what is killed leaves what was written before."""
     reports: list[dict[str, Any]] = []
 
     def report(values: dict[str, Any]) -> None:
@@ -89,9 +109,8 @@ def run_ladder(store: Store, plan: Plan, patch: pytest.MonkeyPatch, *, killed_af
 
     patch.setattr("ray.tune.report", report)
     patch.setattr("ray.get_gpu_ids", list)
-    node = plan.nodes[0]
     trial_of(store, node).write_recipe(node, None)
-    config = {"storage": store.uri, "stage": "assess", "uid": node.uid, "data_dir": None, "stop_file": "stop"}
+    config = {"storage": store.uri, "stage": str(node.stage), "uid": node.uid, "data_dir": None, "stop_file": "stop"}
     try:
         trial_worker.run_trial(config)
     except Killed:
@@ -104,21 +123,15 @@ def story(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     uri, root = f"timm:test_resnet@{weights}", tmp_path_factory.mktemp("assess")
     plan, patch = plan_of(uri), pytest.MonkeyPatch()
     calm, storage = Store(str(root / "calm")), root / "storage"
-    run_ladder(calm, plan, patch)
-    run_ladder(Store(str(storage)), plan, patch, killed_after=2)
+    run_node(calm, plan.nodes[0], patch)
+    run_node(Store(str(storage)), plan.nodes[0], patch, killed_after=2)
     patch.undo()
     ladder = storage / "assess" / plan.nodes[0].uid
     before = trial_of(Store(str(storage)), plan.nodes[0]).epochs()
     assert (ladder / RESUME).exists()
     files = {"json": root / "assessment.json", "junit": root / "gate.xml"}
     rules = ("fp.accuracy < 50", "random.drop > -100", "uniform.drop > 99")
-    code, printed = command(
-        storage,
-        *("assess", uri, "--data", "digits", "--budget", str(BUDGET), "--draws", str(DRAWS)),
-        *("--test-images", str(TEST_IMAGES), "--mean", SEEN["mean"], "--std", SEEN["std"]),
-        *(argument for rule in rules for argument in ("--fail-if", rule)),
-        *("--json", str(files["json"]), "--junit", str(files["junit"])),
-    )
+    code, printed = assess_command(storage, uri, rules, *("--json", str(files["json"]), "--junit", str(files["junit"])))
     return {"plan": plan, "storage": storage, "before": before, "code": code, "printed": printed, "calm": calm} | files
 
 
@@ -185,3 +198,99 @@ def test_status_ls_and_report_know_the_assessment(story: dict[str, Any]) -> None
     code, printed = command(story["storage"], "report", "--json")
     assert code == 0, printed
     assert json.loads(printed)["assessments"] == [json.loads(story["json"].read_text())]
+
+
+@pytest.fixture(scope="module")
+def trained(story: dict[str, Any], weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The same with --train, on a storage that has the parts already, after a pair that was killed half-way."""
+    uri, root = f"timm:test_resnet@{weights}", tmp_path_factory.mktemp("trained")
+    plan, patch, storage = plan_of(uri, train=True), pytest.MonkeyPatch(), root / "storage"
+    store = Store(str(storage))
+    shutil.copytree(story["storage"] / "assess", storage / "assess")
+    nodes = {node.rung: node for node in plan.nodes if node.rung}
+    run_node(store, nodes["pair"], patch, killed_after=1)
+    patch.undo()
+    before = trial_of(store, nodes["pair"]).epochs()
+    settings = tuple(argument for value in TRAINING for argument in ("--set", value))
+    rules = ("pair.drop > -100", "policy_robust.drop > 99")
+    code, printed = assess_command(storage, uri, rules, "--train", *settings, "--json", str(root / "a.json"))
+    written = json.loads((root / "a.json").read_text())
+    facts = {"plan": plan, "nodes": nodes, "store": store, "before": before, "written": written}
+    return facts | {"code": code, "printed": printed}
+
+
+def test_training_adds_three_rungs_to_what_was_measured_before(story: dict[str, Any], trained: dict[str, Any]) -> None:
+    assert trained["code"] == 3, trained["printed"]
+    assert "2 cached" in trained["printed"] or "5 done, 0 failed" in trained["printed"]
+    written, untrained = trained["written"], json.loads(story["json"].read_text())
+    jsonschema.validate(written, schema())
+    measured = len(untrained["rungs"])
+    assert written["rungs"][:measured] == untrained["rungs"]
+    assert [(rung["rung"], rung["budget"]) for rung in written["rungs"][measured:]] == [
+        (rung, BUDGET) for rung in TRAINED_RUNGS
+    ]
+    assert [written[name] for name in ("verdict", "reasons", "suspects", "missing")] == [
+        *(untrained[name] for name in ("verdict", "reasons", "suspects")),
+        [],
+    ]
+    assert [each["outcome"] for each in written["gate"]] == ["fail", "pass"]
+
+
+def test_figures_of_trained_rungs_are_those_of_their_predictions(trained: dict[str, Any]) -> None:
+    rungs = {rung["rung"]: rung for rung in trained["written"]["rungs"]}
+    for name, node in trained["nodes"].items():
+        path = Path(trained["store"].uri) / "pair" / node.uid / "predictions.parquet"
+        rows = [row for row in pq.read_table(path).to_pylist() if row["split"] == "test"]
+        assert len(rows) == TEST_IMAGES
+        right = {who: sum(row[f"prediction_{who}"] == row["label"] for row in rows) for who in ("white_box", "fp", "q")}
+        assert right["white_box"] / len(rows) == pytest.approx(rungs["fp"]["accuracy"])
+        assert rungs[name]["accuracy"] == pytest.approx(right["q"] / len(rows))
+        assert rungs[name]["drop"] == pytest.approx((right["fp"] - right["q"]) / len(rows))
+        flipped = sum(row["prediction_q"] != row["prediction_fp"] for row in rows)
+        assert rungs[name]["flips"] == pytest.approx(flipped / len(rows))
+        assert {sum(row["bit_width"]) for row in rows} == {BUDGET}
+        if name == "pair":
+            assert rungs[name]["parity_gap"] == pytest.approx((right["white_box"] - right["fp"]) / len(rows))
+        else:
+            assert [row["prediction_fp"] for row in rows] == [row["prediction_white_box"] for row in rows]
+            assert rungs[name]["parity_gap"] is None
+
+
+def test_a_training_that_was_killed_goes_on_with_its_next_epoch(trained: dict[str, Any]) -> None:
+    rows = trial_of(trained["store"], trained["nodes"]["pair"]).epochs()
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert rows[:1] == trained["before"]
+
+
+def test_page_and_mlflow_know_the_trained_rungs(trained: dict[str, Any]) -> None:
+    (folder,) = (Path(trained["store"].uri) / "sweeps").iterdir()
+    page = (folder / "report.html").read_text()
+    assert "fine-tuned pair" in page
+    assert "parity gap" in page
+    assert "Not trained" not in page
+    mlflow.set_tracking_uri(f"sqlite:///{Path(trained['store'].uri).absolute()}/mlflow.db")
+    runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    rungs = {run.data.tags["dptq.uid"]: run.data.tags for run in runs if "dptq.rung" in run.data.tags}
+    assert {tags["dptq.rung"]: uid for uid, tags in rungs.items()} == {
+        rung: node.uid for rung, node in trained["nodes"].items()
+    }
+    assert {tags["dptq.budget"] for tags in rungs.values()} == {str(BUDGET)}
+
+
+def test_a_rung_whose_training_is_not_done_or_failed_is_missing_and_the_rest_stays(
+    trained: dict[str, Any], tmp_path: Path
+) -> None:
+    storage = tmp_path / "storage"
+    for stage in ("assess", "pair"):
+        shutil.copytree(Path(trained["store"].uri) / stage, storage / stage)
+    store, nodes = Store(str(storage)), trained["nodes"]
+    for rung in ("policy_robust", "pair"):
+        (storage / "pair" / nodes[rung].uid / RESULT).unlink()
+    trial_of(store, nodes["pair"]).write_error(NonFiniteLossError("the loss became NaN"))
+    (found,) = read_assessments(Snapshot(trained["plan"], store), ["pair.drop > 10", "policy_detrimental.drop > 99"])
+    assert found.is_complete
+    assert [each.rung for each in found.assessment.missing] == ["policy_robust", "pair"]
+    assert found.assessment.missing[1].reason == "diverged: the loss became NaN"
+    assert [rung.rung for rung in found.assessment.rungs if rung.rung in TRAINED_RUNGS] == ["policy_detrimental"]
+    assert found.assessment.verdict == trained["written"]["verdict"]
+    assert [each.outcome for each in found.assessment.gate] == ["not shown", "pass"]

@@ -8,6 +8,7 @@ from orchestrator.results.gate import apply_rules, check_rules, junit_xml
 from search_spaces.errors import ConfigError
 from search_spaces.stages.rules import parse_rule
 from tests.trainables.assessment.test_record import assessment, rung
+from trainables.assessment.record import MissingRung
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,15 @@ def test_at_several_budgets_the_worst_outcome_counts_and_the_reason_names_its_bu
     assert "at 60 bits" in result.reason
 
 
+@pytest.mark.parametrize(("low", "outcome"), [(0.2, "fail"), (0.0, "not shown")])
+def test_a_rung_that_is_missing_shows_nothing_and_hides_no_failure(low: float, outcome: str) -> None:
+    missing = MissingRung(rung="pair", budget=82, reason="failed: NonFiniteLossError: NaN")
+    found = assessment(rung(rung="pair", drop_low=low, drop_high=low), missing=(missing,))
+    (result,) = apply_rules([parse_rule("pair.drop > 10")], found)
+    assert result.outcome == outcome
+    assert ("at 82 bits is not trained (failed: NonFiniteLossError: NaN)" in result.reason) == (outcome == "not shown")
+
+
 @pytest.mark.parametrize(
     ("verdict", "outcomes"),
     [("healthy", ("pass", "pass")), ("fragile", ("pass", "fail")), ("suspicious", ("fail", "fail"))],
@@ -83,7 +93,7 @@ def test_what_is_no_rule_is_one_line_that_says_what_there_is(rule: str, says: st
 
 def test_a_rule_on_a_rung_that_is_not_measured_is_refused_with_those_that_are() -> None:
     check_rules([parse_rule("fp.accuracy < 90"), parse_rule("fragile")], ("fp", "uniform"))
-    with pytest.raises(ConfigError, match="no rung pair; it has fp, uniform"):
+    with pytest.raises(ConfigError, match="no rung pair; it has fp, uniform; --train adds it"):
         check_rules([parse_rule("pair.drop > 3")], ("fp", "uniform"))
 
 

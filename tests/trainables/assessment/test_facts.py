@@ -95,5 +95,12 @@ def test_what_is_trained_has_the_classes_of_the_data_in_their_order(names: tuple
         check_same_classes(given(class_names=fitting, num_classes=3), ["cat", "dog", "emu"])
 
 
+def test_names_that_the_user_gives_win_over_those_of_the_network_in_training_too() -> None:
+    network = given(class_names=("x", "y", "z"), num_classes=3)
+    check_same_classes(network, ["cat", "dog", "emu"], ("cat", "dog", "emu"))
+    with pytest.raises(ConfigError, match=r"begin with 'emu', 'dog', 'cat'.*in another order"):
+        check_same_classes(given(num_classes=3), ["cat", "dog", "emu"], ("emu", "dog", "cat"))
+
+
 def _weights(num_classes: int = 10) -> dict[str, torch.Tensor]:
     return create_backbone("test_resnet", num_classes).state_dict()

@@ -15,8 +15,12 @@ from search_spaces.errors import ConfigError, UnavailableError
 from search_spaces.pixels import MEAN, STD
 from trainables.data import augment
 from trainables.data.images import ImageData, stratified_split, stratified_subset
-from trainables.data.loading import check_available, load_dataset
+from trainables.data.loading import check_available, count_trained, load_dataset
 from trainables.data.view import View
+
+
+def test_images_to_train_on_are_counted_without_reading_them(digits: ImageData) -> None:
+    assert count_trained(DatasetSpec(name="digits", image_size=32)) == len(digits.splits["train"])
 
 
 def test_digits_splits_are_disjoint_and_complete(digits: ImageData) -> None:
@@ -90,6 +94,7 @@ def test_subset_of_a_dataset_keeps_sizes_and_shares() -> None:
     spec = DatasetSpec(name="digits", image_size=32, train_images=100, test_images=50)
     data = load_dataset(spec)
     assert {name: len(split) for name, split in data.splits.items()} == {"train": 90, "validation": 10, "test": 50}
+    assert count_trained(spec) == 90
     for split in data.splits.values():
         counts = torch.bincount(split.labels_B, minlength=10)
         assert counts.max() - counts.min() <= 1
