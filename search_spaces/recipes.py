@@ -18,6 +18,8 @@ Augmentation = Literal["random_resized_crop", "rand_augment", "color_jitter", "h
 
 PairLossName = Literal["hinge_robust", "hinge_detrimental"]
 """The losses of a quantized student; `trainables.losses.PAIR_LOSSES` holds them by these names."""
+PairPart = Literal["student", "policy"]
+WHOLE_PAIR: tuple[PairPart, ...] = ("student", "policy")
 
 
 class TrainingRecipe(Frozen):
@@ -106,7 +108,7 @@ class PairRecipe(TrainingRecipe):
     """Quantile at which the range of an activation ends; 1, as in the paper, is its extremes."""
     gradient_clip: Positive = 5.0
     """Largest norm of the gradient of all trained parameters together."""
-    train: tuple[Literal["student", "policy"], ...] = ("student", "policy")
+    train: tuple[PairPart, ...] = WHOLE_PAIR
     """Parts of the pair that learn; the rest stays as it is."""
     white_box: ModelSpec | None = later_field()
     """The white box, where it is given."""

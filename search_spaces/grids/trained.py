@@ -15,15 +15,14 @@ from search_spaces.grids.template import Template
 from search_spaces.model import Frozen
 from search_spaces.models import ModelSpec
 from search_spaces.names import Goal
-from search_spaces.recipes import PairRecipe
+from search_spaces.recipes import WHOLE_PAIR, PairPart, PairRecipe
 from search_spaces.stages.assessment import Ladder
 
 TrainedRungName = Literal["policy_robust", "policy_detrimental", "pair"]
-Part = Literal["student", "policy"]
-TRAINED: dict[TrainedRungName, tuple[Goal, tuple[Part, ...]]] = {
+TRAINED: dict[TrainedRungName, tuple[Goal, tuple[PairPart, ...]]] = {
     "policy_robust": (Goal.ROBUST, ("policy",)),
     "policy_detrimental": (Goal.DETRIMENTAL, ("policy",)),
-    "pair": (Goal.DETRIMENTAL, ("student", "policy")),
+    "pair": (Goal.DETRIMENTAL, WHOLE_PAIR),
 }
 """Goal and trained parts of every rung; what is not trained stays as it is given."""
 NUM_STEPS = 560

@@ -86,6 +86,11 @@ def test_trials_that_tell_nothing_are_left_out(store: Store) -> None:
     assert list(measured_in(store, [TRAININGS[0], TRAININGS[2]])) == []
 
 
+def test_a_policy_alone_tells_nothing_of_a_pair(store: Store) -> None:
+    finish(store, replace(PAIR, recipe=vary(PAIR.recipe, train=("policy",))), [1.0])
+    assert list(measured_in(store, TRAININGS)) == []
+
+
 def test_distillation_is_known_with_its_teacher(store: Store) -> None:
     finish(store, DISTILL, [1.0])
     assert list(measured_in(store, TRAININGS)) == []  # nobody knows what taught it
