@@ -1,13 +1,14 @@
 """How many trials share a GPU: by the memory that one training takes, measured before the first trial is scheduled.
 
-One Ray task has a whole GPU to itself and runs two steps of every kind of training that is about to run. What it finds
-is kept in the store, for later launches on the same kind of GPU. Where a cluster has several kinds, the task ran on one
-of them; a trial that does not fit its share of a smaller one is tried once more with a whole one
+A Ray task for every kind of training that is about to run has a whole GPU to itself and runs two steps. What it finds is
+kept in the store, for later launches on the same kind of GPU. Where a cluster has several kinds, the task ran on one of
+them; a trial that does not fit its share of a smaller one is tried once more with a whole one
 (`orchestrator.launch.frontier`).
 """
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from search_spaces.errors import StorageError
 from search_spaces.pixels import image_size_of
 from search_spaces.stages.registry import STAGES
 
-PROBE_VERSION = 1
+PROBE_VERSION = 2
 """Raised when a change of the stages changes how much memory they take."""
 # All other fields are taken to matter, also those that do not exist yet.
 FIELDS_OF_EQUAL_MEMORY = frozenset(
@@ -171,25 +172,30 @@ def _line(outcome: Outcome, workload: Workload, num_trials: int) -> str:
 
 
 def _probe_on_a_gpu(store: Store, workloads: dict[str, Workload], prober: Prober) -> dict[str, Outcome]:
-    """Runs the probe as a Ray task; if that fails as a whole, so has every workload."""
-    pending = ray.remote(num_cpus=1, num_gpus=1, max_retries=0)(_probe_all).remote(store.uri, workloads, prober)
+    """Runs every probe as a Ray task of its own; one that fails takes no other along."""
+    # A process per workload: CUDA graphs of one training may stay in memory and would count in the next measurement.
+    probe = ray.remote(num_cpus=1, num_gpus=1, max_retries=0, max_calls=1)(_probe_in_worker)
+    pending = {kind: probe.remote(store.uri, workload, prober) for kind, workload in workloads.items()}
+    deadline = time.monotonic() + prober.seconds
+    return {kind: _outcome_of(task, deadline, prober) for kind, task in pending.items()}
+
+
+def _outcome_of(task: ray.ObjectRef, deadline: float, prober: Prober) -> Outcome:
     try:
-        outcomes: dict[str, Outcome] = ray.get(pending, timeout=prober.seconds)
-        return outcomes
+        outcome: Outcome = ray.get(task, timeout=max(0.0, deadline - time.monotonic()))
+        return outcome
     except ray.exceptions.GetTimeoutError:
-        ray.cancel(pending, force=True)
-        failed = f"not over within {prober.seconds:g} s; is a whole GPU free?"
+        ray.cancel(task, force=True)
+        return Outcome(error=f"not over within {prober.seconds:g} s; is a whole GPU free?")
     except ray.exceptions.RayTaskError as error:
-        failed = _headline(error.cause)
+        return Outcome(error=_headline(error.cause))
     except ray.exceptions.RayError as error:
-        failed = _headline(error)
-    return dict.fromkeys(workloads, Outcome(error=failed))
+        return Outcome(error=_headline(error))
 
 
-def _probe_all(storage: str, workloads: dict[str, Workload], prober: Prober) -> dict[str, Outcome]:
-    """Runs in a worker: one process for all workloads, because starting one takes longer than a measurement."""
+def _probe_in_worker(storage: str, workload: Workload, prober: Prober) -> Outcome:
     probes, gpu = Store(storage, create=False).root.folder("probes"), prober.identify()
-    return {kind: _probe(probes, gpu, workload, prober) for kind, workload in workloads.items()}
+    return _probe(probes, gpu, workload, prober)
 
 
 def _probe(probes: Folder, gpu: dict[str, str], workload: Workload, prober: Prober) -> Outcome:
