@@ -231,7 +231,7 @@ class _Table(Frozen):
 
 
 def _training_in(store: Store, trial: TrialFolder) -> Training | None:
-    """Returns what a stored trial trained; None if its recipe, or that of its parent, is gone, or for a part of a pair."""
+    """Returns what a stored trial trained; None for a part of a pair, or if a recipe that tells it is gone."""
     record = trial.recipe()
     # A policy alone takes two thirds of the time of a pair.
     if record is None or len(record.recipe.get("train", WHOLE_PAIR)) < len(WHOLE_PAIR):
