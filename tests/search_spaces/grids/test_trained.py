@@ -69,9 +69,8 @@ def test_a_pair_has_the_uid_of_the_same_training_in_a_grid() -> None:
             model=MODEL, architecture="test_resnet", num_sites=15, macs=1, dataset=dataset, how_labelled=""
         )
 
-    choices = Choices(
-        white_boxes=[MODEL.uri], option_sets=["I"], budgets=[82], search={"trials": 0, "max_trials": None}
-    )
+    changes = {"search": {"trials": 0, "max_trials": None}, "overrides": ["pair.learning_rate=0.03"]}
+    choices = Choices(white_boxes=[MODEL.uri], option_sets=["I"], budgets=[82], **changes)  # type: ignore[arg-type]
     of_grid = build_plan(build_grid("families", choices, no_sites, look_at), no_sites).nodes
     assert [node.uid for node in of_grid] == [node.uid for node in nodes_of(budgets=[82]) if node.rung == "pair"]
 
