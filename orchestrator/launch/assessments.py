@@ -6,7 +6,13 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.console import line_printer, written
-from orchestrator.reports.assessment.tables import gate_table, rungs_table, verdict_line
+from orchestrator.reports.assessment.tables import (
+    gate_table,
+    mitigations_table,
+    other_reasons,
+    rungs_table,
+    verdict_line,
+)
 from orchestrator.reports.page import write_report
 from orchestrator.reports.terminal import render
 from orchestrator.results.assessments import Found, read_assessments
@@ -48,9 +54,14 @@ def conclude(snapshot: Snapshot, options: LaunchOptions, console: Console) -> in
 
 
 def print_found(found: Found, console: Console) -> None:
-    """Prints the ladder, the verdict and the gate of an assessment."""
+    """Prints the ladder, what repairs the network, the verdict and the gate of an assessment."""
     console.print(render(rungs_table(found.assessment)))
-    line_printer(console)(verdict_line(found))
+    if found.assessment.mitigations:
+        console.print(render(mitigations_table(found.assessment)))
+    say = line_printer(console)
+    say(verdict_line(found))
+    for reason in other_reasons(found):
+        say(f"  * {reason}")
     if found.assessment.gate:
         console.print(render(gate_table(found.assessment)))
 

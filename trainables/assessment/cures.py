@@ -6,8 +6,8 @@ it.
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
@@ -19,7 +19,7 @@ from trainables.quant.student import QuantizedStudent
 from trainables.runtimes.onnxruntime import OnnxNetwork
 
 Measure = Callable[[Network], float]
-"""Function from a network to its accuracy, in [0, 1], under an allocation or an attack of the caller's choice."""
+"""Function from a network to its accuracy, in [0, 1], under an allocation of the caller's choice."""
 Kind = Literal["sites", "channel_ranges", "quantile_ranges", "equalization"]
 
 DEFAULT_QUANTILES = (0.999, 0.99)
@@ -83,35 +83,6 @@ class Cure:
         else:
             model = copy.deepcopy(network.model)
         return QuantizedStudent(model, **settings).eval().requires_grad_(False)  # type: ignore[arg-type]
-
-
-def measure_cures(
-    network: Network,
-    images_BCHW: Tensor,
-    cures: Sequence[Cure],
-    measures: Mapping[str, Measure],
-    *,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Cure]:
-    """Measures repaired copies of a network.
-
-    Args:
-        network: What fails.
-        images_BCHW: As in `Cure.applied_to`.
-        cures: Repairs to measure.
-        measures: Accuracies by name. A measurement that searches for allocations searches on the network that it is
-            given: it knows the repair.
-        on_progress: Called with the number of measured cures and their total.
-
-    Returns:
-        The cures with their accuracies.
-    """
-    measured = []
-    for number, cure in enumerate(cures, start=1):
-        repaired = cure.applied_to(network, images_BCHW)
-        measured.append(replace(cure, accuracies=tuple((name, of(repaired)) for name, of in measures.items())))
-        on_progress(number, len(cures))
-    return measured
 
 
 def standard_cures(quantiles: Sequence[float] = DEFAULT_QUANTILES) -> list[Cure]:

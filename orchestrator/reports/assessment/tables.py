@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from orchestrator.reports.layout import Column, Field, TextTable, interval_text, pct, pp, text_table
+from orchestrator.reports.layout import Column, Field, TextTable, interval_text, number_text, pct, pp, text_table
 from orchestrator.results.assessments import Found
-from trainables.assessment.record import Assessment, Rung
+from trainables.assessment.record import Assessment, MitigatedRung, Mitigation, Rung
 
 TITLES = {
     "fp": "full precision",
@@ -58,9 +58,35 @@ def gate_table(assessment: Assessment) -> TextTable:
 
 def suspects_table(assessment: Assessment) -> TextTable:
     """Lays out the channels that no training would have made."""
-    rows = [(each.site, str(each.channel), f"{each.ratio:.3g}", each.link) for each in assessment.suspects]
+    rows = [(each.site, str(each.channel), number_text(each.ratio), each.link) for each in assessment.suspects]
     columns = (Column.name("site"), Column("channel"), Column("ratio"), Column.text("link"))
     return text_table("Suspects", columns, rows)
+
+
+def mitigations_table(assessment: Assessment) -> TextTable:
+    """Lays out what repairs the network: the drop of every rung before and after, searched again after."""
+    columns = (
+        Column.name("mitigation"),
+        Column("full precision", is_detail=True),
+        *(Column(TITLES[rung.rung]) for rung in (assessment.mitigations[0].rungs if assessment.mitigations else ())),
+    )
+    return text_table(
+        "Drop before -> after in percentage points, after with its 95 % interval",
+        columns,
+        (_mitigation_row(each) for each in assessment.mitigations),
+        heading="Mitigations: drop before -> after, in pp",
+        caption="the worst allocations are searched again: the attack knows the mitigation",
+    )
+
+
+def _mitigation_row(mitigation: Mitigation) -> tuple[Field | str, ...]:
+    drops = (_change(rung) for rung in mitigation.rungs)
+    return mitigation.name, pct(mitigation.full_precision, digits=1), *drops
+
+
+def _change(rung: MitigatedRung) -> Field:
+    text = f"{100 * rung.drop_before:.1f} -> {100 * rung.drop:.1f}"
+    return Field(text, note=interval_text(rung.drop_low, rung.drop_high))
 
 
 def measured_table(title: str, table: pd.DataFrame) -> TextTable:
@@ -72,12 +98,17 @@ def measured_table(title: str, table: pd.DataFrame) -> TextTable:
 
 
 def verdict_line(found: Found) -> str:
-    """Says in one sentence what the verdict is, and why."""
+    """Says in one sentence what the verdict is, with the first reason."""
     assessment = found.assessment
     if not found.is_complete:
         return f"{assessment.model.architecture}: {found.num_done} of {found.num_parts} parts are done, no verdict yet."
-    reasons = " ".join(assessment.reasons) or _worst_sentence(assessment)
-    return f"{assessment.model.architecture} is {assessment.verdict}: {reasons}"
+    reason = assessment.reasons[0] if assessment.reasons else _worst_sentence(assessment)
+    return f"{assessment.model.architecture} is {assessment.verdict}: {reason}"
+
+
+def other_reasons(found: Found) -> tuple[str, ...]:
+    """Lists the reasons behind the first one; none without a verdict."""
+    return found.assessment.reasons[1:] if found.is_complete else ()
 
 
 def _worst_sentence(assessment: Assessment) -> str:
@@ -105,5 +136,5 @@ def _rung_row(rung: Rung) -> tuple[Field | str, ...]:
 
 def _text(value: object) -> str:
     if isinstance(value, float):
-        return "" if pd.isna(value) else f"{value:.4g}"
+        return "" if pd.isna(value) else number_text(value)
     return "" if value is None else str(value)
