@@ -16,6 +16,7 @@ from search_spaces.errors import ConfigError
 from trainables.assessment.subject import Network
 from trainables.models.equalization import equalize
 from trainables.quant.student import QuantizedStudent
+from trainables.runtimes.onnx_equalization import equalize_onnx
 from trainables.runtimes.onnxruntime import OnnxNetwork
 
 Measure = Callable[[Network], float]
@@ -66,12 +67,13 @@ class Cure:
             images_BCHW: A few normalized images, on which equalization checks that full precision is unchanged.
 
         Raises:
-            ConfigError: The network is an ONNX file, and the repair is of another kind than `sites`.
+            ConfigError: The network is an ONNX file, whose sites can be spared and whose links can be equalized, and
+                nothing else.
         """
         if self.kind == "sites":
             return network.with_pinned(dict.fromkeys(self.sites, self.bit_width))
         if isinstance(network, OnnxNetwork):
-            raise ConfigError(f"{self.name}: an ONNX file is assessed as it is, and only its sites can be spared.")
+            return self._applied_to_file(network, images_BCHW)
         settings = {
             "weight_bit_width": network.weight_bit_width,
             "scale_quantile": self.scale_quantile if self.kind == "quantile_ranges" else network.scale_quantile,
@@ -83,6 +85,14 @@ class Cure:
         else:
             model = copy.deepcopy(network.model)
         return QuantizedStudent(model, **settings).eval().requires_grad_(False)  # type: ignore[arg-type]
+
+    def _applied_to_file(self, network: OnnxNetwork, images_BCHW: Tensor) -> OnnxNetwork:
+        if self.kind != "equalization":
+            raise ConfigError(
+                f"{self.name}: of an ONNX file only sites can be spared and links equalized; its quantizer has one "
+                "range per image."
+            )
+        return equalize_onnx(network, images_BCHW).network
 
 
 def standard_cures(quantiles: Sequence[float] = DEFAULT_QUANTILES) -> list[Cure]:

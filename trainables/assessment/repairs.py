@@ -34,6 +34,7 @@ from trainables.attacks.scores import GradientScores
 from trainables.attacks.space import Space
 from trainables.attacks.static import worst_static
 from trainables.quant.sites import Site
+from trainables.runtimes.onnx_equalization import equalize_onnx
 from trainables.runtimes.onnxruntime import OnnxNetwork
 
 MOST_SITES = 8
@@ -97,8 +98,7 @@ def _chosen(network: Network, few: Images, some_BCHW: Tensor, sites: pd.DataFram
     if full - failing <= FAILS and not is_scaled:
         return []
     ranking = sites.sort_values("given_back", ascending=False, kind="stable")["site"].tolist()
-    # A file's sites can be spared; its weights and its quantizer stay as they are.
-    cures = [] if isinstance(network, OnnxNetwork) else standard_cures()
+    cures = _of_file(network, some_BCHW) if isinstance(network, OnnxNetwork) else standard_cures()
     for width in (0, INT8)[: 1 + (bits < INT8)] if full - failing > FAILS else ():
         found = smallest_sites(
             network,
@@ -111,6 +111,12 @@ def _chosen(network: Network, few: Images, some_BCHW: Tensor, sites: pd.DataFram
         )
         cures += [found] if found else []
     return cures
+
+
+def _of_file(network: OnnxNetwork, some_BCHW: Tensor) -> list[Cure]:
+    """Returns what can be done without a search to a file, whose quantizer stays as it is."""
+    found = equalize_onnx(network, some_BCHW)
+    return [Cure(kind="equalization")] if found.num_channels and found.is_exact else []
 
 
 class _Attacks:

@@ -11,10 +11,9 @@ from torch import Tensor
 from search_spaces.stages.assessment import AssessRecipe
 from trainables.assessment.facts import class_index, names_of
 from trainables.assessment.parts import Part, run_part, summarize
-from trainables.assessment.subject import Images, Subject, quantizable, with_own_answers
+from trainables.assessment.subject import Images, Subject, equalized, quantizable, with_own_answers
 from trainables.checkpoints import ResumePoint
 from trainables.data.images import TEST, VALIDATION, ImageData, Split
-from trainables.models.equalization import equalize
 from trainables.models.given import GivenNetwork
 from trainables.training_loop import EpochReport, StageResult, StageRun
 
@@ -87,7 +86,7 @@ def _subject(recipe: AssessRecipe, model: GivenNetwork, data: ImageData, device:
     test = Images.of_split(data.splits[TEST], data.view, index_C)
     module = model.module
     if recipe.equalize:
-        module = equalize(module, selection.read(0, min(len(selection), CHECKED_IMAGES)).cpu()).model
+        module = equalized(module, selection.read(0, min(len(selection), CHECKED_IMAGES)).cpu())
     network = quantizable(module, weight_bit_width=recipe.weight_bit_width, device=device)
     if not has_labels:
         selection, test = with_own_answers(network, selection), with_own_answers(network, test)

@@ -44,6 +44,12 @@ def test_a_shipped_classifier_is_not_suspicious_and_a_rescaled_link_of_it_is_nam
     assert changed.rung("fp", None).accuracy == as_shipped.rung("fp", None).accuracy
     assert changed.rung("int8", 8 * 53).drop > 0.2
     assert changed.model.sha256 != as_shipped.model.sha256
+    (undone,) = [each for each in changed.mitigations if each.kind == "equalization"]
+    assert undone.full_precision == as_shipped.rung("fp", None).accuracy
+    uniform, static, _ = undone.rungs
+    assert uniform.drop_before_low > 0.1 > uniform.drop
+    assert static.drop_before >= uniform.drop_before
+    assert static.drop < uniform.drop_before_low
 
 
 def test_sites_of_a_file_are_spared_whatever_the_allocation_says(words):
@@ -52,7 +58,7 @@ def test_sites_of_a_file_are_spared_whatever_the_allocation_says(words):
     spared = Cure(kind="sites", sites=tuple(range(53))).applied_to(network, images_BCHW)
     torch.testing.assert_close(spared(images_BCHW, two), network(images_BCHW, two * 0))
     assert (network(images_BCHW, two) - spared(images_BCHW, two)).abs().max() > 0.1
-    with pytest.raises(ConfigError, match="only its sites can be spared"):
+    with pytest.raises(ConfigError, match="only sites can be spared and links equalized"):
         Cure(kind="channel_ranges").applied_to(network, images_BCHW)
 
 
