@@ -160,7 +160,7 @@ def assessment_from_options(
     """
     has_labels = values["labels"] != NO_LABELS
     dataset = dataset_spec(values["dataset"], image_size=values["image_size"], test_images=values["test_images"])
-    check_dataset(dataset, values["data_dir"], download=download)
+    check_dataset(dataset, values["data_dir"], download=download, needs_labels=False)
     settings = parse(ImageSettings, {name: values[name] for name in ImageSettings.model_fields}, place="")
     facts, class_names = look_at_network(
         uri,
@@ -176,7 +176,7 @@ def assessment_from_options(
         facts.dataset,
         architecture=facts.architecture,
         num_sites=facts.num_sites,
-        labels="dataset" if has_labels else "none",
+        labels=facts.labels,
         class_names=class_names,
         effort=facts.effort,
         **{name: values[name] for name in ("budgets", "option_set", "draws", "max_passes", "seed", "equalize")},

@@ -79,6 +79,8 @@ class NetworkFacts(Frozen):
     macs: int
     """Multiplications of its convolutions and linear layers for one image."""
     dataset: DatasetSpec
+    labels: Labels = "dataset"
+    """What counts as right."""
     how_labelled: str
     """One sentence on which class of the network is which class of the data."""
 

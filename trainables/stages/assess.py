@@ -81,7 +81,8 @@ def _subject(recipe: AssessRecipe, model: GivenNetwork, data: ImageData, device:
     has_labels = recipe.labels == "dataset"
     names = data.class_names if has_labels else ()
     # Without labels the numbers of the data mean nothing, and are replaced below.
-    index_C = class_index(model, names, recipe.class_names) if has_labels else torch.zeros(data.num_classes).long()
+    nothing_C = torch.zeros(max(1, data.num_classes), dtype=torch.int64)
+    index_C = class_index(model, names, recipe.class_names) if has_labels else nothing_C
     selection = Images.of_split(_selection(data.splits[VALIDATION]), data.view, index_C)
     test = Images.of_split(data.splits[TEST], data.view, index_C)
     module = model.module

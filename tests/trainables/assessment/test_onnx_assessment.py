@@ -46,10 +46,8 @@ def test_a_shipped_classifier_is_not_suspicious_and_a_rescaled_link_of_it_is_nam
     assert changed.model.sha256 != as_shipped.model.sha256
     (undone,) = [each for each in changed.mitigations if each.kind == "equalization"]
     assert undone.full_precision == as_shipped.rung("fp", None).accuracy
-    uniform, static, _ = undone.rungs
-    assert uniform.drop_before_low > 0.1 > uniform.drop
-    assert static.drop_before >= uniform.drop_before
-    assert static.drop < uniform.drop_before_low
+    # Of all sites it is the uniform bits that the factor broke; worse allocations hurt the shipped one as well.
+    assert undone.rungs[0].drop_before_low > 0.1 > undone.rungs[0].drop
 
 
 def test_sites_of_a_file_are_spared_whatever_the_allocation_says(words):
