@@ -60,39 +60,43 @@ def suspects_table(assessment: Assessment) -> TextTable:
     """Lays out the channels that no training would have made."""
     rows = [(each.site, str(each.channel), number_text(each.ratio), each.link) for each in assessment.suspects]
     columns = (Column.name("site"), Column("channel"), Column("ratio"), Column.text("link"))
-    return text_table("Suspects", columns, rows)
+    return text_table("", columns, rows, heading="Suspects")
 
 
 def mitigations_table(assessment: Assessment) -> TextTable:
     """Lays out what repairs the network: the drop of every rung before and after, searched again after."""
     columns = (
         Column.name("mitigation"),
+        Column("bits"),
         Column("full precision", is_detail=True),
         *(Column(TITLES[rung.rung]) for rung in (assessment.mitigations[0].rungs if assessment.mitigations else ())),
     )
     return text_table(
-        "Drop before -> after in percentage points, after with its 95 % interval",
+        "Drop before and after in percentage points, after with its 95 % interval",
         columns,
         (_mitigation_row(each) for each in assessment.mitigations),
-        heading="Mitigations: drop before -> after, in pp",
-        caption="the worst allocations are searched again: the attack knows the mitigation",
+        heading="Mitigations: drop before and after, in pp",
+        caption="worst allocations are searched again: the attack knows the mitigation; bits = of the sites left free",
     )
 
 
 def _mitigation_row(mitigation: Mitigation) -> tuple[Field | str, ...]:
     drops = (_change(rung) for rung in mitigation.rungs)
-    return mitigation.name, pct(mitigation.full_precision, digits=1), *drops
+    return mitigation.name, str(mitigation.rungs[0].budget), pct(mitigation.full_precision, digits=1), *drops
 
 
 def _change(rung: MitigatedRung) -> Field:
-    text = f"{100 * rung.drop_before:.1f} -> {100 * rung.drop:.1f}"
+    # The page draws hyphens of numbers as minus signs, so that an arrow cannot be made of one.
+    text = f"{100 * rung.drop_before:.1f} \N{RIGHTWARDS ARROW} {100 * rung.drop:.1f}"
     return Field(text, note=interval_text(rung.drop_low, rung.drop_high))
 
 
 def measured_table(title: str, table: pd.DataFrame) -> TextTable:
     """Lays out a table that a part measured, as it is."""
+    headers = {name: str(name).replace("_", " ") for name in table}
     columns = [
-        Column(str(name)) if pd.api.types.is_numeric_dtype(table[name]) else Column.text(str(name)) for name in table
+        Column(header) if pd.api.types.is_numeric_dtype(table[name]) else Column.text(header)
+        for name, header in headers.items()
     ]
     return text_table(title, columns, ([_text(value) for value in row] for row in table.itertuples(index=False)))
 
