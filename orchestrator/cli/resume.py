@@ -65,7 +65,7 @@ def command(
     chosen = [find_node(plan, prefix) for prefix in only]
     to_restart = [find_node(plan, prefix) for prefix in restarted]
     check_address(options.address)
-    check_dataset(plan.grid.dataset, options.data_dir)
+    check_dataset(plan.grid.dataset, options.data_dir, needs_labels=not plan.grid.assessments)
     if str(limits.caps):
         say(f"caps of sweep {sweep.name}: {limits.caps}")
     if options.on_event and limits.on_event is None:

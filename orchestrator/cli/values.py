@@ -163,7 +163,7 @@ def assessment_from_options(
     _check_training(model_spec(uri), values)
     sizes = {name: values[name] for name in ("image_size", "train_images", "test_images")}
     dataset = dataset_spec(values["dataset"], **sizes)
-    check_dataset(dataset, values["data_dir"], download=download)
+    check_dataset(dataset, values["data_dir"], download=download, needs_labels=trains)
     settings = parse(ImageSettings, {name: values[name] for name in ImageSettings.model_fields}, place="")
     facts, class_names = look_at_network(
         uri,
@@ -184,7 +184,7 @@ def assessment_from_options(
         facts.dataset,
         architecture=facts.architecture,
         num_sites=facts.num_sites,
-        labels="dataset" if has_labels else "none",
+        labels=facts.labels,
         class_names=class_names,
         effort=facts.effort,
         train=train,

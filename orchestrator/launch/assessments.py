@@ -6,7 +6,14 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.console import line_printer, written
-from orchestrator.reports.assessment.tables import gate_table, missing_line, rungs_table, verdict_line
+from orchestrator.reports.assessment.tables import (
+    gate_table,
+    missing_line,
+    mitigations_table,
+    other_reasons,
+    rungs_table,
+    verdict_line,
+)
 from orchestrator.reports.page import write_report
 from orchestrator.reports.terminal import render
 from orchestrator.results.assessments import Found, read_assessments
@@ -48,12 +55,16 @@ def conclude(snapshot: Snapshot, options: LaunchOptions, console: Console) -> in
 
 
 def print_found(found: Found, console: Console) -> None:
-    """Prints the ladder, the verdict and the gate of an assessment."""
+    """Prints the ladder, what repairs the network, the verdict and the gate of an assessment."""
     console.print(render(rungs_table(found.assessment)))
+    if found.assessment.mitigations:
+        console.print(render(mitigations_table(found.assessment)))
     say = line_printer(console)
     if missing := missing_line(found.assessment):
         say(missing)
     say(verdict_line(found))
+    for reason in other_reasons(found):
+        say(f"  * {reason}")
     if found.assessment.gate:
         console.print(render(gate_table(found.assessment)))
 

@@ -1,6 +1,6 @@
 """How many trials share a GPU: by the memory that one training takes, measured before the first trial is scheduled.
 
-A Ray task for every kind of training that is about to run has a whole GPU to itself and runs two steps. What it finds is
+A Ray task for every kind of training that is about to run has a whole GPU to itself and runs two steps. Its result is
 kept in the store, for later launches on the same kind of GPU. Where a cluster has several kinds, the task ran on one of
 them; a trial that does not fit its share of a smaller one is tried once more with a whole one
 (`orchestrator.launch.frontier`).

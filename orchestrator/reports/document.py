@@ -42,6 +42,8 @@ class Section:
     """How to read it."""
     pictures: tuple[Picture, ...] = ()
     tables: tuple[TextTable, ...] = ()
+    points: tuple[str, ...] = ()
+    """Sentences, one a line."""
     terms: Mapping[str, str] = field(default_factory=dict)
     """Words and what they mean, or names and their values."""
     is_literal: bool = False
@@ -50,7 +52,7 @@ class Section:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing but a title."""
-        return not (self.pictures or self.tables or self.terms or self.statement)
+        return not (self.pictures or self.tables or self.points or self.terms or self.statement)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

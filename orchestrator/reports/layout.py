@@ -190,6 +190,16 @@ def number(digits: int) -> Writer:
     return lambda value: "" if is_missing(value) else f"{value:.{digits}f}"
 
 
+def number_text(value: float) -> str:
+    """Writes a number of any size with four digits, and a large one in full.
+
+    Examples:
+        >>> number_text(65536.0), number_text(12.3456), number_text(2e-9)
+        ('65,536', '12.35', '2e-09')
+    """
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def pct(fraction: float | None, *, digits: int = 2) -> str:
     """Writes a fraction as percent without the sign; nothing where there is no number.
 

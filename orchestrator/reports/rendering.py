@@ -50,6 +50,7 @@ def _md_section(section: Section) -> list[str]:
     for table in section.tables:
         parts += [f"### {_md(table.title)}"] if table.title else []
         parts.append(_md_table(table))
+    parts += ["\n".join(f"- {_md(point)}" for point in section.points)] if section.points else []
     mark = "" if section.is_literal else "**"
     return parts + [f"- {mark}{_md(term)}{mark}: {_md(text)}" for term, text in section.terms.items()]
 

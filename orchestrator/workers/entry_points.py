@@ -56,21 +56,23 @@ def look_at_network(
     return facts
 
 
-def check_dataset(spec: DatasetSpec, data_dir: Path, *, download: bool = False) -> None:
+def check_dataset(spec: DatasetSpec, data_dir: Path, *, download: bool = False, needs_labels: bool = True) -> None:
     """Makes sure, before anything runs, that every trial can load a dataset; decodes nothing.
 
     Args:
         spec: The dataset.
         data_dir: Folder of datasets.
         download: Fetch its files if they are not there.
+        needs_labels: Whether images without labels are refused.
 
     Raises:
         UnavailableError: Files are missing or cannot be fetched; says what to put where.
-        ConfigError: The images cannot be split as asked, or there is nothing to download.
+        ConfigError: The images cannot be split as asked, lack labels, or there is nothing to download.
     """
     is_sure = DATASETS[spec.kind].is_bundled and spec.train_images is None and spec.test_images is None
     if download or not is_sure:
-        importlib.import_module("trainables.data.loading").check_available(spec, data_dir, download=download)
+        check_available = importlib.import_module("trainables.data.loading").check_available
+        check_available(spec, data_dir, download=download, needs_labels=needs_labels)
 
 
 def count_trained(spec: DatasetSpec, data_dir: Path) -> int:

@@ -54,13 +54,10 @@ def assess_grid(
     Raises:
         UnknownNameError: No such option set.
         InfeasibleBudgetError: No allocation over the sites meets a budget.
-        ConfigError: A budget is given twice, a number breaks its rule, an ONNX file is to be equalized, or the
-            network cannot be trained as asked.
+        ConfigError: A budget is given twice, a number breaks its rule, or the network cannot be trained as asked.
     """
     if option_set not in OPTION_SETS:
         raise unknown_name("option set", option_set, OPTION_SETS)
-    if equalize and model.kind == "onnx":
-        raise ConfigError(f"--equalize rewrites weights, and {model.uri} runs as it is: give the network as a module.")
     if twice := [budget for budget in budgets if list(budgets).count(budget) > 1]:
         raise ConfigError(f"--budget {twice[0]} is given twice: give every budget once.")
     totals = budgets or [budget_from_average(bits, num_sites) for bits in AVERAGE_BITS]

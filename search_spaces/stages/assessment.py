@@ -81,6 +81,8 @@ class NetworkFacts(Frozen):
     dataset: DatasetSpec
     class_names: tuple[str, ...] = ()
     """Of the data, where its labels count."""
+    labels: Labels = "dataset"
+    """What counts as right."""
     how_labelled: str
     """One sentence on which class of the network is which class of the data."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from search_spaces.stages.assessment import RUNGS, Labels
-from trainables.assessment.record import Assessment, MissingRung, Model, Rung, Suspect
+from trainables.assessment.record import Assessment, MissingRung, MitigatedRung, Mitigation, Model, Rung, Suspect
 from trainables.assessment.verdict import judge
 
 Tables = Mapping[str, pd.DataFrame]
@@ -49,6 +49,7 @@ def assemble(
         suspects=tuple(Suspect(**asdict(each)) for each in judged.suspects),
         verdict=judged.verdict,
         reasons=judged.reasons,
+        mitigations=_mitigations(whole),
     )
 
 
@@ -64,6 +65,31 @@ def _rungs(tables: Tables) -> list[Rung]:
         values["class_shares"] = _shares(shares, str(row["rung"]))
         rungs.append(Rung.model_validate(values))
     return rungs
+
+
+def _mitigations(tables: Tables) -> tuple[Mitigation, ...]:
+    # Parts that were measured before attacks on repaired networks came in have no such table.
+    figures = tables.get("cure_figures", pd.DataFrame(columns=["name", "rung"]))
+    before = {row["rung"]: row for row in figures[figures["name"] == ""].to_dict("records")}
+    rows = tables["cures"].to_dict("records") if before else []
+    return tuple(
+        Mitigation(
+            name=row["name"],
+            kind=row["kind"],
+            full_precision=row["full_precision"],
+            rungs=tuple(
+                _mitigated(each, before[each["rung"]])
+                for each in figures[figures["name"] == row["name"]].to_dict("records")
+            ),
+        )
+        for row in rows
+    )
+
+
+def _mitigated(after: dict[Any, Any], before: dict[Any, Any]) -> MitigatedRung:
+    drops = {name.replace("drop", "drop_before"): before[name] for name in ("drop", "drop_low", "drop_high")}
+    own = {str(name): value for name, value in after.items() if name != "name"}
+    return MitigatedRung.model_validate(own | drops)
 
 
 def _shares(classes: pd.DataFrame, rung: str) -> dict[str, float]:

@@ -6,8 +6,8 @@ it.
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
@@ -16,10 +16,11 @@ from search_spaces.errors import ConfigError
 from trainables.assessment.subject import Network
 from trainables.models.equalization import equalize
 from trainables.quant.student import QuantizedStudent
+from trainables.runtimes.onnx_equalization import equalize_onnx
 from trainables.runtimes.onnxruntime import OnnxNetwork
 
 Measure = Callable[[Network], float]
-"""Function from a network to its accuracy, in [0, 1], under an allocation or an attack of the caller's choice."""
+"""Function from a network to its accuracy, in [0, 1], under an allocation of the caller's choice."""
 Kind = Literal["sites", "channel_ranges", "quantile_ranges", "equalization"]
 
 DEFAULT_QUANTILES = (0.999, 0.99)
@@ -66,12 +67,13 @@ class Cure:
             images_BCHW: A few normalized images, on which equalization checks that full precision is unchanged.
 
         Raises:
-            ConfigError: The network is an ONNX file, and the repair is of another kind than `sites`.
+            ConfigError: The network is an ONNX file, whose sites can be spared and whose links can be equalized, and
+                nothing else.
         """
         if self.kind == "sites":
             return network.with_pinned(dict.fromkeys(self.sites, self.bit_width))
         if isinstance(network, OnnxNetwork):
-            raise ConfigError(f"{self.name}: an ONNX file is assessed as it is, and only its sites can be spared.")
+            return self._applied_to_file(network, images_BCHW)
         settings = {
             "weight_bit_width": network.weight_bit_width,
             "scale_quantile": self.scale_quantile if self.kind == "quantile_ranges" else network.scale_quantile,
@@ -84,34 +86,13 @@ class Cure:
             model = copy.deepcopy(network.model)
         return QuantizedStudent(model, **settings).eval().requires_grad_(False)  # type: ignore[arg-type]
 
-
-def measure_cures(
-    network: Network,
-    images_BCHW: Tensor,
-    cures: Sequence[Cure],
-    measures: Mapping[str, Measure],
-    *,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Cure]:
-    """Measures repaired copies of a network.
-
-    Args:
-        network: What fails.
-        images_BCHW: As in `Cure.applied_to`.
-        cures: Repairs to measure.
-        measures: Accuracies by name. A measurement that searches for allocations searches on the network that it is
-            given: it knows the repair.
-        on_progress: Called with the number of measured cures and their total.
-
-    Returns:
-        The cures with their accuracies.
-    """
-    measured = []
-    for number, cure in enumerate(cures, start=1):
-        repaired = cure.applied_to(network, images_BCHW)
-        measured.append(replace(cure, accuracies=tuple((name, of(repaired)) for name, of in measures.items())))
-        on_progress(number, len(cures))
-    return measured
+    def _applied_to_file(self, network: OnnxNetwork, images_BCHW: Tensor) -> OnnxNetwork:
+        if self.kind != "equalization":
+            raise ConfigError(
+                f"{self.name}: of an ONNX file only sites can be spared and links equalized; its quantizer has one "
+                "range per image."
+            )
+        return equalize_onnx(network, images_BCHW).network
 
 
 def standard_cures(quantiles: Sequence[float] = DEFAULT_QUANTILES) -> list[Cure]:

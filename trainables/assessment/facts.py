@@ -23,6 +23,8 @@ from trainables.runtimes.onnxruntime import OnnxNetwork
 
 # C = classes of the data.
 
+UNLABELLED = "What counts as right is the answer of the network at full precision."
+
 
 def look_at(
     uri: str,
@@ -44,7 +46,7 @@ def look_at(
         settings: How the user wants images prepared.
         data_dir: Folder of datasets.
         class_names: Names of the network's classes, if the user gave them.
-        has_labels: Whether the labels of the data count.
+        has_labels: Whether the labels of the data count, if it has some.
         has_same_classes: Whether the network must have the classes of the data in their order, as training needs.
         is_typed: Whether the user typed the URI in this command; `python:` runs for those only.
         read_trial: Reads the network that a trial trained.
@@ -63,7 +65,7 @@ def look_at(
     names = class_names_of(seen, data_dir) if has_labels else ()
     if has_same_classes:
         check_same_classes(given, names, class_names)
-    how = match_labels(names, class_names or given.class_names, given.num_classes).how if has_labels else ""
+    how = match_labels(names, class_names or given.class_names, given.num_classes).how if names else UNLABELLED
     return NetworkFacts(
         model=vary(spec, sha256=given.sha256),
         architecture=given.architecture,
@@ -71,7 +73,8 @@ def look_at(
         macs=count_macs(given.module, seen.seen_size),
         dataset=seen,
         class_names=tuple(names),
-        how_labelled=how or "What counts as right is the answer of the network at full precision.",
+        labels="dataset" if names else "none",
+        how_labelled=how,
     )
 
 

@@ -1,13 +1,12 @@
 """Looks for channels that stand out of their link: what was scaled there can be taken back without a change."""
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from trainables.models.equalization import stretch_exponents, weight_ranges
 from trainables.models.links import Link, find_links
 from trainables.quant.sites import Site
-from trainables.runtimes.onnx_links import OnnxLink
+from trainables.runtimes.onnx_links import OnnxLink, Weights, weights_of
 from trainables.runtimes.onnxruntime import OnnxNetwork
 
 # C = channels of a link.
@@ -27,17 +26,23 @@ def scan_links(model: nn.Module, sites: list[Site]) -> pd.DataFrame:
         channel, the outermost one, counted in that site; exponent, the power of two by which it stretches the range
         over the link's median channel, as far as equalization can take it back; next_exponent, that of the second.
     """
-    links = model.links() if isinstance(model, OnnxNetwork) else find_links(model)
-    return pd.DataFrame([_row(model, link, sites) for link in links], columns=list(COLUMNS))
-
-
-def _row(model: nn.Module, link: Link | OnnxLink, sites: list[Site]) -> dict[str, object]:
-    if isinstance(link, OnnxLink):
-        site, first = link.site, 0
-        begin_C, end_C = (torch.from_numpy(range_C).double() for range_C in (link.begin_C, link.end_C))
+    if isinstance(model, OnnxNetwork):
+        weights = weights_of(model.file)
+        rows = [_onnx_row(weights, link) for link in model.links()]
     else:
-        site, first = sites[link.sites[0]].name if link.sites else "", link.first
-        begin_C, end_C = weight_ranges(model, link)
+        rows = [_row(model, link, sites) for link in find_links(model)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _onnx_row(weights: Weights, link: OnnxLink) -> dict[str, object]:
+    begin_C, end_C = link.ranges(weights)
+    exponent_C = stretch_exponents(begin_C, end_C)
+    return {"link": link.name, "kind": link.kind, "site": link.site, **_outermost(exponent_C, 0)}
+
+
+def _row(model: nn.Module, link: Link, sites: list[Site]) -> dict[str, object]:
+    site, first = sites[link.sites[0]].name if link.sites else "", link.first
+    begin_C, end_C = weight_ranges(model, link)
     return {"link": link.name, "kind": link.kind, "site": site, **_outermost(stretch_exponents(begin_C, end_C), first)}
 
 

@@ -19,7 +19,8 @@ from search_spaces.stages.assessment import INT8, LADDER_RUNGS, NETWORK_STEPS, L
 from search_spaces.stages.assessment import RUNGS as ALL_RUNGS
 from trainables.assessment.figures import Reference, class_shares, figures_of, median_draw
 from trainables.assessment.ladder import Measured, everywhere, full_precision, measure_rung
-from trainables.assessment.network import measure_all_sites, measure_channels, measure_repairs
+from trainables.assessment.network import measure_all_sites, measure_channels
+from trainables.assessment.repairs import measure_repairs
 from trainables.assessment.subject import Subject
 
 RUNGS, CLASSES = "rungs", "classes"
@@ -96,7 +97,7 @@ def run_part(
     for number, name in enumerate(steps[num_done:], start=num_done + 1):
         start = time.perf_counter()
         if name in _MEASUREMENTS:
-            part.tables |= _MEASUREMENTS[name](subject, part, scanned_images)
+            part.tables |= _MEASUREMENTS[name](subject, part, scanned_images, seed)
         else:
             part.rungs[name] = _measure(name, subject, ladder, part, seed)
         figures = _step_figures(reference, part.rungs[name]) if name in part.rungs else {}
@@ -163,11 +164,11 @@ def _unpacked(tensor: Tensor) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(tensor.numpy().tobytes()))
 
 
-_MEASUREMENTS: dict[str, Callable[[Subject, Part, int], dict[str, pd.DataFrame]]] = {
-    "sites": lambda subject, part, num_images: measure_all_sites(subject, part.rungs["int8"], num_images),
-    "channels": lambda subject, part, num_images: measure_channels(subject, num_images),
-    "cures": lambda subject, part, num_images: measure_repairs(
-        subject, part.tables["sites"], part.tables["links"], num_images
+_MEASUREMENTS: dict[str, Callable[[Subject, Part, int, int], dict[str, pd.DataFrame]]] = {
+    "sites": lambda subject, part, num_images, _: measure_all_sites(subject, part.rungs["int8"], num_images),
+    "channels": lambda subject, part, num_images, _: measure_channels(subject, num_images),
+    "cures": lambda subject, part, num_images, seed: measure_repairs(
+        subject, part.tables["sites"], part.tables["links"], num_images, seed=seed
     ),
 }
 """Steps that are no rungs."""

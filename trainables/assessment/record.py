@@ -106,6 +106,39 @@ class Suspect(_Part):
     """Layers between which a factor can be moved without changing any answer."""
 
 
+class MitigatedRung(_Part):
+    """What one kind of allocation costs without and with a mitigation, on the same test images.
+
+    The worst allocations are searched again with the mitigation. Sites that it pins are no part of the budget.
+    """
+
+    rung: Literal["uniform", "worst_static", "worst_per_image"]
+    budget: int
+    """Sum of the bit-widths over the sites that the mitigation leaves free."""
+    num_images: int
+    accuracy: Share
+    """With the mitigation."""
+    drop_before: float
+    """Accuracy at full precision minus accuracy of the rung, without the mitigation."""
+    drop_before_low: float
+    drop_before_high: float
+    drop: float
+    """The same with the mitigation, from the accuracy at full precision without it."""
+    drop_low: float
+    drop_high: float
+    """Ends of the paired 95 % interval (Newcombe 1998, method 10)."""
+
+
+class Mitigation(_Part):
+    """A repair of a network that fails, measured again."""
+
+    name: str
+    kind: Literal["sites", "channel_ranges", "quantile_ranges", "equalization"]
+    full_precision: Share
+    """Accuracy of the repaired network at full precision."""
+    rungs: tuple[MitigatedRung, ...]
+
+
 class GateResult(_Part):
     """A rule of `--fail-if` and what became of it."""
 
@@ -133,6 +166,8 @@ class Assessment(_Part):
     verdict: Verdict
     reasons: tuple[str, ...] = ()
     """Why the verdict is what it is, one sentence each."""
+    mitigations: tuple[Mitigation, ...] = ()
+    """What repairs it, where it fails."""
     gate: tuple[GateResult, ...] = ()
 
     def rung(self, name: str, budget: int | None = None) -> Rung:

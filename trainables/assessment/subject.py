@@ -10,12 +10,15 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from search_spaces.errors import ConfigError
 from trainables.assessment.figures import Reference
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import Split
 from trainables.data.view import View
 from trainables.losses import leads
+from trainables.models.equalization import equalize
 from trainables.quant.student import QuantizedStudent
+from trainables.runtimes.onnx_equalization import equalize_onnx
 from trainables.runtimes.onnxruntime import OnnxNetwork
 
 Network = QuantizedStudent | OnnxNetwork
@@ -45,6 +48,17 @@ class Images:
     def first(self, count: int) -> "Images":
         """Returns the first images, at most so many."""
         return Images(labels_B=self.labels_B[:count], read=self.read)
+
+    def spread(self, count: int) -> "Images":
+        """Returns at most so many images, evenly spaced: datasets are often in the order of their classes."""
+        if count >= len(self):
+            return self
+        places = torch.linspace(0, len(self) - 1, count).round().long()
+
+        def read(start: int, stop: int) -> Tensor:
+            return torch.cat([self.read(place, place + 1) for place in places[start:stop].tolist()])
+
+        return Images(labels_B=self.labels_B[places], read=read)
 
     def all(self) -> Tensor:
         """Returns all images at once."""
@@ -112,10 +126,30 @@ def quantizable(module: nn.Module, *, weight_bit_width: int | None, device: torc
         ConfigError: It cannot be traced, or has no site.
     """
     if isinstance(module, OnnxNetwork):
-        is_as_asked = module.weight_bit_width == weight_bit_width
-        return module if is_as_asked else OnnxNetwork(module.file.path, weight_bit_width=weight_bit_width)
+        return module.with_weight_bit_width(weight_bit_width)
     network = QuantizedStudent(module.eval().requires_grad_(False), weight_bit_width=weight_bit_width)
     return network.eval().to(device)
+
+
+def equalized(module: nn.Module, images_BCHW: Tensor) -> nn.Module:
+    """Returns a copy of a network with equalized links.
+
+    Args:
+        module: A module, or an ONNX file.
+        images_BCHW: A few normalized images, on which full precision is compared.
+
+    Raises:
+        ConfigError: It is an ONNX file whose answers at full precision do not stay the same to the last bit.
+    """
+    if not isinstance(module, OnnxNetwork):
+        return equalize(module, images_BCHW).model
+    found = equalize_onnx(module, images_BCHW)
+    if not found.is_exact:
+        raise ConfigError(
+            f"onnx:{module.file.path} answers differently at full precision once its links are equalized (by up to "
+            f"{found.largest_difference:.3g}): assess it as it is."
+        )
+    return found.network
 
 
 def with_own_answers(network: Network, images: Images) -> Images:

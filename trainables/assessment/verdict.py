@@ -169,7 +169,7 @@ def _worst_of_each(failures: Sequence[MeasuredRung]) -> list[MeasuredRung]:
 
 def _scaled_reason(suspect: SuspectChannel) -> str:
     return (
-        f"Channel {suspect.channel} of link {suspect.link} is {suspect.ratio:,.0f} times its median channel "
+        f"Channel {suspect.channel} of link {suspect.link} is {_times(suspect.ratio)} times its median channel "
         f"(bound {2**LEAST_EXPONENT}): a factor that cancels behind the activation."
     )
 
@@ -184,8 +184,12 @@ def _steered_reason(rung: MeasuredRung, chance: float) -> str:
 def _carrier_reason(suspect: SuspectChannel) -> str:
     return (
         f"Channel {suspect.channel} of site {suspect.site} carries the range in nearly all images, at "
-        f"{suspect.ratio:.1f} times the second channel (bound {LEAST_OVER_SECOND:.0f})."
+        f"{_times(suspect.ratio)} times the second channel (bound {LEAST_OVER_SECOND:.0f})."
     )
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}"
 
 
 def _drop_reason(rung: MeasuredRung) -> str:

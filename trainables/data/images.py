@@ -49,6 +49,7 @@ class ImageData:
 
     splits: Mapping[str, Split]
     class_names: tuple[str, ...]
+    """Without any if the images have no labels."""
     view: View
     """What networks see of every image."""
     known_sha256: str | None = None

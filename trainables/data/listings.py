@@ -19,8 +19,9 @@ class Listing:
     """All images of a dataset: those of the official training part first, then those of the test part."""
 
     labels_B: np.ndarray
-    """Classes, integers in [0, K)."""
+    """Classes, integers in [0, K); 0 of images without labels."""
     class_names: tuple[str, ...]
+    """Without any if the images have no labels."""
     num_training: int | None
     """Size of the official training part; None if the dataset has no test part of its own."""
     load: Callable[[np.ndarray], Tensor]
@@ -85,15 +86,21 @@ def without_gaps(spec: DatasetSpec, labels_B: np.ndarray, *, num_training: int |
 
 def _check_classes(listing: Listing, spec: DatasetSpec) -> None:
     names = listing.class_names
-    if len(names) < 2:
-        found = f"one class only, {names[0]!r}" if names else "no class"
-        raise ConfigError(f"{spec.name} has images of {found}: a classifier needs at least two classes: add another.")
-    counts_K = np.bincount(listing.labels_B[: listing.num_training], minlength=len(names))
+    if len(names) == 1:
+        raise ConfigError(
+            f"{spec.name} has images of one class only, {names[0]!r}: a classifier needs at least two classes: add "
+            "another."
+        )
+    counts_K = np.bincount(listing.labels_B[: listing.num_training], minlength=max(1, len(names)))
     least = 3 if listing.num_training is None else 2
     rare = np.flatnonzero(counts_K < least)
     if len(rare):
         more = f" and of {len(rare) - 1} more" if len(rare) > 1 else ""
         splits = "training, validation and test" if least == 3 else "training and validation"
+        if not names:
+            raise ConfigError(
+                f"{spec.name} has too few images ({counts_K[0]}): {splits} need at least {least}. Add some."
+            )
         raise ConfigError(
             f"{spec.name} has too few images of class {names[rare[0]]!r} ({counts_K[rare[0]]}){more}: {splits} need "
             f"at least {least} of every class. Add images, or leave the class out."
@@ -105,7 +112,7 @@ def _subset(
 ) -> np.ndarray:
     if count is None:
         return positions_B
-    fewest = max(1, least * len(listing.class_names))
+    fewest = max(1, least * max(1, len(listing.class_names)))
     if not fewest <= count <= len(positions_B):
         needs = f" (its {len(listing.class_names)} classes need {least} each)" if least else ""
         raise ConfigError(

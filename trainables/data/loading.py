@@ -61,7 +61,7 @@ def load_dataset(spec: DatasetSpec, data_dir: Path | None = None) -> ImageData:
 
 
 def class_names_of(spec: DatasetSpec, data_dir: Path | None = None) -> tuple[str, ...]:
-    """Returns the names of a dataset's classes, in its order; decodes nothing.
+    """Returns the names of a dataset's classes, in its order, none if it has no labels; decodes nothing.
 
     Raises:
         UnavailableError: Its files are not on this machine.
@@ -82,24 +82,27 @@ def count_trained(spec: DatasetSpec, data_dir: Path | None = None) -> int:
     return len(kept)
 
 
-def check_available(spec: DatasetSpec, data_dir: Path | None = None, *, download: bool = False) -> None:
+def check_available(
+    spec: DatasetSpec, data_dir: Path | None = None, *, download: bool = False, needs_labels: bool = True
+) -> None:
     """Makes sure that a dataset can be loaded; decodes nothing.
 
     Args:
         spec: Name, size and splits.
         data_dir: As for `load_dataset`.
         download: Fetch its files into `data_dir` if they are not there.
+        needs_labels: Whether images without labels are refused.
 
     Raises:
         UnavailableError: Files are missing or cannot be fetched; says what to put where.
-        ConfigError: Its images cannot be split as the specification asks, or there is nothing to download.
+        ConfigError: Its images cannot be split as the specification asks, lack labels, or there is nothing to download.
     """
     fetch = _KINDS[spec.kind].download
     if download and fetch is None:
         names = " and ".join(kind for kind in DATASETS if _KINDS[kind].download)
         raise ConfigError(f"{spec.name} is not a download: --download fetches {names}. Leave it out.")
     try:
-        _check(spec, data_dir)
+        _check(spec, data_dir, needs_labels)
     except UnavailableError as missing:
         if not download or fetch is None:
             raise
@@ -111,13 +114,19 @@ def check_available(spec: DatasetSpec, data_dir: Path | None = None, *, download
                 # It holds the server's answer, and so the connection.
                 error.close()
             raise UnavailableError(f"the download failed ({one_line(error)}), and {missing}") from error
-        _check(spec, data_dir)
+        _check(spec, data_dir, needs_labels)
 
 
-def _check(spec: DatasetSpec, data_dir: Path | None) -> None:
+def _check(spec: DatasetSpec, data_dir: Path | None, needs_labels: bool) -> None:
     found = _KINDS[spec.kind].find(spec, _root(data_dir))
     raise_unreadable({source.path: "missing" for source in found.sources if source.is_missing}, found.hint)
-    choose_images(found.list_images(), spec)
+    listing = found.list_images()
+    if needs_labels and not listing.class_names:
+        raise ConfigError(
+            f"{spec.name} has images without labels, which `assess` takes and training does not: put them into a "
+            "folder per class, as in cats/1.jpg and dogs/1.jpg."
+        )
+    choose_images(listing, spec)
 
 
 def _build(spec: DatasetSpec, found: Found) -> ImageData:

@@ -111,7 +111,7 @@ def channel_exponents(model: nn.Module, link: Link, activation_range_C: Tensor |
         activation_range_C: Range of each channel where the link begins; None for what the weights tell of it.
     """
     begin_C = _begin_range(model, link) if activation_range_C is None else activation_range_C.double()
-    return _exponents(begin_C, _end_range(model, link))
+    return exponents(begin_C, _end_range(model, link))
 
 
 def stretch_exponents(begin_C: Tensor, end_C: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ def stretch_exponents(begin_C: Tensor, end_C: Tensor) -> Tensor:
         return torch.zeros(len(begin_C), dtype=torch.int64)
     log_C = begin_C.clamp(min=begin_C[is_live_C].min()).log2()
     range_C = (log_C - log_C[is_live_C].median()).round().to(torch.int64)
-    return torch.minimum(_exponents(begin_C, end_C), range_C)
+    return torch.minimum(exponents(begin_C, end_C), range_C)
 
 
 def weight_ranges(model: nn.Module, link: Link) -> tuple[Tensor, Tensor]:
@@ -138,7 +138,8 @@ def weight_ranges(model: nn.Module, link: Link) -> tuple[Tensor, Tensor]:
     return _begin_range(model, link), _end_range(model, link)
 
 
-def _exponents(begin_C: Tensor, end_C: Tensor) -> Tensor:
+def exponents(begin_C: Tensor, end_C: Tensor) -> Tensor:
+    """Returns the power of two that equalization divides each channel of a link by, from its ranges, int64 [C]."""
     is_live_C = (begin_C > 0) & (end_C > 0) & begin_C.isfinite() & end_C.isfinite()
     if not is_live_C.any():
         return torch.zeros(len(begin_C), dtype=torch.int64)

@@ -5,6 +5,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -101,6 +102,26 @@ class OnnxNetwork(nn.Module):
         """Returns the network with sites whose bit-width is fixed; both share the loaded file."""
         other = copy.copy(self)
         other.pinned = {**self.pinned, **pinned}
+        return other
+
+    def with_weights(self, weights: Mapping[str, np.ndarray]) -> Self:
+        """Returns the network with other constants, by name; it is as if it came from another file."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self.file.model)
+        for tensor in model.graph.initializer:
+            if tensor.name in weights:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(weights[tensor.name], tensor.name))
+        return self._without_sessions(file=replace(self.file, model=model))
+
+    def with_weight_bit_width(self, weight_bit_width: int | None) -> Self:
+        """Returns the network with weights of other bits in quantized passes; None leaves them."""
+        return self._without_sessions(weight_bit_width=weight_bit_width)
+
+    def _without_sessions(self, **changes: object) -> Self:
+        other = copy.copy(self)
+        for name in ("_plain", "_quantized", "_plain_shown", "_quantized_shown"):
+            other.__dict__.pop(name, None)
+        other.__dict__.update(changes)
         return other
 
     def readers(self, sites: Iterable[Site]) -> list[str]:

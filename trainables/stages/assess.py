@@ -11,10 +11,9 @@ from torch import Tensor
 from search_spaces.stages.assessment import AssessRecipe
 from trainables.assessment.facts import class_index, names_of
 from trainables.assessment.parts import Part, run_part, summarize
-from trainables.assessment.subject import Images, Subject, quantizable, with_own_answers
+from trainables.assessment.subject import Images, Subject, equalized, quantizable, with_own_answers
 from trainables.checkpoints import ResumePoint
 from trainables.data.images import TEST, VALIDATION, ImageData, Split
-from trainables.models.equalization import equalize
 from trainables.models.given import GivenNetwork
 from trainables.training_loop import EpochReport, StageResult, StageRun
 
@@ -82,12 +81,13 @@ def _subject(recipe: AssessRecipe, model: GivenNetwork, data: ImageData, device:
     has_labels = recipe.labels == "dataset"
     names = data.class_names if has_labels else ()
     # Without labels the numbers of the data mean nothing, and are replaced below.
-    index_C = class_index(model, names, recipe.class_names) if has_labels else torch.zeros(data.num_classes).long()
+    nothing_C = torch.zeros(max(1, data.num_classes), dtype=torch.int64)
+    index_C = class_index(model, names, recipe.class_names) if has_labels else nothing_C
     selection = Images.of_split(_selection(data.splits[VALIDATION]), data.view, index_C)
     test = Images.of_split(data.splits[TEST], data.view, index_C)
     module = model.module
     if recipe.equalize:
-        module = equalize(module, selection.read(0, min(len(selection), CHECKED_IMAGES)).cpu()).model
+        module = equalized(module, selection.read(0, min(len(selection), CHECKED_IMAGES)).cpu())
     network = quantizable(module, weight_bit_width=recipe.weight_bit_width, device=device)
     if not has_labels:
         selection, test = with_own_answers(network, selection), with_own_answers(network, test)

@@ -10,6 +10,8 @@ from orchestrator.reports.assessment.tables import (
     gate_table,
     measured_table,
     missing_line,
+    mitigations_table,
+    other_reasons,
     rungs_table,
     suspects_table,
     verdict_line,
@@ -36,11 +38,13 @@ TERMS = {
     "is, robust or detrimental; and a pair, which is the network fine-tuned together with a detrimental policy. The "
     "drop of the pair is against its own full precision, and 'parity gap' is what the fine-tuning costs there. They "
     "say what can be done with the network, and have no part in the verdict.",
+    "Mitigation": "A repair of a network that fails. The worst allocations are searched again on the repaired network, "
+    "so the attack knows the repair; sites that it pins are no part of the budget.",
     "Verdict": "'suspicious': built or trained to fail. 'fragile': it fails by nature. 'healthy': neither was shown.",
     "Gate": "A rule fails where the whole interval is beyond its bound, passes where none of it is, and is not shown "
     "otherwise. At several budgets the worst outcome counts.",
 }
-_TITLES = {"sites": "Sites", "channels": "Channel scan", "links": "Links", "cures": "Mitigations"}
+_TITLES = {"sites": "Sites", "channels": "Channel scan", "links": "Links", "cures": "Repairs"}
 _FILES = {"ours": "ours.yaml"} | {tool: f"{tool}.json" for tool in ("onnxruntime", "torchao", "modelopt")}
 """Columns of the mitigations that are configuration files, and the names of these."""
 
@@ -96,18 +100,22 @@ def _sections(found: Found) -> list[Section]:
     figure = pictures((file_name("ladder", assessment.model.architecture), alt, figure_ladder(assessment)))
     model = {"uri": assessment.model.uri, "sha256": assessment.model.sha256, "sites": str(assessment.num_sites)}
     gate = Section(title="Gate", tables=filled(gate_table(assessment)))
+    mitigations = Section(title="Mitigations", tables=filled(mitigations_table(assessment)))
+    laid_out = ("rungs", "classes", "cure_figures", *(() if mitigations.is_empty else ("cures",)))
     others = [
         Section(
             title=_TITLES.get(name, name),
             tables=filled(measured_table("", _without_files(table))),
         )
         for name, table in found.tables.items()
-        if name not in ("rungs", "classes")
+        if name not in laid_out
     ]
     return [
+        Section(title="More reasons", points=other_reasons(found)),
         gate,
         Section(title="Ladder", statement=missing_line(assessment), pictures=figure, tables=(rungs_table(assessment),)),
         Section(title="Suspects", tables=filled(suspects_table(assessment))),
+        mitigations,
         *others,
         Section(title="Network", terms=model, is_literal=True),
     ]

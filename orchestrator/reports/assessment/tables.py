@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from orchestrator.reports.layout import Column, Field, TextTable, interval_text, pct, pp, text_table
+from orchestrator.reports.layout import Column, Field, TextTable, interval_text, number_text, pct, pp, text_table
 from orchestrator.results.assessments import Found
-from trainables.assessment.record import Assessment, Rung
+from trainables.assessment.record import Assessment, MitigatedRung, Mitigation, Rung
 
 TITLES = {
     "fp": "full precision",
@@ -59,26 +59,61 @@ def gate_table(assessment: Assessment) -> TextTable:
 
 def suspects_table(assessment: Assessment) -> TextTable:
     """Lays out the channels that no training would have made."""
-    rows = [(each.site, str(each.channel), f"{each.ratio:.3g}", each.link) for each in assessment.suspects]
+    rows = [(each.site, str(each.channel), number_text(each.ratio), each.link) for each in assessment.suspects]
     columns = (Column.name("site"), Column("channel"), Column("ratio"), Column.text("link"))
-    return text_table("Suspects", columns, rows)
+    return text_table("", columns, rows, heading="Suspects")
+
+
+def mitigations_table(assessment: Assessment) -> TextTable:
+    """Lays out what repairs the network: the drop of every rung before and after, searched again after."""
+    columns = (
+        Column.name("mitigation"),
+        Column("bits"),
+        Column("full precision", is_detail=True),
+        *(Column(TITLES[rung.rung]) for rung in (assessment.mitigations[0].rungs if assessment.mitigations else ())),
+    )
+    return text_table(
+        "Drop before and after in percentage points, after with its 95 % interval",
+        columns,
+        (_mitigation_row(each) for each in assessment.mitigations),
+        heading="Mitigations: drop before and after, in pp",
+        caption="worst allocations are searched again: the attack knows the mitigation; bits = of the sites left free",
+    )
+
+
+def _mitigation_row(mitigation: Mitigation) -> tuple[Field | str, ...]:
+    drops = (_change(rung) for rung in mitigation.rungs)
+    return mitigation.name, str(mitigation.rungs[0].budget), pct(mitigation.full_precision, digits=1), *drops
+
+
+def _change(rung: MitigatedRung) -> Field:
+    # The page draws hyphens of numbers as minus signs, so that an arrow cannot be made of one.
+    text = f"{100 * rung.drop_before:.1f} \N{RIGHTWARDS ARROW} {100 * rung.drop:.1f}"
+    return Field(text, note=interval_text(rung.drop_low, rung.drop_high))
 
 
 def measured_table(title: str, table: pd.DataFrame) -> TextTable:
     """Lays out a table that a part measured, as it is."""
+    headers = {name: str(name).replace("_", " ") for name in table}
     columns = [
-        Column(str(name)) if pd.api.types.is_numeric_dtype(table[name]) else Column.text(str(name)) for name in table
+        Column(header) if pd.api.types.is_numeric_dtype(table[name]) else Column.text(header)
+        for name, header in headers.items()
     ]
     return text_table(title, columns, ([_text(value) for value in row] for row in table.itertuples(index=False)))
 
 
 def verdict_line(found: Found) -> str:
-    """Says in one sentence what the verdict is, and why."""
+    """Says in one sentence what the verdict is, with the first reason."""
     assessment = found.assessment
     if not found.is_complete:
         return f"{assessment.model.architecture}: {found.num_done} of {found.num_parts} parts are done, no verdict yet."
-    reasons = " ".join(assessment.reasons) or _worst_sentence(assessment)
-    return f"{assessment.model.architecture} is {assessment.verdict}: {reasons}"
+    reason = assessment.reasons[0] if assessment.reasons else _worst_sentence(assessment)
+    return f"{assessment.model.architecture} is {assessment.verdict}: {reason}"
+
+
+def other_reasons(found: Found) -> tuple[str, ...]:
+    """Lists the reasons behind the first one; none without a verdict."""
+    return found.assessment.reasons[1:] if found.is_complete else ()
 
 
 def missing_line(assessment: Assessment) -> str:
@@ -113,5 +148,5 @@ def _rung_row(rung: Rung) -> tuple[Field | str, ...]:
 
 def _text(value: object) -> str:
     if isinstance(value, float):
-        return "" if pd.isna(value) else f"{value:.4g}"
+        return "" if pd.isna(value) else number_text(value)
     return "" if value is None else str(value)

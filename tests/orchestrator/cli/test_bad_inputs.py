@@ -48,6 +48,11 @@ def few_images(root: Path) -> None:
     image(root / "flowers" / "tulip" / "a.png")
 
 
+def no_labels(root: Path) -> None:
+    for number in range(9):
+        image(root / "flowers" / f"{number}.png")
+
+
 def no_table(root: Path) -> None:
     (root / "train.parquet").write_bytes(b"PAR1 and nothing else")
 
@@ -164,6 +169,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str, int, tuple[str, ...]]] = {
     "no folder": (NOTHING, "launch --dataset folder:none", 1, ("none", "no folder on this machine", "name one")),
     "one class": (one_class, "launch --dataset folder:flowers", 1, ("flowers", "two classes", "add")),
     "one image a class": (few_images, "launch --dataset folder:flowers", 1, ("rose", "1", "images")),
+    "no labels": (no_labels, "launch --dataset folder:flowers", 1, ("flowers", "without labels", "folder per class")),
     "no Parquet": (no_table, "launch --dataset parquet:train.parquet", 1, ("train.parquet", "Parquet", "")),
     "too few kept": (NOTHING, "launch --train-images 5", 1, ("5", "2 each", "choose 20")),
     "nothing to fetch": (NOTHING, "launch --download", 1, ("--download", "fetches cifar10", "oxford-iiit-pet")),

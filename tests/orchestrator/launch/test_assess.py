@@ -12,26 +12,31 @@ import mlflow
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import save_file
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.results.assessments import read_assessments
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.store.folder import RESULT, RESUME
+from orchestrator.store.folder import CHECKPOINT, RESULT, RESUME
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from orchestrator.workers import trial as trial_worker
 from search_spaces.datasets import dataset_spec
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.grids.assess import assess_grid
+from search_spaces.grids.build import Choices, build_grid
 from search_spaces.grids.trained import TrainingData
 from search_spaces.stages.assessment import LADDER_RUNGS, TRAINED_RUNGS, ImageSettings
-from trainables.assessment.facts import look_at
+from trainables.assessment.facts import UNLABELLED, look_at
 from trainables.assessment.record import schema
+from trainables.checkpoints import to_bytes, with_prefix
 from trainables.data.augment import evaluation_batch
 from trainables.data.loading import count_trained, load_dataset
 from trainables.models.backbones import create_backbone
+from trainables.models.links import find_links, rescale
+from trainables.stages.classifier import MODEL
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 BUDGET, DRAWS, TEST_IMAGES = 60, 3, 90
@@ -189,6 +194,48 @@ def test_mlflow_has_a_run_per_part_with_the_figures_of_its_rungs(story: dict[str
     ladder = parts[story["plan"].nodes[0].uid]
     assert {f"{rung}/drop" for rung in LADDER_RUNGS} <= ladder.data.metrics.keys()
     assert len(ladder.data.metrics) <= 60
+
+
+@pytest.fixture(scope="module")
+def undone(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The network of a trial, with a link that was rescaled to fail, on a folder of images without labels."""
+    root = tmp_path_factory.mktemp("undone")
+    network = create_backbone("test_resnet", 10)
+    network.load_state_dict(load_file(weights))
+    link = next(link for link in find_links(network.eval()) if link.kind == "relu")
+    rescale(network, link, 3, 2.0**12)
+    data = load_dataset(dataset_spec("digits"))
+    (root / "images").mkdir()
+    for number, image_CHW in enumerate(data.splits["test"].images_BCHW[:150]):
+        Image.fromarray(image_CHW.permute(1, 2, 0).numpy()).save(root / "images" / f"{number}.png")
+    smoke = build_plan(build_grid("smoke", Choices(), lambda _: 15), lambda _: 15)
+    white_box = next(node for node in smoke.nodes if node.recipe.architecture == "test_resnet")
+    trial = trial_of(Store(str(root / "storage")), white_box)
+    trial.write_recipe(white_box, None)
+    tensors = with_prefix(MODEL, network.state_dict())
+    trial.write_result({}, {CHECKPOINT: to_bytes(tensors)}, seconds=1.0, data_sha256=data.sha256())
+    code, printed = command(
+        root / "storage",
+        *("assess", f"trial:{white_box.uid}", "--data", f"folder:{root / 'images'}", "--equalize"),
+        *("--budget", str(BUDGET), "--draws", "2", "--max-passes", "3", "--json", str(root / "found.json")),
+    )
+    return {"code": code, "printed": printed, "json": root / "found.json", "storage": root / "storage"}
+
+
+def test_a_trial_of_the_storage_is_assessed_by_its_uid_on_images_without_labels(undone: dict[str, Any]) -> None:
+    assert undone["code"] == 0, undone["printed"]
+    found = json.loads(undone["json"].read_text())
+    assert (found["labels"], found["model"]["architecture"], found["num_images"]) == ("none", "test_resnet", 30)
+    assert UNLABELLED in undone["printed"]
+    assert next(rung for rung in found["rungs"] if rung["rung"] == "fp")["accuracy"] == 1.0
+
+
+def test_equalize_undoes_a_rescaled_link_before_anything_is_measured(undone: dict[str, Any]) -> None:
+    found = json.loads(undone["json"].read_text())
+    assert (found["verdict"], found["suspects"]) == ("healthy", [])
+    assert next(rung for rung in found["rungs"] if rung["rung"] == "int8")["flips"] <= 0.1
+    (folder,) = (undone["storage"] / "sweeps").iterdir()
+    assert folder.name.endswith("-equalized")
 
 
 def test_status_ls_and_report_know_the_assessment(story: dict[str, Any]) -> None:

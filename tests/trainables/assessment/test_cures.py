@@ -16,7 +16,7 @@ from trainables.assessment.cure_files import (
     readers,
     torchao_exclusions,
 )
-from trainables.assessment.cures import Cure, Measure, measure_cures, smallest_sites, standard_cures
+from trainables.assessment.cures import Cure, Measure, smallest_sites, standard_cures
 from trainables.models.links import find_links, rescale
 from trainables.quant.sites import find_sites
 from trainables.quant.student import QuantizedStudent
@@ -44,11 +44,9 @@ def failing() -> tuple[QuantizedStudent, torch.Tensor, Measure]:
 def test_exact_cures_and_ranges_per_channel_restore_a_rescaled_network(failing) -> None:
     student, images, agreement = failing
     assert agreement(student) < 0.1
-    cures = measure_cures(student, images[:4], standard_cures(), {"int8": agreement, "known": agreement})
-    by_kind = {cure.kind: dict(cure.accuracies) for cure in cures}
-    assert by_kind["equalization"]["int8"] >= 0.85
-    assert by_kind["channel_ranges"]["int8"] >= 0.85
-    assert by_kind["equalization"]["int8"] == by_kind["equalization"]["known"]
+    by_kind = {cure.kind: agreement(cure.applied_to(student, images[:4])) for cure in standard_cures()}
+    assert by_kind["equalization"] >= 0.85
+    assert by_kind["channel_ranges"] >= 0.85
 
 
 def test_the_smallest_set_of_sites_is_that_of_the_scaled_channels(failing) -> None:

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from search_spaces.datasets import dataset_spec
 from search_spaces.errors import ConfigError
 from search_spaces.stages.assessment import HEAVY, LIGHT, ImageSettings
 from trainables.assessment.facts import (
+    UNLABELLED,
     check_same_classes,
     class_index,
     count_macs,
@@ -77,6 +79,16 @@ def test_a_network_with_other_classes_than_the_data_is_one_line(tmp_path: Path) 
     # Without labels the classes of the data do not count.
     facts = look_at(uri, dataset_spec("digits"), ImageSettings(), data_dir=tmp_path, has_labels=False)
     assert "at full precision" in facts.how_labelled
+
+
+def test_a_folder_without_classes_is_data_without_labels(tmp_path: Path) -> None:
+    torch.save(_weights(num_classes=7), tmp_path / "mine.pt")
+    (tmp_path / "flat").mkdir()
+    for number in range(4):
+        Image.new("RGB", (40, 40)).save(tmp_path / "flat" / f"{number}.png")
+    uri, dataset = f"timm:test_resnet@{tmp_path}/mine.pt", dataset_spec(f"folder:{tmp_path}/flat")
+    facts = look_at(uri, dataset, ImageSettings(), data_dir=tmp_path)
+    assert (facts.labels, facts.how_labelled) == ("none", UNLABELLED)
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,10 @@ def test_a_rescaled_network_is_suspicious_by_link_and_equalization_is_measured_t
     found = assess(model, images_BCHW, labels_B, budgets=[6], bit_widths=OPTIONS, draws=2, max_passes=3)
     assert (found.verdict, found.suspects[0].link, found.suspects[0].channel) == ("suspicious", link.name, 1)
     assert found.suspects[0].ratio >= 2.0**8
+    (undone,) = [each for each in found.mitigations if each.kind == "equalization"]
+    assert undone.full_precision == 1.0
+    for rung in undone.rungs:
+        assert rung.drop_before_low > 0.1 > rung.drop, rung
     part = Part(None)
     network = quantizable(model, weight_bit_width=16, device=torch.device("cpu"))
     list(run_part(replace(seen, network=network), None, part, seed=0, scanned_images=20))

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,16 @@ def make_test_class(root: Path) -> None:
     add_class(root / "test" / "cow", 3)
 
 
+def mix_layouts(root: Path) -> None:
+    add_class(root / "train" / "ant", 3)
+    add_class(root / "test", 3)
+
+
+def leave_few(root: Path) -> None:
+    shutil.rmtree(root)
+    add_class(root, 2)
+
+
 BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], type[SweepError], str]] = {
     "no folder": (shutil.rmtree, UnavailableError, "zoo is no folder on this machine"),
     "no image": (make_empty, ConfigError, "zoo holds no image .* a folder per class, as in cats/1.jpg"),
@@ -122,6 +133,8 @@ BAD_FOLDERS: dict[str, tuple[Callable[[Path], object], type[SweepError], str]] =
         ConfigError,
         r"too few images of class 'bee' \(2\): training, validation and test need at least 3",
     ),
+    "two layouts": (mix_layouts, ConfigError, "one part with folders of classes and one without: give both the same"),
+    "few images": (leave_few, ConfigError, r"too few images \(2\): training, validation and test need at least 3"),
     "class to test only": (make_test_class, ConfigError, "test images of class cow and no training images of it"),
 }
 
@@ -133,10 +146,36 @@ def test_bad_folder_is_one_line_before_anything_is_decoded(
     spec = spec_of(root)
     check_available(spec)
     damage(root)
-    for check in (check_available, load_dataset):
+    for check in (partial(check_available, needs_labels=False), load_dataset):
         with pytest.raises(kind, match=message) as caught:
             check(spec)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("parts", [(), ("train", "val")])
+def test_images_in_no_folder_of_a_class_have_no_labels(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    root = tmp_path / "zoo"
+    for part in parts or ("",):
+        add_class(root / part, 10)
+    (root / "notes.txt").write_text("no image")
+    spec = spec_of(root)
+    for _ in range(2):
+        # Decoded, then from the cache.
+        data = load_dataset(spec)
+        assert (data.class_names, data.num_classes) == ((), 0)
+        sizes = {name: len(split) for name, split in data.splits.items()}
+        assert sizes == (
+            {"train": 9, "validation": 1, "test": 10} if parts else {"train": 7, "validation": 1, "test": 2}
+        )
+        (first, *_) = data.splits["test"].image_ids_B.tolist()
+        path = root / "val" / "0.png" if parts else root / f"{first}.png"
+        assert data.splits["test"].images_BCHW[0].equal(decode_square(path, 32))
+    check_available(spec, needs_labels=False)
+    with pytest.raises(
+        ConfigError, match="images without labels, which `assess` takes and training does not"
+    ) as caught:
+        check_available(spec)
+    assert "\n" not in str(caught.value)
 
 
 def test_damaged_image_is_named_by_its_path(root: Path) -> None:

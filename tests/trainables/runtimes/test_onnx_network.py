@@ -13,6 +13,8 @@ from trainables.assessment.link_scan import scan_links
 from trainables.quant.affine import fake_quantize
 from trainables.quant.student import QuantizedStudent
 from trainables.quant.weights import fake_quantize_weights
+from trainables.runtimes.onnx_equalization import equalize_onnx
+from trainables.runtimes.onnx_links import weights_of
 from trainables.runtimes.onnxruntime import OnnxNetwork
 
 NUM_IMAGES = 6
@@ -253,6 +255,92 @@ def test_a_rescaled_link_of_a_shipped_classifier_is_named_and_changes_no_bit_at_
     assert healthy["exponent"].max() <= 2
     (row,) = found[found["exponent"] >= 8].to_dict("records")
     assert (row["link"], row["channel"], row["kind"]) == ("Conv@7 -> Conv@8", 3, "relu")
+
+
+def test_equalization_undoes_a_rescaled_link_and_changes_no_bit_at_full_precision(tmp_path):
+    places = {"norm": "BatchNormalization@5", "layer": "Conv@8", "channel": 3, "factor": 2.0**12}
+    shipped = OnnxNetwork(shipped_classifier())
+    changed = OnnxNetwork(rescaled(shipped_classifier(), tmp_path / "n.onnx", **places))
+    x = torch.rand(8, 3, 48, 192, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    found = equalize_onnx(changed, x[:2])
+    assert found.is_exact
+    assert torch.equal(found.network(x), shipped(x))
+    exact, eight = shipped(x), torch.full((8, 53), 8)
+    before, after, natural = ((each(x, eight) - exact).norm() for each in (changed, found.network, shipped))
+    assert before > 10 * natural
+    assert after < 2 * natural
+    assert scan_links(found.network, found.network.sites)["exponent"].max() <= 2
+    # What it was made from stays as it is, and the weights of quantized passes follow those of full precision.
+    assert torch.equal(changed(x, eight), OnnxNetwork(tmp_path / "n.onnx")(x, eight))
+    assert (found.network(x, eight * 2) - exact).norm() < 0.01 * exact.norm()
+
+
+@pytest.mark.parametrize(("architecture", "dynamo"), [("mobilenetv3_small_050", False), ("test_resnet", True)])
+def test_links_of_a_file_are_scaled_in_all_their_constants(tmp_path, architecture, dynamo):
+    torch.manual_seed(0)
+    model = timm.create_model(architecture, num_classes=7).eval()
+    network, x = OnnxNetwork(export(model, tmp_path / "n.onnx", dynamo=dynamo)), images()
+    links = [link for link in network.links() if link.is_scalable]
+    assert links
+    for link in links:
+        weights = weights_of(network.file)
+        channels = len(link.ranges(weights)[0])
+        factor_C = 2.0 ** np.random.default_rng(0).integers(-3, 4, channels)
+        parts = [(part, factor_C) for part in link.multiplied] + [(part, 1 / factor_C) for part in link.reading]
+        weights |= {part.name: part.scaled(weights, by_C) for part, by_C in parts}
+        begin_C, end_C = link.ranges(weights)
+        first_C, last_C = link.ranges(weights_of(network.file))
+        scale_C = torch.from_numpy(factor_C)
+        torch.testing.assert_close(begin_C, first_C * scale_C, rtol=1e-6, atol=0)
+        torch.testing.assert_close(end_C, last_C / scale_C, rtol=1e-6, atol=0)
+        assert torch.equal(network.with_weights(weights)(x), network(x)), link.name
+
+
+def test_a_constant_that_something_else_reads_is_not_rewritten(tmp_path):
+    draw = np.random.default_rng(0)
+    weights = {name: draw.normal(size=(6, 6)).astype(np.float32) for name in ("u", "v")}
+    weights |= {"t": draw.normal(size=(6, 5)).astype(np.float32)}
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["images"], ["pooled"]),
+        helper.make_node("Concat", ["pooled", "pooled"], ["doubled"], axis=1),
+        helper.make_node("Flatten", ["doubled"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "u"], ["m"], name="first"),
+        helper.make_node("Relu", ["m"], ["r"]),
+        helper.make_node("MatMul", ["r", "v"], ["n"], name="second"),
+        helper.make_node("Relu", ["n"], ["q"]),
+        helper.make_node("MatMul", ["q", "u"], ["o"], name="third"),
+        helper.make_node("Sigmoid", ["o"], ["s"]),
+        helper.make_node("MatMul", ["s", "t"], ["y"], name="classifier"),
+    ]
+    network = OnnxNetwork(write(tmp_path / "n.onnx", nodes, weights))
+    assert [(link.name, link.is_scalable) for link in network.links()] == [
+        ("first -> second", False),
+        ("second -> third", False),
+    ]
+    found = equalize_onnx(network, images(8))
+    assert (found.num_channels, found.is_exact) == (0, True)
+
+
+def test_a_factor_that_a_constant_cannot_hold_is_left_out(tmp_path):
+    draw = np.random.default_rng(0)
+    shapes = {"u": (12, 6), "v": (6, 4), "t": (4, 5)}
+    weights = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    # Its smallest value has no bits left to give.
+    weights["u"][:, 2] *= 2.0**20
+    weights["u"][0, 2] = 2.0**-149
+    nodes = [
+        helper.make_node("Flatten", ["images"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "u"], ["m"], name="first"),
+        helper.make_node("Relu", ["m"], ["r"]),
+        helper.make_node("MatMul", ["r", "v"], ["g"], name="second"),
+        helper.make_node("Sigmoid", ["g"], ["s"]),
+        helper.make_node("MatMul", ["s", "t"], ["y"], name="classifier"),
+    ]
+    network = OnnxNetwork(write(tmp_path / "n.onnx", nodes, weights, shape=("batch", 3, 2, 2)))
+    found = equalize_onnx(network, torch.rand(4, 3, 2, 2))
+    kept = weights_of(found.network.file)["u"]
+    assert np.array_equal(kept[:, 2], weights["u"][:, 2])
+    assert found.is_exact
 
 
 @pytest.mark.parametrize("factor", [2.0**8, 2.0**-8])
