@@ -15,12 +15,10 @@ from torch import Tensor, nn
 
 from trainables.models.channel_graph import norm_axis
 from trainables.models.links import Link, find_links, rescale
+from trainables.quant.exponents import MAX_ROUNDS, exponents
 from trainables.runtimes.onnx_links import NORM_DEVIATIONS
 
 # C = channels of a link.
-
-MAX_ROUNDS = 10
-"""A layer between two links gets columns from one and rows from the other, so the links are gone through repeatedly."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,16 +134,6 @@ def stretch_exponents(begin_C: Tensor, end_C: Tensor) -> Tensor:
 def weight_ranges(model: nn.Module, link: Link) -> tuple[Tensor, Tensor]:
     """Returns what the weights tell of the range of each channel where a link begins, and of what reads it."""
     return _begin_range(model, link), _end_range(model, link)
-
-
-def exponents(begin_C: Tensor, end_C: Tensor) -> Tensor:
-    """Returns the power of two that equalization divides each channel of a link by, from its ranges, int64 [C]."""
-    is_live_C = (begin_C > 0) & (end_C > 0) & begin_C.isfinite() & end_C.isfinite()
-    if not is_live_C.any():
-        return torch.zeros(len(begin_C), dtype=torch.int64)
-    log_C = torch.where(is_live_C, (begin_C.log2() - end_C.log2()) / 2, 0.0)
-    exponent_C = (log_C - log_C[is_live_C].median()).round()
-    return torch.where(is_live_C, exponent_C, 0.0).to(torch.int64)
 
 
 def _end_range(model: nn.Module, link: Link) -> Tensor:

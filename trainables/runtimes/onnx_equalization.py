@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from trainables.models.equalization import MAX_ROUNDS, exponents
+from trainables.quant.exponents import MAX_ROUNDS, exponents
 from trainables.runtimes.onnx_links import OnnxLink, OnnxPart, weights_of
 from trainables.runtimes.onnxruntime import OnnxNetwork
 

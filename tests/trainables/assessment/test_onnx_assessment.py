@@ -78,7 +78,7 @@ def test_a_file_whose_answers_would_change_is_not_equalized(words, monkeypatch):
     changed = EqualizedOnnx(network=network, num_channels=3, largest_difference=0.25)
     for module in (subject, repairs):
         monkeypatch.setattr(module, "equalize_onnx", lambda *_: changed)
-    with pytest.raises(ConfigError, match=r"answers differently .* by up to 0.25\): assess it as it is") as caught:
+    with pytest.raises(ConfigError, match=r"answers differently .* .by up to 0.25.: assess it as it is") as caught:
         equalized(network, words[0][:4])
     assert "\n" not in str(caught.value)
     assert repairs._of_file(network, words[0][:4]) == []
