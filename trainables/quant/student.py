@@ -146,6 +146,19 @@ class QuantizedStudent(nn.Module):
         with self._quantized_weights() if quantize else nullcontext():
             return self._run(images, quantize_and_show)
 
+    def run_marked(self, images: Tensor, mark: Quantize) -> Tensor:
+        """Runs at full precision through a function that stands at every site: for a trace of the whole network.
+
+        Args:
+            images: Images, [B, C, H, W].
+            mark: Gets the activation of a site and its index, and returns what the network goes on with.
+
+        Returns:
+            Logits, [B, K].
+        """
+        logits: Tensor = self._code[False](self.model, mark, images)
+        return logits
+
     def forward_options(self, images: Tensor, selection_BLO: Tensor, bit_widths: Sequence[int]) -> Tensor:
         """Returns the logits at the selected options; the backward pass reaches every option.
 

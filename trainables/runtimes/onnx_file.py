@@ -185,7 +185,7 @@ def _image_input(path: Path, model: onnx.ModelProto) -> tuple[str, int | None, t
     """Returns the name of the only input, its batch size and image size."""
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [each for each in model.graph.input if each.name not in constants]
-    shapes = {each.name: _shape(each) for each in inputs}
+    shapes = {each.name: shape_of(each) for each in inputs}
     if len(inputs) != 1:
         raise ConfigError(f"onnx:{path} has {len(inputs)} inputs, {', '.join(shapes)}: an image classifier has one.")
     (name, shape), (value,) = next(iter(shapes.items())), inputs
@@ -204,7 +204,7 @@ def _image_input(path: Path, model: onnx.ModelProto) -> tuple[str, int | None, t
 
 def _logits(path: Path, model: onnx.ModelProto) -> tuple[str, int]:
     """Returns the tensor of logits and the number of classes."""
-    outputs = {each.name: _shape(each) for each in model.graph.output}
+    outputs = {each.name: shape_of(each) for each in model.graph.output}
     fitting = [name for name, shape in outputs.items() if len(shape) == 2 and shape[1]]
     if len(fitting) != 1:
         listed = "; ".join(f"{name} [{_listed(shape)}]" for name, shape in outputs.items())
@@ -225,6 +225,6 @@ def _listed(shape: Sequence[int | None]) -> str:
     return ", ".join("?" if size is None else str(size) for size in shape)
 
 
-def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
+def shape_of(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
     """Returns the sizes of a tensor; None where the file leaves one open."""
     return tuple(each.dim_value if each.dim_value > 0 else None for each in value.type.tensor_type.shape.dim)
