@@ -17,9 +17,18 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from search_spaces.errors import ConfigError, one_line
 from trainables.runtimes.onnx_file import OnnxFile, shape_of
-from trainables.runtimes.onnx_quantizer import BIT_WIDTHS, PREFIX, ScaleNames, element_types, scale_nodes, shared_nodes
-from trainables.runtimes.onnx_quantizer import shared_constants, with_sites
+from trainables.runtimes.onnx_quantizer import (
+    BIT_WIDTHS,
+    PREFIX,
+    ScaleNames,
+    element_types,
+    scale_nodes,
+    shared_constants,
+    shared_nodes,
+    with_sites,
+)
 from trainables.runtimes.onnx_sites import OnnxSite, layers_of
 
 # B = images, K = classes, L = sites.
@@ -28,6 +37,8 @@ OPSET = 21
 """Operator set of the files: the first with uint16 codes."""
 IR_VERSION = 10
 """Of the file format, with operator set 21."""
+MARK_DOMAIN = "dptq"
+"""Domain of the operator that marks sites while a network is exported; no file holds it."""
 IMAGES, LOGITS = "images", "logits"
 """Names of the input and the output."""
 MOST_SMALL_BITS = 8
@@ -53,16 +64,36 @@ class Places:
 
 
 def places_of_file(file: OnnxFile, sites: Sequence[OnnxSite]) -> Places:
-    """Returns the places of a file that was given, its answers being the logits."""
-    model = onnx.ModelProto()
-    model.CopyFrom(file.model)
+    """Returns the places of a file that was given, its answers being the logits.
+
+    Raises:
+        ConfigError: It is of an older operator set, and cannot be converted.
+    """
+    model = _with_opset(file)
     del model.graph.output[:]
-    model.graph.output.append(helper.make_tensor_value_info(file.logits, TensorProto.FLOAT, ["batch", file.num_classes]))
+    model.graph.output.append(
+        helper.make_tensor_value_info(file.logits, TensorProto.FLOAT, ["batch", file.num_classes])
+    )
     return Places(
         model=model,
         tensors=tuple(each.tensor for each in sites),
         weights=frozenset(node.input[1] for node in layers_of(file)),
     )
+
+
+def _with_opset(file: OnnxFile) -> onnx.ModelProto:
+    """Returns a copy of a file's model, of operator set 21 at least."""
+    model = onnx.ModelProto()
+    model.CopyFrom(file.model)
+    if file.opset >= OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, OPSET)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"onnx:{file.path} of opset {file.opset} cannot be brought to opset {OPSET}, the first with uint16 codes: "
+            f"{one_line(error)}. Export it with a newer opset."
+        ) from error
 
 
 def bits_model(places: Places, *, weight_bit_width: int | None) -> onnx.ModelProto:
@@ -97,19 +128,31 @@ def bits_model(places: Places, *, weight_bit_width: int | None) -> onnx.ModelPro
         _node("Greater", [PREFIX + "most_bits", PREFIX + "no_bits"], "any_bits"),
         helper.make_node("If", [PREFIX + "any_bits"], [LOGITS], name=f"{PREFIX}if", **branches),
     ]
-    *_, height, width = shape_of(places.images)
+    num_images, _, height, width = shape_of(places.images)
+    batch = num_images or "batch"
     made = helper.make_graph(
         outer,
         "dptq_sweep",
         [
-            helper.make_tensor_value_info(IMAGES, TensorProto.FLOAT, ["batch", 3, height or "height", width or "width"]),
-            helper.make_tensor_value_info(BIT_WIDTHS, TensorProto.INT32, ["batch", len(places.tensors)]),
+            helper.make_tensor_value_info(IMAGES, TensorProto.FLOAT, [batch, 3, height or "height", width or "width"]),
+            helper.make_tensor_value_info(BIT_WIDTHS, TensorProto.INT32, [batch, len(places.tensors)]),
         ],
-        [helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["batch", num_classes])],
+        [helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, [batch, num_classes])],
         [*graph.initializer, *_constants(len(places.tensors), weight_bit_width)],
     )
-    opsets = [helper.make_opsetid(each.domain, each.version) for each in places.model.opset_import if each.domain != "dptq"]
-    return helper.make_model(made, opset_imports=opsets, ir_version=IR_VERSION, producer_name="dptq-sweep")
+    opsets = [each for each in places.model.opset_import if each.domain != MARK_DOMAIN]
+    ir_version = max(IR_VERSION, places.model.ir_version)
+    return helper.make_model(made, opset_imports=opsets, ir_version=ir_version, producer_name="dptq-sweep")
+
+
+def with_input(model: onnx.ModelProto, name: str, new_name: str) -> onnx.ModelProto:
+    """Renames an input of a model, in place, and returns the model."""
+    for value in model.graph.input:
+        value.name = new_name if value.name == name else value.name
+    nodes = [_renamed(node, {name: new_name}) for node in model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
 
 
 def _branch(name: str, nodes: Iterable[onnx.NodeProto], made: str, num_classes: int | None) -> onnx.GraphProto:
@@ -144,7 +187,13 @@ def _weight_nodes(weight: str, number: int) -> list[onnx.NodeProto]:
     lower = add("Max", "weight_lower", level, PREFIX + "least_level")
     clipped = add("Min", "weight_clipped", lower, levels)
     # A weight that is all zero has a scale of 0, and stays as it is.
-    add("Where", "weight", add("Equal", "weight_is_zero", scale, zero), weight, add("Mul", "weight_made", clipped, scale))
+    add(
+        "Where",
+        "weight",
+        add("Equal", "weight_is_zero", scale, zero),
+        weight,
+        add("Mul", "weight_made", clipped, scale),
+    )
     return nodes
 
 

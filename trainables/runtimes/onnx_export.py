@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from search_spaces.errors import ConfigError, one_line
 from trainables.quant.sites import LAYER_KINDS
 from trainables.quant.student import QuantizedStudent
-from trainables.runtimes.onnx_bits import IMAGES, LOGITS, OPSET, Places
+from trainables.runtimes.onnx_bits import IMAGES, LOGITS, MARK_DOMAIN, OPSET, Places
 
-MARK = ("dptq", "Site")
+MARK = (MARK_DOMAIN, "Site")
 """Domain and name of the operator that marks a site while a network is exported."""
 MOST_IMAGES = 2**16
 """Upper bound of the images per run that the exporter is told; the file knows none."""
@@ -96,9 +96,7 @@ def exported_plain(network: nn.Module, size: tuple[int, int], *, outputs: str = 
     return _exported(network, size, what=type(network).__name__, outputs=outputs, optimize=True)
 
 
-def _exported(
-    network: nn.Module, size: tuple[int, int], *, what: str, outputs: str, optimize: bool
-) -> onnx.ModelProto:
+def _exported(network: nn.Module, size: tuple[int, int], *, what: str, outputs: str, optimize: bool) -> onnx.ModelProto:
     # Two images: of a single one the exporter would build the number in.
     images = torch.zeros(2, 3, *size)
     batch = torch.export.Dim("batch", min=1, max=MOST_IMAGES)
