@@ -48,7 +48,7 @@ ORDER = {
         {"memory_probe"},
         {"stage_runner"},
         {"analyses"},
-        {"stages"},
+        {"stages", "deployment"},
         {"assessment"},
         {"training_loop", "evaluation", "attacks"},
         {"checkpoints", "optim", "losses", "models"},
