@@ -30,8 +30,9 @@ def conclude(found: Verification, facts: dict[str, Any], console: Console, json_
     say(found.reason)
     if found.culprits:
         say(f"With these nodes at full precision it is right in {found.culprits.accuracy:.1%} of the images:")
+        layers = {each.node: each.layer for each in found.culprits.reverted}
         for node in found.culprits.nodes:
-            say(f"  {node}")
+            say(f"  {node} (layer {layers[node]})" if layers[node] else f"  {node}")
     processor = found.processor
     say(f"Run on {processor.name} ({'with' if processor.has_vnni else 'without'} VNNI).")
     content = json.dumps(found.as_json() | {"of": facts}, indent=2)

@@ -8,7 +8,7 @@ import onnx
 
 from trainables.assessment.paired import drop_interval
 from trainables.deployment.record import LARGEST_DROP, Culprits, Reverted
-from trainables.runtimes.onnx_int8 import int8_model, integer_nodes
+from trainables.runtimes.onnx_int8 import int8_model, integer_nodes, layers_of_nodes
 
 # B = images, K = classes.
 
@@ -36,6 +36,7 @@ def find_culprits(plain: onnx.ModelProto, answers: Answers, *, labels_B: np.ndar
         full_BK: Answers at full precision.
     """
     nodes = integer_nodes(int8_model(plain))
+    layers = layers_of_nodes(plain)
     few = min(REVERTED_IMAGES, len(labels_B))
     right_B = labels_B[:few]
 
@@ -43,6 +44,7 @@ def find_culprits(plain: onnx.ModelProto, answers: Answers, *, labels_B: np.ndar
         logits_BK = answers.of_model(f"node {place + 1} of {len(nodes)} reverted", int8_model(plain, [node]), few)
         return Reverted(
             node=node,
+            layer=layers.get(node, ""),
             accuracy=float((logits_BK.argmax(1) == right_B).mean()),
             largest_difference=float(np.abs(logits_BK - full_BK[:few]).max()),
         )

@@ -62,6 +62,8 @@ class Reverted:
 
     node: str
     """Its name in the runtime."""
+    layer: str
+    """The layer of the module that it comes from; empty where a file says nothing of it."""
     accuracy: float
     largest_difference: float
     """Of the logits from those at full precision."""
@@ -127,18 +129,19 @@ class Verification:
     @property
     def reason(self) -> str:
         """One sentence on the verdict."""
-        bound = f"(bound {100 * LARGEST_DROP:.0f})"
-        simulated, worse = (
-            f"{run.name} drops {100 * run.drop:.1f} points, at least {100 * run.drop_low:.1f}"
-            for run in (self.simulated, self.worse_run)
-        )
+        bound = f"{100 * LARGEST_DROP:.0f} points"
+        simulated, worse = (f"{run.name} drops {_points(run)}" for run in (self.simulated, self.worse_run))
         if self.verdict == "format":
-            return f"The format breaks it: the {simulated} {bound}, and the {worse}."
+            return f"The format breaks it: the {simulated}, and the {worse}; both are beyond {bound}."
         if self.verdict == "runtime":
-            return f"This runtime breaks it: the {worse} {bound}, and the {simulated}."
+            return f"This runtime breaks it: the {worse}, which is beyond {bound}, and the {simulated}."
         if self.simulated.fails:
-            return f"Neither: the {simulated} {bound}, and the runtime does not confirm it, the {worse}."
-        return f"Neither breaks it: the {simulated}, and the {worse} {bound}."
+            return f"Neither: the {simulated}, and the runtime does not confirm it: the {worse}."
+        return f"Neither breaks it: the {simulated}, and the {worse}; neither is shown to be beyond {bound}."
+
+
+def _points(run: Run) -> str:
+    return f"{100 * run.drop:.1f} points ({100 * run.drop_low:.1f} to {100 * run.drop_high:.1f})"
 
 
 def verdict_of(simulation_fails: bool, runtime_fails: bool) -> Verdict:

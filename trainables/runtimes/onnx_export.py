@@ -19,13 +19,12 @@ from search_spaces.errors import ConfigError, one_line
 from trainables.quant.sites import LAYER_KINDS
 from trainables.quant.student import QuantizedStudent
 from trainables.runtimes.onnx_bits import IMAGES, LOGITS, MARK_DOMAIN, OPSET, Places
+from trainables.runtimes.onnx_int8 import SCOPES
 
 MARK = (MARK_DOMAIN, "Site")
 """Domain and name of the operator that marks a site while a network is exported."""
 MOST_IMAGES = 2**16
 """Upper bound of the images per run that the exporter is told; the file knows none."""
-KEPT = "pkg.torch.onnx.name_scopes"
-"""Of what the exporter notes at every node: the modules that it comes from. The rest holds paths of this machine."""
 
 
 class _Marked(nn.Module):
@@ -122,7 +121,8 @@ def _exported(network: nn.Module, size: tuple[int, int], *, what: str, outputs: 
             "that torch.onnx.export(dynamo=True) takes with any number of images."
         ) from error
     for node in model.graph.node:
-        kept = [each for each in node.metadata_props if each.key == KEPT]
+        # The rest holds paths of this machine.
+        kept = [each for each in node.metadata_props if each.key == SCOPES]
         del node.metadata_props[:]
         node.metadata_props.extend(kept)
         node.doc_string = ""

@@ -6,6 +6,7 @@ run: one image per run has its own range. Weights are int8, symmetric, with one 
 
 import logging
 import tempfile
+from ast import literal_eval
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from search_spaces.errors import ConfigError, one_line, unknown_name
 
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""Where torch's exporter notes the modules that a node comes from."""
 SUFFIX = "_quant"
 """What ONNX Runtime adds to the name of a node that it quantizes."""
 INTEGER = ("ConvInteger", "MatMulInteger")
@@ -40,13 +43,25 @@ def int8_model(plain: onnx.ModelProto, exclude: Sequence[str] = ()) -> onnx.Mode
         known = integer_nodes(_quantized(named, ()))
         for name in exclude:
             if name not in known:
-                raise unknown_name("node", name, known, place="--exclude ")
+                raise unknown_name("node", name, known)
     return _quantized(named, exclude)
 
 
 def integer_nodes(model: onnx.ModelProto) -> list[str]:
     """Lists the nodes that run by integer kernels, by the names that `nodes_to_exclude` takes, in their order."""
     return [node.name.removesuffix(SUFFIX) for node in model.graph.node if node.op_type in INTEGER]
+
+
+def layers_of_nodes(plain: onnx.ModelProto) -> dict[str, str]:
+    """Returns the layers of a torch module that nodes come from, by the names that `nodes_to_exclude` takes."""
+    layers: dict[str, str] = {}
+    for node in plain.graph.node:
+        scopes = [name for each in node.metadata_props if each.key == SCOPES for name in literal_eval(each.value)]
+        weight = node.input[1] if len(node.input) > 1 else ""
+        if layer := weight.removesuffix(".weight") if weight.endswith(".weight") else "".join(scopes[-2:-1]):
+            # ONNX Runtime makes a MatMul of a Gemm first.
+            layers |= {node.name: layer, f"{node.name}_MatMul": layer}
+    return layers
 
 
 def _quantized(named: onnx.ModelProto, exclude: Sequence[str]) -> onnx.ModelProto:
