@@ -1,4 +1,4 @@
-"""Small networks that know the digits, trained once for all tests of a session: plain ones, and one with depthwise layers."""
+"""Small networks that know the digits, trained once for all tests: a plain one, and one with depthwise layers."""
 
 from collections.abc import Callable
 from functools import cache
