@@ -2,11 +2,8 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.inventory import find_trial
@@ -18,63 +15,20 @@ from search_spaces.models import ModelSpec, model_spec
 from search_spaces.recipes import PairRecipe
 from search_spaces.stages.assessment import ImageSettings
 from search_spaces.stages.registry import Stage
-from trainables.assessment.facts import class_index, look_at
-from trainables.assessment.subject import Images, Network, quantizable, with_own_answers
+from trainables.assessment.facts import look_at
 from trainables.checkpoints import from_bytes, strip_prefix
-from trainables.data.images import TEST
 from trainables.data.loading import load_dataset
 from trainables.deployment.export import bits_file, integer_file, policy_file, policy_path, save
+from trainables.deployment.network import Deployed, deployed, deployed_pair
 from trainables.deployment.record import Verification
 from trainables.deployment.verify import OnProgress, verify
-from trainables.models.given import DEFAULT_SIZE, GivenNetwork
 from trainables.models.labels import read_labels
 from trainables.models.registry import open_network
-from trainables.runtimes.onnxruntime import OnnxNetwork
-from trainables.stages.pair import POLICY, Pair
+from trainables.stages.pair import POLICY
 
 TRIAL = "trial:"
-_TRIAL = re.compile(r"[0-9a-f]{1,16}|[^:@]+/[^:@]*")
+_TRIAL = re.compile(r"[0-9a-f]{1,16}|(teacher|distill|pair)/.+")
 """The beginning of a uid, or the name of a trial; whatever else is a network's URI."""
-WEIGHT_BITS = 16
-"""Bits of the weights of a network that no recipe says them of, as in an assessment."""
-CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Deployed:
-    """A network that was opened, with its policy if it has one."""
-
-    given: GivenNetwork
-    network: Network
-    """Runs quantized, on the CPU."""
-    pair: Pair | None = None
-    dataset: DatasetSpec | None = None
-    """Of a trial: what it was trained on."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of its images, in pixels."""
-        if isinstance(self.network, OnnxNetwork) and self.network.file.image_size:
-            return self.network.file.image_size
-        return self.given.view.size if self.given.view else DEFAULT_SIZE
-
-    def facts(self) -> dict[str, object]:
-        """Returns what an exported file tells of itself."""
-        view, recipe = self.given.view, self.pair.recipe if self.pair else None
-        return {
-            "source": self.given.uri,
-            "sha256": self.given.sha256,
-            "architecture": self.given.architecture,
-            "sites": [site.name for site in self.network.sites],
-            "bit_widths": list(recipe.bit_widths) if recipe else None,
-            "budget": recipe.budget if recipe else None,
-            "goal": str(recipe.goal) if recipe else None,
-            "weight_bit_width": self.network.weight_bit_width,
-            "image_size": list(self.size),
-            "mean": list(view.mean) if view else None,
-            "std": list(view.std) if view else None,
-            "class_names": list(self.given.class_names) if self.given.class_names else None,
-        }
 
 
 def model_of(store: Store, text: str) -> ModelSpec:
@@ -96,20 +50,12 @@ def open_deployed(store: Store, spec: ModelSpec, image_size: tuple[int, int] | N
         StorageError: A file of the trial is missing or damaged.
     """
     given = open_network(spec, image_size=image_size, is_typed=True, read_trial=trial_reader(store))
-    if spec.kind != "trial":
-        return Deployed(given=given, network=quantizable(given.module, weight_bit_width=WEIGHT_BITS, device=CPU))
-    folder = find_trial(store, spec.name)
-    record = folder.recipe()
-    assert record is not None, f"{folder.folder.root} was opened without a recipe"
-    dataset = parse(DatasetSpec, record.dataset)
-    if folder.stage != Stage.PAIR:
-        network = quantizable(given.module, weight_bit_width=WEIGHT_BITS, device=CPU)
-        return Deployed(given=given, network=network, dataset=dataset)
-    pair = Pair(given.module, parse(PairRecipe, record.recipe))
+    folder = find_trial(store, spec.name) if spec.kind == "trial" else None
+    record = folder.recipe() if folder else None
+    if folder is None or record is None or folder.stage != Stage.PAIR:
+        return deployed(given)
     tensors = from_bytes(folder.read_checked(CHECKPOINT), source=f"{folder.folder.root}/{CHECKPOINT}")
-    pair.policy.load_state_dict(strip_prefix(POLICY, tensors))
-    pair.eval().requires_grad_(False)
-    return Deployed(given=given, network=pair.student, pair=pair, dataset=dataset)
+    return deployed_pair(given, parse(PairRecipe, record.recipe), strip_prefix(POLICY, tensors))
 
 
 def export_network(
@@ -137,18 +83,18 @@ def export_network(
         SweepError: One line for whatever is wrong with the network, its export or the file.
     """
     store = Store(storage, create=False)
-    deployed = open_deployed(store, model_of(store, text), image_size)
-    size = deployed.size if image_size is None else image_size
-    facts = deployed.facts() | {"image_size": list(size)}
+    opened = open_deployed(store, model_of(store, text), image_size)
+    size = opened.size if image_size is None else image_size
+    facts = opened.facts() | {"image_size": list(size)}
     if is_integer:
         integer = {"form": "integer", "ranges": "per batch", "weight_bit_width": 8, "nodes_to_exclude": list(exclude)}
-        save(integer_file(deployed.network, size, exclude), path, facts | integer)
+        save(integer_file(opened.network, size, exclude), path, facts | integer)
         say(f"wrote {path}: integer kernels at 8 bits; ranges are over all images of a run.")
         return
-    save(bits_file(deployed.network, size), path, facts | {"form": "bits", "ranges": "per image"})
-    say(f"wrote {path}: bits of {deployed.network.num_sites} sites as an input; ranges are per image.")
-    if deployed.pair:
-        policy = policy_file(deployed.pair.policy, deployed.pair.recipe.profits, size)
+    save(bits_file(opened.network, size), path, facts | {"form": "bits", "ranges": "per image"})
+    say(f"wrote {path}: bits of {opened.network.num_sites} sites as an input; ranges are per image.")
+    if opened.pair:
+        policy = policy_file(opened.pair.policy, opened.pair.recipe.profits, size)
         save(policy, policy_path(path), facts | {"form": "policy"})
         say(f"wrote {policy_path(path)}: its policy, from images to profits.")
 
@@ -194,16 +140,11 @@ def verify_network(
         has_labels=has_labels,
         read_trial=trial_reader(store),
     )
-    deployed = open_deployed(store, facts.model, facts.dataset.seen_size)
-    data = load_dataset(facts.dataset, data_dir)
-    index_C = torch.zeros(data.num_classes).long()
-    if has_labels:
-        index_C = class_index(deployed.given, data.class_names, class_names)
-    images = Images.of_split(data.splits[TEST], data.view, index_C)
-    images = images if has_labels else with_own_answers(deployed.network, images)
-    choose = deployed.pair.bit_widths if deployed.pair else None
-    found = verify(deployed.network, images, choose_bits=choose, on_progress=on_progress)
-    return found, deployed.facts() | {"dataset": facts.dataset.title, "how_labelled": facts.how_labelled}
+    opened = open_deployed(store, facts.model, facts.dataset.seen_size)
+    images = opened.test_images(load_dataset(facts.dataset, data_dir), class_names, has_labels=has_labels)
+    choose = opened.pair.bit_widths if opened.pair else None
+    found = verify(opened.network, images, choose_bits=choose, on_progress=on_progress)
+    return found, opened.facts() | {"dataset": facts.dataset.title, "how_labelled": facts.how_labelled}
 
 
 def _as_trained(store: Store, spec: ModelSpec, dataset: DatasetSpec) -> DatasetSpec:

@@ -124,8 +124,8 @@ def _check_external_size(path: Path, model: onnx.ModelProto) -> None:
     )
     if num_bytes > MAX_BYTES:
         raise ConfigError(
-            f"onnx:{path} keeps {num_bytes:,} bytes of weights in other files, and less than 2 GiB can be run here: give "
-            "a smaller network."
+            f"onnx:{path} keeps {num_bytes:,} bytes of weights in other files, and less than 2 GiB can be run here: "
+            "give a smaller network."
         )
 
 
