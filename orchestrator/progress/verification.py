@@ -47,10 +47,12 @@ class VerificationProgress:
             if self._console.is_terminal:
                 if self._bar is not None:
                     self._bars.remove_task(self._bar)
-                self._bar = self._bars.add_task(progress.step, total=progress.total)
+                self._bar = self._bars.add_task(progress.step, total=progress.total or None)
+            elif not progress.total:
+                self._say(progress.step)
         if self._console.is_terminal and self._bar is not None:
             self._bars.update(self._bar, completed=progress.done)
-        elif progress.done == progress.total:
+        elif progress.total and progress.done == progress.total:
             self._say(f"{progress.step}: done ({progress.total:,} images)")
         elif progress.done and now - self._said_at >= SUMMARY_EVERY_SECONDS:
             self._said_at = now

@@ -1,6 +1,7 @@
 """The nodes that break a network in a runtime, by putting them back to full precision and measuring again."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -16,10 +17,22 @@ REVERTED_IMAGES = 128
 """Most images that nodes are reverted on one by one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which of several runs of one step it is."""
+
+    number: int
+    """From 0."""
+    of: int
+
+
+WHOLE = Part(0, 1)
+
+
 class Answers(Protocol):
     """Runs a model over the images."""
 
-    def of_model(self, step: str, model: onnx.ModelProto, count: int | None = None) -> np.ndarray:
+    def of_model(self, step: str, model: onnx.ModelProto, count: int | None = None, part: Part = WHOLE) -> np.ndarray:
         """Returns logits_BK of the first images, one per run."""
 
 
@@ -41,7 +54,8 @@ def find_culprits(plain: onnx.ModelProto, answers: Answers, *, labels_B: np.ndar
     right_B = labels_B[:few]
 
     def reverted(place: int, node: str) -> Reverted:
-        logits_BK = answers.of_model(f"node {place + 1} of {len(nodes)} reverted", int8_model(plain, [node]), few)
+        part = Part(place, len(nodes))
+        logits_BK = answers.of_model("every node reverted", int8_model(plain, [node]), few, part)
         return Reverted(
             node=node,
             layer=layers.get(node, ""),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from search_spaces.errors import ConfigError
 from trainables.assessment.subject import Images, Network
-from trainables.deployment.culprits import find_culprits
+from trainables.deployment.culprits import WHOLE, Part, find_culprits
 from trainables.deployment.export import bits_file, plain_file
 from trainables.deployment.record import Verification, measured_run, verdict_of
 from trainables.quant.student import QuantizedStudent
@@ -40,6 +40,7 @@ class Progress:
     done: int
     """Images that passed."""
     total: int
+    """0 where a step goes through none."""
 
 
 OnProgress = Callable[[Progress], None]
@@ -67,9 +68,8 @@ def verify(
     if not len(images):
         raise ConfigError("there is no image to verify on: choose other data.")
     size = (images.read(0, 1).shape[2], images.read(0, 1).shape[3])
-    on_progress(Progress(step="writing ONNX", done=0, total=1))
+    on_progress(Progress(step="writing ONNX", done=0, total=0))
     bits, plain = bits_file(network, size), plain_file(network, size)
-    on_progress(Progress(step="writing ONNX", done=1, total=1))
     eight = BIT_WIDTH
     choose = choose_bits or (lambda x: torch.full((len(x), network.num_sites), eight, dtype=torch.int64))
     session = open_session(bits, name="the exported file")
@@ -115,17 +115,20 @@ class _Answers:
     def __init__(self, images: Images, on_progress: OnProgress) -> None:
         self._images, self._on_progress = images, on_progress
 
-    def of(self, step: str, run: Callable[[Tensor], np.ndarray], size: int, count: int | None = None) -> np.ndarray:
+    def of(
+        self, step: str, run: Callable[[Tensor], np.ndarray], size: int, count: int | None = None, part: Part = WHOLE
+    ) -> np.ndarray:
         """Returns the answers of a function to the first images, so many at a time; logits_BK."""
-        total = min(count or len(self._images), len(self._images))
+        num_images = min(count or len(self._images), len(self._images))
         parts = []
-        for start in range(0, total, size):
-            stop = min(start + size, total)
+        for start in range(0, num_images, size):
+            stop = min(start + size, num_images)
             parts.append(run(self._images.read(start, stop).float()))
-            self._on_progress(Progress(step=step, done=stop, total=total))
+            done = part.number * num_images + stop
+            self._on_progress(Progress(step=step, done=done, total=part.of * num_images))
         return np.concatenate(parts)
 
-    def of_model(self, step: str, model: onnx.ModelProto, count: int | None = None) -> np.ndarray:
+    def of_model(self, step: str, model: onnx.ModelProto, count: int | None = None, part: Part = WHOLE) -> np.ndarray:
         """Returns the answers of an ONNX model of images to the first images, one per run: each has its own ranges."""
         session = open_session(model, name=f"the model of {step}")
-        return self.of(step, lambda x: np.asarray(session.run(None, {IMAGES: x.numpy()})[0]), 1, count)
+        return self.of(step, lambda x: np.asarray(session.run(None, {IMAGES: x.numpy()})[0]), 1, count, part)

@@ -20,7 +20,7 @@ from tests.trainables.runtimes.text_images import CLASSES, write_text_images
 from trainables.assessment.subject import Images
 from trainables.data.images import TEST
 from trainables.data.loading import load_dataset
-from trainables.deployment.culprits import find_culprits
+from trainables.deployment.culprits import WHOLE, Part, find_culprits
 from trainables.deployment.export import bits_file, plain_file
 from trainables.deployment.record import Verification, measured_run, verdict_of
 from trainables.deployment.verify import Progress, verify
@@ -31,6 +31,10 @@ from trainables.runtimes.onnxruntime import OnnxNetwork, open_session
 
 MOST_DISAGREEMENTS = 2
 """Images on which simulation and exported file may differ: values at a boundary of two levels."""
+
+
+def random_network() -> nn.Module:
+    return timm.create_model("test_resnet", num_classes=10).eval()
 
 
 def student_of(network: nn.Module) -> QuantizedStudent:
@@ -153,8 +157,6 @@ def test_a_transformer_and_its_file_differ_no_more_than_by_the_last_bit_of_a_pix
         x = images.all()
         simulated, other = student(x, bits), student(torch.nextafter(x, torch.full_like(x, torch.inf)), bits)
         made = torch.from_numpy(session.run(None, {"images": x.numpy(), "bit_width_BL": bits.int().numpy()})[0])
-        exact = session.run(None, {"images": x.numpy(), "bit_width_BL": np.zeros_like(bits.int().numpy())})[0]
-        torch.testing.assert_close(torch.from_numpy(exact), student(x), rtol=1e-4, atol=1e-5)
     assert (made - simulated).norm() < 2 * (other - simulated).norm()
     changed_B = made.argmax(1) != simulated.argmax(1)
     of_itself = (other.argmax(1) != simulated.argmax(1)).sum()
@@ -166,7 +168,7 @@ def test_a_transformer_and_its_file_differ_no_more_than_by_the_last_bit_of_a_pix
 def test_no_images_are_one_line():
     none = Images.of_tensors(torch.zeros(0, 3, 32, 32), torch.zeros(0), CPU)
     with pytest.raises(ConfigError, match="no image to verify on"):
-        verify(student_of(plain_network()), none)
+        verify(student_of(random_network()), none)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +198,7 @@ class Counted:
     def __init__(self, needed: set[str]) -> None:
         self.needed = needed
 
-    def of_model(self, step: str, model: onnx.ModelProto, count: int | None = None) -> np.ndarray:
+    def of_model(self, step: str, model: onnx.ModelProto, count: int | None = None, part: Part = WHOLE) -> np.ndarray:
         left = {node.name.removesuffix("_quant") for node in model.graph.node if node.op_type == "ConvInteger"}
         is_well = not self.needed & left
         logits_BK = np.zeros((100, 2), np.float32)
@@ -220,7 +222,7 @@ def test_nodes_that_break_a_network_together_are_all_named_and_no_other():
 
 
 def test_json_holds_the_names_that_other_tools_rely_on():
-    found = verify(student_of(plain_network()), test_images().first(40))
+    found = verify(student_of(random_network()), test_images().first(40))
     written = json.loads(json.dumps(found.as_json()))
     first = ["num_images", "accuracy_fp", "accuracy_simulated", "accuracy_runtime", "disagreements", "verdict", "nodes"]
     assert list(written)[: len(first)] == first

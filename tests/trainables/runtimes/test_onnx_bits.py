@@ -97,8 +97,6 @@ def numpy_of(model: onnx.ModelProto, name: str) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("architecture", "settings"),
     [
-        ("test_resnet", {}),
-        ("mobilenetv3_small_050", {}),
         ("test_vit", {"img_size": 32}),
         ("test_convnext", {}),
         ("test_efficientnet", {}),
