@@ -73,12 +73,27 @@ def exported_places(student: QuantizedStudent, size: tuple[int, int]) -> Places:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     assert sorted(tensors) == list(range(student.num_sites)), "the exporter lost the mark of a site"
+    _check_weights(student, marked, {each.name for each in model.graph.initializer})
     layers = {name for name, module in marked.named_modules() if isinstance(module, LAYER_KINDS)}
     return Places(
         model=model,
         tensors=tuple(tensors[index] for index in range(student.num_sites)),
         weights=frozenset(f"{name}.weight" for name in layers),
     )
+
+
+def _check_weights(student: QuantizedStudent, marked: nn.Module, initializers: set[str]) -> None:
+    """Makes sure that the weight of every site's layer is in the graph as it is, under any name that it has."""
+    names: dict[int, set[str]] = {}
+    for name, parameter in marked.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), set()).add(name)
+    for site in student.sites:
+        layer = site.name.partition("#")[0]
+        if not names[id(marked.get_parameter(f"model.{layer}.weight"))] & initializers:
+            raise ConfigError(
+                f"torch's exporter changed the weight of {layer}, which could not be quantized as in the simulation: "
+                "choose a network whose weights are parameters of their own."
+            )
 
 
 def exported_plain(network: nn.Module, size: tuple[int, int], *, outputs: str = LOGITS) -> onnx.ModelProto:
