@@ -5,8 +5,16 @@ from typing import Any
 import click
 
 from orchestrator.cli.completion import datasets
-from orchestrator.cli.help import GroupedCommand, limit, other, what, where
-from orchestrator.cli.options import FILE, data_dir_option, limit_options, place_options, storage_option
+from orchestrator.cli.help import GroupedCommand, limit, other, what
+from orchestrator.cli.options import (
+    FILE,
+    data_dir_option,
+    download_option,
+    image_options,
+    limit_options,
+    place_options,
+    storage_option,
+)
 from orchestrator.store.failures import MAX_RETRIES
 from search_spaces.dataset_kinds import DATASET_FORMS
 
@@ -35,18 +43,7 @@ from search_spaces.dataset_kinds import DATASET_FORMS
     type=click.IntRange(min=1),
     help="Of the attack, per image. [default: 120; 12 if it is heavy]",
 )
-@what(
-    "--labels",
-    metavar="FILE",
-    help="Names of the network's classes, one a line, to find those of the data; or `none`: what counts as right is "
-    "then the network's answer at full precision. [default: by the network's own names]",
-)
-@what("--image-size", help="Pixels that the network sees, such as 224 or 48x192. [default: its own, or the data's]")
-@what("--mean", help="Of red, green and blue, as shares of 255, such as 0.5,0.5,0.5. [default: the network's own]")
-@what("--std", help="Likewise, what differences are divided by. [default: the network's own]")
-@what("--interpolation", help="Filter of the resizing. [default: the network's own]")
-@what("--crop", type=click.FloatRange(min=0, max=1, min_open=True), help="Share of an image that is seen, its middle.")
-@what("--crop-mode", help="How an image of another shape fits: center, squash or pad.")
+@image_options
 @what("--equalize", is_flag=True, help="Undo rescaled links first, which changes no answer at full precision.")
 @what(
     "--train",
@@ -74,7 +71,7 @@ from search_spaces.dataset_kinds import DATASET_FORMS
 @what("--junit", "junit_file", type=FILE, help="Write the outcomes of the rules here, as a JUnit report.")
 @storage_option
 @data_dir_option
-@where("--download", is_flag=True, help="Fetch the dataset into --data-dir first, if it is not there.")
+@download_option
 @place_options
 @limit("--gpus-per-trial", type=click.FloatRange(min=0.01, max=1), help="Share of a GPU for every part. [default: 0.5]")
 @limit("--max-retries", type=click.IntRange(min=0), default=MAX_RETRIES, show_default=True, help="After an error.")

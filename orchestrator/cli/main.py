@@ -17,6 +17,7 @@ from orchestrator.cli import (
     assess,
     cluster,
     compare_search,
+    export,
     gc,
     launch,
     logs,
@@ -28,6 +29,7 @@ from orchestrator.cli import (
     status,
     stop,
     ui,
+    verify,
 )
 from orchestrator.cli.help import Group
 from orchestrator.tracking.environment import quiet_mlflow
@@ -57,6 +59,8 @@ IN_ORDER = (
     report,
     compare_search,
     reproduce,
+    export,
+    verify,
     ls,
     gc,
     ui,

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.completion import sweeps
-from orchestrator.cli.help import Decorator, limit, other, together, where
+from orchestrator.cli.help import Decorator, limit, other, together, what, where
 from orchestrator.store.defaults import STALLED_MINUTES, STORAGE
 
 FILE = click.Path(path_type=Path)
@@ -33,6 +33,24 @@ data_dir_option = where(
     type=FILE,
     help="Folder of oxford-iiit-pet and cifar10, and of the cache of decoded images.",
 )
+image_options = together(
+    what(
+        "--labels",
+        metavar="FILE",
+        help="Names of the network's classes, one a line, to find those of the data; or `none`: what counts as right "
+        "is then the network's answer at full precision. [default: by the network's own names]",
+    ),
+    what("--image-size", help="Pixels that the network sees, such as 224 or 48x192. [default: its own, or the data's]"),
+    what("--mean", help="Of red, green and blue, as shares of 255, such as 0.5,0.5,0.5. [default: the network's own]"),
+    what("--std", help="Likewise, what differences are divided by. [default: the network's own]"),
+    what("--interpolation", help="Filter of the resizing. [default: the network's own]"),
+    what(
+        "--crop", type=click.FloatRange(min=0, max=1, min_open=True), help="Share of an image that is seen, its middle."
+    ),
+    what("--crop-mode", help="How an image of another shape fits: center, squash or pad."),
+)
+"""How images are prepared for a network that is given, and which of its classes are those of the data."""
+download_option = where("--download", is_flag=True, help="Fetch the dataset into --data-dir first, if it is not there.")
 place_options = together(
     where(
         "--address",

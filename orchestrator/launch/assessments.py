@@ -47,8 +47,8 @@ def conclude(snapshot: Snapshot, options: LaunchOptions, console: Console) -> in
     for found in read_assessments(snapshot, options.fail_if):
         print_found(found, console)
         if found.is_complete:
-            _write(options.json_file, "--json", found.assessment.as_json().encode())
-            _write(options.junit_file, "--junit", junit_xml(found.assessment))
+            write_file(options.json_file, "--json", found.assessment.as_json().encode())
+            write_file(options.junit_file, "--junit", junit_xml(found.assessment))
             if any(each.outcome == "fail" for each in found.assessment.gate):
                 code = GATE_FAILED
     return code
@@ -81,7 +81,12 @@ def report_assessments(sweep: Sweep, snapshot: Snapshot, console: Console, *, as
     line_printer(console)(written(write_report(snapshot, sweep.name, facts=sweep_facts(snapshot.plan))))
 
 
-def _write(path: Path | None, option: str, content: bytes) -> None:
+def write_file(path: Path | None, option: str, content: bytes) -> None:
+    """Writes a file that an option named; nothing where it was not given.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
     if path is None:
         return
     try:

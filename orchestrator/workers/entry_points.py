@@ -56,6 +56,19 @@ def look_at_network(
     return facts
 
 
+def export_network(*arguments: Any, **settings: Any) -> None:
+    """Writes a network as ONNX; see `orchestrator.workers.deployed.export_network`."""
+    importlib.import_module("orchestrator.workers.deployed").export_network(*arguments, **settings)
+
+
+def verify_network(*arguments: Any, **settings: Any) -> tuple[Any, dict[str, Any]]:
+    """Compares simulation and ONNX Runtime; see `orchestrator.workers.deployed.verify_network`."""
+    found: tuple[Any, dict[str, Any]] = importlib.import_module("orchestrator.workers.deployed").verify_network(
+        *arguments, **settings
+    )
+    return found
+
+
 def check_dataset(spec: DatasetSpec, data_dir: Path, *, download: bool = False, needs_labels: bool = True) -> None:
     """Makes sure, before anything runs, that every trial can load a dataset; decodes nothing.
 

@@ -28,8 +28,8 @@ from torch import Tensor, fx, nn
 from search_spaces.errors import ConfigError
 from trainables.quant.affine import check_bit_width_range, fake_quantize, fake_quantize_options
 from trainables.quant.range_scope import RangeScope, per_channel
-from trainables.quant.sites import LAYER_KINDS, Site, sites_of_graph, trace
-from trainables.quant.weights import fake_quantize_weights
+from trainables.quant.sites import Site, sites_of_graph, trace
+from trainables.quant.weights import fake_quantize_weights, find_weight_layers
 
 Quantize = Callable[[Tensor, int], Tensor]
 """Function that quantizes an activation, given the index of its site."""
@@ -77,7 +77,7 @@ class QuantizedStudent(nn.Module):
         self.range_gradient = range_gradient
         self.scale_quantile = scale_quantile
         self.range_scope = range_scope
-        self._layers = _find_layers(model, weight_bit_width)
+        self._layers = find_weight_layers(model, weight_bit_width)
         self.sites, evaluation_code = _compile(model, training=False)
         training_sites, training_code = _compile(model, training=True)
         if [site.name for site in training_sites] != [site.name for site in self.sites]:
@@ -145,6 +145,19 @@ class QuantizedStudent(nn.Module):
 
         with self._quantized_weights() if quantize else nullcontext():
             return self._run(images, quantize_and_show)
+
+    def run_marked(self, images: Tensor, mark: Quantize) -> Tensor:
+        """Runs at full precision through a function that stands at every site, for a trace of the whole network.
+
+        Args:
+            images: Images, [B, C, H, W].
+            mark: Gets the activation of a site and its index, and returns what the network goes on with.
+
+        Returns:
+            Logits, [B, K].
+        """
+        logits: Tensor = self._code[self.model.training](self.model, mark, images)
+        return logits
 
     def forward_options(self, images: Tensor, selection_BLO: Tensor, bit_widths: Sequence[int]) -> Tensor:
         """Returns the logits at the selected options; the backward pass reaches every option.
@@ -227,8 +240,7 @@ class QuantizedStudent(nn.Module):
                 )
             return quantize(x.unflatten(0, (num_examples, -1)), index).flatten(0, 1)
 
-        logits: Tensor = self._code[self.model.training](self.model, quantize_examples, images)
-        return logits
+        return self.run_marked(images, quantize_examples)
 
     @contextmanager
     def _quantized_weights(self) -> Iterator[None]:
@@ -255,26 +267,6 @@ class QuantizedStudent(nn.Module):
             f"and the {self.num_sites} sites of {type(self.model).__name__}: give {unit} per image and site, "
             f"shape {list(expected)}."
         )
-
-
-def _find_layers(model: nn.Module, weight_bit_width: int | None) -> list[nn.Module]:
-    """Returns the modules whose weights quantized passes replace, the classifier included."""
-    if weight_bit_width is None:
-        return []
-    if not 2 <= weight_bit_width <= 16:
-        raise ConfigError(
-            f"weight_bit_width of {weight_bit_width} has no symmetric grid here: give 2 to 16 bits, or None "
-            "to leave the weights at full precision."
-        )
-    layers: list[nn.Module] = [module for module in model.modules() if isinstance(module, LAYER_KINDS)]
-    for layer in layers:
-        if "weight" not in layer._parameters:
-            raise ConfigError(
-                f"model {type(model).__name__} computes the weight of a {type(layer).__name__} from other "
-                "parameters, so it cannot be swapped for a quantized one: remove the parametrization, or set "
-                "weight_bit_width to None."
-            )
-    return layers
 
 
 def _compile(model: nn.Module, *, training: bool) -> tuple[list[Site], Callable[..., Tensor]]:

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from numba import njit
-from torch import Tensor
+from torch import Tensor, nn
 
+from search_spaces.errors import ConfigError
 from trainables.quant import affine_numba, affine_torch
 from trainables.quant.affine import choose_backend
+from trainables.quant.sites import LAYER_KINDS
 
 
 def fake_quantize_weights(weights: Sequence[Tensor], bit_width: int) -> tuple[Tensor, ...]:
@@ -41,6 +43,30 @@ def fake_quantize_weights(weights: Sequence[Tensor], bit_width: int) -> tuple[Te
         return ()
     quantized: tuple[Tensor, ...] = _FakeQuantizeWeights.apply(bit_width, *weights)
     return quantized
+
+
+def find_weight_layers(model: nn.Module, weight_bit_width: int | None) -> list[nn.Module]:
+    """Returns the modules whose weights quantized passes replace, the classifier included; none for no bit-width.
+
+    Raises:
+        ConfigError: The bit-width is out of range, or a weight is computed from other parameters.
+    """
+    if weight_bit_width is None:
+        return []
+    if not 2 <= weight_bit_width <= 16:
+        raise ConfigError(
+            f"weight_bit_width of {weight_bit_width} has no symmetric grid here: give 2 to 16 bits, or None "
+            "to leave the weights at full precision."
+        )
+    layers: list[nn.Module] = [module for module in model.modules() if isinstance(module, LAYER_KINDS)]
+    for layer in layers:
+        if "weight" not in layer._parameters:
+            raise ConfigError(
+                f"model {type(model).__name__} computes the weight of a {type(layer).__name__} from other "
+                "parameters, so it cannot be swapped for a quantized one: remove the parametrization, or set "
+                "weight_bit_width to None."
+            )
+    return layers
 
 
 class _FakeQuantizeWeights(torch.autograd.Function):

@@ -1,6 +1,7 @@
 """An ONNX classifier as its file holds it: read, checked, and brought into one form, before anything runs it."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Operators that ONNX Runtime has built in; all others come from libraries, which are not loaded."""
 MAX_BYTES = 2**31 - 1
 """Largest content of one file: protobuf holds no more, the rest would be external data."""
+BYTES = {onnx.TensorProto.FLOAT: 4, onnx.TensorProto.FLOAT16: 2, onnx.TensorProto.DOUBLE: 8, onnx.TensorProto.INT64: 8}
+"""Of a value, by type; those of all other types have one at least."""
 QUANTIZED = ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QuantizeLinear", "DynamicQuantizeLinear")
 FOLDED = ("Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 """Operators that exporters leave between a weight and its layer; of constants they make constants."""
@@ -102,6 +105,7 @@ def _load(path: Path) -> onnx.ModelProto:
         raise ConfigError(f"onnx:{path} is no ONNX model, or is cut off ({one_line(error)}): export again.") from error
     if not model.graph.node or not model.opset_import:
         raise ConfigError(f"onnx:{path} holds no ONNX graph: give the file that torch.onnx or another exporter wrote.")
+    _check_external_size(path, model)
     try:
         # It refuses places outside of the model's folder, and links.
         onnx.load_external_data_for_model(model, str(path.parent))
@@ -109,6 +113,20 @@ def _load(path: Path) -> onnx.ModelProto:
         text = f"onnx:{path} keeps weights in other files that cannot be read: {one_line(error)}."
         raise UnavailableError(text) from error
     return model
+
+
+def _check_external_size(path: Path, model: onnx.ModelProto) -> None:
+    """Refuses weights that no model in memory can hold, before they are read."""
+    num_bytes = sum(
+        math.prod(tensor.dims) * BYTES.get(tensor.data_type, 1)
+        for tensor in model.graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+    )
+    if num_bytes > MAX_BYTES:
+        raise ConfigError(
+            f"onnx:{path} keeps {num_bytes:,} bytes of weights in other files, and less than 2 GiB can be run here: "
+            "give a smaller network."
+        )
 
 
 def _check_operators(path: Path, model: onnx.ModelProto) -> None:
@@ -185,7 +203,7 @@ def _image_input(path: Path, model: onnx.ModelProto) -> tuple[str, int | None, t
     """Returns the name of the only input, its batch size and image size."""
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [each for each in model.graph.input if each.name not in constants]
-    shapes = {each.name: _shape(each) for each in inputs}
+    shapes = {each.name: shape_of(each) for each in inputs}
     if len(inputs) != 1:
         raise ConfigError(f"onnx:{path} has {len(inputs)} inputs, {', '.join(shapes)}: an image classifier has one.")
     (name, shape), (value,) = next(iter(shapes.items())), inputs
@@ -204,7 +222,7 @@ def _image_input(path: Path, model: onnx.ModelProto) -> tuple[str, int | None, t
 
 def _logits(path: Path, model: onnx.ModelProto) -> tuple[str, int]:
     """Returns the tensor of logits and the number of classes."""
-    outputs = {each.name: _shape(each) for each in model.graph.output}
+    outputs = {each.name: shape_of(each) for each in model.graph.output}
     fitting = [name for name, shape in outputs.items() if len(shape) == 2 and shape[1]]
     if len(fitting) != 1:
         listed = "; ".join(f"{name} [{_listed(shape)}]" for name, shape in outputs.items())
@@ -225,6 +243,6 @@ def _listed(shape: Sequence[int | None]) -> str:
     return ", ".join("?" if size is None else str(size) for size in shape)
 
 
-def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
+def shape_of(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
     """Returns the sizes of a tensor; None where the file leaves one open."""
     return tuple(each.dim_value if each.dim_value > 0 else None for each in value.type.tensor_type.shape.dim)

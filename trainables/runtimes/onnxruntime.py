@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from search_spaces.errors import ConfigError, one_line
 from trainables.quant.affine import check_bit_width_range
 from trainables.quant.sites import Site
+from trainables.runtimes.onnx_bits import Places, places_of_file
 from trainables.runtimes.onnx_file import IMAGE_CHANNELS, OnnxFile, onnx_sha256, read_onnx
 from trainables.runtimes.onnx_links import OnnxLink, find_onnx_links
 from trainables.runtimes.onnx_quantizer import BIT_WIDTHS, SITE_OUTPUT, plain_model, quantized_model
@@ -28,6 +29,25 @@ ERRORS_ONLY = 3
 """Log level of ONNX Runtime: its warnings are of its optimizer, not of the network."""
 
 # B = images, K = classes, L = sites, C H W = image.
+
+
+def open_session(model: onnx.ModelProto, *, name: str) -> onnxruntime.InferenceSession:
+    """Loads a model into ONNX Runtime on the CPU, with as many threads as torch has.
+
+    Args:
+        model: Any that it has the operators for.
+        name: Of the model, for errors.
+
+    Raises:
+        ConfigError: It cannot run the model.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = ERRORS_ONLY
+    try:
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no common class but Exception
+        raise ConfigError(f"{name} cannot be run by ONNX Runtime: {one_line(error)}.") from error
 
 
 class OnnxNetwork(nn.Module):
@@ -51,6 +71,11 @@ class OnnxNetwork(nn.Module):
         """Sites with a bit-width of their own, whatever the allocation says; 0 is full precision."""
         self._sites = find_onnx_sites(self.file)
         self.sites: list[Site] = [each.site for each in self._sites]
+
+    @property
+    def places(self) -> Places:
+        """The network at full precision as a graph, with its sites and weights, for an export."""
+        return places_of_file(self.file, self._sites)
 
     @property
     def sha256(self) -> str:
@@ -153,13 +178,7 @@ class OnnxNetwork(nn.Module):
         return self._session(model)
 
     def _session(self, model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = ERRORS_ONLY
-        try:
-            return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its errors have no common class but Exception
-            raise ConfigError(f"onnx:{self.file.path} cannot be run by ONNX Runtime: {one_line(error)}.") from error
+        return open_session(model, name=f"onnx:{self.file.path}")
 
     def _run(
         self, session: onnxruntime.InferenceSession, images: Tensor, bit_width_BL: np.ndarray | None
@@ -188,7 +207,7 @@ class OnnxNetwork(nn.Module):
     ) -> list[np.ndarray]:
         try:
             values: list[np.ndarray] = session.run(names, feeds)
-        except Exception as error:  # as above
+        except Exception as error:  # as of a session
             shape = list(feeds[self.file.images].shape)
             raise ConfigError(
                 f"onnx:{self.file.path} does not run on images of shape {shape}: {one_line(error)}."

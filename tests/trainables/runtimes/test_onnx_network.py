@@ -199,6 +199,21 @@ def test_a_truncated_file_and_missing_external_data_are_refused_in_one_line(tmp_
     assert "\n" not in str(caught.value)
 
 
+def test_two_gigabytes_of_external_data_are_refused_before_they_are_read(tmp_path):
+    path = write(tmp_path / "n.onnx", [CONV, *head("c")], random_weights())
+    model = onnx.load(path)
+    tensor = model.graph.initializer.add()
+    tensor.CopyFrom(onnx.TensorProto(name="large", data_type=TensorProto.FLOAT, dims=[2**29, 1]))
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="n.data")
+    path.write_bytes(model.SerializeToString())
+    with (tmp_path / "n.data").open("wb") as data:
+        data.truncate(2**31)  # of holes: it takes no place
+    with pytest.raises(ConfigError, match=r"keeps 2,147,483,648 bytes of weights in other files") as caught:
+        OnnxNetwork(path)
+    assert "\n" not in str(caught.value)
+
+
 def test_external_data_outside_of_the_folder_is_not_read(tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
