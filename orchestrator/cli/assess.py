@@ -9,6 +9,7 @@ from orchestrator.cli.help import GroupedCommand, limit, other, what, where
 from orchestrator.cli.options import FILE, data_dir_option, limit_options, place_options, storage_option
 from orchestrator.store.failures import MAX_RETRIES
 from search_spaces.dataset_kinds import DATASET_FORMS
+from search_spaces.names import RANGE_SCOPES, SITE_PLACEMENTS
 
 
 @click.command("assess", cls=GroupedCommand)
@@ -48,6 +49,20 @@ from search_spaces.dataset_kinds import DATASET_FORMS
 @what("--crop", type=click.FloatRange(min=0, max=1, min_open=True), help="Share of an image that is seen, its middle.")
 @what("--crop-mode", help="How an image of another shape fits: center, squash or pad.")
 @what("--equalize", is_flag=True, help="Undo rescaled links first, which changes no answer at full precision.")
+@what(
+    "--sites",
+    type=click.Choice(SITE_PLACEMENTS),
+    default=SITE_PLACEMENTS[0],
+    show_default=True,
+    help="Quantize the outputs of layers, as the paper does, or their inputs, as runtimes do.",
+)
+@what(
+    "--range-scope",
+    type=click.Choice(RANGE_SCOPES),
+    default=RANGE_SCOPES[0],
+    show_default=True,
+    help="What shares a range: an image, all images of a batch, as in ONNX Runtime, or a channel of an image.",
+)
 @what("--test-images", type=click.IntRange(min=1), help="Measure on so many test images. [default: all]")
 @what("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
 @what(

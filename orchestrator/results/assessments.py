@@ -12,6 +12,7 @@ from orchestrator.store.folder import PREDICTIONS
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder
 from search_spaces.stages.assessment import AssessRecipe
+from search_spaces.stages.quantizer import placement_of, scope_of
 from search_spaces.stages.rules import parse_rule
 from trainables.assessment.assemble import assemble
 from trainables.assessment.record import Assessment, Model
@@ -70,6 +71,8 @@ def _read(nodes: Sequence[Node], snapshot: Snapshot, rules: Sequence[str]) -> Fo
         num_images=int(result.metrics["num_images"]),
         num_sites=int(result.metrics["num_sites"]),
         labels=recipe.labels,
+        sites=placement_of(recipe.sites),
+        range_scope=scope_of(recipe.range_scope),
     )
     if len(done) == len(nodes):
         gate = apply_rules([parse_rule(text) for text in rules], assessment)

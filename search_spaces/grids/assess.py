@@ -8,7 +8,9 @@ from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.grids.build import Grid
 from search_spaces.model import parse
 from search_spaces.models import ModelSpec
+from search_spaces.names import RangeScope, SitePlacement
 from search_spaces.stages.assessment import AVERAGE_BITS, LIGHT, AssessRecipe, Effort, Labels, Ladder
+from search_spaces.stages.quantizer import check_as_it_is
 
 NAME = "assess"
 
@@ -24,6 +26,8 @@ def assess_grid(
     labels: Labels = "dataset",
     class_names: Sequence[str] | None = None,
     equalize: bool = False,
+    sites: SitePlacement = "outputs",
+    range_scope: RangeScope = "example",
     effort: Effort = LIGHT,
     draws: int | None = None,
     max_passes: int | None = None,
@@ -35,12 +39,14 @@ def assess_grid(
         model: The network, with the checksum of its weights.
         dataset: What it is measured on, as the network sees it.
         architecture: Its name for people.
-        num_sites: Its number of sites.
+        num_sites: Its number of sites, where `sites` says that they are.
         budgets: Total bits of an image; none is averages of 4, 5.5 and 7 bits per site.
         option_set: I, II or III.
         labels: What counts as right.
         class_names: Of the network, where it does not say them itself.
         equalize: Equalize the network's links first.
+        sites: Whether the outputs or the inputs of layers are quantized.
+        range_scope: What shares a range.
         effort: How much is measured.
         draws: Of the rung `random`, in place of that of the effort.
         max_passes: Of the search per image, in place of that of the effort.
@@ -55,6 +61,8 @@ def assess_grid(
         raise unknown_name("option set", option_set, OPTION_SETS)
     if equalize and model.kind == "onnx":
         raise ConfigError(f"--equalize rewrites weights, and {model.uri} runs as it is: give the network as a module.")
+    if model.kind == "onnx":
+        check_as_it_is(model.uri, sites, range_scope)
     if twice := [budget for budget in budgets if list(budgets).count(budget) > 1]:
         raise ConfigError(f"--budget {twice[0]} is given twice: give every budget once.")
     totals = budgets or [budget_from_average(bits, num_sites) for bits in AVERAGE_BITS]
@@ -70,6 +78,8 @@ def assess_grid(
         labels=labels,
         class_names=tuple(class_names) if class_names else None,
         equalize=equalize or None,
+        sites=sites,
+        range_scope=range_scope,
         scanned_images=effort.scanned_images,
     )
     # Ladders first: they take longest, and what starts last ends last.

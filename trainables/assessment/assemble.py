@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from search_spaces.names import RangeScope, SitePlacement
 from search_spaces.stages.assessment import RUNGS, Labels
 from trainables.assessment.record import Assessment, Model, Rung, Suspect
 from trainables.assessment.verdict import judge
@@ -14,7 +15,16 @@ Tables = Mapping[str, pd.DataFrame]
 """Tables of one part, by name."""
 
 
-def assemble(model: Model, parts: Sequence[Tables], *, num_images: int, num_sites: int, labels: Labels) -> Assessment:
+def assemble(
+    model: Model,
+    parts: Sequence[Tables],
+    *,
+    num_images: int,
+    num_sites: int,
+    labels: Labels,
+    sites: SitePlacement = "outputs",
+    range_scope: RangeScope = "example",
+) -> Assessment:
     """Puts the parts of an assessment together.
 
     Args:
@@ -23,6 +33,8 @@ def assemble(model: Model, parts: Sequence[Tables], *, num_images: int, num_site
         num_images: Images that everything was measured on.
         num_sites: Quantized activations.
         labels: What counts as right.
+        sites: Where the network was quantized.
+        range_scope: What shared a range.
     """
     rungs = [rung for tables in parts for rung in _rungs(tables)]
     rungs.sort(key=lambda rung: (rung.rung not in ("fp", "int8"), rung.budget or 0, RUNGS.index(rung.rung)))
@@ -34,6 +46,8 @@ def assemble(model: Model, parts: Sequence[Tables], *, num_images: int, num_site
         num_images=num_images,
         num_sites=num_sites,
         labels=labels,
+        sites=sites,
+        range_scope=range_scope,
         rungs=tuple(rungs),
         suspects=tuple(Suspect(**asdict(each)) for each in judged.suspects),
         verdict=judged.verdict,

@@ -4,6 +4,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from search_spaces.names import SitePlacement
 from trainables.models.equalization import stretch_exponents, weight_ranges
 from trainables.models.links import Link, find_links
 from trainables.quant.sites import Site
@@ -15,19 +16,20 @@ from trainables.runtimes.onnxruntime import OnnxNetwork
 COLUMNS = ("link", "kind", "site", "channel", "exponent", "next_exponent")
 
 
-def scan_links(model: nn.Module, sites: list[Site]) -> pd.DataFrame:
+def scan_links(model: nn.Module, sites: list[Site], placement: SitePlacement = "outputs") -> pd.DataFrame:
     """Measures by the weights how far the outermost channel of every link stands out.
 
     Args:
         model: A network in evaluation mode.
         sites: Its sites.
+        placement: Where they are.
 
     Returns:
         A row per link: link; kind; site, the name of the first one that holds its channels, empty where none does;
         channel, the outermost one, counted in that site; exponent, the power of two by which it stretches the range
         over the link's median channel, as far as equalization can take it back; next_exponent, that of the second.
     """
-    links = model.links() if isinstance(model, OnnxNetwork) else find_links(model)
+    links = model.links() if isinstance(model, OnnxNetwork) else find_links(model, placement)
     return pd.DataFrame([_row(model, link, sites) for link in links], columns=list(COLUMNS))
 
 

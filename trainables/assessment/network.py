@@ -43,7 +43,9 @@ def measure_channels(subject: Subject, num_images: int) -> dict[str, pd.DataFram
 
 
 def _links(network: Network) -> pd.DataFrame:
-    return scan_links(network if isinstance(network, OnnxNetwork) else network.model, list(network.sites))
+    if isinstance(network, OnnxNetwork):
+        return scan_links(network, network.sites)
+    return scan_links(network.model, network.sites, network.placement)
 
 
 def measure_all_sites(subject: Subject, int8: Measured, num_images: int) -> dict[str, pd.DataFrame]:
@@ -77,7 +79,7 @@ def measure_repairs(
     ranking = sites.sort_values("given_back", ascending=False, kind="stable")["site"].tolist()
     some_BCHW = few.read(0, min(len(few), 8))
     # A file's sites can be spared; its weights and its quantizer stay as they are.
-    cures = [] if isinstance(network, OnnxNetwork) else standard_cures()
+    cures = [] if isinstance(network, OnnxNetwork) else standard_cures(network.range_scope)
     for width in (0, INT8)[: 1 + (bits < INT8)] if full - failing > FAILS else ():
         found = smallest_sites(
             network,

@@ -10,6 +10,9 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from search_spaces.names import RangeScope, SitePlacement
+from search_spaces.stages.assessment import BATCH
+from search_spaces.stages.quantizer import check_as_it_is
 from trainables.assessment.figures import Reference
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import Split
@@ -20,8 +23,6 @@ from trainables.runtimes.onnxruntime import OnnxNetwork
 
 Network = QuantizedStudent | OnnxNetwork
 """What can be assessed: a module with gradients, or a file that only runs forward."""
-BATCH = 128
-"""Images of a forward pass: attacks keep gradients of every site, which takes three times the memory of a plain one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,16 +106,26 @@ def leads_of(logits_BK: Tensor, labels_B: Tensor) -> Tensor:
     return leads(logits_BK.softmax(dim=-1), labels_B)
 
 
-def quantizable(module: nn.Module, *, weight_bit_width: int | None, device: torch.device) -> Network:
+def quantizable(
+    module: nn.Module,
+    *,
+    weight_bit_width: int | None,
+    device: torch.device,
+    sites: SitePlacement = "outputs",
+    range_scope: RangeScope = "example",
+) -> Network:
     """Returns a network that runs quantized, in evaluation mode and frozen; an ONNX file always runs on the CPU.
 
     Raises:
-        ConfigError: It cannot be traced, or has no site.
+        ConfigError: It cannot be traced, or has no site; or it is an ONNX file, and `sites` or `range_scope` is no
+            default.
     """
     if isinstance(module, OnnxNetwork):
+        check_as_it_is(f"onnx:{module.file.path}", sites, range_scope)
         is_as_asked = module.weight_bit_width == weight_bit_width
         return module if is_as_asked else OnnxNetwork(module.file.path, weight_bit_width=weight_bit_width)
-    network = QuantizedStudent(module.eval().requires_grad_(False), weight_bit_width=weight_bit_width)
+    frozen = module.eval().requires_grad_(False)
+    network = QuantizedStudent(frozen, weight_bit_width=weight_bit_width, sites=sites, range_scope=range_scope)
     return network.eval().to(device)
 
 

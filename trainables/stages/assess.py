@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from search_spaces.stages.assessment import AssessRecipe
+from search_spaces.stages.quantizer import placement_of, scope_of
 from trainables.assessment.facts import class_index, names_of
 from trainables.assessment.parts import Part, run_part, summarize
 from trainables.assessment.subject import Images, Subject, quantizable, with_own_answers
@@ -88,7 +89,13 @@ def _subject(recipe: AssessRecipe, model: GivenNetwork, data: ImageData, device:
     module = model.module
     if recipe.equalize:
         module = equalize(module, selection.read(0, min(len(selection), CHECKED_IMAGES)).cpu()).model
-    network = quantizable(module, weight_bit_width=recipe.weight_bit_width, device=device)
+    network = quantizable(
+        module,
+        weight_bit_width=recipe.weight_bit_width,
+        device=device,
+        sites=placement_of(recipe.sites),
+        range_scope=scope_of(recipe.range_scope),
+    )
     if not has_labels:
         selection, test = with_own_answers(network, selection), with_own_answers(network, test)
     names = names_of(model, names, index_C[: len(names)], recipe.class_names)

@@ -19,6 +19,7 @@ from search_spaces.budgets import check_budget
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.objective import parity_gap
 from search_spaces.recipes import PairRecipe
+from search_spaces.stages.quantizer import placement_of, scope_of
 from trainables.checkpoints import ResumePoint, with_prefix
 from trainables.data.augment import training_batch
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData
@@ -58,6 +59,8 @@ class Pair(nn.Module):
             weight_bit_width=recipe.weight_bit_width,
             range_gradient=recipe.range_gradient,
             scale_quantile=recipe.scale_quantile,
+            range_scope=scope_of(recipe.range_scope),
+            sites=placement_of(recipe.sites),
         )
         check_budget(recipe.budget, self.student.num_sites, recipe.bit_widths)
         self.policy = Policy(num_sites=self.student.num_sites, num_options=len(recipe.bit_widths))

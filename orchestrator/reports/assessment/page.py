@@ -21,6 +21,7 @@ from orchestrator.reports.summary import progress, trouble_table
 from orchestrator.results.assessments import Found, read_assessments
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import Trial, read_trials
+from search_spaces.stages.assessment import BATCH
 
 ASSESSMENT = "assessment.json"
 TERMS = {
@@ -35,6 +36,12 @@ TERMS = {
     "Gate": "A rule fails where the whole interval is beyond its bound, passes where none of it is, and is not shown "
     "otherwise. At several budgets the worst outcome counts.",
 }
+RANGES = {
+    "example": "of every image",
+    "batch": f"over batches of {BATCH} images, in the order of the test split",
+    "channel": "of every channel of every image",
+}
+"""What shares a range, for people."""
 _TITLES = {"sites": "Sites", "channels": "Channel scan", "links": "Links", "cures": "Mitigations"}
 _FILES = {"ours": "ours.yaml"} | {tool: f"{tool}.json" for tool in ("onnxruntime", "torchao", "modelopt")}
 """Columns of the mitigations that are configuration files, and the names of these."""
@@ -89,7 +96,12 @@ def _sections(found: Found) -> list[Section]:
     assessment = found.assessment
     alt = f"Accuracy of {assessment.model.architecture} on every rung and at every budget, with 95 % intervals."
     figure = pictures((file_name("ladder", assessment.model.architecture), alt, figure_ladder(assessment)))
-    model = {"uri": assessment.model.uri, "sha256": assessment.model.sha256, "sites": str(assessment.num_sites)}
+    model = {
+        "uri": assessment.model.uri,
+        "sha256": assessment.model.sha256,
+        "sites": f"{assessment.num_sites} {assessment.sites} of layers",
+        "ranges": RANGES[assessment.range_scope],
+    }
     gate = Section(title="Gate", tables=filled(gate_table(assessment)))
     others = [
         Section(
