@@ -118,12 +118,11 @@ def measure_cures(
 
 def standard_cures(range_scope: RangeScope = "example", quantiles: Sequence[float] = DEFAULT_QUANTILES) -> list[Cure]:
     """Lists the cures that need no search, and that change something where ranges have a scope."""
-    channel = [Cure(kind="channel_ranges")] if range_scope != "channel" else []
+    cures = [] if range_scope == "channel" else [Cure(kind="channel_ranges")]
     # A range over a batch ends at its extremes.
-    shorter = (
-        [Cure(kind="quantile_ranges", scale_quantile=each) for each in quantiles] if range_scope != "batch" else []
-    )
-    return [*channel, *shorter, Cure(kind="equalization")]
+    if range_scope != "batch":
+        cures += [Cure(kind="quantile_ranges", scale_quantile=quantile) for quantile in quantiles]
+    return [*cures, Cure(kind="equalization")]
 
 
 def smallest_sites(
