@@ -47,17 +47,18 @@ def onnxruntime_dynamic(model: nn.Module, images: Tensor, folder: Path) -> Tenso
 @pytest.mark.parametrize("name", ["residual", "test_vit"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_inputs_with_a_range_over_the_batch_are_what_quantize_dynamic_does(name: str, tmp_path: Path) -> None:
-    model, images = network(name), noise(4) * torch.tensor([1, 2, 0.5, 3])[:, None, None, None]
+    model, images = network(name), noise(8)
     student = QuantizedStudent(model, sites="inputs", range_scope="batch", weight_bit_width=8).eval()
-    bit_width_BL = torch.full((4, student.num_sites), 8)
     theirs = onnxruntime_dynamic(model, images, tmp_path)
-    difference = (student(images, bit_width_BL) - theirs).abs().mean()
-    # Sums in another order end on another level here and there, which the many sites of the transformer hand on.
-    assert difference < (1e-6 if name == "residual" else 1e-2)
-    for others in ({"sites": "inputs"}, {"range_scope": "batch"}):
-        other = QuantizedStudent(model, weight_bit_width=8, **others).eval()
-        logits = other(images, torch.full((4, other.num_sites), 8))
-        assert (logits - theirs).abs().mean() > max(1e-4, 2 * difference)
+
+    def typical_difference(student: QuantizedStudent) -> float:
+        # Sums in another order may end on another level, which the transformer's sites hand on: not in most images.
+        logits = student(images, torch.full((8, student.num_sites), 8))
+        return (logits - theirs).abs().amax(1).median().item()
+
+    assert typical_difference(student) < 1e-5
+    for setting in ({"sites": "inputs"}, {"range_scope": "batch"}):
+        assert typical_difference(QuantizedStudent(model, weight_bit_width=8, **setting).eval()) > 1e-4
 
 
 def test_the_image_and_residual_sums_are_sites_and_a_tensor_of_several_readers_is_one() -> None:
