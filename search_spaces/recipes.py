@@ -8,12 +8,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from search_spaces.budgets import check_bit_widths
+from search_spaces.budgets import PlacementField, ScopeField, check_bit_widths, check_scope, scope_of
 from search_spaces.errors import ConfigError
 from search_spaces.model import Fraction, Frozen, Positive, later_field
 from search_spaces.models import ModelSpec
 from search_spaces.names import Goal
-from search_spaces.stages.quantizer import PlacementField, ScopeField, check_scope, scope_of
 
 Augmentation = Literal["random_resized_crop", "rand_augment", "color_jitter", "horizontal_flip", "padded_crop", "mixup"]
 

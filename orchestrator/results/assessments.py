@@ -11,8 +11,8 @@ from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import PREDICTIONS
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder
+from search_spaces.budgets import placement_of, scope_of
 from search_spaces.stages.assessment import AssessRecipe
-from search_spaces.stages.quantizer import placement_of, scope_of
 from search_spaces.stages.rules import parse_rule
 from trainables.assessment.assemble import assemble
 from trainables.assessment.record import Assessment, Model

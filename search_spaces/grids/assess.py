@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from search_spaces.budgets import OPTION_SETS, budget_from_average, check_budget
+from search_spaces.budgets import OPTION_SETS, budget_from_average, check_as_it_is, check_budget
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.grids.build import Grid
@@ -10,7 +10,6 @@ from search_spaces.model import parse
 from search_spaces.models import ModelSpec
 from search_spaces.names import RangeScope, SitePlacement
 from search_spaces.stages.assessment import AVERAGE_BITS, LIGHT, AssessRecipe, Effort, Labels, Ladder
-from search_spaces.stages.quantizer import check_as_it_is
 
 NAME = "assess"
 

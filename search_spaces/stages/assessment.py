@@ -9,12 +9,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from search_spaces.budgets import OPTION_SETS, check_bit_widths
+from search_spaces.budgets import OPTION_SETS, PlacementField, ScopeField, check_as_it_is, check_bit_widths
 from search_spaces.datasets import DatasetSpec
 from search_spaces.model import Frozen, later_field
 from search_spaces.models import ModelSpec
 from search_spaces.names import SitePlacement
-from search_spaces.stages.quantizer import PlacementField, ScopeField, check_as_it_is
 
 NETWORK_RUNGS = ("fp", "int8")
 """Rungs that no budget changes."""

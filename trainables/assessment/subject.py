@@ -10,9 +10,9 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from search_spaces.budgets import check_as_it_is
 from search_spaces.names import RangeScope, SitePlacement
 from search_spaces.stages.assessment import BATCH
-from search_spaces.stages.quantizer import check_as_it_is
 from trainables.assessment.figures import Reference
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import Split

@@ -24,9 +24,9 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor, nn
 
+from search_spaces.budgets import check_scope
 from search_spaces.errors import ConfigError
 from search_spaces.names import RangeScope, SitePlacement
-from search_spaces.stages.quantizer import check_scope
 from trainables.quant.affine import check_bit_width_range, fake_quantize, fake_quantize_options
 from trainables.quant.range_scope import scoped
 from trainables.quant.sites import LAYER_KINDS

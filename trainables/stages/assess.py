@@ -8,8 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from search_spaces.budgets import placement_of, scope_of
 from search_spaces.stages.assessment import AssessRecipe
-from search_spaces.stages.quantizer import placement_of, scope_of
 from trainables.assessment.facts import class_index, names_of
 from trainables.assessment.parts import Part, run_part, summarize
 from trainables.assessment.subject import Images, Subject, quantizable, with_own_answers

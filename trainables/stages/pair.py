@@ -15,11 +15,10 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from search_spaces.budgets import check_budget
+from search_spaces.budgets import check_budget, placement_of, scope_of
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.objective import parity_gap
 from search_spaces.recipes import PairRecipe
-from search_spaces.stages.quantizer import placement_of, scope_of
 from trainables.checkpoints import ResumePoint, with_prefix
 from trainables.data.augment import training_batch
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData
