@@ -63,6 +63,11 @@ from search_spaces.names import RANGE_SCOPES, SITE_PLACEMENTS
     show_default=True,
     help="What shares a range: an image, all images of a batch, as in ONNX Runtime, or a channel of an image.",
 )
+@what(
+    "--companions",
+    is_flag=True,
+    help="Also measure what answers depend on the other images of a batch, with ranges over the batch.",
+)
 @what("--test-images", type=click.IntRange(min=1), help="Measure on so many test images. [default: all]")
 @what("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
 @what(

@@ -39,7 +39,7 @@ _KEPT = (
 
 _OF_ASSESSMENTS = (
     *("budgets", "option_set", "draws", "max_passes", "seed"),
-    *("equalize", "sites", "range_scope"),
+    *("equalize", "sites", "range_scope", "companions"),
 )
 
 

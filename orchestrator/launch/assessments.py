@@ -6,6 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.console import line_printer, written
+from orchestrator.reports.assessment.companions import companion_sentences
 from orchestrator.reports.assessment.tables import gate_table, rungs_table, verdict_line
 from orchestrator.reports.page import write_report
 from orchestrator.reports.terminal import render
@@ -51,6 +52,8 @@ def print_found(found: Found, console: Console) -> None:
     """Prints the ladder, the verdict and the gate of an assessment."""
     console.print(render(rungs_table(found.assessment)))
     line_printer(console)(verdict_line(found))
+    for sentence in companion_sentences(found):
+        line_printer(console)(sentence)
     if found.assessment.gate:
         console.print(render(gate_table(found.assessment)))
 

@@ -17,6 +17,8 @@ from search_spaces.stages.rules import parse_rule
 from trainables.assessment.assemble import assemble
 from trainables.assessment.record import Assessment, Model
 
+COMPANIONS = "companions"
+"""Name of the table of the part about companions."""
 _PARQUET = ".parquet"
 
 
@@ -26,7 +28,7 @@ class Found:
 
     assessment: Assessment
     tables: dict[str, pd.DataFrame]
-    """Of the part about the network, by name: sites, channels, cures."""
+    """Of the part about the network, by name: sites, channels, cures; and of the one about companions."""
     num_parts: int
     num_done: int
 
@@ -57,7 +59,7 @@ def read_assessments(snapshot: Snapshot, rules: Sequence[str]) -> list[Found]:
 def _read(nodes: Sequence[Node], snapshot: Snapshot, rules: Sequence[str]) -> Found | None:
     done = [node for node in nodes if snapshot.states[node.uid] is State.DONE]
     network = next(
-        (node for node in done if isinstance(node.recipe, AssessRecipe) and node.recipe.ladder is None), None
+        (node for node in done if isinstance(node.recipe, AssessRecipe) and node.recipe.is_about_network), None
     )
     result = snapshot.trial(network).result() if network else None
     if network is None or result is None:
@@ -65,9 +67,12 @@ def _read(nodes: Sequence[Node], snapshot: Snapshot, rules: Sequence[str]) -> Fo
     recipe = network.recipe
     assert isinstance(recipe, AssessRecipe)
     tables = {node.uid: _tables(snapshot.trial(node)) for node in done}
+    own = tables[network.uid]
+    for each in tables.values():
+        own |= {name: table for name, table in each.items() if name == COMPANIONS}
     assessment = assemble(
         Model(uri=recipe.model.uri, sha256=recipe.model.sha256 or "", architecture=recipe.architecture),
-        list(tables.values()),
+        [each for each in tables.values() if COMPANIONS not in each],
         num_images=int(result.metrics["num_images"]),
         num_sites=int(result.metrics["num_sites"]),
         labels=recipe.labels,
@@ -77,7 +82,7 @@ def _read(nodes: Sequence[Node], snapshot: Snapshot, rules: Sequence[str]) -> Fo
     if len(done) == len(nodes):
         gate = apply_rules([parse_rule(text) for text in rules], assessment)
         assessment = assessment.model_copy(update={"gate": gate})
-    return Found(assessment=assessment, tables=tables[network.uid], num_parts=len(nodes), num_done=len(done))
+    return Found(assessment=assessment, tables=own, num_parts=len(nodes), num_done=len(done))
 
 
 def _tables(trial: TrialFolder) -> dict[str, pd.DataFrame]:

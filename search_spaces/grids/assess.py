@@ -6,10 +6,11 @@ from search_spaces.budgets import OPTION_SETS, budget_from_average, check_as_it_
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.grids.build import Grid
-from search_spaces.model import parse
+from search_spaces.model import parse, vary
 from search_spaces.models import ModelSpec
 from search_spaces.names import RangeScope, SitePlacement
-from search_spaces.stages.assessment import AVERAGE_BITS, LIGHT, AssessRecipe, Effort, Labels, Ladder
+from search_spaces.stages.assessment import AVERAGE_BITS, HEAVY, INT8, LIGHT, AssessRecipe, Effort, Labels, Ladder
+from search_spaces.stages.companions import HEAVY_COMPANIONS
 
 NAME = "assess"
 
@@ -27,6 +28,7 @@ def assess_grid(
     equalize: bool = False,
     sites: SitePlacement = "outputs",
     range_scope: RangeScope = "example",
+    companions: bool = False,
     effort: Effort = LIGHT,
     draws: int | None = None,
     max_passes: int | None = None,
@@ -46,6 +48,7 @@ def assess_grid(
         equalize: Equalize the network's links first.
         sites: Whether the outputs or the inputs of layers are quantized.
         range_scope: What shares a range.
+        companions: Measure what an answer depends on the images that share its batch, too.
         effort: How much is measured.
         draws: Of the rung `random`, in place of that of the effort.
         max_passes: Of the search per image, in place of that of the effort.
@@ -61,7 +64,7 @@ def assess_grid(
     if equalize and model.kind == "onnx":
         raise ConfigError(f"--equalize rewrites weights, and {model.uri} runs as it is: give the network as a module.")
     if model.kind == "onnx":
-        check_as_it_is(model.uri, sites, range_scope)
+        check_as_it_is(model.uri, sites, "batch" if companions else range_scope)
     if twice := [budget for budget in budgets if list(budgets).count(budget) > 1]:
         raise ConfigError(f"--budget {twice[0]} is given twice: give every budget once.")
     totals = budgets or [budget_from_average(bits, num_sites) for bits in AVERAGE_BITS]
@@ -83,4 +86,9 @@ def assess_grid(
     )
     # Ladders first: they take longest, and what starts last ends last.
     recipes = [*(network.model_copy(update={"ladder": ladder}) for ladder in ladders), network]
+    if companions:
+        others = [total for total in sorted(totals) if total != INT8 * num_sites]
+        chosen = {"budgets": tuple(others), "bit_widths": OPTION_SETS[option_set]}
+        chosen |= HEAVY_COMPANIONS if effort == HEAVY else {}
+        recipes.append(vary(network, companions=chosen, range_scope=None))
     return Grid(name=NAME, dataset=dataset, seed=seed, assessments=tuple(recipes))

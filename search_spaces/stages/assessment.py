@@ -14,6 +14,7 @@ from search_spaces.datasets import DatasetSpec
 from search_spaces.model import Frozen, later_field
 from search_spaces.models import ModelSpec
 from search_spaces.names import SitePlacement
+from search_spaces.stages.companions import Companions
 
 NETWORK_RUNGS = ("fp", "int8")
 """Rungs that no budget changes."""
@@ -147,6 +148,8 @@ class AssessRecipe(Frozen):
     """What shares a range: an `example`, which None is, the whole `batch`, or a `channel` of an example."""
     ladder: Ladder | None = None
     """Budget of the part; null is the part about the network itself."""
+    companions: Companions | None = later_field()
+    """What is measured in the part about images that share a batch; ranges are over a batch there."""
 
     @property
     def given(self) -> ModelSpec:
@@ -156,7 +159,14 @@ class AssessRecipe(Frozen):
     @property
     def steps(self) -> tuple[str, ...]:
         """What the part measures, in order: each is one report of its trial."""
+        if self.companions:
+            return self.companions.measured
         return LADDER_RUNGS if self.ladder else NETWORK_STEPS
+
+    @property
+    def is_about_network(self) -> bool:
+        """Whether the part is about the network itself."""
+        return self.ladder is None and self.companions is None
 
     @property
     def epochs(self) -> int:
@@ -165,5 +175,7 @@ class AssessRecipe(Frozen):
 
     @property
     def part(self) -> str:
-        """Name of the part within the assessment, e.g. `network` or `60b`."""
+        """Name of the part within the assessment, e.g. `network`, `60b` or `companions`."""
+        if self.companions:
+            return "companions"
         return f"{self.ladder.budget}b" if self.ladder else "network"

@@ -14,6 +14,7 @@ from search_spaces.budgets import check_as_it_is
 from search_spaces.names import RangeScope, SitePlacement
 from search_spaces.stages.assessment import BATCH
 from trainables.assessment.figures import Reference
+from trainables.attacks.companions import Pixels
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import Split
 from trainables.data.view import View
@@ -77,6 +78,13 @@ class Subject:
     test: Images
     """What everything is measured on."""
     class_names: tuple[str, ...]
+    valid_pixels: Pixels | None = None
+    """What normalized pixels can be; None where the normalization is not known."""
+
+    @property
+    def pixels(self) -> Pixels:
+        """What normalized pixels can be: as far as known, or else what those of the selection are."""
+        return self.valid_pixels or Pixels.seen_in(self.selection.all())
 
     @cached_property
     def reference(self) -> Reference:

@@ -22,13 +22,14 @@ Quantizer = Callable[[Tensor, Tensor], Tensor]
 """Quantizes rows along dimension 0, given what each is quantized at: bit-widths [B] or one-hot selections [B, O]."""
 
 
-def scoped(quantize: Quantizer, scope: RangeScope, *, axis: int) -> Quantizer:
+def scoped(quantize: Quantizer, scope: RangeScope, *, axis: int, batch_size: int | None = None) -> Quantizer:
     """Returns a quantizer of activations whose ranges have a scope.
 
     Args:
         quantize: Quantizes rows, each with its own range.
         scope: What shares a range.
         axis: Axis of the channels, from the end.
+        batch_size: Of scope `batch`, as in `per_batch`.
     """
     match scope:
         case "example":
@@ -36,7 +37,7 @@ def scoped(quantize: Quantizer, scope: RangeScope, *, axis: int) -> Quantizer:
         case "channel":
             return partial(per_channel, quantize, axis=axis)
         case "batch":
-            return partial(per_batch, quantize)
+            return partial(per_batch, quantize, size=batch_size)
 
 
 def per_channel(quantize: Quantizer, x: Tensor, setting_B: Tensor, *, axis: int) -> Tensor:
@@ -58,7 +59,7 @@ def per_channel(quantize: Quantizer, x: Tensor, setting_B: Tensor, *, axis: int)
     return quantize(channels.flatten(0, 1), setting_R).unflatten(0, channels.shape[:2]).movedim(1, axis)
 
 
-def per_batch(quantize: Quantizer, x: Tensor, setting_B: Tensor) -> Tensor:
+def per_batch(quantize: Quantizer, x: Tensor, setting_B: Tensor, *, size: int | None = None) -> Tensor:
     """Quantizes every example with the range of the whole batch.
 
     Examples at different bit-widths share the range and have their own number of levels; an example at full precision
@@ -70,6 +71,8 @@ def per_batch(quantize: Quantizer, x: Tensor, setting_B: Tensor) -> Tensor:
         quantize: Quantizes rows.
         x: Activation, examples along dimension 0.
         setting_B: What each example is quantized at.
+        size: Examples that share a range, side by side, of which there is a multiple: several batches in one pass. None
+            is all of them.
 
     Examples:
         >>> from trainables.quant.affine import fake_quantize
@@ -78,6 +81,8 @@ def per_batch(quantize: Quantizer, x: Tensor, setting_B: Tensor) -> Tensor:
         tensor([[0.0000, 0.0000, 2.0000, 4.0000],
                 [0.0000, 1.0000, 2.2000, 6.0000]])
     """
-    ends_2 = torch.stack([x.amin(), x.amax()])
-    rows = torch.cat([x.flatten(1), ends_2.expand(len(x), 2)], dim=1)
+    size = size or len(x)
+    batches = x.reshape(len(x) // size, -1)
+    ends_B2 = torch.stack([batches.amin(1), batches.amax(1)], dim=1).repeat_interleave(size, dim=0)
+    rows = torch.cat([x.flatten(1), ends_B2], dim=1)
     return quantize(rows, setting_B)[:, :-2].reshape(x.shape)

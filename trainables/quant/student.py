@@ -83,6 +83,7 @@ class QuantizedStudent(nn.Module):
         self.scale_quantile = scale_quantile
         self.range_scope: RangeScope = range_scope
         self.placement: SitePlacement = sites
+        self.batch_size: int | None = None
         check_scope(range_scope, scale_quantile)
         self._layers = _find_layers(model, weight_bit_width)
         self.sites, evaluation_code = compile_quantized(model, sites, training=False)
@@ -105,6 +106,15 @@ class QuantizedStudent(nn.Module):
         """Returns the network with more pinned sites, which must exist; both share the model."""
         other = copy.copy(self)
         other.pinned = self._checked_pins({**self.pinned, **pinned})
+        return other
+
+    def in_batches_of(self, size: int) -> Self:
+        """Returns the network with ranges over so many images, side by side; both share the model.
+
+        A pass of N times as many images is then N batches in one.
+        """
+        other = copy.copy(self)
+        other.range_scope, other.batch_size = "batch", size
         return other
 
     def forward(self, images: Tensor, bit_width_BL: Tensor | None = None) -> Tensor:
@@ -220,10 +230,13 @@ class QuantizedStudent(nn.Module):
         return {"range_gradient": self.range_gradient, "scale_quantile": self.scale_quantile}
 
     def _per_range(self, quantize: Callable[..., Tensor], x: Tensor, setting_B: Tensor, index: int) -> Tensor:
-        return scoped(quantize, self.range_scope, axis=self.sites[index].channel_axis)(x, setting_B)
+        axis = self.sites[index].channel_axis
+        return scoped(quantize, self.range_scope, axis=axis, batch_size=self.batch_size)(x, setting_B)
 
     def _run(self, images: Tensor, quantize: Quantize) -> Tensor:
         num_examples = images.shape[0]
+        if self.batch_size and num_examples % self.batch_size:
+            raise ConfigError(f"{num_examples} images are no batches of {self.batch_size}: give a multiple.")
 
         def quantize_examples(x: Tensor, index: int) -> Tensor:
             if x.shape[0] == num_examples:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from orchestrator.reports.assessment.companions import companion_section
 from orchestrator.reports.assessment.figure import figure_ladder
 from orchestrator.reports.assessment.tables import (
     gate_table,
@@ -18,7 +19,7 @@ from orchestrator.reports.drawing import file_name
 from orchestrator.reports.layout import filled
 from orchestrator.reports.rendering import page_files, table_files
 from orchestrator.reports.summary import progress, trouble_table
-from orchestrator.results.assessments import Found, read_assessments
+from orchestrator.results.assessments import COMPANIONS, Found, read_assessments
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import Trial, read_trials
 from search_spaces.stages.assessment import BATCH
@@ -109,13 +110,14 @@ def _sections(found: Found) -> list[Section]:
             tables=filled(measured_table("", _without_files(table))),
         )
         for name, table in found.tables.items()
-        if name not in ("rungs", "classes")
+        if name not in ("rungs", "classes", COMPANIONS)
     ]
     return [
         gate,
         Section(title="Ladder", pictures=figure, tables=(rungs_table(assessment),)),
         Section(title="Suspects", tables=filled(suspects_table(assessment))),
         *others,
+        companion_section(found),
         Section(title="Network", terms=model, is_literal=True),
     ]
 
