@@ -67,7 +67,7 @@ def _read(nodes: Sequence[Node], snapshot: Snapshot, rules: Sequence[str]) -> Fo
     recipe = network.recipe
     assert isinstance(recipe, AssessRecipe)
     tables = {node.uid: _tables(snapshot.trial(node)) for node in done}
-    own = tables[network.uid]
+    own = dict(tables[network.uid])
     for each in tables.values():
         own |= {name: table for name, table in each.items() if name == COMPANIONS}
     assessment = assemble(

@@ -1,5 +1,8 @@
 """The section about companions: what an answer depends on the images that share its batch."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -40,11 +43,8 @@ def companion_sentences(found: Found) -> list[str]:
     table = found.tables.get(COMPANIONS)
     if table is None:
         return []
-    return [
-        _sentence(rows, total, found.assessment.num_sites)
-        for total, rows in ((int(total), rows) for total, rows in table.groupby("budget", sort=False))
-        if set(_SINGLE) <= set(rows["companion"])
-    ]
+    totals = table["budget"].drop_duplicates().tolist()
+    return [_sentence(table[table["budget"] == total], total, found.assessment.num_sites) for total in totals]
 
 
 def _sentence(rows: pd.DataFrame, total: int, num_sites: int) -> str:
@@ -93,7 +93,7 @@ def companions_table(table: pd.DataFrame) -> TextTable:
 def figure_companions(found: Found) -> Figure:
     """Draws accuracy by batch size, a panel per allocation, with the worst companions of a batch of two."""
     table, num_sites = found.tables[COMPANIONS], found.assessment.num_sites
-    groups = [(int(total), rows) for total, rows in table.groupby("budget", sort=False)]
+    groups = [(total, table[table["budget"] == total]) for total in table["budget"].drop_duplicates().tolist()]
     titles = [f"{total} bits, {total / num_sites:.3g} per site" for total, _ in groups]
     with style():
         title = f"{found.assessment.model.architecture}: who shares the batch"
@@ -101,13 +101,8 @@ def figure_companions(found: Found) -> Figure:
         for panel, (_, rows) in zip(axes, groups, strict=True):
             by_size = rows[rows["companion"].isin(("alone", "batch"))]
             sizes = by_size["batch_size"].to_numpy()
-            panel.fill_between(
-                sizes,
-                *(100 * by_size[end].to_numpy() for end in ("accuracy_low", "accuracy_high")),
-                color=ROBUST,
-                alpha=0.18,
-                linewidth=0,
-            )
+            low, high = 100 * by_size["accuracy_low"], 100 * by_size["accuracy_high"]
+            panel.fill_between(sizes, low, high, color=ROBUST, alpha=0.18, linewidth=0)
             panel.plot(sizes, 100 * by_size["accuracy"], color=ROBUST, marker="o")
             panel.axhline(100 * by_size["accuracy"].iloc[0], color=INK, linestyle=DASHES, linewidth=1.1, zorder=1)
             for kind, marker in _MARKERS.items():
@@ -131,6 +126,5 @@ def _is_for_each(rows: pd.DataFrame) -> "pd.Series[bool]":
     return rows["which"].str.endswith("for each image")
 
 
-def _draws(row: dict[str, object]) -> str:
-    worst = row["worst_draw_accuracy"]
-    return f"worst of {row['draws']} {pct(float(str(worst)), digits=1)}" if row["draws"] != 1 else ""
+def _draws(row: Mapping[Any, Any]) -> str:
+    return f"worst of {row['draws']} {pct(row['worst_draw_accuracy'], digits=1)}" if row["draws"] > 1 else ""
