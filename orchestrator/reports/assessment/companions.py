@@ -48,8 +48,8 @@ def companion_sentences(found: Found) -> list[str]:
 
 
 def _sentence(rows: pd.DataFrame, total: int, num_sites: int) -> str:
-    single = rows[rows["companion"].isin(_SINGLE) & (rows["companion"].ne("real") | ~_is_for_each(rows))]
-    worst, each = single.loc[single["drop"].idxmax()], rows[_is_for_each(rows)].iloc[0]
+    single = rows[rows["companion"].isin(_SINGLE) & ~_is_for_each(rows)]
+    worst, each = single.loc[single["drop"] == single["drop"].max()].iloc[0], rows[_is_for_each(rows)].iloc[0]
     place = f"At {total / num_sites:.3g} bits per site"
     measured = (
         f"the worst single companion ({worst['companion']}, {worst['which']}) costs {pct(worst['drop'], digits=1)} pp "
