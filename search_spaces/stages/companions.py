@@ -23,8 +23,8 @@ class Companions(Frozen):
     """Random partitions of the images into batches of one size."""
     candidates: int = Field(default=48, ge=2)
     """Most images of the validation split that are tried as companions, half of them the loudest."""
-    steps: int = Field(default=60, ge=1)
-    """Of the optimization of a companion; a step is two passes of 32 images, forward and backward."""
+    steps: int = Field(default=40, ge=1)
+    """Of an ascent; there are nine from three starts, and a step is a pass of 32 pairs, forward and backward."""
 
     @property
     def allocations(self) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from trainables.assessment.parts import Part, Step
 from trainables.assessment.subject import Images, Subject
 from trainables.attacks.companions import (
     loudest_and_others,
+    loudness,
     optimize,
     predict,
     predict_beside,
@@ -91,7 +92,7 @@ class _Measurement:
 
     def __init__(self, subject: Subject, settings: Companions, total: int, seed: int) -> None:
         assert isinstance(subject.network, QuantizedStudent), "an ONNX file has a range per image"
-        self.network, self.settings, self.pixels = subject.network, settings, subject.pixels
+        self.network, self.settings = subject.network, settings
         num_sites = self.network.num_sites
         if total:
             space = Space(num_sites=num_sites, bit_widths=settings.bit_widths, budget=total)
@@ -101,6 +102,7 @@ class _Measurement:
         self.budget = int(self.bit_width_L.sum())
         test = subject.test.first(settings.images)
         self.images, self.labels_B = _read(test), test.labels_B
+        self.pixels = subject.pixels.on(self.images.device)
         self.candidates = _read(subject.selection)
         self.generator = torch.Generator().manual_seed(seed)
         self.alone_B = predict(self.network, self.images, self.bit_width_L)
@@ -153,8 +155,8 @@ def _padding(each: _Measurement) -> list[Row]:
     shape = each.images.shape[1:]
     paddings = {
         "zeros after normalization": each.images.new_zeros(shape),
-        "black": each.pixels.lowest.to(each.images).expand(shape),
-        "white": each.pixels.highest.to(each.images).expand(shape),
+        "black": each.pixels.lowest.expand(shape),
+        "white": each.pixels.highest.expand(shape),
     }
     return [each.row(PADDING, name, each.beside(padding)[None]) for name, padding in paddings.items()]
 
@@ -176,11 +178,12 @@ def _real(each: _Measurement) -> list[Row]:
 
 def _optimized(each: _Measurement) -> list[Row]:
     """Optimizes and chooses on the validation images, and measures on the test images."""
-    images = each.candidates[: each.settings.images]
-    pixels = type(each.pixels)(each.pixels.lowest.to(images), each.pixels.highest.to(images))
-    gray = (pixels.lowest + pixels.highest).expand(images.shape[1:]) / 2
+    images, pixels = each.candidates[: each.settings.images], each.pixels
     noise = torch.rand(images.shape[1:], generator=each.generator).to(images)
-    starts = [each.chosen_candidates()[0], pixels.lowest + noise * (pixels.highest - pixels.lowest), gray]
+    # What a silent channel waits for has no gradient: plain colors try the corners.
+    plain = pixels.plain_colors(images.shape[1:])
+    loudest = plain[loudness(each.network, plain).argmax()]
+    starts = [each.chosen_candidates()[0], pixels.lowest + noise * (pixels.highest - pixels.lowest), loudest]
     made = [
         companion
         for start in starts
@@ -190,6 +193,7 @@ def _optimized(each: _Measurement) -> list[Row]:
             generator=each.generator,
         )
     ]
+    made += list(plain)
     alone_B = predict(each.network, images, each.bit_width_L)
     flips = [
         (predict_beside(each.network, images, companion, each.bit_width_L) != alone_B).sum().item()

@@ -7,6 +7,7 @@ the purpose. All images of a batch have the same allocation. Every claim is a fo
 Shape letters: B = images, N = companions, L = sites, K = classes, C H W = image.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,15 @@ class Pixels:
     def clip(self, images: Tensor) -> Tensor:
         """Returns the nearest image that a camera could have taken."""
         return images.clamp(self.lowest, self.highest)
+
+    def on(self, device: torch.device) -> "Pixels":
+        """Returns the same values on a device."""
+        return Pixels(self.lowest.to(device), self.highest.to(device))
+
+    def plain_colors(self, shape: torch.Size) -> Tensor:
+        """Returns an image of every color whose channels are at an end: black, white, red and so on, [N, C, H, W]."""
+        ends = [(low, high) for low, high in zip(self.lowest, self.highest, strict=True)]
+        return torch.stack([torch.stack(color).expand(shape) for color in itertools.product(*ends)])
 
     @staticmethod
     def seen_in(images: Tensor) -> "Pixels":
