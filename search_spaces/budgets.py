@@ -126,20 +126,17 @@ def scope_of(field: RangeScope | None) -> RangeScope:
     return field or RANGE_SCOPES[0]
 
 
-def check_as_it_is(uri: str, placement: SitePlacement | None, scope: RangeScope | None) -> None:
+def check_as_it_is(
+    uri: str, placement: SitePlacement | None, scope: RangeScope | None, *, companions: bool = False
+) -> None:
     """Makes sure that an ONNX file is quantized where it can be.
 
     Raises:
         ConfigError: It is to be quantized at the inputs of layers, or with ranges that are no image's own.
     """
-    asked = [
-        f"{option} {value}"
-        for option, value, default in (
-            ("--sites", placement, SITE_PLACEMENTS[0]),
-            ("--range-scope", scope, RANGE_SCOPES[0]),
-        )
-        if value not in (None, default)
-    ]
+    asked = [f"--sites {placement}"] if placement not in (None, SITE_PLACEMENTS[0]) else []
+    asked += [f"--range-scope {scope}"] if scope not in (None, RANGE_SCOPES[0]) else []
+    asked += ["--companions"] if companions else []
     if asked:
         raise ConfigError(
             f"{' '.join(asked)}: {uri} runs with a range per image at the outputs of its layers; give the network as a "

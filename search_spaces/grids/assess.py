@@ -64,7 +64,7 @@ def assess_grid(
     if equalize and model.kind == "onnx":
         raise ConfigError(f"--equalize rewrites weights, and {model.uri} runs as it is: give the network as a module.")
     if model.kind == "onnx":
-        check_as_it_is(model.uri, sites, "batch" if companions else range_scope)
+        check_as_it_is(model.uri, sites, range_scope, companions=companions)
     if twice := [budget for budget in budgets if list(budgets).count(budget) > 1]:
         raise ConfigError(f"--budget {twice[0]} is given twice: give every budget once.")
     totals = budgets or [budget_from_average(bits, num_sites) for bits in AVERAGE_BITS]
