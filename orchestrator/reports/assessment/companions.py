@@ -19,7 +19,8 @@ _CAPTION = (
     "Padding, real and optimized companions share a batch of two with every test image. Real ones are validation "
     "images, half of them the loudest; optimized ones have valid pixels and were chosen on validation images."
 )
-_MARKERS = {"padding": "v", "real": "D", "optimized": "*"}
+_MARKERS = {"padding": ("v", 1.8), "real": ("D", 2.0), "optimized": ("*", 2.25)}
+"""How the companions of a batch of two are drawn, and where, so that none covers another."""
 
 
 def companion_section(found: Found) -> Section:
@@ -105,9 +106,9 @@ def figure_companions(found: Found) -> Figure:
             panel.fill_between(sizes, low, high, color=ROBUST, alpha=0.18, linewidth=0)
             panel.plot(sizes, 100 * by_size["accuracy"], color=ROBUST, marker="o")
             panel.axhline(100 * by_size["accuracy"].iloc[0], color=INK, linestyle=DASHES, linewidth=1.1, zorder=1)
-            for kind, marker in _MARKERS.items():
+            for kind, (marker, place) in _MARKERS.items():
                 if len(own := rows[rows["companion"] == kind]):
-                    panel.plot(2, 100 * own["accuracy"].min(), marker, color=DETRIMENTAL, markersize=8, zorder=3)
+                    panel.plot(place, 100 * own["accuracy"].min(), marker, color=DETRIMENTAL, markersize=8, zorder=3)
             panel.set_xscale("log", base=2)
             panel.set(xlabel="images in the batch", ylabel="accuracy (%)", ylim=(-3, 104))
             panel.set_xticks(sizes, [str(size) for size in sizes])
@@ -116,7 +117,7 @@ def figure_companions(found: Found) -> Figure:
             Line2D([], [], color=INK, linestyle=DASHES, label="alone"),
             *(
                 Line2D([], [], color=DETRIMENTAL, marker=marker, linestyle="", label=f"worst {kind}")
-                for kind, marker in _MARKERS.items()
+                for kind, (marker, _) in _MARKERS.items()
             ),
         ]
         return with_legend(figure, handles)
