@@ -5,7 +5,7 @@ the same bits with every image alone.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -131,6 +131,17 @@ class _Measurement:
         """Returns what the test images answer beside a companion."""
         return predict_beside(self.network, self.images, companion, self.bit_width_L)
 
+    @property
+    def validation(self) -> Tensor:
+        """Returns the images that companions are chosen on."""
+        return self.candidates[: self.settings.images]
+
+    def validation_flips(self, companions: Iterable[Tensor]) -> list[int]:
+        """Returns how many validation images each companion gives another class."""
+        alone_B = predict(self.network, self.validation, self.bit_width_L)
+        beside = (predict_beside(self.network, self.validation, each, self.bit_width_L) for each in companions)
+        return [int((answers_B != alone_B).sum()) for answers_B in beside]
+
     def chosen_candidates(self) -> Tensor:
         """Returns the images that are tried as companions, the loudest first."""
         chosen = loudest_and_others(self.network, self.candidates, self.settings.candidates, self.generator)
@@ -162,23 +173,24 @@ def _padding(each: _Measurement) -> list[Row]:
 
 
 def _real(each: _Measurement) -> list[Row]:
-    answers_NB = torch.stack([each.beside(companion) for companion in each.chosen_candidates()])
+    """Chooses the worst for all images on the validation images, and measures on the test images."""
+    companions = each.chosen_candidates()
+    flips = each.validation_flips(companions)
+    answers_NB = torch.stack([each.beside(companion) for companion in companions])
     accuracies_N = (answers_NB == each.labels_B).double().mean(1)
-    flips_N = (answers_NB != each.alone_B).double().mean(1)
-    worst = max(range(len(answers_NB)), key=lambda number: (-accuracies_N[number].item(), flips_N[number].item()))
     # Of an image that some companion breaks, that one's answer; else of one that some companion changes.
     rank_NB = 2 * (answers_NB != each.labels_B).long() + (answers_NB != each.alone_B).long()
     for_each_B = answers_NB.gather(0, rank_NB.argmax(0, keepdim=True))
     return [
         each.row(REAL, f"typical of {len(answers_NB)}", answers_NB[median_draw(accuracies_N.numpy())][None]),
-        each.row(REAL, f"worst of {len(answers_NB)} for all images", answers_NB[worst][None]),
+        each.row(REAL, f"worst of {len(answers_NB)} for all images", answers_NB[_largest(flips)][None]),
         each.row(REAL, _FOR_EACH, for_each_B),
     ]
 
 
 def _optimized(each: _Measurement) -> list[Row]:
     """Optimizes and chooses on the validation images, and measures on the test images."""
-    images, pixels = each.candidates[: each.settings.images], each.pixels
+    images, pixels = each.validation, each.pixels
     noise = torch.rand(images.shape[1:], generator=each.generator).to(images)
     # What a silent channel waits for has no gradient: plain colors try the corners.
     plain = pixels.plain_colors(images.shape[1:])
@@ -194,13 +206,13 @@ def _optimized(each: _Measurement) -> list[Row]:
         )
     ]
     made += list(plain)
-    alone_B = predict(each.network, images, each.bit_width_L)
-    flips = [
-        (predict_beside(each.network, images, companion, each.bit_width_L) != alone_B).sum().item()
-        for companion in made
-    ]
-    worst = max(range(len(made)), key=lambda number: flips[number])
-    return [each.row(OPTIMIZED, f"worst of {len(made)} of valid pixels", each.beside(made[worst])[None])]
+    worst = made[_largest(each.validation_flips(made))]
+    return [each.row(OPTIMIZED, f"worst of {len(made)} of valid pixels", each.beside(worst)[None])]
+
+
+def _largest(numbers: Sequence[int]) -> int:
+    """Returns the position of the largest number, the first of equals."""
+    return max(range(len(numbers)), key=numbers.__getitem__)
 
 
 def _read(images: Images) -> Tensor:

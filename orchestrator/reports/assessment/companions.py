@@ -17,7 +17,8 @@ _SINGLE = ("padding", "real", "optimized")
 _CAPTION = (
     "Ranges are over the batch, as in ONNX Runtime. Drops and flips are against the same bits with every image alone. "
     "Padding, real and optimized companions share a batch of two with every test image. Real ones are validation "
-    "images, half of them the loudest; optimized ones have valid pixels and were chosen on validation images."
+    "images, half of them the loudest; optimized ones have valid pixels. The worst for all images was chosen on "
+    "validation images, the worst for each image on that image."
 )
 _MARKERS = {"padding": ("v", 1.8), "real": ("D", 2.0), "optimized": ("*", 2.25)}
 """How the companions of a batch of two are drawn, and where, so that none covers another."""
