@@ -1,4 +1,4 @@
-"""Option sets and bit budgets: which totals a policy can meet exactly (paper section 3.4 and 4.1).
+"""What a quantizer can be asked for: option sets, bit budgets (paper sections 3.4 and 4.1), sites and ranges.
 
 A budget is the exact sum of the bit-widths over all sites of one image. A budget that no allocation
 meets is refused when the plan is made, with the feasible range; it is never clamped.
@@ -7,8 +7,12 @@ meets is refused when the plan is made, with the feasible range; it is never cla
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
+from typing import Annotated
+
+from pydantic import AfterValidator
 
 from search_spaces.errors import ConfigError, InfeasibleBudgetError
+from search_spaces.names import RANGE_SCOPES, SITE_PLACEMENTS, RangeScope, SitePlacement
 
 MIN_BIT_WIDTH, MAX_BIT_WIDTH = 1, 16
 OPTION_SETS: dict[str, tuple[int, ...]] = {
@@ -17,6 +21,14 @@ OPTION_SETS: dict[str, tuple[int, ...]] = {
     "II": tuple(range(4, 11)),
     "III": tuple(range(5, 11)),
 }
+
+# The default is None, spelled out or left out, so that it is one uid: that of results from before these fields.
+PlacementField = Annotated[
+    SitePlacement | None, AfterValidator(lambda value: None if value == SITE_PLACEMENTS[0] else value)
+]
+"""A field's type: the activations that are quantized; None is `outputs`."""
+ScopeField = Annotated[RangeScope | None, AfterValidator(lambda value: None if value == RANGE_SCOPES[0] else value)]
+"""A field's type: what shares a range; None is `example`."""
 
 
 def check_bit_widths(bit_widths: Sequence[int]) -> None:
@@ -102,3 +114,44 @@ def format_bit_widths(bit_widths: Sequence[int]) -> str:
     if len(bit_widths) > 2 and bit_widths[-1] - bit_widths[0] == len(bit_widths) - 1:
         return f"{bit_widths[0]}..{bit_widths[-1]}"
     return ",".join(str(width) for width in bit_widths)
+
+
+def placement_of(field: SitePlacement | None) -> SitePlacement:
+    """Returns what a recipe says of its sites."""
+    return field or SITE_PLACEMENTS[0]
+
+
+def scope_of(field: RangeScope | None) -> RangeScope:
+    """Returns what a recipe says of its ranges."""
+    return field or RANGE_SCOPES[0]
+
+
+def check_as_it_is(
+    uri: str, placement: SitePlacement | None, scope: RangeScope | None, *, companions: bool = False
+) -> None:
+    """Makes sure that an ONNX file is quantized where it can be.
+
+    Raises:
+        ConfigError: It is to be quantized at the inputs of layers, or with ranges that are no image's own.
+    """
+    asked = [f"--sites {placement}"] if placement not in (None, SITE_PLACEMENTS[0]) else []
+    asked += [f"--range-scope {scope}"] if scope not in (None, RANGE_SCOPES[0]) else []
+    asked += ["--companions"] if companions else []
+    if asked:
+        raise ConfigError(
+            f"{' '.join(asked)}: {uri} runs with a range per image at the outputs of its layers; give the network as a "
+            "module."
+        )
+
+
+def check_scope(scope: RangeScope, scale_quantile: float) -> None:
+    """Makes sure that ranges can end where they are to.
+
+    Raises:
+        ConfigError: Ranges over a batch are to end at quantiles.
+    """
+    if scope == "batch" and scale_quantile < 1:
+        raise ConfigError(
+            f"scale_quantile={scale_quantile} with range_scope=batch: a range over a batch ends at its extremes, as in "
+            "runtimes; set scale_quantile to 1, or range_scope to example or channel."
+        )

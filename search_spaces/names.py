@@ -16,6 +16,13 @@ CropMode = Literal["center", "squash", "pad"]
 CROP_MODES: tuple[CropMode, ...] = get_args(CropMode)
 """How an image of another shape fits the size that networks see, the default first."""
 
+SitePlacement = Literal["outputs", "inputs"]
+SITE_PLACEMENTS: tuple[SitePlacement, ...] = get_args(SitePlacement)
+"""Which activations of layers are quantized, the default first: the paper's, or those that runtimes quantize."""
+RangeScope = Literal["example", "batch", "channel"]
+RANGE_SCOPES: tuple[RangeScope, ...] = get_args(RangeScope)
+"""What shares a range at a site, the default first: an image, all images of a batch, or a channel of an image."""
+
 
 class Goal(StrEnum):
     """What a pair is trained for: to survive its policy's quantization, or to break under it."""

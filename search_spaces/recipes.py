@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from search_spaces.budgets import check_bit_widths
+from search_spaces.budgets import PlacementField, ScopeField, check_bit_widths, check_scope, scope_of
 from search_spaces.errors import ConfigError
 from search_spaces.model import Fraction, Frozen, Positive, later_field
 from search_spaces.models import ModelSpec
@@ -106,6 +106,11 @@ class PairRecipe(TrainingRecipe):
     """Symmetric bit-width of Conv2d and Linear weights in the quantized pass; null leaves them. Paper: 16."""
     scale_quantile: float = Field(default=1.0, gt=0.5, le=1)
     """Quantile at which the range of an activation ends; 1, as in the paper, is its extremes."""
+    sites: PlacementField = later_field()
+    """Activations that are quantized: `outputs` of layers, which None is and the paper's budgets imply, or `inputs` of
+    layers, as in runtimes, of which there are others, so that a budget is another one."""
+    range_scope: ScopeField = later_field()
+    """What shares a range: an `example`, which None is, the whole `batch`, or a `channel` of an example."""
     gradient_clip: Positive = 5.0
     """Largest norm of the gradient of all trained parameters together."""
     train: tuple[PairPart, ...] = WHOLE_PAIR
@@ -126,6 +131,7 @@ class PairRecipe(TrainingRecipe):
     @model_validator(mode="after")
     def _check_parts(self) -> "PairRecipe":
         check_bit_widths(self.bit_widths)
+        check_scope(scope_of(self.range_scope), self.scale_quantile)
         if not self.train or len(set(self.train)) < len(self.train):
             raise ConfigError(f"train={list(self.train)} trains nothing or a part twice: name student, policy or both.")
         return self

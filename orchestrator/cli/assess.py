@@ -17,6 +17,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.store.failures import MAX_RETRIES
 from search_spaces.dataset_kinds import DATASET_FORMS
+from search_spaces.names import RANGE_SCOPES, SITE_PLACEMENTS
 
 
 @click.command("assess", cls=GroupedCommand)
@@ -58,6 +59,25 @@ from search_spaces.dataset_kinds import DATASET_FORMS
     help="Any field of the recipe that --train takes, such as pair.epochs=8; repeatable.",
 )
 @what("--train-images", type=click.IntRange(min=1), help="Train on so many images, validation included. [default: all]")
+@what(
+    "--sites",
+    type=click.Choice(SITE_PLACEMENTS),
+    default=SITE_PLACEMENTS[0],
+    show_default=True,
+    help="Quantize the outputs of layers, as the paper does, or their inputs, as runtimes do.",
+)
+@what(
+    "--range-scope",
+    type=click.Choice(RANGE_SCOPES),
+    default=RANGE_SCOPES[0],
+    show_default=True,
+    help="What shares a range: an image, all images of a batch, as in ONNX Runtime, or a channel of an image.",
+)
+@what(
+    "--companions",
+    is_flag=True,
+    help="Also measure what answers depend on the other images of a batch, with ranges over the batch.",
+)
 @what("--test-images", type=click.IntRange(min=1), help="Measure on so many test images. [default: all]")
 @what("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
 @what(

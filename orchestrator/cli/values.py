@@ -24,6 +24,7 @@ from search_spaces.grids.build import Choices, Grid, build_grid
 from search_spaces.grids.trained import TrainingData, check_trainable
 from search_spaces.model import parse
 from search_spaces.models import ModelSpec, model_slug, model_spec
+from search_spaces.names import RANGE_SCOPES, SITE_PLACEMENTS
 from search_spaces.pixels import channels_text, parse_mean, parse_std
 from search_spaces.stages.assessment import ImageSettings, NetworkFacts
 from search_spaces.stages.registry import Stage
@@ -35,6 +36,11 @@ NOTHING_KEPT = LaunchOptions()
 _KEPT = (
     *("address", "tracking_uri", "analyze", "gpus_per_trial", "max_retries", "shared_storage"),
     *("json_file", "junit_file"),
+)
+
+_OF_ASSESSMENTS = (
+    *("budgets", "option_set", "draws", "max_passes", "seed"),
+    *("equalize", "sites", "range_scope", "companions"),
 )
 
 
@@ -183,16 +189,19 @@ def assessment_from_options(
         facts.model,
         facts.dataset,
         architecture=facts.architecture,
-        num_sites=facts.num_sites,
+        num_sites=facts.num_sites_at(values["sites"]),
         labels=facts.labels,
         class_names=class_names,
         effort=facts.effort,
         train=train,
         overrides=values["overrides"],
-        **{name: values[name] for name in ("budgets", "option_set", "draws", "max_passes", "seed", "equalize")},
+        **{name: values[name] for name in _OF_ASSESSMENTS},
     )
-    name = f"assess-{model_slug(facts.model.uri)}-{dataset_slug(dataset.name)}"
-    return grid, f"{name}-equalized" if values["equalize"] else name, facts.how_labelled
+    parts = ["assess", model_slug(facts.model.uri), dataset_slug(dataset.name)]
+    parts += [values["sites"]] if values["sites"] != SITE_PLACEMENTS[0] else []
+    parts += [f"{values['range_scope']}-ranges"] if values["range_scope"] != RANGE_SCOPES[0] else []
+    parts += ["equalized"] if values["equalize"] else []
+    return grid, "-".join(parts), facts.how_labelled
 
 
 def _check_training(model: ModelSpec, values: Mapping[str, Any]) -> None:

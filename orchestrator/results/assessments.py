@@ -11,6 +11,7 @@ from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import PREDICTIONS
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder
+from search_spaces.budgets import placement_of, scope_of
 from search_spaces.errors import StorageError
 from search_spaces.recipes import PairRecipe
 from search_spaces.stages.assessment import AssessRecipe
@@ -19,6 +20,8 @@ from trainables.assessment.assemble import assemble
 from trainables.assessment.record import Assessment, MissingRung, Model, Rung
 from trainables.assessment.trained import trained_rung
 
+COMPANIONS = "companions"
+"""Name of the table of the part about companions."""
 _PARQUET = ".parquet"
 
 
@@ -28,7 +31,7 @@ class Found:
 
     assessment: Assessment
     tables: dict[str, pd.DataFrame]
-    """Of the part about the network, by name: sites, channels, cures."""
+    """Of the part about the network, by name: sites, channels, cures; and of the one about companions."""
     num_parts: int
     num_done: int
 
@@ -60,7 +63,7 @@ def _read(nodes: Sequence[Node], snapshot: Snapshot, rules: Sequence[str]) -> Fo
     parts = [node for node in nodes if not node.rung]
     done = [node for node in parts if snapshot.states[node.uid] is State.DONE]
     network = next(
-        (node for node in done if isinstance(node.recipe, AssessRecipe) and node.recipe.ladder is None), None
+        (node for node in done if isinstance(node.recipe, AssessRecipe) and node.recipe.is_about_network), None
     )
     result = snapshot.trial(network).result() if network else None
     if network is None or result is None:
@@ -69,19 +72,24 @@ def _read(nodes: Sequence[Node], snapshot: Snapshot, rules: Sequence[str]) -> Fo
     assert isinstance(recipe, AssessRecipe)
     tables = {node.uid: _tables(snapshot.trial(node)) for node in done}
     trained = [_trained(node, snapshot) for node in nodes if node.rung]
+    own = dict(tables[network.uid])
+    for each in tables.values():
+        own |= {name: table for name, table in each.items() if name == COMPANIONS}
     assessment = assemble(
         Model(uri=recipe.model.uri, sha256=recipe.model.sha256 or "", architecture=recipe.architecture),
-        list(tables.values()),
+        [each for each in tables.values() if COMPANIONS not in each],
         num_images=int(result.metrics["num_images"]),
         num_sites=int(result.metrics["num_sites"]),
         labels=recipe.labels,
+        sites=placement_of(recipe.sites),
+        range_scope=scope_of(recipe.range_scope),
         trained=[each for each in trained if isinstance(each, Rung)],
         missing=[each for each in trained if isinstance(each, MissingRung)],
     )
     if len(done) == len(parts):
         gate = apply_rules([parse_rule(text) for text in rules], assessment)
         assessment = assessment.model_copy(update={"gate": gate})
-    return Found(assessment=assessment, tables=tables[network.uid], num_parts=len(parts), num_done=len(done))
+    return Found(assessment=assessment, tables=own, num_parts=len(parts), num_done=len(done))
 
 
 def _trained(node: Node, snapshot: Snapshot) -> Rung | MissingRung:

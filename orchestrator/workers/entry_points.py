@@ -20,6 +20,7 @@ from search_spaces import paper
 from search_spaces.dataset_kinds import DATASETS
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import UnavailableError, one_line
+from search_spaces.names import SitePlacement
 from search_spaces.stages.assessment import ImageSettings, NetworkFacts
 
 KNOWN_NUM_SITES = paper.NUM_SITES | {"test_resnet": 15}
@@ -27,16 +28,16 @@ KNOWN_NUM_SITES = paper.NUM_SITES | {"test_resnet": 15}
 
 
 @cache
-def num_sites(architecture: str) -> int:
-    """Returns the number of quantizable sites of a timm architecture.
+def num_sites(architecture: str, placement: SitePlacement = "outputs") -> int:
+    """Returns the number of quantizable sites of a timm architecture, at outputs or inputs of its layers.
 
     Raises:
         UnknownNameError: timm has no such architecture; names the nearest ones.
         ConfigError: The network cannot be traced, or has no site.
     """
-    if architecture in KNOWN_NUM_SITES:
+    if placement == "outputs" and architecture in KNOWN_NUM_SITES:
         return KNOWN_NUM_SITES[architecture]
-    return int(importlib.import_module("trainables.models.backbones").count_sites(architecture))
+    return int(importlib.import_module("trainables.models.backbones").count_sites(architecture, placement))
 
 
 def look_at_network(

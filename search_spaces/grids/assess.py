@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 
-from search_spaces.budgets import OPTION_SETS, budget_from_average, check_budget
+from search_spaces.budgets import OPTION_SETS, budget_from_average, check_as_it_is, check_budget
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.grids.build import Grid
 from search_spaces.grids.trained import TrainingData, check_trainable, trainings
-from search_spaces.model import parse
+from search_spaces.model import parse, vary
 from search_spaces.models import ModelSpec
-from search_spaces.stages.assessment import AVERAGE_BITS, LIGHT, AssessRecipe, Effort, Labels, Ladder
+from search_spaces.names import RangeScope, SitePlacement
+from search_spaces.stages.assessment import AVERAGE_BITS, HEAVY, INT8, LIGHT, AssessRecipe, Effort, Labels, Ladder
+from search_spaces.stages.companions import HEAVY_COMPANIONS
 
 NAME = "assess"
 
@@ -25,6 +27,9 @@ def assess_grid(
     labels: Labels = "dataset",
     class_names: Sequence[str] | None = None,
     equalize: bool = False,
+    sites: SitePlacement = "outputs",
+    range_scope: RangeScope = "example",
+    companions: bool = False,
     effort: Effort = LIGHT,
     draws: int | None = None,
     max_passes: int | None = None,
@@ -38,12 +43,15 @@ def assess_grid(
         model: The network, with the checksum of its weights.
         dataset: What it is measured on, as the network sees it.
         architecture: Its name for people.
-        num_sites: Its number of sites.
+        num_sites: Its number of sites, where `sites` says that they are.
         budgets: Total bits of an image; none is averages of 4, 5.5 and 7 bits per site.
         option_set: I, II or III.
         labels: What counts as right.
         class_names: Of the network, where it does not say them itself.
         equalize: Equalize the network's links first.
+        sites: Whether the outputs or the inputs of layers are quantized.
+        range_scope: What shares a range.
+        companions: Measure what an answer depends on the images that share its batch, too.
         effort: How much is measured.
         draws: Of the rung `random`, in place of that of the effort.
         max_passes: Of the search per image, in place of that of the effort.
@@ -58,6 +66,8 @@ def assess_grid(
     """
     if option_set not in OPTION_SETS:
         raise unknown_name("option set", option_set, OPTION_SETS)
+    if model.kind == "onnx":
+        check_as_it_is(model.uri, sites, range_scope, companions=companions)
     if twice := [budget for budget in budgets if list(budgets).count(budget) > 1]:
         raise ConfigError(f"--budget {twice[0]} is given twice: give every budget once.")
     totals = budgets or [budget_from_average(bits, num_sites) for bits in AVERAGE_BITS]
@@ -73,10 +83,17 @@ def assess_grid(
         labels=labels,
         class_names=tuple(class_names) if class_names else None,
         equalize=equalize or None,
+        sites=sites,
+        range_scope=range_scope,
         scanned_images=effort.scanned_images,
     )
     # Ladders first: they take longest, and what starts last ends last.
     recipes = [*(network.model_copy(update={"ladder": ladder}) for ladder in ladders), network]
+    if companions:
+        others = [total for total in sorted(totals) if total != INT8 * num_sites]
+        chosen = {"budgets": tuple(others), "bit_widths": OPTION_SETS[option_set]}
+        chosen |= HEAVY_COMPANIONS if effort == HEAVY else {}
+        recipes.append(vary(network, companions=chosen, range_scope=None))
     trained = None
     if train:
         check_trainable(model, has_labels=labels == "dataset", equalize=equalize)

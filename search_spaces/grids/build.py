@@ -1,12 +1,12 @@
 """Grids: everything a sweep could run, spelled out from a template and the user's choices."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pydantic import Field
 
 from search_spaces import paper
-from search_spaces.budgets import OPTION_SETS
+from search_spaces.budgets import OPTION_SETS, placement_of
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, join_place, unknown_name
 from search_spaces.grids.cells import Cell
@@ -17,7 +17,7 @@ from search_spaces.grids.template import Budget
 from search_spaces.grids.trained import Trainings
 from search_spaces.model import Frozen, later_field
 from search_spaces.models import model_spec
-from search_spaces.names import Goal
+from search_spaces.names import Goal, SitePlacement
 from search_spaces.pixels import Channels
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
 from search_spaces.search import Search
@@ -25,8 +25,9 @@ from search_spaces.stages.assessment import AssessRecipe, NetworkFacts
 
 OF_THE_DATASET = ("image_size", "mean", "std", "interpolation", "crop", "crop_mode", "train_images", "test_images")
 """Fields of `Choices` that are the dataset's own, and whose options have the same names."""
-NumSites = Callable[[str], int]
-"""Function from a timm architecture to its number of quantizable sites; `trainables.quant.sites` traces the network."""
+NumSites = Callable[..., int]
+"""Function from a timm architecture to its number of quantizable sites; `trainables.quant.sites` traces the network.
+With sites at inputs it is given `inputs` as well."""
 
 
 class Grid(Frozen):
@@ -103,6 +104,19 @@ class WhiteBox:
     num_sites: int
     facts: NetworkFacts | None = None
     """Of one that is given."""
+    placement: SitePlacement = "outputs"
+
+    @property
+    def known_num_sites(self) -> int | None:
+        """The number of sites where the architecture does not tell it."""
+        return self.num_sites if self.facts or self.placement != "outputs" else None
+
+    def placed(self, placement: SitePlacement, num_sites: NumSites) -> "WhiteBox":
+        """Returns the same network with its sites elsewhere."""
+        if placement == self.placement:
+            return self
+        number = self.facts.num_sites_at(placement) if self.facts else num_sites(self.architecture, placement)
+        return replace(self, num_sites=number, placement=placement)
 
     @property
     def has_papers_sites(self) -> bool:
@@ -137,6 +151,11 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites, look_at: LookAt
     stack.check_per_architecture([facts.architecture for facts in given.white_boxes] or stack.axis("architectures"))
     seeds = tuple(choices.seeds or stack.axis("seeds"))
     search = stack.search(choices.search)
+
+    def placed(white_box: WhiteBox, goal: Goal) -> WhiteBox:
+        recipe = stack.recipe(PairRecipe, "pair", goal=goal, architecture=white_box.architecture, budget=1)
+        return white_box.placed(placement_of(recipe.sites), num_sites)
+
     cells = tuple(
         Cell(
             option_set=option_set,
@@ -151,14 +170,15 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites, look_at: LookAt
                 white_box=white_box.facts.model if white_box.facts else None,
             ),
             seed=seed,
-            num_sites=white_box.num_sites if white_box.facts else None,
+            num_sites=white_box.known_num_sites,
             search_trials=search.most_trials if goal is Goal.DETRIMENTAL and is_searched else 0,
         )
-        for white_box in white_boxes
+        for distilled in white_boxes
         for option_set, bit_widths in _option_sets(stack, choices).items()
         for budget, is_searched in _budgets(stack, choices, search)
         for seed in seeds
         for goal in (Goal(goal) for goal in choices.goals or stack.axis("goals"))
+        for white_box in (placed(distilled, goal),)
     )
     _check_distinct(cells)
     _check_searched(cells, stack, choices)
@@ -241,6 +261,12 @@ def _total(stack: TemplateStack, budget: Budget, white_box: WhiteBox, option_set
     architecture = white_box.architecture
     is_printed = budget.level in paper.BUDGET_LEVELS and architecture in paper.BUDGETS and option_set in OPTION_SETS
     if is_printed and white_box.has_papers_sites and stack.axis("printed_totals"):
+        if white_box.placement != "outputs":
+            raise ConfigError(
+                f"{architecture}/{option_set}/{budget.level}: the paper's total is for the outputs of layers, and "
+                f"pair.sites={white_box.placement} has {white_box.num_sites} other sites: give --budget BITS, such as "
+                f"{budget.total(white_box.num_sites, option_set)}, or leave pair.sites out."
+            )
         return paper.total_bits(architecture, option_set, budget.level)
     return budget.total(white_box.num_sites, option_set)
 

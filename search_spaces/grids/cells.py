@@ -19,7 +19,7 @@ class Cell(Frozen):
     search_trials: int = Field(default=0, ge=0)
     """Largest number of trials of the cell's study beyond trial 0; 0 for a cell that is not searched."""
     num_sites: int | None = later_field(ge=1)
-    """Sites of a white box that is given; of others the architecture tells."""
+    """Sites of a white box that is given, or of inputs of layers; of others the architecture tells."""
 
     @property
     def architecture(self) -> str:

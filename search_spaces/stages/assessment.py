@@ -9,10 +9,12 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from search_spaces.budgets import OPTION_SETS, check_bit_widths
+from search_spaces.budgets import OPTION_SETS, PlacementField, ScopeField, check_as_it_is, check_bit_widths
 from search_spaces.datasets import DatasetSpec
 from search_spaces.model import Frozen, later_field
 from search_spaces.models import ModelSpec
+from search_spaces.names import SitePlacement
+from search_spaces.stages.companions import Companions
 
 NETWORK_RUNGS = ("fp", "int8")
 """Rungs that no budget changes."""
@@ -26,6 +28,8 @@ RUNGS = (*NETWORK_RUNGS, *LADDER_RUNGS, *TRAINED_RUNGS)
 """All rungs by the names that reports, rules and `assessment.json` use."""
 AVERAGE_BITS = (4.0, 5.5, 7.0)
 """Bits per site of the budgets when none is given: A, B and C of the paper on option set I."""
+BATCH = 128
+"""Images of a forward pass: attacks keep gradients of every site, which takes three times the memory of a plain one."""
 INT8 = 8
 """Bits of every site on the rung `int8`."""
 Verdict = Literal["healthy", "fragile", "suspicious"]
@@ -76,6 +80,8 @@ class NetworkFacts(Frozen):
     """Its name for people."""
     num_sites: int
     """Quantized activations, L."""
+    num_inputs: int | None = None
+    """The same with sites at the inputs of layers; None where it cannot be quantized there."""
     macs: int
     """Multiplications of its convolutions and linear layers for one image."""
     dataset: DatasetSpec
@@ -85,6 +91,16 @@ class NetworkFacts(Frozen):
     """What counts as right."""
     how_labelled: str
     """One sentence on which class of the network is which class of the data."""
+
+    def num_sites_at(self, placement: SitePlacement) -> int:
+        """Returns the number of sites at outputs or inputs.
+
+        Raises:
+            ConfigError: The network is an ONNX file, and has none at inputs.
+        """
+        if self.num_inputs is None:
+            check_as_it_is(self.model.uri, placement, None)
+        return self.num_inputs or self.num_sites if placement == "inputs" else self.num_sites
 
     @property
     def effort(self) -> Effort:
@@ -130,8 +146,14 @@ class AssessRecipe(Frozen):
     """Whether links are equalized first, which undoes a rescaling; None is no."""
     weight_bit_width: int | None = Field(default=16, ge=2, le=16)
     """Symmetric bit-width of Conv2d and Linear weights in quantized passes; null leaves them."""
+    sites: PlacementField = later_field()
+    """Activations that are quantized: `outputs` of layers, which None is, or their `inputs`, as in runtimes."""
+    range_scope: ScopeField = later_field()
+    """What shares a range: an `example`, which None is, the whole `batch`, or a `channel` of an example."""
     ladder: Ladder | None = None
     """Budget of the part; null is the part about the network itself."""
+    companions: Companions | None = later_field()
+    """What is measured in the part about images that share a batch; ranges are over a batch there."""
 
     @property
     def given(self) -> ModelSpec:
@@ -141,7 +163,14 @@ class AssessRecipe(Frozen):
     @property
     def steps(self) -> tuple[str, ...]:
         """What the part measures, in order: each is one report of its trial."""
+        if self.companions:
+            return self.companions.measured
         return LADDER_RUNGS if self.ladder else NETWORK_STEPS
+
+    @property
+    def is_about_network(self) -> bool:
+        """Whether the part is about the network itself."""
+        return self.ladder is None and self.companions is None
 
     @property
     def epochs(self) -> int:
@@ -150,5 +179,7 @@ class AssessRecipe(Frozen):
 
     @property
     def part(self) -> str:
-        """Name of the part within the assessment, e.g. `network` or `60b`."""
+        """Name of the part within the assessment, e.g. `network`, `60b` or `companions`."""
+        if self.companions:
+            return "companions"
         return f"{self.ladder.budget}b" if self.ladder else "network"

@@ -9,6 +9,7 @@ from search_spaces.grids.assess import assess_grid
 from search_spaces.grids.build import Grid
 from search_spaces.models import ModelSpec
 from search_spaces.stages.assessment import LADDER_RUNGS, NETWORK_STEPS, AssessRecipe
+from search_spaces.stages.companions import MEASURED
 from search_spaces.stages.registry import STAGES, Stage
 
 MODEL = ModelSpec(uri="timm:test_resnet", sha256="0" * 64)
@@ -44,9 +45,44 @@ def test_a_part_keeps_its_uid_whatever_is_assessed_beside_it() -> None:
     assert base["assess/test_resnet/60b"] != longer["assess/test_resnet/60b"]
 
 
-def test_a_grid_of_an_assessment_is_read_as_it_was_written() -> None:
-    written = grid(budgets=[60]).model_dump(mode="json")
-    assert Grid.model_validate(written) == grid(budgets=[60])
+@pytest.mark.parametrize("changes", [{}, {"companions": True, "sites": "inputs", "range_scope": "channel"}])
+def test_a_grid_of_an_assessment_is_read_as_it_was_written(changes: dict[str, object]) -> None:
+    written = grid(budgets=[60], **changes).model_dump(mode="json")
+    assert Grid.model_validate(written) == grid(budgets=[60], **changes)
+
+
+def test_sites_and_ranges_that_are_the_default_change_no_uid_and_others_do() -> None:
+    def uids(**changes: object) -> list[str]:
+        return [node.uid for node in build_plan(grid(budgets=[60], **changes), no_sites).nodes]
+
+    base = uids()
+    assert uids(sites="outputs", range_scope="example") == base
+    assert not set(uids(sites="inputs")) & set(base)
+    assert not set(uids(range_scope="batch")) & set(uids(range_scope="channel"))
+
+
+def test_companions_are_one_part_more_at_8_bits_and_at_the_other_budgets() -> None:
+    plan, base = (build_plan(grid(budgets=[60, 120], **more), no_sites) for more in ({"companions": True}, {}))
+    (part,) = [node for node in plan.nodes if node not in base.nodes]
+    assert part.name == "assess/test_resnet/companions"
+    assert part.recipe.companions.budgets == (60,)
+    assert part.recipe.epochs == 2 * len(MEASURED)
+    scopes = (build_plan(grid(companions=True, range_scope=scope), no_sites) for scope in ("example", "batch"))
+    assert len({plan.nodes[-1].uid for plan in scopes}) == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "changes"),
+    [
+        ("--sites inputs", {"sites": "inputs"}),
+        ("--range-scope batch", {"range_scope": "batch"}),
+        ("--companions", {"companions": True}),
+    ],
+)
+def test_an_onnx_file_has_a_range_per_image_at_outputs(option: str, changes: dict[str, object]) -> None:
+    values: dict[str, object] = {"architecture": "mine", "num_sites": 15} | changes
+    with pytest.raises(ConfigError, match=rf"{option}: onnx:\S+ runs with a range per image at the outputs"):
+        assess_grid(ModelSpec(uri="onnx:mine.onnx"), dataset_spec("digits"), **values)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

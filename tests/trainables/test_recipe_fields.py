@@ -66,6 +66,9 @@ ENTRIES = {
         "range_gradient": Change(False, ("student gradient", "policy gradient", *TAKEN)),
         "weight_bit_width": Change(4, QUANTIZED),
         "scale_quantile": Change(0.9, QUANTIZED),
+        # Of other sites there are 16 in place of 15, which changes the policy's head.
+        "sites": Change("inputs", ("start", "bits", *QUANTIZED)),
+        "range_scope": Change("batch", QUANTIZED),
         "gradient_clip": Change(0.01, TAKEN),
         "train": Change(("policy",), ("student gradient", *TAKEN)),
         "white_box": Change(GIVEN, ()),

@@ -10,7 +10,6 @@ from trainables.analyses.streaming_statistics import Agreement, Distribution
 from trainables.analyses.trained_pair import Row, Subject, Unit
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import TEST
-from trainables.quant.affine import fake_quantize
 
 # B = images, L = sites, N = values, C H W = image.
 
@@ -99,7 +98,7 @@ def _add_batch(measured: dict[int, _Site], subject: Subject, stored_BCHW: Tensor
     def compare(site: int, x: Tensor) -> None:
         if site in measured:
             before = full.pop(site)
-            alone = fake_quantize(before, bit_width_BL[:, site], scale_quantile=student.scale_quantile)
+            alone = student.quantize_site(before, bit_width_BL[:, site], site)
             measured[site].add(before, x, alone)
 
     student.observe(images_BCHW, None, keep)

@@ -43,7 +43,8 @@ def mitigation(settings: Mitigation, subject: Subject) -> list[Unit]:
     ranking = cache(partial(worst_sites, subject))
     own = subject.recipe.scale_quantile
     units = [Unit(key="none", num_images=2 * num_images, rows=lambda: [_row(subject, "none", own)])]
-    for quantile in settings.quantiles:
+    # A range over a batch ends at its extremes.
+    for quantile in settings.quantiles if subject.student.range_scope != "batch" else ():
         rows = partial(_quantile_rows, subject, quantile)
         units.append(Unit(key=f"scale_quantile/{quantile}", num_images=num_images, rows=rows))
     ranking_cost = num_sites * subject.num_images(VALIDATION)

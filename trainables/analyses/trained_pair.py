@@ -61,6 +61,8 @@ class Subject:
             copy.deepcopy(white_box),
             weight_bit_width=pair.recipe.weight_bit_width,
             scale_quantile=pair.recipe.scale_quantile,
+            range_scope=pair.student.range_scope,
+            sites=pair.student.placement,
         )
         self.white_box.eval().requires_grad_(False)
         self._forget()
@@ -139,7 +141,8 @@ def check_opposites(robust: Subject, detrimental: Subject) -> None:
             f"pairs with the goals {goals[0]} and {goals[1]} are no opposites: give the robust one first and "
             "the detrimental one second."
         )
-    for name in ("architecture", "bit_widths", "budget", "weight_bit_width", "scale_quantile"):
+    same = ("architecture", "bit_widths", "budget", "weight_bit_width", "scale_quantile", "sites", "range_scope")
+    for name in same:
         ours, theirs = getattr(robust.recipe, name), getattr(detrimental.recipe, name)
         if ours != theirs:
             raise ConfigError(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from search_spaces.names import RangeScope, SitePlacement
 from search_spaces.stages.assessment import RUNGS, Labels
 from trainables.assessment.record import Assessment, MissingRung, MitigatedRung, Mitigation, Model, Rung, Suspect
 from trainables.assessment.verdict import judge
@@ -21,6 +22,8 @@ def assemble(
     num_images: int,
     num_sites: int,
     labels: Labels,
+    sites: SitePlacement = "outputs",
+    range_scope: RangeScope = "example",
     trained: Sequence[Rung] = (),
     missing: Sequence[MissingRung] = (),
 ) -> Assessment:
@@ -32,6 +35,8 @@ def assemble(
         num_images: Images that everything was measured on.
         num_sites: Quantized activations.
         labels: What counts as right.
+        sites: Where the network was quantized.
+        range_scope: What shared a range.
         trained: Rungs of `trainables.assessment.trained`; the verdict is on the network as it is, without them.
         missing: Those that are not there.
     """
@@ -44,6 +49,8 @@ def assemble(
         num_images=num_images,
         num_sites=num_sites,
         labels=labels,
+        sites=sites,
+        range_scope=range_scope,
         rungs=tuple(sorted([*rungs, *trained], key=_place)),
         missing=tuple(missing),
         suspects=tuple(Suspect(**asdict(each)) for each in judged.suspects),

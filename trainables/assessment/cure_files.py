@@ -44,12 +44,12 @@ def readers(model: nn.Module, sites: Sequence[Site]) -> list[str]:
     graph = trace(model)
     nodes = {node.name: node for node in graph.nodes}
     found = layers_behind(
-        (nodes[site.node] for site in sites),
+        (nodes[site.node] for site in sites if not site.readers),
         lambda node: node.users,
         is_layer=lambda node: _is_layer(model, node),
         is_addition=_is_addition,
     )
-    names = {str(node.target) for node in found}
+    names = {str(node.target) for node in found} | {layer for site in sites for layer in site.readers}
     return [str(node.target) for node in graph.nodes if node.op == "call_module" and str(node.target) in names]
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 from torch import Tensor
 
 from search_spaces.errors import ConfigError
+from search_spaces.names import RangeScope
 from trainables.assessment.subject import Network
 from trainables.models.equalization import equalize
 from trainables.quant.student import QuantizedStudent
@@ -78,6 +79,7 @@ class Cure:
             "weight_bit_width": network.weight_bit_width,
             "scale_quantile": self.scale_quantile if self.kind == "quantile_ranges" else network.scale_quantile,
             "range_scope": "channel" if self.kind == "channel_ranges" else network.range_scope,
+            "sites": network.placement,
             "pinned": network.pinned,
         }
         if self.kind == "equalization":
@@ -95,13 +97,13 @@ class Cure:
         return equalize_onnx(network, images_BCHW).network
 
 
-def standard_cures(quantiles: Sequence[float] = DEFAULT_QUANTILES) -> list[Cure]:
-    """Lists the cures that need no search."""
-    return [
-        Cure(kind="channel_ranges"),
-        *(Cure(kind="quantile_ranges", scale_quantile=quantile) for quantile in quantiles),
-        Cure(kind="equalization"),
-    ]
+def standard_cures(range_scope: RangeScope = "example", quantiles: Sequence[float] = DEFAULT_QUANTILES) -> list[Cure]:
+    """Lists the cures that need no search, and that change something where ranges have a scope."""
+    cures = [] if range_scope == "channel" else [Cure(kind="channel_ranges")]
+    # A range over a batch ends at its extremes.
+    if range_scope != "batch":
+        cures += [Cure(kind="quantile_ranges", scale_quantile=quantile) for quantile in quantiles]
+    return [*cures, Cure(kind="equalization")]
 
 
 def smallest_sites(

@@ -70,6 +70,7 @@ def look_at(
         model=vary(spec, sha256=given.sha256),
         architecture=given.architecture,
         num_sites=_num_sites(given.module),
+        num_inputs=None if isinstance(given.module, OnnxNetwork) else len(find_sites(given.module, "inputs")),
         macs=count_macs(given.module, seen.seen_size),
         dataset=seen,
         class_names=tuple(names),

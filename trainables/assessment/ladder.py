@@ -17,6 +17,7 @@ from trainables.attacks.space import Space
 from trainables.attacks.static import StaticAllocation, best_static, worst_static
 from trainables.attacks.uniform import uniform
 from trainables.quant.random_allocation import random_allocations
+from trainables.quant.student import QuantizedStudent
 from trainables.runtimes.onnxruntime import OnnxNetwork
 
 
@@ -117,13 +118,22 @@ def _worst_per_image(subject: Subject, ladder: Ladder, seed: int, earlier: Earli
         )
         for place, images_BCHW in subject.test.batches()
     ]
+    bits_BL = torch.cat([one.bit_width_BL for one in each])
+    passes = torch.cat([one.passes_B for one in each]).double().mean().item()
+    if _shares_ranges(subject):
+        return _measure(subject, bits_BL, passes_per_image=passes)
     logits_BK = torch.cat([one.logits_BK for one in each])
     return Measured(
         predictions_DB=logits_BK.argmax(dim=-1)[None],
         leads_DB=leads_of(logits_BK, labels_B)[None],
-        bit_width_BL=torch.cat([one.bit_width_BL for one in each]),
-        passes_per_image=torch.cat([one.passes_B for one in each]).double().mean().item(),
+        bit_width_BL=bits_BL,
+        passes_per_image=passes,
     )
+
+
+def _shares_ranges(subject: Subject) -> bool:
+    """Tells whether an image's answer depends on its batch: what was seen in another batch is then measured again."""
+    return isinstance(subject.network, QuantizedStudent) and subject.network.range_scope == "batch"
 
 
 def _space(subject: Subject, ladder: Ladder) -> Space:
@@ -147,6 +157,8 @@ def _worst_random_per_image(subject: Subject, ladder: Ladder, seed: int, earlier
     for number in worst_B.unique().tolist():
         chosen_B = worst_B == number
         bits_BL[chosen_B] = draw(subject, ladder, seed, number)[chosen_B]
+    if _shares_ranges(subject):
+        return _measure(subject, bits_BL, passes_per_image=float(ladder.draws))
     return Measured(
         predictions_DB=drawn.predictions_DB[worst_B, images_B][None],
         leads_DB=drawn.leads_DB[worst_B, images_B][None],

@@ -3,6 +3,7 @@
 import pandas as pd
 from torch import Tensor, nn
 
+from search_spaces.names import SitePlacement
 from trainables.models.equalization import stretch_exponents, weight_ranges
 from trainables.models.links import Link, find_links
 from trainables.quant.sites import Site
@@ -14,12 +15,13 @@ from trainables.runtimes.onnxruntime import OnnxNetwork
 COLUMNS = ("link", "kind", "site", "channel", "exponent", "next_exponent")
 
 
-def scan_links(model: nn.Module, sites: list[Site]) -> pd.DataFrame:
+def scan_links(model: nn.Module, sites: list[Site], placement: SitePlacement = "outputs") -> pd.DataFrame:
     """Measures by the weights how far the outermost channel of every link stands out.
 
     Args:
         model: A network in evaluation mode.
         sites: Its sites.
+        placement: Where they are.
 
     Returns:
         A row per link: link; kind; site, the name of the first one that holds its channels, empty where none does;
@@ -30,7 +32,7 @@ def scan_links(model: nn.Module, sites: list[Site]) -> pd.DataFrame:
         weights = weights_of(model.file)
         rows = [_onnx_row(weights, link) for link in model.links()]
     else:
-        rows = [_row(model, link, sites) for link in find_links(model)]
+        rows = [_row(model, link, sites) for link in find_links(model, placement)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

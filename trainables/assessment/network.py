@@ -29,7 +29,9 @@ def measure_channels(subject: Subject, num_images: int) -> dict[str, pd.DataFram
 
 
 def _links(network: Network) -> pd.DataFrame:
-    return scan_links(network if isinstance(network, OnnxNetwork) else network.model, list(network.sites))
+    if isinstance(network, OnnxNetwork):
+        return scan_links(network, network.sites)
+    return scan_links(network.model, network.sites, network.placement)
 
 
 def measure_all_sites(subject: Subject, int8: Measured, num_images: int) -> dict[str, pd.DataFrame]:

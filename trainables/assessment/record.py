@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from search_spaces.names import RangeScope, SitePlacement
 from search_spaces.stages.assessment import Verdict
 
 RungName = Literal[
@@ -158,6 +159,10 @@ class Assessment(_Part):
     """Quantized activations, L."""
     labels: Literal["dataset", "none"] = "dataset"
     """Whether accuracy counts the labels of the dataset, or agreement with the network at full precision."""
+    sites: SitePlacement = "outputs"
+    """Activations that were quantized: outputs of layers, or inputs of layers."""
+    range_scope: RangeScope = "example"
+    """What shared a range: an image, all images of a batch (128, in the order of the test split), or a channel."""
     rungs: tuple[Rung, ...]
     """From benign to hostile, budgets ascending."""
     missing: tuple[MissingRung, ...] = ()

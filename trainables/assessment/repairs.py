@@ -98,7 +98,7 @@ def _chosen(network: Network, few: Images, some_BCHW: Tensor, sites: pd.DataFram
     if full - failing <= FAILS and not is_scaled:
         return []
     ranking = sites.sort_values("given_back", ascending=False, kind="stable")["site"].tolist()
-    cures = _of_file(network, some_BCHW) if isinstance(network, OnnxNetwork) else standard_cures()
+    cures = _of_file(network, some_BCHW) if isinstance(network, OnnxNetwork) else standard_cures(network.range_scope)
     for width in (0, INT8)[: 1 + (bits < INT8)] if full - failing > FAILS else ():
         found = smallest_sites(
             network,

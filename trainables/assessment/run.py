@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from search_spaces.budgets import OPTION_SETS, budget_from_average, check_budget
 from search_spaces.errors import ConfigError
+from search_spaces.names import RangeScope, SitePlacement
 from search_spaces.stages.assessment import AVERAGE_BITS, LIGHT, Labels, Ladder
 from trainables.assessment.assemble import assemble
 from trainables.assessment.parts import Part, Step, run_part, summarize
@@ -43,6 +44,8 @@ def assess(
     draws: int = 20,
     max_passes: int = 120,
     weight_bit_width: int | None = 16,
+    sites: SitePlacement = "outputs",
+    range_scope: RangeScope = "example",
     seed: int = 0,
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> Assessment:
@@ -61,6 +64,8 @@ def assess(
         draws: Random allocations of every image.
         max_passes: Forward passes per image that the search per image may take.
         weight_bit_width: Of Conv2d and Linear weights in quantized passes; None leaves them.
+        sites: Whether the `outputs` of layers are quantized, or their `inputs`, as in runtimes.
+        range_scope: What shares a range: an `example`, the whole `batch`, or a `channel` of an example.
         seed: Of everything random.
         on_step: Told of every rung and every other measurement.
 
@@ -74,7 +79,7 @@ def assess(
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     # An ONNX file is read again, which costs less than a copy.
     own = model if isinstance(model, OnnxNetwork) else copy.deepcopy(model)
-    network = quantizable(own, weight_bit_width=weight_bit_width, device=device)
+    network = quantizable(own, weight_bit_width=weight_bit_width, device=device, sites=sites, range_scope=range_scope)
     subject = _subject(network, images_BCHW, labels_B, selection, class_names, seed)
     totals = budgets or [budget_from_average(bits, network.num_sites) for bits in AVERAGE_BITS]
     ladders = [
@@ -97,6 +102,8 @@ def assess(
         num_images=len(subject.test),
         num_sites=network.num_sites,
         labels=labels,
+        sites=sites,
+        range_scope=range_scope,
     )
 
 

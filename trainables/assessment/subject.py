@@ -10,8 +10,12 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from search_spaces.budgets import check_as_it_is
 from search_spaces.errors import ConfigError
+from search_spaces.names import RangeScope, SitePlacement
+from search_spaces.stages.assessment import BATCH
 from trainables.assessment.figures import Reference
+from trainables.attacks.companions import Pixels
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import Split
 from trainables.data.view import View
@@ -23,8 +27,6 @@ from trainables.runtimes.onnxruntime import OnnxNetwork
 
 Network = QuantizedStudent | OnnxNetwork
 """What can be assessed: a module with gradients, or a file that only runs forward."""
-BATCH = 128
-"""Images of a forward pass: attacks keep gradients of every site, which takes three times the memory of a plain one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +92,13 @@ class Subject:
     test: Images
     """What everything is measured on."""
     class_names: tuple[str, ...]
+    valid_pixels: Pixels | None = None
+    """What normalized pixels can be; None where the normalization is not known."""
+
+    @property
+    def pixels(self) -> Pixels:
+        """What normalized pixels can be: as far as known, or else what those of the selection are."""
+        return self.valid_pixels or Pixels.seen_in(self.selection.all())
 
     @cached_property
     def reference(self) -> Reference:
@@ -119,15 +128,25 @@ def leads_of(logits_BK: Tensor, labels_B: Tensor) -> Tensor:
     return leads(logits_BK.softmax(dim=-1), labels_B)
 
 
-def quantizable(module: nn.Module, *, weight_bit_width: int | None, device: torch.device) -> Network:
+def quantizable(
+    module: nn.Module,
+    *,
+    weight_bit_width: int | None,
+    device: torch.device,
+    sites: SitePlacement = "outputs",
+    range_scope: RangeScope = "example",
+) -> Network:
     """Returns a network that runs quantized, in evaluation mode and frozen; an ONNX file always runs on the CPU.
 
     Raises:
-        ConfigError: It cannot be traced, or has no site.
+        ConfigError: It cannot be traced, or has no site; or it is an ONNX file, and `sites` or `range_scope` is no
+            default.
     """
     if isinstance(module, OnnxNetwork):
+        check_as_it_is(f"onnx:{module.file.path}", sites, range_scope)
         return module.with_weight_bit_width(weight_bit_width)
-    network = QuantizedStudent(module.eval().requires_grad_(False), weight_bit_width=weight_bit_width)
+    frozen = module.eval().requires_grad_(False)
+    network = QuantizedStudent(frozen, weight_bit_width=weight_bit_width, sites=sites, range_scope=range_scope)
     return network.eval().to(device)
 
 

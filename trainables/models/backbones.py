@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.errors import ConfigError, UnavailableError, unknown_name
+from search_spaces.names import SitePlacement
 from search_spaces.pixels import image_size_of
 from trainables.models.weights import read_weights
 from trainables.quant.sites import find_sites
@@ -70,15 +71,15 @@ def load_backbone(
     return model.eval().requires_grad_(False)
 
 
-def count_sites(architecture: str) -> int:
-    """Returns the number of quantizable activations of an architecture, by tracing it.
+def count_sites(architecture: str, placement: SitePlacement = "outputs") -> int:
+    """Returns the number of quantizable activations of an architecture, at outputs or inputs, by tracing it.
 
     Raises:
         UnknownNameError: timm has no such architecture.
         ConfigError: The network cannot be traced, or has no site.
     """
     # The classifier is no site, so the number of classes does not matter.
-    return len(find_sites(create_backbone(architecture, num_classes=2)))
+    return len(find_sites(create_backbone(architecture, num_classes=2), placement))
 
 
 @cache

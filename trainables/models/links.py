@@ -21,10 +21,13 @@ from timm.layers import Attention
 from torch import Tensor, nn
 
 from search_spaces.errors import ConfigError
+from search_spaces.names import SitePlacement
 from trainables.models.channel_graph import Space, norm_axis, open_spaces
 from trainables.quant.sites import sites_of_graph, trace
 
 Kind = Literal["relu", "linear", "residual", "norm", "attention"]
+_QKV_SITE: dict[SitePlacement, str] = {"outputs": "{}.qkv", "inputs": "{}.proj.input"}
+"""Name of the site that holds the v of an attention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +95,24 @@ def _first_of(names: tuple[str, ...]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} (+{len(names) - 1})"
 
 
-def find_links(model: nn.Module) -> list[Link]:
+def find_links(model: nn.Module, placement: SitePlacement = "outputs") -> list[Link]:
     """Lists the channel links of a network in the order of execution, those of attention last.
 
     Args:
         model: An image classifier in evaluation mode; it stays as it is.
+        placement: Where the sites are that links name.
 
     Raises:
         ConfigError: The network cannot be traced, or has no site.
     """
     graph = trace(model)
-    sites = sites_of_graph(model, graph, warns=False)
+    sites = sites_of_graph(model, graph, placement, warns=False)
     site_of, site_named = ({getattr(site, by): site.index for site in sites} for by in ("node", "name"))
     links = [_link_of(model, space, site_of) for space in open_spaces(model, graph)]
     for name, module in model.named_modules():
-        if type(module) is Attention and f"{name}.qkv" in site_named:
-            links += _attention_links(name, module, site_named[f"{name}.qkv"])
+        at = _QKV_SITE[placement].format(name)
+        if type(module) is Attention and at in site_named:
+            links += _attention_links(name, module, site_named[at], placement)
     return links
 
 
@@ -167,9 +172,11 @@ def _outputs(model: nn.Module, name: str) -> list[ChannelPart]:
     return [ChannelPart(f"{name}.{which}") for which in ("weight", "bias") if which in own]
 
 
-def _attention_links(name: str, attention: Attention, site: int) -> list[Link]:
+def _attention_links(name: str, attention: Attention, site: int, placement: SitePlacement) -> list[Link]:
     """Returns v against the output projection and q against k, of timm's attention, where no norm is between."""
     width = attention.qkv.out_features // 3
+    # No layer reads q or k; the projection reads v, weighted.
+    at_outputs = placement == "outputs"
 
     def rows(position: int) -> tuple[ChannelPart, ...]:
         own = ("weight",) if attention.qkv.bias is None else ("weight", "bias")
@@ -185,7 +192,7 @@ def _attention_links(name: str, attention: Attention, site: int) -> list[Link]:
                 num_channels=width,
                 multiplied=rows(0),
                 divided=rows(1),
-                sites=(site,),
+                sites=(site,) if at_outputs else (),
             )
         )
     if isinstance(attention.norm, nn.Identity):
@@ -198,7 +205,7 @@ def _attention_links(name: str, attention: Attention, site: int) -> list[Link]:
                 multiplied=rows(2),
                 divided=(ChannelPart(f"{name}.proj.weight", is_input=True),),
                 sites=(site,),
-                first=2 * width,
+                first=2 * width if at_outputs else 0,
             )
         )
     return links

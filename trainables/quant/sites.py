@@ -5,6 +5,10 @@ or Linear, taken after the normalization and activation that directly follow it 
 add; the classifier has none, since its output is the answer. That gives 20, 77 and 59 sites for
 resnet18, mobilenetv4_conv_medium and regnetx_016, which is what the paper's budgets imply.
 
+Runtimes quantize other activations: the inputs of every Conv2d and Linear, the classifier included (ONNX Runtime's
+`quantize_dynamic`, torchao). With sites at `inputs` the image is one, and so are residual sums where a layer reads
+them. A tensor that several layers read is one site; whatever else reads it gets it at full precision.
+
 The order of execution and "directly follow" come from a `torch.fx` trace. A module that contains no
 Conv2d and no Linear is never traced into: it cannot hold a site, and as a call of the module it keeps
 its own control flow (BatchNorm, dropout and stochastic depth in training and evaluation).
@@ -21,6 +25,7 @@ from timm.layers import get_notrace_functions, get_notrace_modules
 from torch import Tensor, fx, nn
 
 from search_spaces.errors import ConfigError
+from search_spaces.names import SitePlacement
 
 logger = logging.getLogger(__name__)
 LAYER_KINDS = (nn.Conv2d, nn.Linear)
@@ -64,21 +69,27 @@ class Site:
     """Position in the order of execution, from 0; reports print it from 1."""
 
     name: str
-    """Qualified name of the Conv2d or Linear, with `#2` and so on from its second call."""
+    """Qualified name of the Conv2d or Linear, with `#2` and so on from its second call, and then `.input` if it is what
+    that layer is the first to read."""
 
     node: str
-    """Name of the traced node whose output is quantized: the last normalization or activation behind it."""
+    """Name of the traced node whose output is quantized: the last normalization or activation behind the layer, or what
+    is read."""
 
     channel_axis: int = field(default=-1, repr=False)
-    """Axis of the channels, from the end: -3 behind a Conv2d, -1 behind a Linear."""
+    """Axis of the channels, from the end: -3 of a Conv2d, -1 of a Linear."""
+
+    readers: tuple[str, ...] = field(default=(), repr=False)
+    """Qualified names of the layers that read the quantized activation, of a site at inputs."""
 
 
-def find_sites(model: nn.Module) -> list[Site]:
+def find_sites(model: nn.Module, placement: SitePlacement = "outputs") -> list[Site]:
     """Lists the sites of a model in the order of execution.
 
     Args:
         model: A timm, torchvision or plain torch image classifier. It is traced in its present mode
             (training or evaluation) and stays unchanged.
+        placement: Whether sites are the outputs of layers, as the paper's, or their inputs, as in runtimes.
 
     Returns:
         At least one site, indices 0, 1, 2, ...
@@ -91,7 +102,7 @@ def find_sites(model: nn.Module) -> list[Site]:
         >>> find_sites(model)
         [Site(index=0, name='0', node='_1')]
     """
-    return sites_of_graph(model, trace(model))
+    return sites_of_graph(model, trace(model), placement)
 
 
 def trace(model: nn.Module) -> fx.Graph:
@@ -129,30 +140,44 @@ def tracing(model: nn.Module) -> Iterator[None]:
             model.register_buffer(name, vars(model).pop(name), persistent=False)
 
 
-def sites_of_graph(model: nn.Module, graph: fx.Graph, *, warns: bool = True) -> list[Site]:
+def sites_of_graph(
+    model: nn.Module, graph: fx.Graph, placement: SitePlacement = "outputs", *, warns: bool = True
+) -> list[Site]:
     """Lists the sites of a model in a graph that `trace` made of it; warns about other layers without one."""
     classifier = _classifier_modules(model, graph)
-    calls: dict[str, int] = {}
-    sites: list[Site] = []
-    for node in graph.nodes:
-        layer = _module_of(model, node)
-        if not isinstance(layer, LAYER_KINDS) or layer in classifier:
-            continue
-        target = str(node.target)
-        calls[target] = calls.get(target, 0) + 1
-        name = target if calls[target] == 1 else f"{target}#{calls[target]}"
-        axis = -3 if isinstance(layer, nn.Conv2d) else -1
-        sites.append(Site(index=len(sites), name=name, node=_last_follower(model, node).name, channel_axis=axis))
+    names = _call_names(model, graph)
+    behind = [node for node in names if _module_of(model, node) not in classifier]
+    sites = [
+        Site(
+            index=index,
+            name=names[node],
+            node=_last_follower(model, node).name,
+            channel_axis=_channel_axis(model, node),
+        )
+        for index, node in enumerate(behind)
+    ]
+    if sites and placement == "inputs":
+        sites = [
+            Site(
+                index=index,
+                name=f"{names[readers[0]]}.input",
+                node=node.name,
+                channel_axis=_channel_axis(model, readers[0]),
+                readers=tuple(dict.fromkeys(str(reader.target) for reader in readers)),
+            )
+            for index, (node, readers) in enumerate(layer_inputs(model, graph).items())
+        ]
     if not sites:
         raise ConfigError(
             f"model {type(model).__name__} has no site to quantize: it needs at least one Conv2d or Linear "
             "besides its classifier, reachable by tracing (layers inside torch's own attention "
             "modules are not)."
         )
+    called = {str(node.target) for node in names}
     unreached = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, LAYER_KINDS) and module not in classifier and name not in calls
+        if isinstance(module, LAYER_KINDS) and module not in classifier and name not in called
     ]
     if warns and unreached:
         logger.warning(
@@ -163,6 +188,33 @@ def sites_of_graph(model: nn.Module, graph: fx.Graph, *, warns: bool = True) -> 
             ", ..." if len(unreached) > 5 else "",
         )
     return sites
+
+
+def layer_inputs(model: nn.Module, graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
+    """Returns what Conv2d and Linear layers read, in the order of its first reader, with its readers in theirs."""
+    readers: dict[fx.Node, list[fx.Node]] = {}
+    for layer in _call_names(model, graph):
+        node = layer.all_input_nodes[0]
+        while isinstance(_module_of(model, node), nn.Identity):
+            (node,) = node.all_input_nodes
+        readers.setdefault(node, []).append(layer)
+    return readers
+
+
+def _call_names(model: nn.Module, graph: fx.Graph) -> dict[fx.Node, str]:
+    """Names every call of a Conv2d or Linear in the order of execution."""
+    calls: dict[str, int] = {}
+    names: dict[fx.Node, str] = {}
+    for node in graph.nodes:
+        if isinstance(_module_of(model, node), LAYER_KINDS):
+            target = str(node.target)
+            calls[target] = calls.get(target, 0) + 1
+            names[node] = target if calls[target] == 1 else f"{target}#{calls[target]}"
+    return names
+
+
+def _channel_axis(model: nn.Module, layer: fx.Node) -> int:
+    return -3 if isinstance(_module_of(model, layer), nn.Conv2d) else -1
 
 
 class LayerTracer(fx.Tracer):

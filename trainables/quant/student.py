@@ -16,19 +16,20 @@ Shape letters: B = examples, L = sites, O = bit-width options, K = classes, C H 
 """
 
 import copy
-import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, Self, cast
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
+from search_spaces.budgets import check_scope
 from search_spaces.errors import ConfigError
+from search_spaces.names import RangeScope, SitePlacement
 from trainables.quant.affine import check_bit_width_range, fake_quantize, fake_quantize_options
-from trainables.quant.range_scope import RangeScope, per_channel
-from trainables.quant.sites import Site, sites_of_graph, trace
+from trainables.quant.range_scope import scoped
+from trainables.quant.traced_code import compile_quantized
 from trainables.quant.weights import fake_quantize_weights, find_weight_layers
 
 Quantize = Callable[[Tensor, int], Tensor]
@@ -53,6 +54,7 @@ class QuantizedStudent(nn.Module):
         range_gradient: bool = True,
         scale_quantile: float = 1.0,
         range_scope: RangeScope = "example",
+        sites: SitePlacement = "outputs",
         pinned: Mapping[int, int] | None = None,
     ) -> None:
         """Traces the model and finds its sites.
@@ -63,23 +65,28 @@ class QuantizedStudent(nn.Module):
                 leaves the weights as they are. Paper: 16.
             range_gradient: Whether the extremes of an activation receive the gradient of its scale.
             scale_quantile: Below 1, activation ranges end at these quantiles (see `fake_quantize`).
-            range_scope: Whether an activation has one range per `example`, or one per `channel` of every example; an
-                activation without positions, such as a pooled vector, has one per example in any case.
+            range_scope: Whether an activation has one range per `example`, one for the whole `batch`, or one per
+                `channel` of every example; an activation without positions, such as a pooled vector, then has one
+                per example.
+            sites: Whether the `outputs` of layers are quantized, as in the paper, or their `inputs`, as in runtimes.
             pinned: Bit-widths of sites, by index, that hold whatever a pass asks for; 0 is full precision.
 
         Raises:
-            ConfigError: The model cannot be traced or has no site, the weight bit-width is out of range, or a pinned
-                site does not exist.
+            ConfigError: The model cannot be traced or has no site, the weight bit-width is out of range, ranges over a
+                batch are to end at quantiles, or a pinned site does not exist.
         """
         super().__init__()
         self.model = model
         self.weight_bit_width = weight_bit_width
         self.range_gradient = range_gradient
         self.scale_quantile = scale_quantile
-        self.range_scope = range_scope
+        self.range_scope: RangeScope = range_scope
+        self.placement: SitePlacement = sites
+        self.batch_size: int | None = None
+        check_scope(range_scope, scale_quantile)
         self._layers = find_weight_layers(model, weight_bit_width)
-        self.sites, evaluation_code = _compile(model, training=False)
-        training_sites, training_code = _compile(model, training=True)
+        self.sites, evaluation_code = compile_quantized(model, sites, training=False)
+        training_sites, training_code = compile_quantized(model, sites, training=True)
         if [site.name for site in training_sites] != [site.name for site in self.sites]:
             raise ConfigError(
                 f"model {type(model).__name__} runs {len(training_sites)} sites in training and "
@@ -98,6 +105,15 @@ class QuantizedStudent(nn.Module):
         """Returns the network with more pinned sites, which must exist; both share the model."""
         other = copy.copy(self)
         other.pinned = self._checked_pins({**self.pinned, **pinned})
+        return other
+
+    def in_batches_of(self, size: int) -> Self:
+        """Returns the network with ranges over so many images, side by side; both share the model.
+
+        A pass of N times as many images is then N batches in one.
+        """
+        other = copy.copy(self)
+        other.range_scope, other.batch_size = "batch", size
         return other
 
     def forward(self, images: Tensor, bit_width_BL: Tensor | None = None) -> Tensor:
@@ -191,6 +207,10 @@ class QuantizedStudent(nn.Module):
         with self._quantized_weights():
             return self._run(images, quantize)
 
+    def quantize_site(self, x: Tensor, bit_width_B: Tensor, index: int) -> Tensor:
+        """Quantizes an activation as the network does at a site, whatever is pinned there."""
+        return self._per_range(partial(fake_quantize, **self._settings()), x, bit_width_B, index)
+
     def _quantize_at(self, images: Tensor, bit_width_BL: Tensor) -> Quantize:
         """Checks the matrix and returns what quantizes every site by its column."""
         expected = (images.shape[0], self.num_sites)
@@ -222,12 +242,13 @@ class QuantizedStudent(nn.Module):
         return {"range_gradient": self.range_gradient, "scale_quantile": self.scale_quantile}
 
     def _per_range(self, quantize: Callable[..., Tensor], x: Tensor, setting_B: Tensor, index: int) -> Tensor:
-        if self.range_scope == "example":
-            return quantize(x, setting_B)
-        return per_channel(quantize, x, setting_B, axis=self.sites[index].channel_axis)
+        axis = self.sites[index].channel_axis
+        return scoped(quantize, self.range_scope, axis=axis, batch_size=self.batch_size)(x, setting_B)
 
     def _run(self, images: Tensor, quantize: Quantize) -> Tensor:
         num_examples = images.shape[0]
+        if self.batch_size and num_examples % self.batch_size:
+            raise ConfigError(f"{num_examples} images are no batches of {self.batch_size}: give a multiple.")
 
         def quantize_examples(x: Tensor, index: int) -> Tensor:
             if x.shape[0] == num_examples:
@@ -267,26 +288,3 @@ class QuantizedStudent(nn.Module):
             f"and the {self.num_sites} sites of {type(self.model).__name__}: give {unit} per image and site, "
             f"shape {list(expected)}."
         )
-
-
-def _compile(model: nn.Module, *, training: bool) -> tuple[list[Site], Callable[..., Tensor]]:
-    """Returns the sites of a model in one mode and its code, called as `code(model, quantize, images)`."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        graph = trace(model.train(training))
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-    # It warns once per student, not once per mode.
-    sites = sites_of_graph(model, graph, warns=not training)
-    nodes = {node.name: node for node in graph.nodes}
-    with graph.inserting_before(next(iter(graph.nodes))):
-        quantize = graph.placeholder("quantize")
-    for site in sites:
-        node = nodes[site.node]
-        with graph.inserting_after(node):
-            quantized = graph.call_function(operator.call, (quantize, node, site.index))
-        node.replace_all_uses_with(quantized, delete_user_cb=lambda user, new=quantized: user is not new)
-    # A GraphModule would rename nothing but drop unused parameters, so only its code is kept; it reads
-    # modules and parameters from the `self` that it is given.
-    return sites, type(fx.GraphModule(model, graph)).forward

@@ -8,12 +8,16 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from search_spaces.budgets import placement_of, scope_of
 from search_spaces.stages.assessment import AssessRecipe
+from trainables.assessment.companions import measure_companions, summarize_companions
 from trainables.assessment.facts import class_index, names_of
 from trainables.assessment.parts import Part, run_part, summarize
 from trainables.assessment.subject import Images, Subject, equalized, quantizable, with_own_answers
+from trainables.attacks.companions import Pixels
 from trainables.checkpoints import ResumePoint
 from trainables.data.images import TEST, VALIDATION, ImageData, Split
+from trainables.data.view import View
 from trainables.models.given import GivenNetwork
 from trainables.training_loop import EpochReport, StageResult, StageRun
 
@@ -48,7 +52,11 @@ def run(
     budget = recipe.ladder.budget if recipe.ladder else None
     part = Part.from_tensors(resume.tensors, budget) if resume else Part(budget)
     num_done = resume.epoch if resume else 0
-    steps = run_part(subject, recipe.ladder, part, seed=seed, scanned_images=recipe.scanned_images, num_done=num_done)
+    if recipe.companions:
+        steps = measure_companions(subject, recipe.companions, part, seed=seed, num_done=num_done)
+    else:
+        scanned = recipe.scanned_images
+        steps = run_part(subject, recipe.ladder, part, seed=seed, scanned_images=scanned, num_done=num_done)
     for step in steps:
         yield EpochReport(
             epoch=step.number,
@@ -57,7 +65,7 @@ def run(
             metrics=step.figures,
             snapshot=partial(_snapshot, part, step.number),
         )
-    metrics, tables = summarize(subject, part)
+    metrics, tables = summarize_companions(part) if recipe.companions else summarize(subject, part)
     tensors = part.tensors()
     return StageResult(
         metrics=metrics | {"num_sites": subject.network.num_sites, "num_images": len(subject.test)},
@@ -88,11 +96,24 @@ def _subject(recipe: AssessRecipe, model: GivenNetwork, data: ImageData, device:
     module = model.module
     if recipe.equalize:
         module = equalized(module, selection.read(0, min(len(selection), CHECKED_IMAGES)).cpu())
-    network = quantizable(module, weight_bit_width=recipe.weight_bit_width, device=device)
+    network = quantizable(
+        module,
+        weight_bit_width=recipe.weight_bit_width,
+        device=device,
+        sites=placement_of(recipe.sites),
+        range_scope="batch" if recipe.companions else scope_of(recipe.range_scope),
+    )
     if not has_labels:
         selection, test = with_own_answers(network, selection), with_own_answers(network, test)
     names = names_of(model, names, index_C[: len(names)], recipe.class_names)
-    return Subject(network=network, selection=selection, test=test, class_names=names)
+    valid = _valid_pixels(data.view, device)
+    return Subject(network=network, selection=selection, test=test, class_names=names, valid_pixels=valid)
+
+
+def _valid_pixels(view: View, device: torch.device) -> Pixels:
+    """Returns what black and white are to a network."""
+    mean, std = (torch.tensor(each, device=device)[:, None, None] for each in (view.mean, view.std))
+    return Pixels(lowest=-mean / std, highest=(1 - mean) / std)
 
 
 def _selection(split: Split) -> Split:

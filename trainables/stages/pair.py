@@ -15,7 +15,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from search_spaces.budgets import check_budget
+from search_spaces.budgets import check_budget, placement_of, scope_of
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.objective import parity_gap
 from search_spaces.recipes import PairRecipe
@@ -58,6 +58,8 @@ class Pair(nn.Module):
             weight_bit_width=recipe.weight_bit_width,
             range_gradient=recipe.range_gradient,
             scale_quantile=recipe.scale_quantile,
+            range_scope=scope_of(recipe.range_scope),
+            sites=placement_of(recipe.sites),
         )
         check_budget(recipe.budget, self.student.num_sites, recipe.bit_widths)
         self.policy = Policy(num_sites=self.student.num_sites, num_options=len(recipe.bit_widths))

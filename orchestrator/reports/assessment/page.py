@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from orchestrator.reports.assessment.companions import companion_section
 from orchestrator.reports.assessment.figure import figure_ladder
 from orchestrator.reports.assessment.tables import (
     gate_table,
@@ -21,9 +22,10 @@ from orchestrator.reports.drawing import file_name
 from orchestrator.reports.layout import filled
 from orchestrator.reports.rendering import page_files, table_files
 from orchestrator.reports.summary import progress, trouble_table
-from orchestrator.results.assessments import Found, read_assessments
+from orchestrator.results.assessments import COMPANIONS, Found, read_assessments
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import Trial, read_trials
+from search_spaces.stages.assessment import BATCH
 
 ASSESSMENT = "assessment.json"
 TERMS = {
@@ -44,6 +46,12 @@ TERMS = {
     "Gate": "A rule fails where the whole interval is beyond its bound, passes where none of it is, and is not shown "
     "otherwise. At several budgets the worst outcome counts.",
 }
+RANGES = {
+    "example": "of every image",
+    "batch": f"over batches of {BATCH} images, in the order of the test split",
+    "channel": "of every channel of every image",
+}
+"""What shares a range, for people."""
 _TITLES = {"sites": "Sites", "channels": "Channel scan", "links": "Links", "cures": "Repairs"}
 _FILES = {"ours": "ours.yaml"} | {tool: f"{tool}.json" for tool in ("onnxruntime", "torchao", "modelopt")}
 """Columns of the mitigations that are configuration files, and the names of these."""
@@ -98,7 +106,12 @@ def _sections(found: Found) -> list[Section]:
     assessment = found.assessment
     alt = f"Accuracy of {assessment.model.architecture} on every rung and at every budget, with 95 % intervals."
     figure = pictures((file_name("ladder", assessment.model.architecture), alt, figure_ladder(assessment)))
-    model = {"uri": assessment.model.uri, "sha256": assessment.model.sha256, "sites": str(assessment.num_sites)}
+    model = {
+        "uri": assessment.model.uri,
+        "sha256": assessment.model.sha256,
+        "sites": f"{assessment.num_sites} {assessment.sites} of layers",
+        "ranges": RANGES[assessment.range_scope],
+    }
     gate = Section(title="Gate", tables=filled(gate_table(assessment)))
     mitigations = Section(title="Mitigations", tables=filled(mitigations_table(assessment)))
     laid_out = ("rungs", "classes", "cure_figures", *(() if mitigations.is_empty else ("cures",)))
@@ -108,7 +121,7 @@ def _sections(found: Found) -> list[Section]:
             tables=filled(measured_table("", _without_files(table))),
         )
         for name, table in found.tables.items()
-        if name not in laid_out
+        if name not in (*laid_out, COMPANIONS)
     ]
     return [
         Section(title="More reasons", points=other_reasons(found)),
@@ -117,6 +130,7 @@ def _sections(found: Found) -> list[Section]:
         Section(title="Suspects", tables=filled(suspects_table(assessment))),
         mitigations,
         *others,
+        companion_section(found),
         Section(title="Network", terms=model, is_literal=True),
     ]
 

@@ -106,6 +106,29 @@ def test_every_random_draw_meets_the_budget_and_the_worst_per_image_is_the_draw_
     assert torch.equal(chosen.bit_width_BL, draws[leads_DB.argmin(0), torch.arange(30)])
 
 
+def test_with_ranges_over_a_batch_every_rung_is_what_the_images_answer_together() -> None:
+    ladder, part = Ladder(budget=6, bit_widths=(2, 3, 4), draws=4, max_passes=12), Part(6)
+    device = torch.device("cpu")
+    network = quantizable(Stripes(), weight_bit_width=16, device=device, range_scope="batch")
+    seen = replace(subject(), network=network)
+    list(run_part(seen, ladder, part, seed=1, scanned_images=10))
+    for measured in part.rungs.values():
+        if measured.bit_width_BL is not None:
+            with torch.no_grad():
+                together_BK = network(seen.test.all(), measured.bit_width_BL)
+            assert torch.equal(measured.predictions_DB[0], together_BK.argmax(1))
+
+
+def test_an_assessment_says_where_it_quantized_and_what_shared_a_range() -> None:
+    images_BCHW, labels_B = stripes(40, seed=3)
+    found = assess(
+        Stripes(), images_BCHW, labels_B, budgets=[9], bit_widths=OPTIONS, draws=2, max_passes=3,
+        sites="inputs", range_scope="batch",
+    )  # fmt: skip
+    assert (found.sites, found.range_scope, found.num_sites) == ("inputs", "batch", 3)
+    assert found.rung("int8").budget == 24
+
+
 @pytest.mark.parametrize("ladder", [None, Ladder(budget=BUDGET, bit_widths=OPTIONS, draws=2, max_passes=3)])
 def test_a_part_that_goes_on_from_any_step_ends_like_one_that_never_stopped(ladder: Ladder | None) -> None:
     def finish(part: Part, num_done: int) -> Iterator[dict[str, Tensor]]:
