@@ -60,6 +60,19 @@ def test_every_bit_width_gives_the_values_of_the_quantizer_to_the_last_bit(scale
     assert torch.equal(answers(model, x, bits_B[:, None]), fake_quantize(exact, bits_B))
 
 
+def test_a_symmetric_range_whose_ends_both_round_outwards_is_clipped_to_its_last_code():
+    network = Shown(channels=3)
+    network.act = nn.Identity()
+    network.conv.weight.data, network.conv.bias.data = torch.eye(3)[..., None, None], torch.zeros(3)
+    student = QuantizedStudent(network.eval().requires_grad_(False), weight_bit_width=None).eval()
+    model = bits_model(exported_places(student, (4, 4)), weight_bit_width=None)
+    x = torch.linspace(-1.5, 1.5, 48).reshape(1, 3, 4, 4).repeat(NUM_IMAGES, 1, 1, 1)
+    bits_B = torch.arange(NUM_IMAGES)
+    expected = fake_quantize(x.flatten(1), bits_B)
+    assert expected[2].max() == 1  # of 1.5, and not 2
+    assert torch.equal(answers(model, x, bits_B[:, None]), expected)
+
+
 def test_an_image_that_is_all_zero_at_a_site_goes_on_as_it_is():
     network = Shown()
     network.conv.bias.data.zero_()
