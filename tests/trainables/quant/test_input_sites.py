@@ -9,6 +9,9 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
 from tests.trainables.models.networks import create, noise
+from trainables.assessment.channel_scan import channel_maxima
+from trainables.assessment.cure_files import readers
+from trainables.models.links import find_links, rescale
 from trainables.quant.sites import LAYER_KINDS, find_sites
 from trainables.quant.student import QuantizedStudent
 
@@ -103,3 +106,21 @@ def test_training_and_evaluation_have_the_same_input_sites_and_options_get_gradi
     student.forward_options(noise(4), selection.requires_grad_(), (3, 8)).square().sum().backward()
     assert selection.grad is not None
     assert (selection.grad != 0).any(dim=(0, 2)).all()
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+def test_links_name_the_inputs_that_hold_their_channels_and_cures_leave_out_their_readers(name: str) -> None:
+    model = network(name)
+    sites = find_sites(model, "inputs")
+    assert readers(model, sites[2:4]) == [*sites[2].readers, *sites[3].readers]
+    links = [link for link in find_links(model, "inputs") if link.sites]
+    assert links
+    for link in links:
+        read = {reader for index in link.sites for reader in sites[index].readers}
+        assert set(link.ends) <= read
+    loud = next(link for link in links if link.kind in ("relu", "norm"))
+    student = QuantizedStudent(model, sites="inputs").eval()
+    before = channel_maxima(student, [noise()])[loud.sites[-1]]
+    rescale(student.model, loud, 1, 2.0**6)
+    after = channel_maxima(student, [noise()])[loud.sites[-1]]
+    assert torch.allclose(after[:, loud.first + 1], 2.0**6 * before[:, loud.first + 1])
