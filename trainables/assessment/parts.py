@@ -20,7 +20,7 @@ from search_spaces.stages.assessment import RUNGS as ALL_RUNGS
 from trainables.assessment.figures import Reference, class_shares, figures_of, median_draw
 from trainables.assessment.ladder import Measured, everywhere, full_precision, measure_rung
 from trainables.assessment.network import measure_all_sites, measure_channels
-from trainables.assessment.repairs import measure_repairs
+from trainables.assessment.repairs.measure import measure_repairs
 from trainables.assessment.subject import Subject
 
 RUNGS, CLASSES = "rungs", "classes"

@@ -9,14 +9,14 @@ import torch
 import yaml
 
 from tests.trainables.models.networks import create, noise
-from trainables.assessment.cure_files import (
+from trainables.assessment.repairs.cures import Cure, Measure, smallest_sites, standard_cures
+from trainables.assessment.repairs.files import (
     modelopt_rules,
     onnxruntime_exclusions,
     our_yaml,
     readers,
     torchao_exclusions,
 )
-from trainables.assessment.cures import Cure, Measure, smallest_sites, standard_cures
 from trainables.models.links import find_links, rescale
 from trainables.quant.sites import find_sites
 from trainables.quant.student import QuantizedStudent

@@ -11,9 +11,10 @@ from torch import Tensor
 from search_spaces.errors import ConfigError
 from tests.trainables.runtimes.onnx_files import rescaled, shipped_classifier
 from tests.trainables.runtimes.text_images import CLASSES, write_text_images
-from trainables.assessment import repairs, subject
-from trainables.assessment.cures import Cure
+from trainables.assessment import subject
 from trainables.assessment.record import Assessment
+from trainables.assessment.repairs import measure as repairs
+from trainables.assessment.repairs.cures import Cure
 from trainables.assessment.run import assess
 from trainables.assessment.subject import equalized, quantizable
 from trainables.runtimes.onnx_equalization import EqualizedOnnx

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from search_spaces.budgets import OPTION_SETS
 from tests.trainables.assessment.test_run import Stripes, subject
-from trainables.assessment.cures import Cure
 from trainables.assessment.figures import figures_of
 from trainables.assessment.link_scan import scan_links
-from trainables.assessment.repairs import AS_IT_IS, measure_repairs
+from trainables.assessment.repairs.cures import Cure
+from trainables.assessment.repairs.measure import AS_IT_IS, measure_repairs
 from trainables.assessment.sites import measure_sites
 from trainables.assessment.subject import Network, Subject, logits, quantizable
 from trainables.losses import leads

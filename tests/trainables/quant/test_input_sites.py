@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tests.trainables.models.networks import create, noise
 from trainables.assessment.channel_scan import channel_maxima
-from trainables.assessment.cure_files import readers
+from trainables.assessment.repairs.files import readers
 from trainables.models.links import find_links, rescale
 from trainables.quant.sites import LAYER_KINDS, find_sites
 from trainables.quant.student import QuantizedStudent

@@ -16,16 +16,16 @@ from torch import Tensor
 
 from search_spaces.budgets import OPTION_SETS
 from search_spaces.stages.assessment import INT8
-from trainables.assessment.cure_files import (
+from trainables.assessment.figures import figures_of
+from trainables.assessment.network import FAILS
+from trainables.assessment.repairs.cures import Cure, smallest_sites, standard_cures
+from trainables.assessment.repairs.files import (
     as_json,
     modelopt_rules,
     onnxruntime_exclusions,
     our_yaml,
     torchao_exclusions,
 )
-from trainables.assessment.cures import Cure, smallest_sites, standard_cures
-from trainables.assessment.figures import figures_of
-from trainables.assessment.network import FAILS
 from trainables.assessment.subject import Images, Network, Subject, logits
 from trainables.assessment.verdict import LEAST_EXPONENT
 from trainables.attacks.free_sites import DifferentiableFreeSites, FreeSites
