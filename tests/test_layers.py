@@ -136,6 +136,15 @@ def test_packages_import_only_what_lies_below_them(path: Path) -> None:
         assert package in OWNED_BY[name], f"only {sorted(OWNED_BY[name])} may import {name}"
 
 
+def test_onnx_runtime_is_imported_behind_one_door_where_its_telemetry_is_off() -> None:
+    importing = [
+        relative_name(path)
+        for path in MODULES
+        if any(name.split(".")[0] == "onnxruntime" for name in imported_names(path))
+    ]
+    assert importing == ["trainables/runtimes/ort.py"]
+
+
 @pytest.mark.parametrize("path", MODULES, ids=relative_name)
 def test_modules_import_only_from_rooms_below_their_own(path: Path) -> None:
     package, *inner = path.relative_to(ROOT).with_suffix("").parts

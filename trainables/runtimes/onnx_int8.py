@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
-from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from search_spaces.errors import ConfigError, one_line, unknown_name
+from trainables.runtimes.ort import quantization
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Where torch's exporter notes the modules that a node comes from."""
@@ -70,12 +70,12 @@ def _quantized(named: onnx.ModelProto, exclude: Sequence[str]) -> onnx.ModelProt
     with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as folder, _quietly():
         path = Path(folder, "int8.onnx")
         try:
-            quantize_dynamic(
+            quantization.quantize_dynamic(
                 own,
                 path,
                 per_channel=False,
                 reduce_range=False,
-                weight_type=QuantType.QInt8,
+                weight_type=quantization.QuantType.QInt8,
                 nodes_to_exclude=list(exclude),
             )
         # Its errors have no common class but Exception.

@@ -12,7 +12,6 @@ from typing import Self
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +23,7 @@ from trainables.runtimes.onnx_file import IMAGE_CHANNELS, OnnxFile, onnx_sha256,
 from trainables.runtimes.onnx_links import OnnxLink, find_onnx_links
 from trainables.runtimes.onnx_quantizer import BIT_WIDTHS, SITE_OUTPUT, plain_model, quantized_model
 from trainables.runtimes.onnx_sites import find_onnx_sites, readers_behind
+from trainables.runtimes.ort import onnxruntime
 
 ERRORS_ONLY = 3
 """Log level of ONNX Runtime: its warnings are of its optimizer, not of the network."""
