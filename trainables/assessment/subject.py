@@ -25,6 +25,8 @@ from trainables.quant.student import QuantizedStudent
 from trainables.runtimes.onnx_equalization import equalize_onnx
 from trainables.runtimes.onnxruntime import OnnxNetwork
 
+PIXELS = 16 * 224**2
+"""Of a batch at most, unless it is asked for: with 128 images of 224 pixels two parts took 7 GB side by side."""
 Network = QuantizedStudent | OnnxNetwork
 """What can be assessed: a module with gradients, or a file that only runs forward."""
 
@@ -41,10 +43,13 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels_B)
 
-    def batches(self) -> Iterator[tuple[slice, Tensor]]:
-        """Yields the positions of every batch and its images."""
-        for start in range(0, len(self), BATCH):
-            place = slice(start, min(start + BATCH, len(self)))
+    def batches(self, size: int | None = None) -> Iterator[tuple[slice, Tensor]]:
+        """Yields the positions of every batch and its images: so many, or as many as fit into little memory."""
+        if size is None and len(self):
+            height, width = self.read(0, 1).shape[-2:]
+            size = max(1, min(BATCH, PIXELS // (height * width)))
+        for start in range(0, len(self), size or BATCH):
+            place = slice(start, min(start + (size or BATCH), len(self)))
             yield place, self.read(place.start, place.stop)
 
     def first(self, count: int) -> "Images":
@@ -117,7 +122,9 @@ class Subject:
 def logits(network: Network, images: Images, bit_width_BL: Tensor | None = None) -> Tensor:
     """Returns logits_BK of all images on the CPU, at full precision or at bit-widths for every image."""
     parts = []
-    for place, images_BCHW in images.batches():
+    # Where images share their ranges, the batch is part of what is measured.
+    has_shared_ranges = isinstance(network, QuantizedStudent) and network.range_scope == "batch"
+    for place, images_BCHW in images.batches(BATCH if has_shared_ranges else None):
         bits = None if bit_width_BL is None else bit_width_BL[place]
         parts.append(network(images_BCHW, bits).float().cpu())
     return torch.cat(parts)
