@@ -25,7 +25,7 @@ from trainables.quant.student import QuantizedStudent
 from trainables.runtimes.onnx_equalization import equalize_onnx
 from trainables.runtimes.onnxruntime import OnnxNetwork
 
-PIXELS = 16 * 224**2
+PIXELS = 8 * 224**2
 """Of a batch at most, unless it is asked for: with 128 images of 224 pixels two parts took 7 GB side by side."""
 Network = QuantizedStudent | OnnxNetwork
 """What can be assessed: a module with gradients, or a file that only runs forward."""

@@ -26,7 +26,7 @@ def sizes(images: Images) -> list[int]:
     return [len(images_BCHW) for _, images_BCHW in images.batches()]
 
 
-@pytest.mark.parametrize(("side", "largest"), [(8, BATCH), (448, 4), (2000, 1)])
+@pytest.mark.parametrize(("side", "largest"), [(8, BATCH), (448, 2), (2000, 1)])
 def test_large_images_run_in_small_batches(side: int, largest: int) -> None:
     images = Images(
         labels_B=torch.zeros(130).long(), read=lambda start, stop: torch.zeros(1).expand(stop - start, 3, side, side)
@@ -36,7 +36,7 @@ def test_large_images_run_in_small_batches(side: int, largest: int) -> None:
     assert largest == 1 or largest * side**2 <= PIXELS
 
 
-@pytest.mark.parametrize(("scope", "largest"), [("example", 16), ("batch", 20)])
+@pytest.mark.parametrize(("scope", "largest"), [("example", 8), ("batch", 20)])
 def test_images_that_share_their_ranges_run_together_however_large(scope: RangeScope, largest: int) -> None:
     seen: list[int] = []
     network = QuantizedStudent(Counting().eval(), range_scope=scope).eval()
