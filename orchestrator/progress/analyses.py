@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID
 from rich.table import Table
 
 from orchestrator.analyses.runner import Cost
 from orchestrator.analyses.tasks import AnalysisTask
+from orchestrator.progress.bars import bars_of_images
 from orchestrator.progress.live import SUMMARY_EVERY_SECONDS, format_seconds
 
 
@@ -34,16 +35,7 @@ class AnalysisProgress:
     def __init__(self, tasks: Sequence[AnalysisTask], cost: Cost, console: Console) -> None:
         """Prepares the display; `with` starts it."""
         self._console, self._num_tasks = console, len(tasks)
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("images,"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=console,
-            transient=True,
-        )
+        self._bars = bars_of_images(console)
         self._totals = Counter[str]()
         for task in tasks:
             self._totals[task.analysis.title] += cost.num_images[task.uid]

@@ -3,9 +3,9 @@
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
+from rich.progress import TaskID
 
+from orchestrator.progress.bars import bars_of_images
 from orchestrator.progress.live import SUMMARY_EVERY_SECONDS, format_seconds
 from trainables.deployment.verify import Progress
 
@@ -16,16 +16,7 @@ class VerificationProgress:
     def __init__(self, console: Console) -> None:
         """Prepares the display; `with` starts it."""
         self._console = console
-        self._bars = Bars(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("images,"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=console,
-            transient=True,
-        )
+        self._bars = bars_of_images(console)
         self._bar: TaskID | None = None
         self._step = ""
         self._started_at = self._step_at = self._said_at = time.monotonic()

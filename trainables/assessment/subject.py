@@ -45,11 +45,13 @@ class Images:
 
     def batches(self, size: int | None = None) -> Iterator[tuple[slice, Tensor]]:
         """Yields the positions of every batch and its images: so many, or as many as fit into little memory."""
-        if size is None and len(self):
+        if not len(self):
+            return
+        if size is None:
             height, width = self.read(0, 1).shape[-2:]
             size = max(1, min(BATCH, PIXELS // (height * width)))
-        for start in range(0, len(self), size or BATCH):
-            place = slice(start, min(start + (size or BATCH), len(self)))
+        for start in range(0, len(self), size):
+            place = slice(start, min(start + size, len(self)))
             yield place, self.read(place.start, place.stop)
 
     def first(self, count: int) -> "Images":

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from search_spaces.budgets import check_budget, placement_of, scope_of
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.objective import parity_gap
-from search_spaces.recipes import PairRecipe
+from search_spaces.recipes import WHOLE_PAIR, PairRecipe
 from trainables.checkpoints import ResumePoint, with_prefix
 from trainables.data.augment import training_batch
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData
@@ -149,8 +149,7 @@ def train(
     split = data.splits[TRAIN]
     white_box_seen = {name: classify(white_box, data.splits[name], data.view) for name in (VALIDATION, TEST)}
     # A pass that moves statistics, or one without a gradient, is not captured.
-    waits_for_graphs = are_wanted(device) and recipe.batch_norm == "frozen" and "student" in recipe.train
-    waits_for_graphs = waits_for_graphs and "policy" in recipe.train
+    waits_for_graphs = are_wanted(device) and recipe.batch_norm == "frozen" and set(recipe.train) == set(WHOLE_PAIR)
 
     def step(positions_B: Tensor) -> dict[str, Tensor]:
         nonlocal waits_for_graphs
