@@ -14,10 +14,9 @@ from trainables.assessment.companions import measure_companions, summarize_compa
 from trainables.assessment.facts import class_index, names_of
 from trainables.assessment.parts import Part, run_part, summarize
 from trainables.assessment.subject import Images, Subject, equalized, quantizable, with_own_answers
-from trainables.attacks.companions import Pixels
+from trainables.attacks.pixels import Pixels
 from trainables.checkpoints import ResumePoint
 from trainables.data.images import TEST, VALIDATION, ImageData, Split
-from trainables.data.view import View
 from trainables.models.given import GivenNetwork
 from trainables.training_loop import EpochReport, StageResult, StageRun
 
@@ -106,14 +105,8 @@ def _subject(recipe: AssessRecipe, model: GivenNetwork, data: ImageData, device:
     if not has_labels:
         selection, test = with_own_answers(network, selection), with_own_answers(network, test)
     names = names_of(model, names, index_C[: len(names)], recipe.class_names)
-    valid = _valid_pixels(data.view, device)
+    valid = Pixels.of_view(data.view).on(device)
     return Subject(network=network, selection=selection, test=test, class_names=names, valid_pixels=valid)
-
-
-def _valid_pixels(view: View, device: torch.device) -> Pixels:
-    """Returns what black and white are to a network."""
-    mean, std = (torch.tensor(each, device=device)[:, None, None] for each in (view.mean, view.std))
-    return Pixels(lowest=-mean / std, highest=(1 - mean) / std)
 
 
 def _selection(split: Split) -> Split:
