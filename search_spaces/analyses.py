@@ -113,9 +113,9 @@ class AdverseInputs(Analysis):
     title = "Adverse inputs"
     keys = ("network", "images", "aim")
     step = "radius"
-    radii: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (1, 2, 4, 8)
+    radii: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (1, 2, 4)
     """Most levels, of 255, by which a pixel is changed."""
-    num_steps: int = Field(default=40, ge=1)
+    num_steps: int = Field(default=20, ge=1)
     """Gradients that are taken of every image and radius."""
     corruptions: tuple[str, ...] = ("blur", "contrast", "noise")
     """Kinds of corrupted images that worst allocations are looked for on, beside the clean ones."""
