@@ -1,4 +1,4 @@
-"""A network or a pair of the storage on its way to a runtime: exported, and verified there."""
+"""A network or a pair of the storage on its way to a runtime: exported, served, and verified there."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -21,9 +21,13 @@ from trainables.data.loading import load_dataset
 from trainables.deployment.export import bits_file, integer_file, policy_file, policy_path, save
 from trainables.deployment.network import Deployed, deployed, deployed_pair
 from trainables.deployment.record import Verification
+from trainables.deployment.served import NETWORK as SERVED_NETWORK
+from trainables.deployment.served import POLICY as SERVED_POLICY
+from trainables.deployment.served import seal
 from trainables.deployment.verify import OnProgress, verify
 from trainables.models.labels import read_labels
 from trainables.models.registry import open_network
+from trainables.runtimes.onnxruntime import OnnxNetwork
 from trainables.stages.pair import POLICY
 
 TRIAL = "trial:"
@@ -97,6 +101,37 @@ def export_network(
         policy = policy_file(opened.pair.policy, opened.pair.recipe.profits, size)
         save(policy, policy_path(path), facts | {"form": "policy"})
         say(f"wrote {policy_path(path)}: its policy, from images to profits.")
+
+
+def export_served(storage: str, text: str, folder: Path, *, image_size: tuple[int, int] | None) -> dict[str, Any]:
+    """Writes what `trainables.deployment.served.ServedNetwork` loads.
+
+    Args:
+        storage: Where trials are.
+        text: A UID or the URI of a network.
+        folder: An empty one.
+        image_size: Height and width in pixels; None takes the network's own, 224 where it does not say.
+
+    Returns:
+        What is known of the network, as the folder says it.
+
+    Raises:
+        SweepError: One line for whatever is wrong with the network or its export.
+    """
+    store = Store(storage, create=False)
+    opened = open_deployed(store, model_of(store, text), image_size)
+    size, network = opened.size if image_size is None else image_size, opened.network
+    facts = opened.facts() | {
+        "image_size": list(size),
+        "batch_size": network.file.batch_size if isinstance(network, OnnxNetwork) else None,
+        "num_classes": opened.given.num_classes,
+    }
+    save(bits_file(network, size), folder / SERVED_NETWORK, facts | {"form": "bits", "ranges": "per image"})
+    if opened.pair:
+        policy = policy_file(opened.pair.policy, opened.pair.recipe.profits, size)
+        save(policy, folder / SERVED_POLICY, facts | {"form": "policy"})
+    seal(folder, facts)
+    return facts
 
 
 def verify_network(
