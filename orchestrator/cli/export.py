@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.completion import uids
-from orchestrator.cli.options import FILE, storage_option, tracking_option
+from orchestrator.cli.options import FILE, data_dir_option, storage_option, tracking_option
 
 ONNX, MLFLOW = "onnx", "mlflow"
 
@@ -32,6 +32,7 @@ ONNX, MLFLOW = "onnx", "mlflow"
 @click.option("--image-size", help="Pixels that the network sees, such as 224 or 48x192. [default: its own]")
 @storage_option
 @tracking_option
+@data_dir_option
 def command(
     network: str,
     target: str,
@@ -42,6 +43,7 @@ def command(
     image_size: str | None,
     storage: str,
     tracking_uri: str | None,
+    data_dir: Path,
 ) -> None:
     """Write a network as ONNX with its bit-widths as an input; of a pair, write its policy beside it.
 
@@ -63,7 +65,9 @@ def command(
         # MLflow takes seconds to import.
         from orchestrator.tracking.registry import register
 
-        registered = register(storage, network, tracking_uri, name=name, image_size=size)
+        registered = register(
+            storage, network, tracking_uri, name=name, image_size=size, data_dir=data_dir, say=click.echo
+        )
         click.echo(f"registered {registered}: mlflow models serve -m {registered} --env-manager local")
         return
     from orchestrator.launch.assessments import check_writable

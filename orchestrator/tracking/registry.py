@@ -5,7 +5,7 @@ As in `client`, no global state of MLflow is used: the model is saved into a fol
 
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -37,7 +37,14 @@ REQUIRED = ("mlflow", "numpy", "onnxruntime", "torch")
 
 
 def register(
-    storage: str, text: str, tracking_uri: str | None, *, name: str | None, image_size: tuple[int, int] | None
+    storage: str,
+    text: str,
+    tracking_uri: str | None,
+    *,
+    name: str | None,
+    image_size: tuple[int, int] | None,
+    data_dir: Path,
+    say: Callable[[str], None],
 ) -> str:
     """Exports a network, logs it as a model and registers it with its verdict.
 
@@ -47,6 +54,8 @@ def register(
         tracking_uri: Of MLflow; None means the storage's own database.
         name: Of the registered model; None makes one. One that exists gets a new version.
         image_size: Height and width in pixels; None takes the network's own, 224 where it does not say.
+        data_dir: Folder of datasets, which know the names of the classes of a trial.
+        say: Takes a line about what the model lacks.
 
     Returns:
         The URI of the version, `models:/NAME/VERSION`.
@@ -61,7 +70,7 @@ def register(
     with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as temporary:
         files = Path(temporary) / "network"
         files.mkdir()
-        facts = export_served(storage, text, files, image_size=image_size)
+        facts = export_served(storage, text, files, image_size=image_size, data_dir=data_dir, say=say)
         kind, _, uid = str(facts["source"]).partition(":")
         trial = find_trial(store, uid) if kind == "trial" else None
         name = name or model_name(facts, trial.recipe() if trial else None)

@@ -10,6 +10,7 @@ from orchestrator.store.inventory import find_trial
 from orchestrator.store.store import Store
 from orchestrator.workers.given_networks import trial_reader
 from search_spaces.datasets import DatasetSpec
+from search_spaces.errors import UnavailableError
 from search_spaces.model import parse, vary
 from search_spaces.models import ModelSpec, model_spec
 from search_spaces.recipes import PairRecipe
@@ -17,7 +18,7 @@ from search_spaces.stages.assessment import ImageSettings
 from search_spaces.stages.registry import Stage
 from trainables.assessment.facts import look_at
 from trainables.checkpoints import from_bytes, strip_prefix
-from trainables.data.loading import load_dataset
+from trainables.data.loading import class_names_of, load_dataset
 from trainables.deployment.export import bits_file, integer_file, policy_file, policy_path, save
 from trainables.deployment.network import Deployed, deployed, deployed_pair
 from trainables.deployment.record import Verification
@@ -103,7 +104,15 @@ def export_network(
         say(f"wrote {policy_path(path)}: its policy, from images to profits.")
 
 
-def export_served(storage: str, text: str, folder: Path, *, image_size: tuple[int, int] | None) -> dict[str, Any]:
+def export_served(
+    storage: str,
+    text: str,
+    folder: Path,
+    *,
+    image_size: tuple[int, int] | None,
+    data_dir: Path,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
     """Writes what `trainables.deployment.served.ServedNetwork` loads.
 
     Args:
@@ -111,6 +120,8 @@ def export_served(storage: str, text: str, folder: Path, *, image_size: tuple[in
         text: A UID or the URI of a network.
         folder: An empty one.
         image_size: Height and width in pixels; None takes the network's own, 224 where it does not say.
+        data_dir: Folder of datasets, which know the names of the classes of a trial.
+        say: Takes a line about what the folder lacks.
 
     Returns:
         What is known of the network, as the folder says it.
@@ -119,9 +130,11 @@ def export_served(storage: str, text: str, folder: Path, *, image_size: tuple[in
         SweepError: One line for whatever is wrong with the network or its export.
     """
     store = Store(storage, create=False)
-    opened = open_deployed(store, model_of(store, text), image_size)
+    spec = model_of(store, text)
+    opened = open_deployed(store, spec, image_size)
     size, network = opened.size if image_size is None else image_size, opened.network
     facts = opened.facts() | {
+        "class_names": opened.given.class_names or _class_names(store, spec, data_dir, say),
         "image_size": list(size),
         "batch_size": network.file.batch_size if isinstance(network, OnnxNetwork) else None,
         "num_classes": opened.given.num_classes,
@@ -180,6 +193,18 @@ def verify_network(
     choose = opened.pair.bit_widths if opened.pair else None
     found = verify(opened.network, images, choose_bits=choose, on_progress=on_progress)
     return found, opened.facts() | {"dataset": facts.dataset.title, "how_labelled": facts.how_labelled}
+
+
+def _class_names(store: Store, spec: ModelSpec, data_dir: Path, say: Callable[[str], None]) -> tuple[str, ...] | None:
+    """Returns the classes of the data that a trial was trained on; None where nothing here tells them."""
+    record = find_trial(store, spec.name).recipe() if spec.kind == "trial" else None
+    if record is None:
+        return None
+    try:
+        return class_names_of(parse(DatasetSpec, record.dataset), data_dir)
+    except UnavailableError as error:
+        say(f"without the names of the classes: {error}")
+        return None
 
 
 def _as_trained(store: Store, spec: ModelSpec, dataset: DatasetSpec) -> DatasetSpec:
