@@ -1,16 +1,19 @@
 """`export --to mlflow`: what lies in MLflow's registry, what a real server answers, and what is refused."""
 
+import io
 import json
 import os
 import sys
 import urllib.error
 import urllib.request
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from mlflow import MlflowClient, pyfunc
 from mlflow.entities.model_registry import ModelVersion
 from safetensors.torch import save_file
@@ -34,6 +37,7 @@ from tests.servers import free_port, starting
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import TEST
 from trainables.data.loading import load_dataset
+from trainables.data.view import View
 from trainables.models.backbones import create_backbone
 
 SWEEP = "mine"
@@ -83,22 +87,28 @@ def location(trained: Store) -> str:
     return tracker.location.uri
 
 
-def registered(trained: Store, *line: str, capsys: pytest.CaptureFixture[str], uri: str) -> ModelVersion:
+@pytest.fixture(scope="module")
+def registered_pair(trained: Store, location: str) -> ModelVersion:
+    return registered(trained, location, pair_node().uid[:9])
+
+
+def registered(store: Store, uri: str, *line: str) -> ModelVersion:
     """Exports, and returns the version that the printed line names."""
-    assert typed("export", *line, "--to", "mlflow", "--storage", trained.uri, "--tracking-uri", uri) == 0
-    printed = capsys.readouterr()
-    assert printed.err == ""
-    (shown,) = printed.out.splitlines()
+    printed, problems = io.StringIO(), io.StringIO()
+    with redirect_stdout(printed), redirect_stderr(problems):
+        assert typed("export", *line, "--to", "mlflow", "--storage", store.uri, "--tracking-uri", uri) == 0
+    assert problems.getvalue() == ""
+    (shown,) = printed.getvalue().splitlines()
     name, version = shown.removeprefix("registered models:/").partition(": ")[0].split("/")
     assert shown.endswith(f": mlflow models serve -m models:/{name}/{version} --env-manager local")
     return MlflowClient(uri, registry_uri=uri).get_model_version(name, version)
 
 
-def test_a_pair_is_registered_with_its_verdict_on_the_run_of_its_trial_and_again_as_a_new_version(
-    trained: Store, location: str, capsys: pytest.CaptureFixture[str]
+def test_a_pair_is_registered_with_its_verdict_on_the_run_of_its_trial(
+    trained: Store, location: str, registered_pair: ModelVersion
 ) -> None:
-    node, client = pair_node(), MlflowClient(location, registry_uri=location)
-    version = registered(trained, node.uid[:9], capsys=capsys, uri=location)
+    node, version = pair_node(), registered_pair
+    client = MlflowClient(location, registry_uri=location)
     assert (version.name, version.version) == (f"dptq-test_resnet-detrimental-{node.uid[:8]}", 1)
     assert node.cell is not None
     result = trial_of(trained, node).result()
@@ -133,16 +143,11 @@ def test_a_pair_is_registered_with_its_verdict_on_the_run_of_its_trial_and_again
     assert (model.status, model.name, model.experiment_id) == ("READY", version.name, run.info.experiment_id)
     assert model.tags["dptq.verdict"] == version.tags["dptq.verdict"]
 
-    again = registered(trained, node.name, "--name", version.name, capsys=capsys, uri=location)
-    assert (again.name, again.version, again.run_id) == (version.name, 2, version.run_id)
-    assert client.get_model_version(version.name, "1").source == version.source
-
 
 def test_nothing_of_a_model_is_pickled_and_its_code_is_a_file(
-    trained: Store, location: str, capsys: pytest.CaptureFixture[str]
+    registered_pair: ModelVersion,
 ) -> None:
-    version = registered(trained, pair_node().uid, "--name", "files", capsys=capsys, uri=location)
-    folder = Path(version.source.removeprefix("file://"))
+    folder = Path(registered_pair.source.removeprefix("file://"))
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert files == {
         "MLmodel",
@@ -160,16 +165,20 @@ def test_nothing_of_a_model_is_pickled_and_its_code_is_a_file(
     assert "dptq" not in (folder / "requirements.txt").read_text()
     metadata = json.loads((folder / "artifacts/network/served.json").read_text())
     assert metadata["class_names"] == [str(digit) for digit in range(10)]
-    assert (metadata["image_size"], metadata["mean"], metadata["std"]) == ([32, 32], [0.5] * 3, [0.5] * 3)
+    view = View(32, 32)
+    assert (metadata["image_size"], metadata["mean"], metadata["std"]) == ([32, 32], [*view.mean], [*view.std])
+    assert yaml.safe_load(described)["metadata"] == {
+        name: value for name, value in metadata.items() if name not in ("form", "files")
+    }
 
 
 def test_a_network_without_a_policy_is_registered_on_a_run_of_its_own_and_runs_at_the_bits_of_a_request(
-    trained: Store, location: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Store, location: str, tmp_path: Path
 ) -> None:
     weights = tmp_path / "n.safetensors"
     network = create_backbone("test_resnet", 10).eval()
     save_file(network.state_dict(), weights)
-    version = registered(trained, f"timm:test_resnet@{weights}", "--image-size", "32", capsys=capsys, uri=location)
+    version = registered(trained, location, f"timm:test_resnet@{weights}", "--image-size", "32")
     assert version.name == f"dptq-test_resnet-{version.tags['dptq.sha256'][:8]}"
     client = MlflowClient(location, registry_uri=location)
     run = client.get_run(version.run_id)
@@ -186,11 +195,9 @@ def test_a_network_without_a_policy_is_registered_on_a_run_of_its_own_and_runs_a
     assert np.abs(coarse["probabilities"] - expected).max() > 1e-3
 
 
-def test_a_white_box_is_registered_with_its_accuracy(
-    trained: Store, location: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_white_box_is_registered_with_its_accuracy(trained: Store, location: str) -> None:
     node = next(each for each in plan_of().nodes if each.stage is Stage.DISTILL)
-    version = registered(trained, node.uid, capsys=capsys, uri=location)
+    version = registered(trained, location, node.uid)
     assert version.name == f"dptq-test_resnet-distill-{node.uid[:8]}"
     result = trial_of(trained, node).result()
     assert result is not None
@@ -209,8 +216,8 @@ def ask(url: str, images: np.ndarray, **params: Any) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_served_pair_answers_as_its_predictions_say_from_a_registry_on_a_server(
-    trained: Store, location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_new_version_by_a_server_of_mlflow_is_served_and_answers_as_the_predictions_of_the_trial_say(
+    trained: Store, location: str, registered_pair: ModelVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = pair_node()
     places = ["--backend-store-uri", location, "--artifacts-destination", str(tmp_path / "artifacts")]
@@ -218,9 +225,11 @@ def test_a_served_pair_answers_as_its_predictions_say_from_a_registry_on_a_serve
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     with starting("mlflow", "server", "--workers", "1", *places, port_option="--port") as start:
         uri, _ = start()
-        version = registered(trained, node.uid, "--name", "served", capsys=capsys, uri=uri)
+        version = registered(trained, uri, node.name)
+        assert (version.name, version.version) == (registered_pair.name, "2")
+        assert (version.run_id, version.tags) == (registered_pair.run_id, registered_pair.tags)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-        serve = ["models", "serve", "-m", f"models:/served/{version.version}", "--env-manager", "local"]
+        serve = ["models", "serve", "-m", f"models:/{version.name}/2", "--env-manager", "local"]
         with starting("mlflow", *serve, port_option="--port") as start_serving:
             url, _ = start_serving()
             check_answers(url, node, trial_of(trained, node))
