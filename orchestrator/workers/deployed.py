@@ -19,12 +19,10 @@ from search_spaces.stages.registry import Stage
 from trainables.assessment.facts import look_at
 from trainables.checkpoints import from_bytes, strip_prefix
 from trainables.data.loading import class_names_of, load_dataset
+from trainables.deployment import served
 from trainables.deployment.export import bits_file, integer_file, policy_file, policy_path, save
 from trainables.deployment.network import Deployed, deployed, deployed_pair
 from trainables.deployment.record import Verification
-from trainables.deployment.served import NETWORK as SERVED_NETWORK
-from trainables.deployment.served import POLICY as SERVED_POLICY
-from trainables.deployment.served import seal
 from trainables.deployment.verify import OnProgress, verify
 from trainables.models.labels import read_labels
 from trainables.models.registry import open_network
@@ -139,11 +137,11 @@ def export_served(
         "batch_size": network.file.batch_size if isinstance(network, OnnxNetwork) else None,
         "num_classes": opened.given.num_classes,
     }
-    save(bits_file(network, size), folder / SERVED_NETWORK, facts | {"form": "bits", "ranges": "per image"})
+    save(bits_file(network, size), folder / served.NETWORK, facts | {"form": "bits", "ranges": "per image"})
     if opened.pair:
         policy = policy_file(opened.pair.policy, opened.pair.recipe.profits, size)
-        save(policy, folder / SERVED_POLICY, facts | {"form": "policy"})
-    seal(folder, facts)
+        save(policy, folder / served.POLICY, facts | {"form": "policy"})
+    served.seal(folder, facts)
     return facts
 
 
