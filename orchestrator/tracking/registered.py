@@ -1,4 +1,4 @@
-"""A network in the terms of MLflow's model registry: name, tags, description and signature. Calls no server."""
+"""A network in the terms of MLflow's model registry: name, tags and description. Calls no server."""
 
 import re
 from collections.abc import Mapping
@@ -69,9 +69,8 @@ def version_tags(facts: Mapping[str, Any], trial: TrialFolder | None) -> dict[st
 def description(facts: Mapping[str, Any], trial: TrialFolder | None) -> str:
     """Returns what people read of a version: the verdict first, then what it takes and gives."""
     record, result = (trial.recipe(), trial.result()) if trial else (None, None)
-    lines = (
-        [_of_trial(facts, record, result)] if record and result else [f"{facts['architecture']}, {facts['source']}."]
-    )
+    unknown = f"{facts['architecture']}, {facts['source']}."
+    lines = [_of_trial(facts, record, result) if record and result else unknown]
     height, width = facts["image_size"]
     takes = f"Takes images [B, 3, {height}, {width}], float32"
     if facts["mean"]:
