@@ -12,9 +12,11 @@ from safetensors.torch import save_file
 
 from orchestrator.cli.main import main
 from orchestrator.plan import Node, build_plan
-from orchestrator.store.folder import CHECKPOINT
+from orchestrator.store.folder import CHECKPOINT, RECIPE
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
+from orchestrator.workers.deployed import export_served
+from search_spaces.datasets import dataset_spec
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.recipes import PairRecipe
 from search_spaces.stages.registry import Stage
@@ -99,6 +101,22 @@ def test_a_pair_is_verified_at_the_bits_of_its_policy_on_the_images_that_it_was_
     assert f"simulation: done ({len(split)} images)" in printed
     assert "exported file in ONNX Runtime" in printed
     assert found["reason"] in printed
+
+
+def test_a_trial_whose_data_is_not_on_this_machine_is_served_without_the_names_of_its_classes(
+    store: Store, tmp_path: Path
+) -> None:
+    node, _ = pair_of(store)
+    record = trial_of(store, node).recipe()
+    assert record is not None
+    elsewhere = {**record.as_json(), "dataset": dataset_spec("cifar10").model_dump(mode="json")}
+    trial_of(store, node).folder.write_json(RECIPE, elsewhere)
+    said: list[str] = []
+    facts = export_served(store.uri, node.uid, tmp_path, image_size=None, data_dir=tmp_path / "no", say=said.append)
+    assert facts["class_names"] is None
+    (line,) = said
+    assert line.startswith("without the names of the classes: ")
+    assert "cifar10" in line or "CIFAR-10" in line
 
 
 def test_a_network_of_a_file_is_exported_with_integer_kernels_but_for_the_nodes_left_out(tmp_path: Path) -> None:
