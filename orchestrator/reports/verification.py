@@ -1,7 +1,7 @@
 """Networks in a real runtime: the table of one verification, and the section of a sweep's page with all of them."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ from orchestrator.results.trials import Trial
 from orchestrator.results.verifications import Verified, verified_trials
 from trainables.deployment.record import LARGEST_DROP, Run, Verification
 
-TITLE = "Real runtime"
+TITLE, ORT = "Real runtime", "ONNX Runtime"
 VERDICTS = {"neither": "no drop", "format": "catastrophic", "runtime": "partial drop"}
 """Colours of the verdicts: those of the verdicts on pairs."""
 TERM = (
@@ -22,6 +22,26 @@ TERM = (
     "only a run in ONNX Runtime fails. 'neither': none fails there. Disagreements are images that the exported file "
     "classifies otherwise than the simulation."
 )
+
+
+class MeasuredRun(Protocol):
+    """What is shown of a run; fractions."""
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images that are classified right."""
+
+    @property
+    def drop(self) -> float:
+        """Accuracy at full precision minus that of the run."""
+
+    @property
+    def drop_low(self) -> float:
+        """Lower end of its paired 95 % interval."""
+
+    @property
+    def drop_high(self) -> float:
+        """Upper end."""
 
 
 def runs_table(found: Verification, architecture: str) -> TextTable:
@@ -51,32 +71,43 @@ def runtime_section(trials: Sequence[Trial], dataset: str) -> Section:
         dataset: Title of its data; that of a verification is named where it is another one.
     """
     table = runtime_table(trials, dataset)
-    return Section(title=TITLE, statement=_statement(trials), caption=TERM if table.rows else "", tables=filled(table))
+    processors = [str(each.found.processor) for _, each in verified_trials(trials) if each.found]
+    return Section(
+        title=TITLE,
+        statement=_statement(trials),
+        caption=TERM if table.rows else "",
+        tables=filled(table),
+        points=run_on(processors),
+    )
+
+
+def run_on(processors: Iterable[str]) -> tuple[str, ...]:
+    """Says on which processors networks ran, each once."""
+    return tuple(f"Run on {each}." for each in dict.fromkeys(processors))
 
 
 def runtime_table(trials: Sequence[Trial], dataset: str) -> TextTable:
     """Lays out the trials that were verified, one a row."""
     columns = (
         NETWORK,
-        Column.name("pair"),
-        Column("bits"),
-        Column("images"),
-        Column("full precision"),
+        Column.text("pair"),
+        Column("bits", is_detail=True),
+        Column("images", is_detail=True),
+        Column("full precision", is_detail=True),
         Column("simulation"),
-        Column("exported file"),
-        Column("int8 of ONNX Runtime"),
-        Column("int8 of torchao", is_optional=True),
+        Column("exported file", ORT),
+        Column("dynamic int8", ORT),
+        Column("dynamic int8", "torchao", is_optional=True, is_detail=True),
         Column.name("verdict"),
-        Column("disagreements"),
+        Column("disagreements", is_detail=True),
         Column.text("nodes", is_optional=True, is_detail=True),
-        Column.text("processor", is_detail=True),
     )
     return text_table(
         "Accuracy in percent, drops in percentage points with 95 % intervals",
         columns,
         (_trial_row(node, each, dataset) for node, each in verified_trials(trials)),
         heading=f"{TITLE}: accuracy in percent",
-        caption="drops in pp with 95 % intervals; disagreements: images that the exported file classifies otherwise",
+        caption="drops in pp with their 95 % intervals; exported file: the same bits as the simulation",
     )
 
 
@@ -95,11 +126,11 @@ def runtime_data(trials: Sequence[Trial]) -> pd.DataFrame:
     )
 
 
-def accuracy_field(run: Run | None) -> Field:
+def accuracy_field(run: MeasuredRun | None) -> Field:
     """Writes the accuracy of a run with its drop; nothing where there is no run."""
     if run is None:
         return Field("")
-    drop = f"drop {100 * run.drop:.1f} ({interval_text(run.drop_low, run.drop_high)})"
+    drop = f"drop {100 * run.drop:.1f}\n{interval_text(run.drop_low, run.drop_high)}"
     return Field(pct(run.accuracy, digits=1), note=drop)
 
 
@@ -116,7 +147,7 @@ def _trial_row(node: Node, each: Verified, dataset: str) -> tuple[Field | str, .
     bits = str(cell.recipe.budget) if cell else ""
     row: tuple[Field | str, ...] = (node.recipe.architecture, ", ".join(parts), bits)
     if found is None:
-        return (*row, "", "", "", "", "", "", verdict_field(each.verdict, each.why_not), "", "", "")
+        return (*row, "", "", "", "", "", "", verdict_field(each.verdict, each.why_not), "", "")
     return (
         *row,
         Field(str(found.num_images), note=each.dataset if each.dataset != dataset else ""),
@@ -125,7 +156,6 @@ def _trial_row(node: Node, each: Verified, dataset: str) -> tuple[Field | str, .
         verdict_field(found.verdict),
         str(found.exported.disagreements),
         ", ".join(found.culprits.nodes) if found.culprits else "",
-        str(found.processor),
     )
 
 

@@ -27,7 +27,8 @@ class Processor:
         return any(flag in VNNI for flag in self.flags)
 
     def __str__(self) -> str:
-        return f"{self.name} ({'with' if self.has_vnni else 'without'} VNNI)"
+        flags = f": {', '.join(self.flags)}" if self.flags else ""
+        return f"{self.name} ({'with' if self.has_vnni else 'without'} VNNI{flags})"
 
 
 def this_processor(cpuinfo: Path = CPUINFO) -> Processor:

@@ -2,17 +2,19 @@
 
 from orchestrator.reports.assessment.tables import TITLES
 from orchestrator.reports.document import Section
-from orchestrator.reports.layout import Column, Field, TextTable, filled, interval_text, pct, text_table
-from orchestrator.reports.verification import TERM, TITLE, verdict_field
-from trainables.assessment.record import Assessment, RuntimeRun, RuntimeRung
+from orchestrator.reports.layout import Column, Field, TextTable, filled, pct, text_table
+from orchestrator.reports.verification import ORT, TERM, TITLE, accuracy_field, run_on, verdict_field
+from trainables.assessment.record import Assessment, RuntimeRung
 
 
 def runtime_section(assessment: Assessment) -> Section:
     """Returns the section, empty where nothing was verified."""
-    sentences = runtime_sentences(assessment)
+    processors = run_on(each.processor for each in assessment.runtime if each.processor)
     caption = TERM if assessment.runtime else ""
     table = runtime_table(assessment)
-    return Section(title=TITLE, caption=caption, tables=filled(table), points=tuple(sentences))
+    return Section(
+        title=TITLE, caption=caption, tables=filled(table), points=(*runtime_sentences(assessment), *processors)
+    )
 
 
 def runtime_sentences(assessment: Assessment) -> list[str]:
@@ -25,22 +27,21 @@ def runtime_table(assessment: Assessment) -> TextTable:
     columns = (
         Column("Bits"),
         Column.name("Rung"),
-        Column("images"),
-        Column("full precision"),
+        Column("images", is_detail=True),
+        Column("full precision", is_detail=True),
         Column("simulation"),
-        Column("exported file"),
-        Column("int8"),
-        Column("int8 of torchao", is_optional=True),
+        Column("exported file", ORT),
+        Column("dynamic int8", ORT),
+        Column("dynamic int8", "torchao", is_optional=True, is_detail=True),
         Column.name("verdict"),
         Column("disagreements", is_detail=True),
         Column.text("nodes", is_optional=True, is_detail=True),
-        Column.text("processor", is_detail=True),
     )
     return text_table(
         "Accuracy in percent, drops in percentage points with 95 % intervals",
         columns,
         (_row(each) for each in assessment.runtime if each.verdict),
-        heading="ONNX Runtime: accuracy in percent",
+        heading=f"{TITLE}: accuracy in percent",
         caption="drops in pp with their 95 % intervals; exported file: the same bits as the simulation",
     )
 
@@ -51,16 +52,11 @@ def _row(each: RuntimeRung) -> tuple[Field | str, ...]:
         TITLES[each.rung],
         str(each.num_images),
         pct(each.accuracy_fp, digits=1),
-        *(_field(run) for run in (each.simulated, each.exported, each.int8, each.torchao)),
+        *(accuracy_field(run) for run in (each.simulated, each.exported, each.int8, each.torchao)),
         verdict_field(each.verdict or ""),
         str(each.disagreements),
         ", ".join(each.nodes),
-        each.processor,
     )
-
-
-def _field(run: RuntimeRun | None) -> Field:
-    return Field(pct(run.accuracy, digits=1), note=interval_text(run.drop_low, run.drop_high)) if run else Field("")
 
 
 def _name(each: RuntimeRung) -> str:
