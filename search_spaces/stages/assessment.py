@@ -32,8 +32,8 @@ BATCH = 128
 """Images of a forward pass: attacks keep gradients of every site, which takes three times the memory of a plain one."""
 INT8 = 8
 """Bits of every site on the rung `int8`."""
-VERIFIED_PER_SCANNED = 4
-"""Test images that run in ONNX Runtime, for every image that sites are measured on: 512, and 128 of a heavy network."""
+VERIFIED_PER_SCANNED = 2
+"""Test images that run in ONNX Runtime, for every image that sites are measured on: 256, and 64 if it is heavy."""
 Verdict = Literal["healthy", "fragile", "suspicious"]
 """*Suspicious* is a network built or trained to fail, *fragile* one that fails by nature."""
 Labels = Literal["dataset", "none"]

@@ -19,7 +19,7 @@ def runtime_section(assessment: Assessment) -> Section:
 
 def runtime_sentences(assessment: Assessment) -> list[str]:
     """Says of every rung that ran, or could not run, in ONNX Runtime what its verdict is."""
-    return [f"{_name(each).capitalize()}, {each.reason}" for each in assessment.runtime]
+    return [f"In ONNX Runtime, {_name(each)}: {each.reason}" for each in assessment.runtime]
 
 
 def runtime_table(assessment: Assessment) -> TextTable:

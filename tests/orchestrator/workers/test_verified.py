@@ -105,8 +105,8 @@ def test_what_cannot_be_exported_is_one_line_and_no_error(store: Store, weights:
 def test_only_what_is_about_the_network_and_what_is_trained_is_verified(weights: Path) -> None:
     plan = plan_of(weights, train=TrainingData(num_images=1000, class_names=DIGITS), companions=True)
     images = {node.rung or node.name.rpartition("/")[2]: plan.verified_images(node) for node in plan.nodes}
-    trained = {"policy_robust": 512, "policy_detrimental": 512, "pair": 512}
-    assert images == {"60b": 0, "network": 512, "companions": 0} | trained
+    trained = {"policy_robust": 256, "policy_detrimental": 256, "pair": 256}
+    assert images == {"60b": 0, "network": 256, "companions": 0} | trained
     heavy = plan_of(weights, effort=HEAVY)
     assert LIGHT.scanned_images == 4 * HEAVY.scanned_images
-    assert heavy.verified_images(about_network(heavy)) == 128
+    assert heavy.verified_images(about_network(heavy)) == 64
