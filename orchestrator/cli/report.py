@@ -25,6 +25,7 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
     from orchestrator.results.snapshot import EVERYTHING, Snapshot
     from orchestrator.results.trials import read_trials
     from orchestrator.results.verdicts import outcome_of
+    from orchestrator.results.verifications import verified_trials
     from orchestrator.store.provenance import sweep_facts
 
     sweep, plan = open_sweep(storage, name)
@@ -40,7 +41,7 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
     console.print(render(table1_text(table1(plan, trials), is_short=True)))
     if searches := read_searches(trials):
         console.print(render(overview_table([outcome_of(cell) for cell in searches])))
-    if (runtime := runtime_table(trials, plan.grid.dataset.title)).rows:
+    if (runtime := runtime_table(verified_trials(trials), plan.grid.dataset.title)).rows:
         console.print(render(runtime))
     analyses = print_analyses(sweep, snapshot, records_of(trials), console)
     paths = write_report(snapshot, sweep.name, facts=sweep_facts(plan), analyses=analyses)

@@ -1,15 +1,14 @@
 """Networks in a real runtime: the table of one verification, and the section of a sweep's page with all of them."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import pandas as pd
 
 from orchestrator.plan import Node
 from orchestrator.reports.document import Section
 from orchestrator.reports.layout import NETWORK, Column, Field, TextTable, filled, interval_text, pct, text_table
-from orchestrator.results.trials import Trial
-from orchestrator.results.verifications import Verified, verified_trials
+from orchestrator.results.verifications import Verified, VerifiedTrials
 from trainables.deployment.record import LARGEST_DROP, Run, Verification
 
 TITLE, ORT = "Real runtime", "ONNX Runtime"
@@ -63,18 +62,18 @@ def runs_table(found: Verification, architecture: str) -> TextTable:
     )
 
 
-def runtime_section(trials: Sequence[Trial], dataset: str) -> Section:
+def runtime_section(verified: VerifiedTrials, dataset: str) -> Section:
     """Returns the section about the trials that were verified, empty where none was.
 
     Args:
-        trials: Of the sweep.
+        verified: Of the sweep.
         dataset: Title of its data; that of a verification is named where it is another one.
     """
-    table = runtime_table(trials, dataset)
-    processors = [str(each.found.processor) for _, each in verified_trials(trials) if each.found]
+    table = runtime_table(verified, dataset)
+    processors = [str(each.found.processor) for _, each in verified if each.found]
     return Section(
         title=TITLE,
-        statement=_statement(trials),
+        statement=_statement([each.verdict for _, each in verified]),
         caption=TERM if table.rows else "",
         tables=filled(table),
         points=run_on(processors),
@@ -86,7 +85,7 @@ def run_on(processors: Iterable[str]) -> tuple[str, ...]:
     return tuple(f"Run on {each}." for each in dict.fromkeys(processors))
 
 
-def runtime_table(trials: Sequence[Trial], dataset: str) -> TextTable:
+def runtime_table(verified: VerifiedTrials, dataset: str) -> TextTable:
     """Lays out the trials that were verified, one a row."""
     columns = (
         NETWORK,
@@ -105,13 +104,13 @@ def runtime_table(trials: Sequence[Trial], dataset: str) -> TextTable:
     return text_table(
         "Accuracy in percent, drops in percentage points with 95 % intervals",
         columns,
-        (_trial_row(node, each, dataset) for node, each in verified_trials(trials)),
+        (_trial_row(node, each, dataset) for node, each in verified),
         heading=f"{TITLE}: accuracy in percent",
         caption="drops in pp with their 95 % intervals; exported file: the same bits as the simulation",
     )
 
 
-def runtime_data(trials: Sequence[Trial]) -> pd.DataFrame:
+def runtime_data(verified: VerifiedTrials) -> pd.DataFrame:
     """Returns the same as data: a row per trial and run, fractions."""
     return pd.DataFrame(
         [
@@ -119,7 +118,7 @@ def runtime_data(trials: Sequence[Trial]) -> pd.DataFrame:
             | {"accuracy_fp": each.found.accuracy_fp, "run": run.name}
             | {name: getattr(run, name) for name in ("accuracy", "drop", "drop_low", "drop_high", "disagreements")}
             | {"largest_difference": run.largest_difference}
-            for node, each in verified_trials(trials)
+            for node, each in verified
             if each.found
             for run in each.found.runs
         ]
@@ -169,9 +168,8 @@ def _run_row(run: Run) -> tuple[Field | str, ...]:
     )
 
 
-def _statement(trials: Sequence[Trial]) -> str:
+def _statement(verdicts: Sequence[str]) -> str:
     """Counts the verdicts in one sentence."""
-    verdicts: list[Any] = [each.verdict for _, each in verified_trials(trials)]
     if not verdicts:
         return ""
     broken = {"format": "the format breaks", "runtime": "this runtime breaks", "neither": "neither breaks"}

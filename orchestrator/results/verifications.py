@@ -1,6 +1,6 @@
 """Verifications: what the networks of trials answered in a runtime, as reports and MLflow tell it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,11 @@ def read_verified(trial: TrialFolder) -> Verified | None:
     return Verified(found=found, why_not=record.error, dataset=dataset, verified_ms=record.verified_ms)
 
 
-def verified_trials(trials: Iterable[Trial]) -> list[tuple[Node, Verified]]:
+VerifiedTrials = Sequence[tuple[Node, Verified]]
+"""Trials of a sweep that were verified."""
+
+
+def verified_trials(trials: Iterable[Trial]) -> VerifiedTrials:
     """Returns the trials that are done and were verified, in the given order."""
     done = (trial for trial in trials if trial.state is State.DONE)
     return [(trial.node, each) for trial in done if (each := read_verified(trial.folder))]

@@ -20,7 +20,9 @@ from search_spaces.stages.assessment import HEAVY, LIGHT
 from trainables.checkpoints import with_prefix
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import TEST
+from trainables.deployment.export import save
 from trainables.models.backbones import create_backbone
+from trainables.runtimes.onnx_export import exported_plain
 from trainables.stages.pair import POLICY, STUDENT, Pair
 from trainables.training_loop import StageResult
 
@@ -36,9 +38,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def plan_of(weights: Path, **settings: object) -> Plan:
+def plan_of(weights: Path, kind: str = "timm:test_resnet@", **settings: object) -> Plan:
     grid = assess_grid(
-        model_spec(f"timm:test_resnet@{weights}"),
+        model_spec(f"{kind}{weights}"),
         dataset_spec("digits"),
         architecture="test_resnet",
         num_sites=15,
@@ -74,6 +76,26 @@ def test_the_network_of_an_assessment_runs_at_8_bits_on_its_first_test_images(st
     network.load_state_dict(load_file(weights))
     right_B = network(evaluation_batch(split.images_BCHW[:NUM_IMAGES], running.data.view)).argmax(1)
     assert each.found.accuracy_fp == (right_B == split.labels_B[:NUM_IMAGES]).double().mean().item()
+
+
+def test_an_onnx_file_is_verified_as_the_module_that_it_was_exported_from(
+    store: Store, weights: Path, tmp_path: Path
+) -> None:
+    network = create_backbone("test_resnet", 10).eval()
+    network.load_state_dict(load_file(weights))
+    path = tmp_path / "n.onnx"
+    save(exported_plain(network, (32, 32), outputs="answers"), path, {})
+    found = []
+    for kind, file in (("timm:test_resnet@", weights), ("onnx:", path)):
+        node = about_network(plan_of(file, kind))
+        verified(store, node, NOTHING)
+        each = read_verified(trial_of(store, node))
+        assert each is not None
+        assert each.found is not None, each.reason
+        found.append(each.found)
+    assert found[0].accuracy_fp == found[1].accuracy_fp
+    assert found[0].int8.accuracy == found[1].int8.accuracy
+    assert found[1].exported.disagreements <= 2
 
 
 def test_a_pair_runs_at_the_bits_of_the_policy_that_was_just_trained(store: Store, weights: Path) -> None:
