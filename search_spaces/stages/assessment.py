@@ -32,6 +32,8 @@ BATCH = 128
 """Images of a forward pass: attacks keep gradients of every site, which takes three times the memory of a plain one."""
 INT8 = 8
 """Bits of every site on the rung `int8`."""
+VERIFIED_PER_SCANNED = 2
+"""Test images that run in ONNX Runtime, for every image that sites are measured on: 256, and 64 if it is heavy."""
 Verdict = Literal["healthy", "fragile", "suspicious"]
 """*Suspicious* is a network built or trained to fail, *fragile* one that fails by nature."""
 Labels = Literal["dataset", "none"]
@@ -171,6 +173,11 @@ class AssessRecipe(Frozen):
     def is_about_network(self) -> bool:
         """Whether the part is about the network itself."""
         return self.ladder is None and self.companions is None
+
+    @property
+    def verified_images(self) -> int:
+        """Most test images that the network runs in ONNX Runtime."""
+        return VERIFIED_PER_SCANNED * self.scanned_images
 
     @property
     def epochs(self) -> int:

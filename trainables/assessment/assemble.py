@@ -8,7 +8,16 @@ import pandas as pd
 
 from search_spaces.names import RangeScope, SitePlacement
 from search_spaces.stages.assessment import RUNGS, Labels
-from trainables.assessment.record import Assessment, MissingRung, MitigatedRung, Mitigation, Model, Rung, Suspect
+from trainables.assessment.record import (
+    Assessment,
+    MissingRung,
+    MitigatedRung,
+    Mitigation,
+    Model,
+    Rung,
+    RuntimeRung,
+    Suspect,
+)
 from trainables.assessment.verdict import judge
 
 Tables = Mapping[str, pd.DataFrame]
@@ -26,6 +35,7 @@ def assemble(
     range_scope: RangeScope = "example",
     trained: Sequence[Rung] = (),
     missing: Sequence[MissingRung] = (),
+    runtime: Sequence[RuntimeRung] = (),
 ) -> Assessment:
     """Puts the parts of an assessment together.
 
@@ -39,6 +49,7 @@ def assemble(
         range_scope: What shared a range.
         trained: Rungs of `trainables.assessment.trained`; the verdict is on the network as it is, without them.
         missing: Those that are not there.
+        runtime: Those that ran in ONNX Runtime.
     """
     rungs = sorted((rung for tables in parts for rung in _rungs(tables)), key=_place)
     whole = {name: table for tables in parts for name, table in tables.items()}
@@ -53,6 +64,7 @@ def assemble(
         range_scope=range_scope,
         rungs=tuple(sorted([*rungs, *trained], key=_place)),
         missing=tuple(missing),
+        runtime=tuple(runtime),
         suspects=tuple(Suspect(**asdict(each)) for each in judged.suspects),
         verdict=judged.verdict,
         reasons=judged.reasons,

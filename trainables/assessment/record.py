@@ -24,6 +24,7 @@ RungName = Literal[
     "policy_detrimental",
     "pair",
 ]
+RuntimeVerdict = Literal["neither", "format", "runtime"]
 Outcome = Literal["pass", "fail", "not shown"]
 """Of a rule: a fail is shown where the whole interval of a figure is beyond the bound, a pass where none of it is."""
 Share = float
@@ -94,6 +95,45 @@ class MissingRung(_Part):
     budget: int
     reason: str
     """State of its training, with the error of one that failed."""
+
+
+class RuntimeRun(_Part):
+    """One way in which a rung ran, on the images that ran in ONNX Runtime."""
+
+    accuracy: Share
+    drop: float
+    """Accuracy at full precision on these images minus that of the run."""
+    drop_low: float
+    drop_high: float
+    """Ends of the paired 95 % interval (Newcombe 1998, method 10)."""
+    disagreements: int
+    """Images that get another class than in the simulation."""
+
+
+class RuntimeRung(_Part):
+    """A rung in ONNX Runtime: the network at 8 bits, or what was trained for it at the bits of its policy."""
+
+    rung: RungName
+    budget: int
+    verdict: RuntimeVerdict | None
+    """What breaks it: its quantization as such, this runtime alone, or neither; null where it cannot be run."""
+    reason: str
+    """One sentence on the verdict, or why there is none."""
+    num_images: int = 0
+    """The first test images."""
+    accuracy_fp: Share | None = None
+    simulated: RuntimeRun | None = None
+    exported: RuntimeRun | None = None
+    """The exported file in ONNX Runtime, at the bits of the simulation."""
+    int8: RuntimeRun | None = None
+    """ONNX Runtime's own dynamic int8, one image per run."""
+    torchao: RuntimeRun | None = None
+    """torchao's dynamic int8 of Linear layers, where it is installed."""
+    disagreements: int | None = None
+    """Images that the exported file classifies otherwise than the simulation."""
+    nodes: tuple[str, ...] = ()
+    """Nodes that break it in ONNX Runtime's int8, where the verdict is `runtime`."""
+    processor: str = ""
 
 
 class Suspect(_Part):
@@ -167,6 +207,8 @@ class Assessment(_Part):
     """From benign to hostile, budgets ascending."""
     missing: tuple[MissingRung, ...] = ()
     """Rungs whose training failed or is not done."""
+    runtime: tuple[RuntimeRung, ...] = ()
+    """What the network, and what was trained for it, answers in ONNX Runtime."""
     suspects: tuple[Suspect, ...]
     verdict: Verdict
     reasons: tuple[str, ...] = ()

@@ -47,7 +47,7 @@ def run(
         InfeasibleBudgetError: No allocation over its sites meets the budget.
     """
     torch.manual_seed(seed)
-    subject = _subject(recipe, model, data, device)
+    subject = subject_of(recipe, model, data, device)
     budget = recipe.ladder.budget if recipe.ladder else None
     part = Part.from_tensors(resume.tensors, budget) if resume else Part(budget)
     num_done = resume.epoch if resume else 0
@@ -84,7 +84,18 @@ def _predictions(part: Part) -> dict[str, Tensor]:
     return {f"prediction_{rung}": predictions_DB[0] for rung, predictions_DB in alone.items()}
 
 
-def _subject(recipe: AssessRecipe, model: GivenNetwork, data: ImageData, device: torch.device) -> Subject:
+def subject_of(recipe: AssessRecipe, model: GivenNetwork, data: ImageData, device: torch.device) -> Subject:
+    """Returns what a part measures: the network, quantizable, with the images of the data.
+
+    Args:
+        recipe: Of the part.
+        model: The network, just opened.
+        data: As the network sees it, on `device`.
+        device: Where it runs.
+
+    Raises:
+        ConfigError: The network cannot be quantized.
+    """
     has_labels = recipe.labels == "dataset"
     names = data.class_names if has_labels else ()
     # Without labels the numbers of the data mean nothing, and are replaced below.

@@ -7,6 +7,7 @@ import pandas as pd
 
 from orchestrator.reports.assessment.companions import companion_section
 from orchestrator.reports.assessment.figure import figure_ladder
+from orchestrator.reports.assessment.runtime import runtime_section
 from orchestrator.reports.assessment.tables import (
     gate_table,
     measured_table,
@@ -131,6 +132,7 @@ def _sections(found: Found) -> list[Section]:
         mitigations,
         *others,
         companion_section(found),
+        runtime_section(assessment),
         Section(title="Network", terms=model, is_literal=True),
     ]
 
