@@ -22,7 +22,12 @@ MAX_BYTES = 2**31 - 1
 """Largest content of one file: protobuf holds no more, the rest would be external data."""
 BYTES = {onnx.TensorProto.FLOAT: 4, onnx.TensorProto.FLOAT16: 2, onnx.TensorProto.DOUBLE: 8, onnx.TensorProto.INT64: 8}
 """Of a value, by type; those of all other types have one at least."""
-QUANTIZED = ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QuantizeLinear", "DynamicQuantizeLinear")
+QUANTIZED = (
+    *("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"),
+    *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
+    *("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulNBits", "QGemm"),
+)
+"""Operators that only quantized files have."""
 FOLDED = ("Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 """Operators that exporters leave between a weight and its layer; of constants they make constants."""
 IMAGE_CHANNELS = 3
@@ -56,19 +61,23 @@ class OnnxFile:
         return {each.name: each for each in self.model.graph.initializer}
 
 
-def read_onnx(path: Path) -> OnnxFile:
+def read_onnx(path: Path, *, is_quantized: bool = False) -> OnnxFile:
     """Reads an ONNX classifier.
+
+    Args:
+        path: Of the file.
+        is_quantized: Whether it must be quantized; else it must not be.
 
     Raises:
         UnavailableError: There is no such file, or data that it names beside it is missing.
-        ConfigError: It is no ONNX model, is damaged, or is no float classifier of images with three channels.
+        ConfigError: It is no ONNX model, is damaged, or is no such classifier of float images with three channels.
     """
     if not path.is_file():
         raise UnavailableError(f"onnx:{path} is no file: give the path of an .onnx file on this machine.")
     if path.stat().st_size > MAX_BYTES:
         raise ConfigError(f"onnx:{path} has {path.stat().st_size:,} bytes, and ONNX files hold less than 2 GiB.")
     model = _load(path)
-    _check_operators(path, model)
+    _check_operators(path, model, is_quantized=is_quantized)
     _constants_to_initializers(model)
     _check_weights(path, model)
     model = _inferred(path, model)
@@ -129,7 +138,7 @@ def _check_external_size(path: Path, model: onnx.ModelProto) -> None:
         )
 
 
-def _check_operators(path: Path, model: onnx.ModelProto) -> None:
+def _check_operators(path: Path, model: onnx.ModelProto, *, is_quantized: bool) -> None:
     foreign = sorted({f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in DOMAINS})
     if foreign:
         raise ConfigError(
@@ -137,10 +146,15 @@ def _check_operators(path: Path, model: onnx.ModelProto) -> None:
             "ONNX Runtime run here."
         )
     quantized = [node.op_type for node in model.graph.node if node.op_type in QUANTIZED]
-    if quantized:
+    if quantized and not is_quantized:
         raise ConfigError(
             f"onnx:{path} is quantized already ({len(quantized)} nodes such as {quantized[0]}): give the float model "
-            "that it was made from."
+            "that it was made from; assess takes a quantized file with that one as --reference."
+        )
+    if is_quantized and not quantized:
+        raise ConfigError(
+            f"onnx:{path} is a float model, and --reference goes with a quantized one: give the file that ONNX "
+            "Runtime's quantizer wrote as MODEL, and the float model that it was made from as --reference."
         )
     try:
         onnx.checker.check_model(model)
