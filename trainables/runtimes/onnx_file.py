@@ -46,6 +46,8 @@ class OnnxFile:
     """Height and width; None where the file takes any."""
     batch_size: int | None
     """Number of images of a run; None where the file takes any."""
+    output: str
+    """Name of the output."""
     logits: str
     """Name of the tensor of logits: the output, or what goes into the softmax before it."""
     num_classes: int
@@ -82,13 +84,14 @@ def read_onnx(path: Path, *, is_quantized: bool = False) -> OnnxFile:
     _check_weights(path, model)
     model = _inferred(path, model)
     images, batch_size, image_size = _image_input(path, model)
-    logits, num_classes = _logits(path, model)
+    output, logits, num_classes = _logits(path, model)
     return OnnxFile(
         path=path,
         model=model,
         images=images,
         batch_size=batch_size,
         image_size=image_size,
+        output=output,
         logits=logits,
         num_classes=num_classes,
     )
@@ -234,8 +237,8 @@ def _image_input(path: Path, model: onnx.ModelProto) -> tuple[str, int | None, t
     return name, batch_size, (height, width) if height and width else None
 
 
-def _logits(path: Path, model: onnx.ModelProto) -> tuple[str, int]:
-    """Returns the tensor of logits and the number of classes."""
+def _logits(path: Path, model: onnx.ModelProto) -> tuple[str, str, int]:
+    """Returns the output, the tensor of logits and the number of classes."""
     outputs = {each.name: shape_of(each) for each in model.graph.output}
     fitting = [name for name, shape in outputs.items() if len(shape) == 2 and shape[1]]
     if len(fitting) != 1:
@@ -249,8 +252,8 @@ def _logits(path: Path, model: onnx.ModelProto) -> tuple[str, int]:
     while tensor in made_by and made_by[tensor].op_type == "Identity":
         tensor = made_by[tensor].input[0]
     if tensor in made_by and made_by[tensor].op_type == "Softmax":
-        return made_by[tensor].input[0], num_classes
-    return name, num_classes
+        return name, made_by[tensor].input[0], num_classes
+    return name, name, num_classes
 
 
 def _listed(shape: Sequence[int | None]) -> str:

@@ -77,7 +77,9 @@ class _Reverting:
         assert codes is not None
         self.replaced.add(codes)
         if block.known not in self.without_codes:
-            self.nodes.append(helper.make_node("QuantizeLinear", [result, *self._grid(codes)], [codes], f"{PREFIX}to_{codes}"))
+            self.nodes.append(
+                helper.make_node("QuantizeLinear", [result, *self._grid(codes)], [codes], f"{PREFIX}to_{codes}")
+            )
 
     def _read(self, tensor: str) -> str:
         """Returns the name of what a block reads in place of a tensor of the reference."""

@@ -7,6 +7,7 @@ import pandas as pd
 
 from orchestrator.reports.assessment.companions import companion_section
 from orchestrator.reports.assessment.figure import figure_ladder
+from orchestrator.reports.assessment.quantized_file import file_section
 from orchestrator.reports.assessment.tables import (
     gate_table,
     measured_table,
@@ -131,6 +132,7 @@ def _sections(found: Found) -> list[Section]:
         mitigations,
         *others,
         companion_section(found),
+        file_section(found),
         Section(title="Network", terms=model, is_literal=True),
     ]
 
