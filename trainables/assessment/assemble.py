@@ -73,7 +73,8 @@ def assemble(
 
 
 def _place(rung: Rung) -> tuple[bool, int, int]:
-    return rung.rung not in (*NETWORK_RUNGS, *FILE_RUNGS), rung.budget or 0, RUNGS.index(rung.rung)
+    has_budget = rung.rung not in (*NETWORK_RUNGS, *FILE_RUNGS)
+    return has_budget, rung.budget or 0 if has_budget else 0, RUNGS.index(rung.rung)
 
 
 def _rungs(tables: Tables) -> list[Rung]:

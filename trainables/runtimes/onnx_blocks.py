@@ -144,6 +144,8 @@ class QuantizedGraph:
         for nodes, known in chains:
             unit = self._unit(known) if self._has_inputs(nodes) else []
             layers = [each for each in unit if each.output[0] in self._made]
+            if len(layers) > 1:
+                continue  # the reference has other names for what lies between them
             if layers or (unit and nodes[0].op_type in kinds and self._is_quantized(nodes[0], known)):
                 name = _excluded_name((layers or unit)[0])
                 self.blocks.append(Block(name=name, nodes=tuple(nodes), known=known, has_weights=bool(layers)))
