@@ -23,8 +23,10 @@ OUTPUT_SUFFIX = "_QuantizeLinear_Input"
 """What it adds to the name of an output of the file, for the values before their codes."""
 NODE_SUFFIX = "_quant"
 """What it adds to the name of a node that it replaces."""
+ON_CODES = ("QLinearConv", "QLinearMatMul", "QGemm")
+"""Operators with weights that read and make codes."""
 WEIGHT_INPUT = {
-    **dict.fromkeys(("QLinearConv", "QLinearMatMul", "QGemm"), 3),
+    **dict.fromkeys(ON_CODES, 3),
     **dict.fromkeys(("ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"), 1),
 }
 """Operators with integer kernels, and which of their inputs the weight is."""
@@ -88,6 +90,11 @@ class QuantizedGraph:
     def is_dynamic(self) -> bool:
         """Whether ranges of activations are found when the file runs."""
         return any(node.op_type == DYNAMIC for node in self.file.model.graph.node)
+
+    @property
+    def is_on_codes(self) -> bool:
+        """Whether operators read and make codes themselves, as in the format QOperator."""
+        return any(node.op_type in ON_CODES for node in self.file.model.graph.node)
 
     @property
     def unmatched(self) -> list[str]:

@@ -19,7 +19,6 @@ from trainables.runtimes.ort import onnxruntime
 
 Kind = Literal["dynamic", "QDQ", "QOperator"]
 """By ranges found when it runs, by pairs of QuantizeLinear and DequantizeLinear, or by operators on codes."""
-ON_CODES = ("QLinearConv", "QLinearMatMul", "QGemm")
 
 
 class QuantizedFile:
@@ -59,10 +58,9 @@ class QuantizedFile:
     @property
     def kind(self) -> Kind:
         """How it is quantized."""
-        operators = {node.op_type for node in self.file.model.graph.node}
         if self.graph.is_dynamic:
             return "dynamic"
-        return "QOperator" if operators & set(ON_CODES) else "QDQ"
+        return "QOperator" if self.graph.is_on_codes else "QDQ"
 
     @property
     def images_per_run(self) -> int:

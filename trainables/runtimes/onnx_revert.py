@@ -96,10 +96,14 @@ class _Reverting:
             return name
         home = graph.home(tensor)
         codes = graph.codes.get(home)
-        is_dynamic = codes is not None and graph.producers[codes].op_type == DYNAMIC
-        if codes is None or is_dynamic or home in self.without_codes:
+        if codes is None or home in self.without_codes or self._is_for_others(codes, tensor):
             return self.values.get(tensor, graph.own_name(tensor))
         return self._dequantized(codes)
+
+    def _is_for_others(self, codes: str, tensor: str) -> bool:
+        """Tells whether the codes are there for those that need them alone: all others read the tensor itself."""
+        made_by = self.graph.producers[codes].op_type
+        return made_by == DYNAMIC or (self.graph.is_on_codes and (tensor in self.values or made_by == "QuantizeLinear"))
 
     def _dequantized(self, codes: str) -> str:
         name = f"{PREFIX}of_{codes}"
