@@ -16,6 +16,7 @@ from search_spaces.errors import ConfigError, SweepError
 from search_spaces.models import ModelSpec
 from search_spaces.stages.quantized_file import QuantizedFile as Settings
 from tests.trainables.deployment.digit_networks import CPU, NUM_TRAINING, depthwise_network, digits, test_images
+from tests.trainables.runtimes.broken_files import rescaled_depthwise
 from tests.trainables.runtimes.onnx_files import export, head, random_weights, write
 from tests.trainables.runtimes.quantized_files import ON_CODES, QDQ, S8, U8, U16, answers, quantize
 from trainables.assessment.assemble import assemble
@@ -54,10 +55,7 @@ def healthy(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory) -> Path:
     """The same answers, with a channel whose depthwise weights are 256 times the others'."""
-    network = copy.deepcopy(depthwise_network())
-    ends = {name for name, each in network.named_modules() if isinstance(each, torch.nn.Conv2d) and each.groups > 1}
-    rescale(network, next(link for link in find_links(network) if set(link.ends) <= ends), 0, 2.0**-8)
-    return export(network, tmp_path_factory.mktemp("broken") / "n.onnx")
+    return export(rescaled_depthwise(), tmp_path_factory.mktemp("broken") / "n.onnx")
 
 
 def subject_of(reference: Path) -> Subject:
