@@ -92,7 +92,8 @@ class QuantizedFile:
             except Exception as error:  # as of a session
                 shape = list(padded.shape)
                 raise ConfigError(
-                    f"onnx:{self.file.path} does not run on images of shape {shape}: {one_line(error)}."
+                    f"onnx:{self.file.path} does not run on images of shape {shape}: {one_line(error)}. Give "
+                    "the size that it takes as --image-size."
                 ) from error
             parts.append(np.asarray(values)[: len(part)])
         return torch.from_numpy(np.concatenate(parts)).float()

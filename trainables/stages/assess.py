@@ -42,7 +42,8 @@ def run(
 
     Returns:
         `<rung>/<figure>` of every rung and num_sites; the allocations `<rung>.bit_widths` as the checkpoint; the tables
-        rungs and classes, and those of the part about the network: sites, channels and cures.
+        rungs and classes, those of the part about the network (sites, channels and cures), of companions, and of a
+        quantized file.
 
     Raises:
         ConfigError: The network cannot be quantized.

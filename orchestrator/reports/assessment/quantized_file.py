@@ -11,6 +11,10 @@ from trainables.assessment.verdict import LARGEST_DROPS
 
 MOST_SHOWN = 20
 """Rows of nodes on the page; `assessment.json` has all."""
+_MOST = (
+    "That is more than half of what is quantized: look at the settings of the quantizer first (per_channel, types, "
+    "images of the calibration)."
+)
 _CAPTION = (
     "Nodes of the file are put back to full precision with the weights of the reference, one at a time, or all that "
     "make or read one quantized activation. They are chosen on validation images; what is said of the nodes to exclude "
@@ -94,7 +98,8 @@ def _nodes_sentences(file: QuantizedFile) -> list[str]:
     drops = f"it drops {_points(file.drop_excluded, file.drop_excluded_low, file.drop_excluded_high)}"
     count = f"{len(file.nodes_to_exclude)} node{'s' if len(file.nodes_to_exclude) > 1 else ''}"
     if file.is_enough:
-        return [f"With {count} at full precision {drops}: {paste_line(file)}"]
+        few = [f"With {count} at full precision {drops}: {paste_line(file)}"]
+        return few if 2 * len(file.nodes_to_exclude) <= file.num_layers else [*few, _MOST]
     return [f"Nothing that could be put back suffices: with all {count} at full precision {drops}."]
 
 

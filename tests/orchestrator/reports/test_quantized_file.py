@@ -68,6 +68,12 @@ def test_a_format_that_breaks_the_network_is_named_before_the_nodes() -> None:
     assert file_sentences(found(int8=0.4, **REPAIRED))[1].startswith("The format breaks the network: 8 bits everywhere")
 
 
+def test_a_list_of_most_nodes_points_to_the_settings_of_the_quantizer() -> None:
+    half, more = (REPAIRED | {"nodes_to_exclude": tuple("abcde"[:count])} for count in (4, 5))
+    assert len(file_sentences(found(**half))) == 3
+    assert file_sentences(found(**more))[3].startswith("That is more than half of what is quantized")
+
+
 def test_a_healthy_file_is_one_sentence() -> None:
     (cost,) = file_sentences(found(drop=0.01, images_per_run=8))
     assert cost.endswith("8 images per run) drops 1.0 points (0.0 to 2.0), and no more than 2 points is shown.")
