@@ -99,7 +99,7 @@ class QuantizedGraph:
     @property
     def unmatched(self) -> list[str]:
         """Names of layers with quantized weights that no block holds."""
-        matched = {node.output[0] for block in self.blocks for node in self._unit(block.known)}
+        matched = {node.output[0] for block in self.blocks for node in self.unit(block.known)}
         return [_excluded_name(node) or node_name(node) for node in self.layers if node.output[0] not in matched]
 
     def own_name(self, tensor: str) -> str:
@@ -149,7 +149,7 @@ class QuantizedGraph:
         self.homes |= {nodes[-1].output[0]: known for nodes, known in chains if nodes[-1].output[0] != known}
         kinds = self._quantized_kinds(chains)
         for nodes, known in chains:
-            unit = self._unit(known) if self._has_inputs(nodes) else []
+            unit = self.unit(known) if self._has_inputs(nodes) else []
             layers = [each for each in unit if each.output[0] in self._made]
             if len(layers) > 1:
                 continue  # the reference has other names for what lies between them
@@ -195,7 +195,7 @@ class QuantizedGraph:
                 return nodes, known
             nodes.append(reader)
 
-    def _unit(self, tensor: str) -> list[onnx.NodeProto]:
+    def unit(self, tensor: str) -> list[onnx.NodeProto]:
         """Returns the nodes of the file that make a tensor of the reference out of others that the reference has."""
         # Codes may be made of values, or values of codes.
         ends = [name for name in (self.own_name(tensor), self.codes.get(tensor, "")) if name in self.producers]

@@ -32,13 +32,25 @@ class _Reverting:
         touching = graph.touching()
         # Nodes that are not matched may need any of the codes.
         static = {} if graph.unmatched else touching
-        self.without_codes = {tensor for tensor, places in static.items() if places and places <= set(blocks)}
+        self.inside = {node.output[0] for block in self.chosen for node in graph.unit(block.known)}
+        """First outputs of the nodes of the file that the blocks take the place of."""
+        self.without_codes = {
+            tensor
+            for tensor, places in static.items()
+            if places and places <= set(blocks) and not self._is_needed(graph.codes[tensor])
+        }
         self.values: dict[str, str] = {}
         """Tensors that blocks make at full precision, by the reference's names."""
         self.nodes: list[onnx.NodeProto] = []
         self.replaced: set[str] = set()
         """Outputs that nodes of the file no longer make."""
         self.weights: dict[str, onnx.TensorProto] = {}
+
+    def _is_needed(self, codes: str) -> bool:
+        """Tells whether a node that stays makes or reads some codes as they are."""
+        ends = [self.graph.producers[codes], *self.graph.readers.get(codes, [])]
+        stay = (node for node in ends if node.output[0] not in self.inside)
+        return any(node.op_type not in ("QuantizeLinear", DYNAMIC, "DequantizeLinear") for node in stay)
 
     def model(self) -> onnx.ModelProto:
         """Returns the file with the blocks in place of what was made of them."""
