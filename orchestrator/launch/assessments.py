@@ -7,6 +7,7 @@ from rich.console import Console
 
 from orchestrator.console import line_printer, written
 from orchestrator.reports.assessment.companions import companion_sentences
+from orchestrator.reports.assessment.quantized_file import file_sentences
 from orchestrator.reports.assessment.runtime import runtime_sentences, runtime_table
 from orchestrator.reports.assessment.tables import (
     gate_table,
@@ -67,7 +68,7 @@ def print_found(found: Found, console: Console) -> None:
     say(verdict_line(found))
     for reason in other_reasons(found):
         say(f"  * {reason}")
-    for sentence in companion_sentences(found):
+    for sentence in (*companion_sentences(found), *file_sentences(found)):
         say(sentence)
     if (runtime := runtime_table(found.assessment)).rows:
         console.print(render(runtime))

@@ -14,6 +14,7 @@ from search_spaces.stages.assessment import Verdict
 RungName = Literal[
     "fp",
     "int8",
+    "file",
     "uniform",
     "random",
     "best_static",
@@ -51,7 +52,7 @@ class Rung(_Part):
 
     rung: RungName
     budget: int | None
-    """Sum of the bit-widths over all sites of an image; null at full precision."""
+    """Sum of the bit-widths over all sites of an image; null at full precision and of the rung `file`."""
     accuracy: Share
     accuracy_low: Share
     accuracy_high: Share
@@ -180,6 +181,57 @@ class Mitigation(_Part):
     rungs: tuple[MitigatedRung, ...]
 
 
+class RevertedNodes(_Part):
+    """Nodes of a quantized file that were put back to full precision alone."""
+
+    nodes: tuple[str, ...]
+    """One with weights, or all that make or read one quantized activation."""
+    accuracy: Share
+    """With these nodes at full precision."""
+    largest_difference: float
+    """Of the logits from those at full precision."""
+
+
+class QuantizedFile(_Part):
+    """A file that somebody quantized, beside its reference, which is the network; its figures are the rung `file`."""
+
+    uri: str
+    sha256: str
+    """Checksum of its graph and weights, in hex."""
+    kind: Literal["dynamic", "QDQ", "QOperator"]
+    """Ranges found when it runs, pairs of QuantizeLinear and DequantizeLinear, or operators on codes."""
+    images_per_run: int
+    """Images that share a dynamic range: as many as the file demands, or else one."""
+    num_layers: int
+    """Nodes with quantized weights."""
+    largest_drop: float
+    """Drop that it may have."""
+    is_failing: bool
+    """Whether more than that is shown."""
+    nodes_to_exclude: tuple[str, ...]
+    """Nodes by the names that `nodes_to_exclude` of ONNX Runtime's quantizer takes; none where it does not fail."""
+    is_enough: bool | None = None
+    """Whether the drop is small enough with these nodes at full precision; null where none was put back."""
+    accuracy_excluded: Share | None = None
+    """With these nodes at full precision, measured on the same images as the rung."""
+    drop_excluded: float | None = None
+    drop_excluded_low: float | None = None
+    drop_excluded_high: float | None = None
+    """Ends of the paired 95 % interval (Newcombe 1998, method 10)."""
+    flips_excluded: Share | None = None
+    reverted: tuple[RevertedNodes, ...] = ()
+    """What nodes give back alone, on images of the validation split, those that give most first."""
+    num_images_reverted: int
+    """How many images these were."""
+    unmatched: tuple[str, ...] = ()
+    """Quantized layers that the reference has not, by the names of tensors; they cannot be put back."""
+    num_unnamed: int = 0
+    """Quantized nodes without a name, which no list can hold."""
+    processor: str
+    has_vnni: bool
+    """Whether the processor sums products of uint8 and int8 without saturation; others may answer otherwise."""
+
+
 class GateResult(_Part):
     """A rule of `--fail-if` and what became of it."""
 
@@ -215,6 +267,8 @@ class Assessment(_Part):
     """Why the verdict is what it is, one sentence each."""
     mitigations: tuple[Mitigation, ...] = ()
     """What repairs it, where it fails."""
+    quantized_file: QuantizedFile | None = None
+    """A file that was made from the network; null where none was given."""
     gate: tuple[GateResult, ...] = ()
 
     def rung(self, name: str, budget: int | None = None) -> Rung:

@@ -13,6 +13,7 @@ from search_spaces.stages.assessment import AssessRecipe
 from trainables.assessment.companions import measure_companions, summarize_companions
 from trainables.assessment.facts import class_index, names_of
 from trainables.assessment.parts import Part, run_part, summarize
+from trainables.assessment.quantized_file import measure_quantized_file
 from trainables.assessment.subject import Images, Subject, equalized, quantizable, with_own_answers
 from trainables.attacks.pixels import Pixels
 from trainables.checkpoints import ResumePoint
@@ -40,7 +41,8 @@ def run(
 
     Returns:
         `<rung>/<figure>` of every rung and num_sites; the allocations `<rung>.bit_widths` as the checkpoint; the tables
-        rungs and classes, and those of the part about the network: sites, channels and cures.
+        rungs and classes, those of the part about the network (sites, channels and cures), of companions, and of a
+        quantized file.
 
     Raises:
         ConfigError: The network cannot be quantized.
@@ -51,10 +53,13 @@ def run(
     budget = recipe.ladder.budget if recipe.ladder else None
     part = Part.from_tensors(resume.tensors, budget) if resume else Part(budget)
     num_done = resume.epoch if resume else 0
+    scanned = recipe.scanned_images
     if recipe.companions:
         steps = measure_companions(subject, recipe.companions, part, seed=seed, num_done=num_done)
+    elif recipe.quantized_file:
+        file = recipe.quantized_file
+        steps = measure_quantized_file(subject, file, part, scanned_images=scanned, num_done=num_done)
     else:
-        scanned = recipe.scanned_images
         steps = run_part(subject, recipe.ladder, part, seed=seed, scanned_images=scanned, num_done=num_done)
     for step in steps:
         yield EpochReport(
