@@ -8,9 +8,16 @@ keyword-only constructor does not unpickle.
 import difflib
 from collections.abc import Iterable
 
+MAX_VALUE, MAX_TEXT = 200, 2000
+"""Largest number of letters of a value in an error, and of an error."""
+
 
 class SweepError(Exception):
     """Anything the user can cause or fix: the command prints `Error: ...` and exits 1."""
+
+    def __str__(self) -> str:
+        """The text; the middle of one that is too long to read is left out."""
+        return shortened(super().__str__(), MAX_TEXT)
 
 
 class ConfigError(SweepError, ValueError):
@@ -53,6 +60,29 @@ class NonFiniteLossError(SweepError, ArithmeticError):
     """The training loss became NaN or infinite; recorded, never retried."""
 
 
+def shortened(text: str, most: int) -> str:
+    """Leaves out the middle of a text that has more than so many letters.
+
+    Examples:
+        >>> shortened("abcdefghij", 9), shortened("abcdefghi", 9)
+        ('ab ... ij', 'abcdefghi')
+    """
+    if len(text) <= most:
+        return text
+    kept = (most - 5) // 2
+    return f"{text[:kept]} ... {text[-kept:]}"
+
+
+def shown(value: object) -> str:
+    """Writes a value for an error: as Python does, and short.
+
+    Examples:
+        >>> shown("82b"), len(shown("x" * 1000))
+        ("'82b'", 199)
+    """
+    return shortened(repr(value), MAX_VALUE)
+
+
 def join_place(place: str, *parts: object) -> str:
     """Names something inside of a place; a place that ends in a blank only introduces it.
 
@@ -81,7 +111,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, place: str = "")
     """
     names = sorted(known)
     nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    text = f"unknown {kind} {join_place(place, name)!r}."
+    text = f"unknown {kind} {shown(join_place(place, name))}."
     if nearest:
         text += f" Did you mean {' or '.join(repr(each) for each in nearest)}?"
     if len(names) <= 10:
