@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, PositiveInt, model_validator
 
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.model import Frozen, parse
+from search_spaces.model import Frozen, check_seed, parse
 from search_spaces.yaml_files import yaml_value
 
 
@@ -191,4 +191,5 @@ def set_analyses(analyses: Mapping[str, Analysis], assignments: Sequence[str]) -
         key = analysis_named(name).name
         values = changed[key].model_dump() | {field: yaml_value(assignment, text)}
         changed[key] = parse(type(changed[key]), values, place=f"--set {key}")
+        check_seed(f"--set {key}.draw_seed", getattr(changed[key], "draw_seed", 0))
     return changed

@@ -3,12 +3,21 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from search_spaces.errors import ConfigError, join_place, unknown_name
+from search_spaces.errors import ConfigError, join_place, shown, unknown_name
+from search_spaces.names import MAX_SEED
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 _UNKNOWN_FIELD = "unknown_field"
 
@@ -21,7 +30,7 @@ def later_field(**rules: Any) -> Any:
 class Frozen(BaseModel):
     """Immutable values without unknown fields, compared and hashed by value: recipes, grids, prices, settings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -32,6 +41,26 @@ class Frozen(BaseModel):
                 known = {"name": str(name), "known": list(cls.model_fields)}
                 raise PydanticCustomError(_UNKNOWN_FIELD, "unknown field {name}", known)
         return values
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _keep_booleans(cls, value: object, read: ValidatorFunctionWrapHandler) -> object:
+        # pydantic reads true as 1, and YAML reads on and yes as true.
+        result = read(value)
+        if _is_counted(value, result):
+            raise ValueError("a boolean is no number")
+        return result
+
+
+def _is_counted(value: object, result: object) -> bool:
+    """Tells whether a boolean in a value became a number in what was read of it."""
+    if isinstance(value, bool):
+        return isinstance(result, int | float) and not isinstance(result, bool)
+    if isinstance(value, Mapping) and isinstance(result, Mapping):
+        return any(_is_counted(value[name], result.get(name)) for name in value)
+    if isinstance(value, list | tuple) and isinstance(result, list | tuple):
+        return any(map(_is_counted, value, result))
+    return False
 
 
 FrozenT = TypeVar("FrozenT", bound=Frozen)
@@ -72,11 +101,26 @@ def parse(kind: type[FrozenT], values: Mapping[str, object], *, place: str | Non
         what = "field" if where else f"field of {kind.__name__}"
         raise unknown_name(what, first["ctx"]["name"], first["ctx"]["known"], place=where)
     where = join_place(place or f"{kind.__name__} ", *first["loc"])
+    if first["type"] == "missing":
+        raise ConfigError(f"{where.rstrip(': ')} is missing: give it a value.")
     # A rule on the whole shows the values in its own text.
     is_shown = first["loc"] and not kind.model_config.get("hide_input_in_errors")
-    value = f"={first['input']!r}" if is_shown else ""
+    value = f"={shown(first['input'])}" if is_shown else ""
     rule = first["msg"].removeprefix("Value error, ").removesuffix(".")
     raise ConfigError(f"{where.rstrip(': ')}{value}: {rule}.")
+
+
+def check_seed(place: str, seed: int) -> None:
+    """Makes sure that a seed is in 0..MAX_SEED. Fields take more, for what was stored before there was a range.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if not 0 <= seed <= MAX_SEED:
+        raise ConfigError(
+            f"{place}={shown(seed)} is out of range: seeds, with those that confirm a pair, are whole numbers from 0 "
+            f"to {MAX_SEED}."
+        )
 
 
 def as_text(value: object) -> str:

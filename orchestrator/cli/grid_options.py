@@ -9,7 +9,7 @@ from orchestrator.cli.completion import datasets, grids
 from orchestrator.cli.help import search, together, what
 from search_spaces.dataset_kinds import DATASET_FORMS
 from search_spaces.errors import ConfigError
-from search_spaces.names import CROP_MODES, GRIDS, INTERPOLATIONS, PRUNERS, SAMPLERS, Goal
+from search_spaces.names import CROP_MODES, GRIDS, INTERPOLATIONS, MAX_SEED, PRUNERS, SAMPLERS, Goal
 from search_spaces.pixels import channels_text, parse_image_size, parse_mean, parse_std
 
 SEARCH_FIELDS = ("trials", "gpu_hours", "sampler", "pruner", "keep_searching", "confirm_seeds")
@@ -81,7 +81,7 @@ grid_options = together(
         "--seed",
         "seeds",
         multiple=True,
-        type=click.IntRange(min=0),
+        type=click.IntRange(min=0, max=MAX_SEED),
         help="Of everything random; repeatable: pairs are trained with each, what they share with the first. "
         "[default: 0, or the file's]",
     ),

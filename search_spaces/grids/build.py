@@ -15,7 +15,7 @@ from search_spaces.grids.layers import TemplateStack, read_stack
 from search_spaces.grids.overrides import Settings, parse_assignments
 from search_spaces.grids.template import Budget
 from search_spaces.grids.trained import Trainings
-from search_spaces.model import Frozen, later_field
+from search_spaces.model import Frozen, check_seed, later_field
 from search_spaces.models import model_spec
 from search_spaces.names import Goal, SitePlacement
 from search_spaces.pixels import Channels
@@ -54,6 +54,14 @@ class Grid(Frozen):
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the pairs, the shared one first."""
         return tuple(dict.fromkeys((self.seed, *(cell.seed for cell in self.cells))))
+
+
+def with_checked_seeds(grid: Grid) -> Grid:
+    """Returns a new grid; raises `ConfigError` if a seed, of the splits or to confirm a pair too, is out of range."""
+    last = max(grid.seeds) + grid.search.confirm_seeds
+    for place, seed in (("seed", min(grid.seeds)), ("seed", last), ("dataset.split_seed", grid.dataset.split_seed)):
+        check_seed(place, seed)
+    return grid
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,7 +190,7 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites, look_at: LookAt
     )
     _check_distinct(cells)
     _check_searched(cells, stack, choices)
-    return Grid(
+    grid = Grid(
         name=stack.template.name,
         dataset=given.dataset,
         teacher=None if given.teacher or given.white_boxes else stack.recipe(TeacherRecipe, "teacher"),
@@ -200,6 +208,7 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites, look_at: LookAt
         search=search,
         seed=seeds[0],
     )
+    return with_checked_seeds(grid)
 
 
 def _white_boxes(given: Given, architectures: Sequence[str], num_sites: NumSites) -> list[WhiteBox]:

@@ -11,10 +11,10 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from search_spaces.budgets import OPTION_SETS, budget_from_average, check_bit_widths
-from search_spaces.errors import ConfigError, unknown_name
+from search_spaces.errors import ConfigError, shown, unknown_name
 from search_spaces.grids.overrides import Settings, Values
 from search_spaces.model import Frozen, Positive, parse
-from search_spaces.names import Goal
+from search_spaces.names import MAX_NAME, Goal
 from search_spaces.paper import AVERAGE_BITS, average_bits
 from search_spaces.search import Search
 from search_spaces.yaml_files import read_mapping
@@ -156,7 +156,11 @@ def check_part_of_a_name(what: str, name: str) -> None:
         >>> check_part_of_a_name("option set", "coarse-2.4")
     """
     if not re.fullmatch(r"\w[\w.+-]*", name):
-        raise ConfigError(f"{what} {name!r} cannot be a part of a cell's name: use letters, digits, '-', '_' and '.'")
+        raise ConfigError(
+            f"{what} {shown(name)} cannot be a part of a cell's name: use letters, digits, '-', '_' and '.'"
+        )
+    if (num_bytes := len(name.encode())) > MAX_NAME:
+        raise ConfigError(f"{what} {shown(name)} has {num_bytes} bytes, and a part of a path takes {MAX_NAME}")
 
 
 def is_file_name(grid: str) -> bool:

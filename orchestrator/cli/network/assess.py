@@ -17,7 +17,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.store.failures import MAX_RETRIES
 from search_spaces.dataset_kinds import DATASET_FORMS
-from search_spaces.names import RANGE_SCOPES, SITE_PLACEMENTS
+from search_spaces.names import MAX_SEED, RANGE_SCOPES, SITE_PLACEMENTS
 
 
 @click.command("assess", cls=GroupedCommand)
@@ -85,7 +85,7 @@ from search_spaces.names import RANGE_SCOPES, SITE_PLACEMENTS
     help="Also measure what answers depend on the other images of a batch, with ranges over the batch.",
 )
 @what("--test-images", type=click.IntRange(min=1), help="Measure on so many test images. [default: all]")
-@what("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random.")
+@what("--seed", type=click.IntRange(min=0, max=MAX_SEED), default=0, show_default=True, help="Of everything random.")
 @what(
     "--fail-if",
     multiple=True,
