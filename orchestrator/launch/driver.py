@@ -134,7 +134,7 @@ def run_sweep(
     tracker.check()
     facts = sweep_facts(plan)
     ended = AnalysesEnd()
-    with launch.open_frontier() as frontier:
+    with _no_run_left_open(tracker), launch.open_frontier() as frontier:
         for refusal in plan.refused:
             say(f"refused {refusal.cell}: {refusal.reason}")
         say(f"sweep {sweep.name} in {store.uri}")
@@ -224,6 +224,16 @@ def _tell_end(hook: Hook, cap: str | None, overview: Overview) -> None:
     counts = {"trials": overview.num_needed(), "done": overview.num_done(), "failed": len(overview.headlines)}
     event, about = (Event.CAP_HIT, {"cap": cap}) if cap else (Event.SWEEP_DONE, {})
     hook.tell(event, **counts, **about)
+
+
+@contextmanager
+def _no_run_left_open(tracker: Tracker) -> Iterator[None]:
+    """Ends the runs of a launch in MLflow, whatever else ends the launch."""
+    try:
+        yield
+    except BaseException:
+        tracker.close("FAILED")
+        raise
 
 
 @contextmanager
