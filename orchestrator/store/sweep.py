@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,9 +19,10 @@ from orchestrator.store.folder import Folder
 from orchestrator.store.lease import Pace, driver_lock, exit_after_loss, is_owned
 from orchestrator.store.store import Store
 from orchestrator.store.usage import Usage
-from search_spaces.errors import ConfigError, StorageError, unknown_name
+from search_spaces.errors import ConfigError, StorageError, shown, unknown_name
 from search_spaces.grids.build import Grid
 from search_spaces.model import parse
+from search_spaces.names import MAX_NAME
 
 PLAN = "plan.json"
 STOP = "stop"
@@ -223,7 +225,12 @@ def check_sweep_name(name: str) -> None:
         ConfigError: It would leave the storage folder, or hide in it.
     """
     if not name or name.startswith(".") or not all(letter.isalnum() or letter in "-_." for letter in name):
-        raise ConfigError(f"sweep name {name!r} cannot be a folder: use letters, digits, '-', '_' and '.'.")
+        raise ConfigError(f"sweep name {shown(name)} cannot be a folder: use letters, digits, '-', '_' and '.'.")
+    if (num_bytes := len(os.fsencode(name))) > MAX_NAME:
+        raise ConfigError(
+            f"sweep name {shown(name)} has {num_bytes} bytes, and a folder's name takes {MAX_NAME}: give a "
+            "shorter --name."
+        )
 
 
 def latest_sweep_name(store: Store) -> str:

@@ -45,13 +45,15 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
     from orchestrator.progress.plan import print_plan
     from orchestrator.results.snapshot import Snapshot
     from orchestrator.store.store import Store
-    from orchestrator.store.sweep import Sweep
+    from orchestrator.store.sweep import Sweep, check_sweep_name
     from orchestrator.tracking.backend import check, locate
     from orchestrator.workers.entry_points import check_dataset
 
     console = make_console()
     limits, options, chosen = limits_of(others), launch_options_of(others), choices_of(others)
     plan = plan_from_options(grid, chosen, storage=storage, data_dir=others["data_dir"], download=download)
+    name = name or default_name(plan.grid.name, chosen)
+    check_sweep_name(name)
     if dry_run:
         print_plan(plan, Snapshot(plan, Store(storage, create=False)).states, console)
         return
@@ -66,7 +68,7 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
         check(location)
     check_dataset(plan.grid.dataset, others["data_dir"], download=download)
     store = Store(storage)
-    sweep = Sweep(store, name or default_name(plan.grid.name, chosen))
+    sweep = Sweep(store, name)
     with sweep.driver(line_printer(console)):
         if num_new := sweep.save_plan(plan):
             console.print(f"sweep {sweep.name} grows by {num_new} trials", highlight=False)

@@ -1,5 +1,6 @@
 """Bad flags, grid files, stores and data: one line with the value, the rule and the hint; nothing written or lost."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,13 @@ def no_table(root: Path) -> None:
 NOTHING: Callable[[Path], None] = lambda root: None  # noqa: E731
 GRID = "name: my\nbase: quick\n"
 MY = "plan --grid my.yaml"
+CLOCK = "1764258087123456789"
+"""What `date +%s%N` prints."""
+BULK = ", ".join(f"key{number}: value" for number in range(500))
+LAUGHS = "name: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
+    f"k{before}: &{after} [{','.join([f'*{before}'] * 10)}]\n"
+    for before, after in zip("abcdefgh", "bcdefghi", strict=True)
+)
 
 
 def searching(line: str) -> Callable[[Path], None]:
@@ -74,7 +82,20 @@ CASES: dict[str, tuple[Callable[[Path], None], str, int, tuple[str, ...]]] = {
     # flags
     "no such command": (NOTHING, "lunch", 2, ("'lunch'", "No such command", "--help")),
     "no such option": (NOTHING, "plan --sed 1", 2, ("--sed", "No such option", "--seed")),
-    "negative seed": (NOTHING, "plan --seed -1", 2, ("-1", "x>=0", "--seed")),
+    "negative seed": (NOTHING, "plan --seed -1", 2, ("-1", "0<=x<=4294967295", "--seed")),
+    "seed of a clock typed": (NOTHING, f"plan --seed {CLOCK}", 2, (CLOCK, "0<=x<=4294967295", "--seed")),
+    "seed of 65 bits": (NOTHING, f"launch --seed {2**64}", 2, (str(2**64), "0<=x<=4294967295", "--seed")),
+    "seeds that confirm": (
+        NOTHING, f"plan --seed {2**32 - 1} --confirm-seeds 1", 1, ("seed=4294967296", "0 to 4294967295", "confirm"),
+    ),
+    "split seed of a clock": (NOTHING, f"plan --set dataset.split_seed={CLOCK}", 1, (CLOCK, "0 to", "split_seed=")),
+    "split seed below": (NOTHING, "launch --set dataset.split_seed=-1", 1, ("=-1", "0 to", "split_seed")),
+    "draw seed below": (NOTHING, "analyze --set corruptions.draw_seed=-1", 1, ("=-1", "0 to", "draw_seed")),
+    "rate switched on": (NOTHING, "plan --set pair.learning_rate=on", 1, ("=True", "boolean", "learning_rate")),
+    "rate without end": (NOTHING, "plan --set pair.weight_decay=.inf", 1, ("=inf", "finite", "weight_decay")),
+    "long name": (NOTHING, f"launch --name {'n' * 300}", 1, ("nnn ... nnn", "300 bytes", "shorter --name")),
+    "long name of a plan": (NOTHING, f"plan --name {'ü' * 120}", 1, ("üü", "240 bytes", "shorter --name")),
+    "long number": (NOTHING, f"plan --set pair.epochs={'9' * 5000}", 1, ("9 ... 9", "no readable value", "number")),
     "budget no number": (NOTHING, "plan --budget many", 2, ("'many'", "integer", "--budget")),
     "no such goal": (NOTHING, "plan --goal evil", 2, ("'evil'", "is not one of", "'robust', 'detrimental'")),
     "share above a GPU": (NOTHING, "launch --gpus-per-trial 2", 2, ("2", "0.01<=x<=1", "--gpus-per-trial")),
@@ -132,6 +153,16 @@ CASES: dict[str, tuple[Callable[[Path], None], str, int, tuple[str, ...]]] = {
     "a list": (grid_file("[1, 2]"), "plan --grid my.yaml", 1, ("my.yaml", "mapping", "name")),
     "key twice": (grid_file(GRID + "seeds: [0]\nseeds: [1]"), "plan --grid my.yaml", 1, ("seeds", "twice", "line")),
     "unknown key": (grid_file(GRID + "seed: [0]"), "plan --grid my.yaml", 1, ("my.yaml: seed", "unknown", "'seeds'")),
+    "no name": (grid_file("base: quick"), MY, 1, ("my.yaml: name", "is missing", "give it a value")),
+    "no name of much": (grid_file(f"pair: {{robust: {{{BULK}}}}}"), MY, 1, ("my.yaml: name", "missing", "a value")),
+    "epochs switched on": (grid_file(GRID + "pair: {epochs: on}"), MY, 1, ("pair.epochs=True", "boolean", "number")),
+    "seeds agreed to": (grid_file(GRID + "seeds: [yes]"), MY, 1, ("seeds=[True]", "boolean", "no number")),
+    "trials agreed to": (searching("trials: yes"), MY, 1, ("search.trials=True", "boolean", "no number")),
+    "a bound without end": (searching("space: {hinge_weight: [0.1, .inf]}"), MY, 1, ("inf", "finite", "hinge_weight")),
+    "a bound that is none": (searching("space: {margin: [.nan, 0.5]}"), MY, 1, ("nan", "finite", "margin")),
+    "seed of a clock": (grid_file(GRID + f"seeds: [{CLOCK}]"), MY, 1, (CLOCK, "0 to 4294967295", "seed=")),
+    "nested aliases": (grid_file(LAUGHS), MY, 1, ("my.yaml, line", "more than 100000 values", "no YAML")),
+    "nested brackets": (grid_file("name: " + "[" * 5000), MY, 1, ("my.yaml, line 1", "more than 40 lists", "no YAML")),
     "seed of a file": (grid_file(GRID + "seeds: [-1]"), "plan --grid my.yaml", 1, ("-1", "greater than", "seeds")),
     # searches
     "no such sampler": (NOTHING, "plan --sampler tep", 2, ("'tep'", "is not one of", "'cmaes'")),
@@ -154,6 +185,14 @@ CASES: dict[str, tuple[Callable[[Path], None], str, int, tuple[str, ...]]] = {
     "level of no budget": (searching("levels: [D]"), MY, 1, ("'D'", "unknown budget level", "A, B, C")),
     # stores
     "storage is a file": (locked, "launch --storage file", 1, ("file", "cannot write", "choose another")),
+    "storage of one slash": (NOTHING, "plan --storage s3:/bkt/a", 1, ("'s3:/bkt/a'", "no URI", "write s3://bkt/a")),
+    "storage of one slash, Google": (NOTHING, "launch --storage gs:/bkt", 1, ("'gs:/bkt'", "no URI", "gs://bkt")),
+    "storage of no slash": (NOTHING, "ls --storage s3:bkt", 1, ("'s3:bkt'", "no URI", "write s3://bkt")),
+    "storage of three slashes": (NOTHING, "launch --storage s3://b//a", 1, ("'s3://b//a'", "empty part", "s3://b/a")),
+    "storage of nothing": (NOTHING, "launch --storage ''", 1, ("storage", "is empty", "name a folder")),
+    "table of one slash": (NOTHING, "plan --dataset parquet:s3:/b/a", 1, ("'s3:/b/a'", "no URI", "write s3://b/a")),
+    "folder of nothing": (NOTHING, "plan --dataset folder:", 1, ("'folder:'", "names no path", "folder:PATH")),
+    "weights of one slash": (NOTHING, "plan --teacher x@s3:/w", 1, ("'s3:/w'", "no URI", "write s3://w")),
     "storage of no kind": (NOTHING, "ls --storage ftp://h/x", 1, ("ftp://h/x", "cannot be opened", "s3://")),
     "plan cut short": (damage(PLAN_JSON, b'{"sch'), "status", 1, (PLAN, "is not a JSON object", "Move it away")),
     "plan of the future": (damage(PLAN_JSON, b'{"schema": 9}'), "gc", 1, ("schema 9", "reads 1", "use the version")),
@@ -211,12 +250,13 @@ def test_bad_input_is_one_line_with_value_rule_and_cure(
     has_storage = not typed.startswith("cluster ")
     storage = ["--storage", "store"] if has_storage and "--storage" not in typed and expected != 2 else []
     with pytest.raises(SystemExit) as exit_info:
-        main([*typed.split(), *storage])
+        main([*shlex.split(typed), *storage])
     printed = capsys.readouterr()
     assert exit_info.value.code == expected, printed.out + printed.err
     assert printed.out == ""
     assert printed.err.startswith("Error: ")
     assert printed.err.count("\n") == 1
+    assert len(printed.err) < 1000
     missing = [part for part in parts if part not in printed.err]
     assert not missing, printed.err
     assert snapshot(workplace) == before
