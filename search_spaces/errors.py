@@ -16,8 +16,9 @@ class SweepError(Exception):
     """Anything the user can cause or fix: the command prints `Error: ...` and exits 1."""
 
     def __str__(self) -> str:
-        """The text; the middle of one that is too long to read is left out."""
-        return shortened(super().__str__(), MAX_TEXT)
+        """The text; the middle of one that is too long to read is left out, and what is no Unicode is spelled."""
+        # A name on a disk may be no UTF-8, which no terminal and no file takes.
+        return shortened(super().__str__().encode(errors="backslashreplace").decode(), MAX_TEXT)
 
 
 class ConfigError(SweepError, ValueError):

@@ -34,6 +34,8 @@ def absolute_uri(uri: str, *, what: str) -> str:
         raise ConfigError(f"the {what} place is empty: name a folder, or a URI such as s3://bucket/folder.")
     if "\0" in uri:
         raise ConfigError(f"the {what} place {shown(uri)} holds a NUL byte, which no path can: leave it out.")
+    if not uri.isprintable() and re.search("[\ud800-\udfff]", uri):
+        raise ConfigError(f"the {what} place {shown(uri)} is no UTF-8: rename the folder.")
     if "://" not in uri:
         if _MISTYPED.match(uri):
             scheme, _, rest = uri.partition(":")

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from orchestrator.workers.entry_points import (
     num_sites,
 )
 from search_spaces.datasets import DatasetSpec, dataset_slug, dataset_spec
-from search_spaces.errors import ConfigError, InfeasibleBudgetError
+from search_spaces.errors import ConfigError, InfeasibleBudgetError, UnavailableError
 from search_spaces.grids.assess import assess_grid
 from search_spaces.grids.build import Choices, Grid, build_grid
 from search_spaces.grids.trained import TrainingData, check_trainable
@@ -123,6 +124,23 @@ def choices_of(values: Mapping[str, Any]) -> Choices:
     return Choices(**others, search=search)
 
 
+def check_data(dataset: DatasetSpec, data_dir: Path, *, download: bool = False, needs_labels: bool = True) -> None:
+    """Makes sure that every trial can load a dataset, and says what of it is not read; see `check_dataset`."""
+    for note in check_dataset(dataset, data_dir, download=download, needs_labels=needs_labels):
+        click.echo(note, err=True)
+
+
+def check_data_if_here(dataset: DatasetSpec, data_dir: Path) -> None:
+    """Checks a dataset for a plan, which may be made where the data is not.
+
+    Raises:
+        ConfigError: The images that are here cannot be split as the specification asks, or lie in another layout.
+    """
+    if "://" not in dataset.place:
+        with suppress(UnavailableError):
+            check_data(dataset, data_dir)
+
+
 def plan_from_options(grid: str, choices: Choices, *, storage: str, data_dir: Path, download: bool = False) -> Plan:
     """Builds the plan that the options ask for.
 
@@ -179,7 +197,7 @@ def assessment_from_options(
     _check_training(model_spec(uri), values)
     sizes = {name: values[name] for name in ("image_size", "train_images", "test_images")}
     dataset = dataset_spec(values["dataset"], **sizes)
-    check_dataset(dataset, values["data_dir"], download=download, needs_labels=trains)
+    check_data(dataset, values["data_dir"], download=download, needs_labels=trains)
     settings = parse(ImageSettings, {name: values[name] for name in ImageSettings.model_fields}, place="")
     facts, class_names = look_at_network(
         reference or uri,

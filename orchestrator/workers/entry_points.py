@@ -90,7 +90,9 @@ def verify_network(*arguments: Any, **settings: Any) -> tuple[Any, dict[str, Any
     return found
 
 
-def check_dataset(spec: DatasetSpec, data_dir: Path, *, download: bool = False, needs_labels: bool = True) -> None:
+def check_dataset(
+    spec: DatasetSpec, data_dir: Path, *, download: bool = False, needs_labels: bool = True
+) -> tuple[str, ...]:
     """Makes sure, before anything runs, that every trial can load a dataset; decodes nothing.
 
     Args:
@@ -99,6 +101,9 @@ def check_dataset(spec: DatasetSpec, data_dir: Path, *, download: bool = False, 
         download: Fetch its files if they are not there.
         needs_labels: Whether images without labels are refused.
 
+    Returns:
+        What is to be said of it, such as files that are left out, a line each.
+
     Raises:
         UnavailableError: Files are missing or cannot be fetched; says what to put where.
         ConfigError: The images cannot be split as asked, lack labels, or there is nothing to download.
@@ -106,7 +111,8 @@ def check_dataset(spec: DatasetSpec, data_dir: Path, *, download: bool = False, 
     is_sure = DATASETS[spec.kind].is_bundled and spec.train_images is None and spec.test_images is None
     if download or not is_sure:
         check_available = importlib.import_module("trainables.data.loading").check_available
-        check_available(spec, data_dir, download=download, needs_labels=needs_labels)
+        return tuple(check_available(spec, data_dir, download=download, needs_labels=needs_labels))
+    return ()
 
 
 def count_trained(spec: DatasetSpec, data_dir: Path) -> int:

@@ -10,7 +10,7 @@ import struct
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 
@@ -39,6 +39,7 @@ RESAMPLING: dict[Interpolation, Image.Resampling] = {
     "nearest": Image.Resampling.NEAREST,
     "lanczos": Image.Resampling.LANCZOS,
 }
+_NEED_OTHERS = ("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG")
 # What PIL's decoders raise at damaged content, besides OSError: none of these is a mistake of ours.
 DECODER_ERRORS = (
     OSError,
@@ -176,6 +177,22 @@ def _resized_by_timm(rgb: Image.Image, spec: DatasetSpec, crop: float) -> tuple[
         return max(height, height * rgb.height // rgb.width), max(width, width * rgb.width // rgb.height)
     ratio = min(rgb.height / height, rgb.width / width)
     return round(rgb.height / ratio), round(rgb.width / ratio)
+
+
+def is_image(path: Path) -> bool:
+    """Tells from a file's content whether the installed Pillow decodes it."""
+    try:
+        with Image.open(path, formats=_formats()):
+            return True
+    except DECODER_ERRORS:
+        return False
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Returns the formats that are told by how they begin, and decoded without another program."""
+    Image.init()
+    return tuple(name for name, (_, begins) in Image.OPEN.items() if begins and name not in _NEED_OTHERS)
 
 
 def _open(content: Path | bytes) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from unicodedata import normalize
 
 import numpy as np
 from torch import Tensor
@@ -37,6 +38,8 @@ class Found:
     list_images: Callable[[], Listing]
     hint: str = ""
     """Advice for a source that is missing or damaged."""
+    notes: tuple[str, ...] = ()
+    """What of it is not read, a line each."""
 
 
 def choose_images(listing: Listing, spec: DatasetSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -74,6 +77,9 @@ def without_gaps(spec: DatasetSpec, labels_B: np.ndarray, *, num_training: int |
     Raises:
         ConfigError: The test part has a class that nothing is trained on.
     """
+    if labels_B.dtype.kind == "U":
+        # One name has several forms in Unicode, and systems of files prefer different ones.
+        labels_B = np.array([normalize("NFC", name) for name in labels_B.tolist()], dtype=np.str_)
     present_K, numbers_B = np.unique(labels_B, return_inverse=True)
     untrained = np.setdiff1d(labels_B, labels_B[:num_training])
     if len(untrained):

@@ -86,8 +86,8 @@ def count_trained(spec: DatasetSpec, data_dir: Path | None = None) -> int:
 
 def check_available(
     spec: DatasetSpec, data_dir: Path | None = None, *, download: bool = False, needs_labels: bool = True
-) -> None:
-    """Makes sure that a dataset can be loaded; decodes nothing.
+) -> tuple[str, ...]:
+    """Makes sure that a dataset can be loaded, and returns what is to be said of it, a line each; decodes nothing.
 
     Args:
         spec: Name, size and splits.
@@ -104,7 +104,7 @@ def check_available(
         names = " and ".join(kind for kind in DATASETS if _KINDS[kind].download)
         raise ConfigError(f"{spec.name} is not a download: --download fetches {names}. Leave it out.")
     try:
-        _check(spec, data_dir, needs_labels)
+        return _check(spec, data_dir, needs_labels)
     except UnavailableError as missing:
         if not download or fetch is None:
             raise
@@ -116,10 +116,10 @@ def check_available(
                 # It holds the server's answer, and so the connection.
                 error.close()
             raise UnavailableError(f"the download failed ({one_line(error)}), and {missing}") from error
-        _check(spec, data_dir, needs_labels)
+        return _check(spec, data_dir, needs_labels)
 
 
-def _check(spec: DatasetSpec, data_dir: Path | None, needs_labels: bool) -> None:
+def _check(spec: DatasetSpec, data_dir: Path | None, needs_labels: bool) -> tuple[str, ...]:
     found = _KINDS[spec.kind].find(spec, _root(data_dir))
     raise_unreadable({source.path: "missing" for source in found.sources if source.is_missing}, found.hint)
     listing = found.list_images()
@@ -129,6 +129,7 @@ def _check(spec: DatasetSpec, data_dir: Path | None, needs_labels: bool) -> None
             "folder per class, as in cats/1.jpg and dogs/1.jpg."
         )
     choose_images(listing, spec)
+    return found.notes
 
 
 def _build(spec: DatasetSpec, found: Found) -> ImageData:

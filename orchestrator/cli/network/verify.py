@@ -35,12 +35,12 @@ def command(
     timm:NAME@FILE, and runs at 8 bits. Says whether the format breaks it, this runtime does (and by which nodes), or
     neither. Of a trial it is kept in the storage, and stands in report and MLflow of its sweeps.
     """
-    from orchestrator.cli.values import NO_LABELS
+    from orchestrator.cli.values import NO_LABELS, check_data
     from orchestrator.console import make_console
     from orchestrator.launch.assessments import check_writable
     from orchestrator.launch.verification import conclude, keep
     from orchestrator.progress.verification import VerificationProgress
-    from orchestrator.workers.entry_points import check_dataset, verify_network
+    from orchestrator.workers.entry_points import verify_network
     from search_spaces.datasets import dataset_spec
     from search_spaces.model import parse
     from search_spaces.stages.assessment import ImageSettings
@@ -49,7 +49,7 @@ def command(
     check_writable(json_file, "--json")
     spec = dataset_spec(dataset, image_size=others["image_size"], test_images=others["test_images"])
     settings = parse(ImageSettings, {name: others[name] for name in ImageSettings.model_fields}, place="")
-    check_dataset(spec, data_dir, download=download)
+    check_data(spec, data_dir, download=download)
     labels = others["labels"]
     with VerificationProgress(console) as progress:
         found, facts = verify_network(

@@ -26,7 +26,14 @@ def command(grid: str, name: str | None, arms: tuple[str, ...], storage: str, **
     comparison goes on when the command is given again.
     """
     from cluster.runtime.session import check_address
-    from orchestrator.cli.values import choices_of, default_name, launch_options_of, limits_of, plan_from_options
+    from orchestrator.cli.values import (
+        check_data,
+        choices_of,
+        default_name,
+        launch_options_of,
+        limits_of,
+        plan_from_options,
+    )
     from orchestrator.console import line_printer, make_console
     from orchestrator.launch.driver import launch_sweep
     from orchestrator.reports.comparison.data import comparison
@@ -36,7 +43,6 @@ def command(grid: str, name: str | None, arms: tuple[str, ...], storage: str, **
     from orchestrator.store.store import Store
     from orchestrator.store.sweep import Sweep
     from orchestrator.tracking.backend import locate
-    from orchestrator.workers.entry_points import check_dataset
 
     console = make_console()
     say = line_printer(console)
@@ -46,7 +52,7 @@ def command(grid: str, name: str | None, arms: tuple[str, ...], storage: str, **
     check_address(options.address)
     locate(options.tracking_uri, Store(storage, create=False))
     first = plans[Arm.SEARCH]
-    check_dataset(first.grid.dataset, others["data_dir"])
+    check_data(first.grid.dataset, others["data_dir"])
     store = Store(storage)
     name = name or default_name(first.grid.name, choices)
     is_over = True

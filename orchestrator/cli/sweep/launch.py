@@ -39,7 +39,15 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
     """
     from cluster.runtime.session import check_address
     from orchestrator.cli.remote import follow_to_the_end, is_dashboard, job_request, job_server, submit
-    from orchestrator.cli.values import choices_of, default_name, launch_options_of, limits_of, plan_from_options
+    from orchestrator.cli.values import (
+        check_data,
+        check_data_if_here,
+        choices_of,
+        default_name,
+        launch_options_of,
+        limits_of,
+        plan_from_options,
+    )
     from orchestrator.console import line_printer, make_console
     from orchestrator.launch.driver import finish_sweep, launch_sweep
     from orchestrator.progress.plan import print_plan
@@ -47,7 +55,6 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
     from orchestrator.store.store import Store
     from orchestrator.store.sweep import Sweep, check_sweep_name
     from orchestrator.tracking.backend import check, locate
-    from orchestrator.workers.entry_points import check_dataset
 
     console = make_console()
     limits, options, chosen = limits_of(others), launch_options_of(others), choices_of(others)
@@ -55,6 +62,7 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
     name = name or default_name(plan.grid.name, chosen)
     check_sweep_name(name)
     if dry_run:
+        check_data_if_here(plan.grid.dataset, others["data_dir"])
         print_plan(plan, Snapshot(plan, Store(storage, create=False)).states, console)
         return
     if options.address and is_dashboard(options.address):
@@ -66,7 +74,7 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
     location = locate(options.tracking_uri, Store(storage, create=False))
     if options.tracking_uri is not None:
         check(location)
-    check_dataset(plan.grid.dataset, others["data_dir"], download=download)
+    check_data(plan.grid.dataset, others["data_dir"], download=download)
     store = Store(storage)
     sweep = Sweep(store, name)
     with sweep.driver(line_printer(console)):

@@ -36,7 +36,7 @@ def command(grid: str, name: str | None, storage: str, as_json: bool, **others: 
     With --cluster also what it would take there: machines, GPU-hours, time and price.
     """
     from orchestrator.cli.estimate import estimate_as_json, estimate_from_options, print_estimate
-    from orchestrator.cli.values import choices_of, default_name, plan_from_options
+    from orchestrator.cli.values import check_data_if_here, choices_of, default_name, plan_from_options
     from orchestrator.console import make_console
     from orchestrator.progress.plan import plan_as_json, print_plan
     from orchestrator.results.snapshot import Snapshot
@@ -46,6 +46,7 @@ def command(grid: str, name: str | None, storage: str, as_json: bool, **others: 
     chosen = choices_of(others)
     plan = plan_from_options(grid, chosen, storage=storage, data_dir=others["data_dir"])
     check_sweep_name(name or default_name(plan.grid.name, chosen))
+    check_data_if_here(plan.grid.dataset, others["data_dir"])
     store = Store(storage, create=False)
     states = Snapshot(plan, store).states
     estimated = estimate_from_options(plan, states, store, others)

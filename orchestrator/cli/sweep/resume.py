@@ -44,13 +44,12 @@ def command(
     it may hold a secret, so it has to be given again.
     """
     from cluster.runtime.session import check_address
-    from orchestrator.cli.values import limits_of, open_sweep
+    from orchestrator.cli.values import check_data, limits_of, open_sweep
     from orchestrator.console import line_printer, make_console
     from orchestrator.launch.driver import finish_sweep, launch_sweep
     from orchestrator.launch.restarts import find_node, forget_failures, restart, with_parents
     from orchestrator.store.sweep import Caps
     from orchestrator.tracking.backend import locate
-    from orchestrator.workers.entry_points import check_dataset
 
     console = make_console()
     say = line_printer(console)
@@ -65,7 +64,7 @@ def command(
     chosen = [find_node(plan, prefix) for prefix in only]
     to_restart = [find_node(plan, prefix) for prefix in restarted]
     check_address(options.address)
-    check_dataset(plan.grid.dataset, options.data_dir, needs_labels=not plan.grid.assessments)
+    check_data(plan.grid.dataset, options.data_dir, needs_labels=not plan.grid.assessments)
     if str(limits.caps):
         say(f"caps of sweep {sweep.name}: {limits.caps}")
     if options.on_event and limits.on_event is None:

@@ -44,6 +44,12 @@ def one_class(root: Path) -> None:
         image(root / "flowers" / "rose" / f"{number}.png")
 
 
+def one_more_level(root: Path) -> None:
+    for name in ("rose", "tulip"):
+        for part in ("train", "valid"):
+            image(root / "flowers" / "data" / part / name / "a.png")
+
+
 def few_images(root: Path) -> None:
     image(root / "flowers" / "rose" / "a.png")
     image(root / "flowers" / "tulip" / "a.png")
@@ -209,6 +215,8 @@ CASES: dict[str, tuple[Callable[[Path], None], str, int, tuple[str, ...]]] = {
     "one class": (one_class, "launch --dataset folder:flowers", 1, ("flowers", "two classes", "add")),
     "one image a class": (few_images, "launch --dataset folder:flowers", 1, ("rose", "1", "images")),
     "no labels": (no_labels, "launch --dataset folder:flowers", 1, ("flowers", "without labels", "folder per class")),
+    "another layout": (one_more_level, "plan --dataset folder:flowers", 1, ("flowers/data", "no class", "train, ")),
+    "one class of a plan": (one_class, "plan --dataset folder:flowers", 1, ("flowers", "two classes", "add")),
     "no Parquet": (no_table, "launch --dataset parquet:train.parquet", 1, ("train.parquet", "Parquet", "")),
     "too few kept": (NOTHING, "launch --train-images 5", 1, ("5", "2 each", "choose 20")),
     "nothing to fetch": (NOTHING, "launch --download", 1, ("--download", "fetches cifar10", "oxford-iiit-pet")),
