@@ -19,6 +19,8 @@ _TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
 )
 _MARKDOWN_SPECIAL = str.maketrans({character: "\\" + character for character in "\\`*_[]|#"} | {"\n": " "})
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What begins a formula in a spreadsheet, also in full width."""
 
 
 def page_files(name: str, page: Page) -> dict[str, bytes]:
@@ -81,10 +83,26 @@ def table_files(tables: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:
     for name, table in tables.items():
         flat = table[[column for column in table.columns if _is_flat(table[column])]]
         # Ten digits: enough for any ratio of counts, and no noise of the last bit.
-        files[f"{name}.csv"] = flat.to_csv(index=False, float_format="%.10g", lineterminator="\n").encode()
+        files[f"{name}.csv"] = (
+            without_formulas(flat).to_csv(index=False, float_format="%.10g", lineterminator="\n").encode()
+        )
         files[f"{name}.parquet"] = parquet_bytes(pa.Table.from_pandas(table, preserve_index=False))
     return files
 
 
 def _is_flat(column: pd.Series) -> bool:
     return column.dtype != object or not any(hasattr(v, "__len__") and not isinstance(v, str) for v in column)
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    r"""Returns a table none of whose texts a spreadsheet reads as a formula: an apostrophe makes it a text.
+
+    Examples:
+        >>> without_formulas(pd.DataFrame({"class": ["=1+1", "a=b"], "drop": [-1.5, 2]})).to_csv(index=False)
+        "class,drop\n'=1+1,-1.5\na=b,2.0\n"
+    """
+    return table.rename(columns=_as_text).map(_as_text)
+
+
+def _as_text(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULAS) else cell

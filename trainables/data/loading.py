@@ -1,6 +1,7 @@
 """Loads a dataset by its specification: finds its files, lists its images, and decodes them once per machine."""
 
 import http.client
+import os
 import tarfile
 import urllib.error
 from collections.abc import Callable
@@ -128,8 +129,21 @@ def _check(spec: DatasetSpec, data_dir: Path | None, needs_labels: bool) -> tupl
             f"{spec.name} has images without labels, which `assess` takes and training does not: put them into a "
             "folder per class, as in cats/1.jpg and dogs/1.jpg."
         )
-    choose_images(listing, spec)
+    _check_memory(spec, sum(map(len, choose_images(listing, spec))))
     return found.notes
+
+
+def _check_memory(spec: DatasetSpec, num_images: int) -> None:
+    """Raises `ConfigError` if decoded images are more than the memory of this machine."""
+    height, width = spec.stored_size
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    gigabytes, here = num_images * 3 * height * width / 2**30, memory / 2**30
+    if gigabytes > here:
+        raise ConfigError(
+            f"{num_images} images of {spec.name} take {gigabytes:.0f} GB decoded at {height} x {width} pixels, and "
+            f"this machine has {here:.0f}: keep fewer with --train-images and --test-images, or smaller ones with "
+            "--image-size."
+        )
 
 
 def _build(spec: DatasetSpec, found: Found) -> ImageData:
