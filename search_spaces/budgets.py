@@ -22,12 +22,15 @@ OPTION_SETS: dict[str, tuple[int, ...]] = {
     "III": tuple(range(5, 11)),
 }
 
-# The default is None, spelled out or left out, so that it is one uid: that of results from before these fields.
-PlacementField = Annotated[
-    SitePlacement | None, AfterValidator(lambda value: None if value == SITE_PLACEMENTS[0] else value)
-]
+
+def none_for(default: object) -> AfterValidator:
+    """Makes a later field's default None, spelled out or left out, so that it is one uid: that of earlier results."""
+    return AfterValidator(lambda value: None if value == default else value)
+
+
+PlacementField = Annotated[SitePlacement | None, none_for(SITE_PLACEMENTS[0])]
 """A field's type: the activations that are quantized; None is `outputs`."""
-ScopeField = Annotated[RangeScope | None, AfterValidator(lambda value: None if value == RANGE_SCOPES[0] else value)]
+ScopeField = Annotated[RangeScope | None, none_for(RANGE_SCOPES[0])]
 """A field's type: what shares a range; None is `example`."""
 
 

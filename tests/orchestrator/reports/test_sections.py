@@ -229,6 +229,12 @@ def test_decisions_show_what_the_recipes_hold(plan: Plan) -> None:
     changed = first.model_copy(update={"recipe": first.recipe.model_copy(update={"batch_norm": "both"})})
     both = build_plan(mixed.model_copy(update={"cells": (changed, *others)}), lambda _: 15)
     assert {row[0].text: row[2].text for row in decisions_table(both).rows}["batch norm of a pair"] == "both, frozen"
+    assert "how bits are chosen" not in rows
+    changed = first.model_copy(update={"recipe": first.recipe.model_copy(update={"selection": "penalty"})})
+    chosen = build_plan(mixed.model_copy(update={"cells": (changed, *others)}), lambda _: 15)
+    assert {row[0].text: row[2].text for row in decisions_table(chosen).rows}[
+        "how bits are chosen"
+    ] == "penalty, not set"
 
 
 @pytest.mark.browser
