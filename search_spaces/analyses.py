@@ -106,6 +106,20 @@ class Mitigation(Analysis):
     """How many of the worst sites stay at full precision."""
 
 
+class Repairs(Analysis):
+    """Parity gap and drop under every repair: a row of the matrix {trained against} x {evaluated with}."""
+
+    name = "repairs"
+    title = "Repairs"
+    keys = ("repair", "value", "allocation")
+    quantiles: tuple[Annotated[float, Field(gt=0.5, lt=1)], ...] = (0.999, 0.99)
+    """Quantiles at which ranges end."""
+    num_sites: tuple[PositiveInt, ...] = (1, 2, 4)
+    """How many of the worst sites stay at full precision."""
+    least_bits: tuple[Annotated[int, Field(ge=1, le=16)], ...] = (4, 5, 6)
+    """Bits that every site gets at least, beyond the budget."""
+
+
 class Indicators(Analysis):
     """Signals of a full-precision network that may tell how far it drops when quantized (section 4.3)."""
 
@@ -126,6 +140,7 @@ ANALYSES: dict[str, Analysis] = {
         Histograms(),
         Corruptions(),
         Mitigation(),
+        Repairs(),
         Indicators(),
     )
 }

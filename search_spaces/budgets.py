@@ -97,6 +97,18 @@ bit-widths 5..10: every allocation sums to 385..770. The nearest feasible budget
     )
 
 
+def check_spared(num_spared: int, num_sites: int) -> None:
+    """Makes sure that a site is left to quantize.
+
+    Raises:
+        ConfigError: As many sites are spared as there are, or more.
+    """
+    if num_spared >= num_sites:
+        raise ConfigError(
+            f"spared_sites={num_spared} leaves none of the {num_sites} sites to quantize: give {num_sites - 1} at most."
+        )
+
+
 def budget_from_average(average_bits: float, num_sites: int) -> int:
     """Turns an average bit-width per site into the nearest whole budget, half to even.
 

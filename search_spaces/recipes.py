@@ -119,6 +119,12 @@ class PairRecipe(TrainingRecipe):
     layers, as in runtimes, of which there are others, so that a budget is another one."""
     range_scope: ScopeField = later_field()
     """What shares a range: an `example`, which None is, the whole `batch`, or a `channel` of an example."""
+    equalized: Annotated[bool | None, none_for(False)] = later_field()
+    """Whether cross-layer equalization (Nagel et al. 2019) is applied to the student after every step: the pair is then
+    trained against that repair."""
+    spared_sites: Annotated[int | None, none_for(0)] = later_field(ge=0)
+    """Number of sites, drawn anew in every step, that training leaves at full precision: the pair is then trained
+    against the repair that spares some. Evaluation quantizes all."""
     gradient_clip: Positive = 5.0
     """Largest norm of the gradient of all trained parameters together."""
     policy_learning_rate: Positive | None = later_field()
@@ -141,6 +147,23 @@ class PairRecipe(TrainingRecipe):
         """The loss of the quantized student by name, the goal's own where the recipe names none."""
         return self.loss or f"hinge_{self.goal}"
 
+    @property
+    def trained_against(self) -> str:
+        """The repairs that its training knows, for people.
+
+        Examples:
+            >>> PairRecipe(architecture="resnet18", budget=110, epochs=1, batch_size=64, optimizer="sgd",
+            ...            learning_rate=0.04, weight_decay=1e-4, range_scope="channel").trained_against
+            'ranges per channel'
+        """
+        known = {
+            "ranges per channel": self.range_scope == "channel",
+            f"ranges to the {self.scale_quantile:g} quantile": self.scale_quantile < 1,
+            "equalization": bool(self.equalized),
+            f"{self.spared_sites} spared sites": bool(self.spared_sites),
+        }
+        return ", ".join(name for name, is_known in known.items() if is_known) or "nothing"
+
     @model_validator(mode="after")
     def _check_parts(self) -> "PairRecipe":
         check_bit_widths(self.bit_widths)
@@ -148,6 +171,8 @@ class PairRecipe(TrainingRecipe):
         if not self.train or len(set(self.train)) < len(self.train):
             raise ConfigError(f"train={list(self.train)} trains nothing or a part twice: name student, policy or both.")
         self._check_selection()
+        if self.equalized and "student" not in self.train:
+            raise ConfigError("equalized=true: the student does not learn; add it to train, or leave equalized out.")
         return self
 
     def _check_selection(self) -> None:

@@ -77,6 +77,7 @@ def run_epochs(
     seed: int,
     gradient_clip: float | None = None,
     parts: Sequence[Part] = (),
+    after_step: Callable[[], None] | None = None,
     resume: ResumePoint | None = None,
 ) -> Generator[EpochReport, None, None]:
     """Trains a module in place.
@@ -90,6 +91,7 @@ def run_epochs(
         seed: Of order, augmentation and dropout.
         gradient_clip: Largest norm of the whole gradient, but for parts with a clip of their own; None leaves it.
         parts: Parameters of the module that learn at a pace of their own.
+        after_step: Called behind every step of the optimizer; may change the module in place.
         resume: Where to go on; None starts at the first epoch.
 
     Yields:
@@ -120,6 +122,8 @@ def run_epochs(
             losses[LOSS].backward()
             clip_gradients(optimizer, gradient_clip, parts)
             optimizer.step()
+            if after_step:
+                after_step()
             for name, loss in losses.items():
                 sums[name] = sums.get(name, 0) + loss.detach()
         # Read once per epoch: reading every step would make a GPU wait.

@@ -74,6 +74,9 @@ ENTRIES = {
         # Of other sites there are 16 in place of 15, which changes the policy's head.
         "sites": Change("inputs", ("start", "bits", *QUANTIZED)),
         "range_scope": Change("batch", QUANTIZED),
+        # Full precision stays as it is to the last bit; the second step moves other weights.
+        "equalized": Change(True, ("result",)),
+        "spared_sites": Change(5, QUANTIZED),
         "gradient_clip": Change(0.01, TAKEN),
         "train": Change(("policy",), ("student gradient", *TAKEN)),
         "white_box": Change(GIVEN, ()),

@@ -16,7 +16,7 @@ import logging
 import torch
 from torch import Tensor, nn
 
-from search_spaces.budgets import check_budget, placement_of, scope_of
+from search_spaces.budgets import check_budget, check_spared, placement_of, scope_of
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.names import OPTION_GRADIENTS
 from search_spaces.recipes import WHOLE_PAIR, PairRecipe
@@ -26,10 +26,11 @@ from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData
 from trainables.evaluation import Classified, classify, classify_quantized, outputs, prediction_columns
 from trainables.losses import PAIR_LOSSES, kd_loss, of_each
 from trainables.memory_format import place
+from trainables.models.equalization import Equalizer
 from trainables.models.policy import Policy, profits_of
 from trainables.optim import Part
 from trainables.quant.knapsack import bit_widths_of
-from trainables.quant.option_gradient import offered_bit_widths, shape_gradient
+from trainables.quant.option_gradient import FULL_PRECISION, offered_bit_widths, shape_gradient
 from trainables.quant.student import QuantizedStudent
 from trainables.stages.graphs import OptionsPass, are_wanted, capture_passes
 from trainables.stages.pair_figures import accuracies, columns, spent
@@ -71,6 +72,7 @@ class Pair(nn.Module):
             sites=placement_of(recipe.sites),
         )
         check_budget(recipe.budget, self.student.num_sites, recipe.bit_widths)
+        check_spared(recipe.spared_sites or 0, self.student.num_sites)
         self.policy = Policy(num_sites=self.student.num_sites, num_options=len(recipe.bit_widths))
         self.student.requires_grad_("student" in recipe.train)
         self.policy.requires_grad_("policy" in recipe.train)
@@ -93,7 +95,12 @@ class Pair(nn.Module):
     def run_options(self, images_BCHW: Tensor, selection_BLO: Tensor) -> Tensor:
         """Returns the student's logits_BK at the selected options; the backward pass reaches every option."""
         (quantized,) = self._quantized
-        logits_BK: Tensor = quantized(images_BCHW, shape_gradient(selection_BLO, self.recipe.bit_widths, self._rule))
+        selection_BLO = shape_gradient(selection_BLO, self.recipe.bit_widths, self._rule)
+        if self.recipe.spared_sites:
+            sites = torch.randperm(self.student.num_sites)[: self.recipe.spared_sites].tolist()
+            spared = self.student.with_pinned(dict.fromkeys(sites, FULL_PRECISION))
+            return spared.forward_options(images_BCHW, selection_BLO, quantized.bit_widths)
+        logits_BK: Tensor = quantized(images_BCHW, selection_BLO)
         return logits_BK
 
     def _scores(self, images_BCHW: Tensor) -> Tensor:
@@ -187,6 +194,7 @@ def train(
         seed=seed,
         gradient_clip=recipe.gradient_clip,
         parts=pair.parts(),
+        after_step=Equalizer(pair.student.model).apply if recipe.equalized else None,
         resume=resume,
     )
     return _result(pair, data, white_box_seen)
@@ -236,6 +244,8 @@ def can_be_captured(recipe: PairRecipe) -> bool:
         reason = f"batch_norm={recipe.batch_norm}: a pass that moves statistics cannot be captured"
     elif set(recipe.train) != set(WHOLE_PAIR):
         reason = f"train={list(recipe.train)}: a pass without a gradient cannot be captured"
+    elif recipe.spared_sites:
+        reason = f"spared_sites={recipe.spared_sites}: other sites are spared in every step"
     else:
         return True
     _LOGGER.warning("trains without CUDA graphs, more slowly, with %s", reason)

@@ -36,6 +36,7 @@ TITLES = {
     "histograms": "Figure 3: what happens to activations",
     "corruptions": "Figure 4: corrupted images",
     "mitigation": "Mitigation",
+    "repairs": "Repairs",
     "indicators": "Indicators",
 }
 SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
@@ -124,7 +125,7 @@ def test_every_table_is_a_file_and_lists_are_in_parquet_only(analyzed: tuple[Pat
     names = {path.stem for path in (folder / "analyses").iterdir()}
     derived = {"table2", "transitory_points", "transitory_overlaps", "table3", "layer_effects", "layer_inflections"}
     derived |= {"histogram_summary", "collapse_correlations", "corruption_summary", "corruption_curves"}
-    assert names == set(analyses) | derived | {"mitigation_summary", "indicator_correlations"}
+    assert names == set(analyses) | derived | {"mitigation_summary", "repair_matrix", "indicator_correlations"}
     flat = pd.read_csv(folder / "analyses" / "transitory.csv")
     whole = pd.read_parquet(folder / "analyses" / "transitory.parquet")
     assert set(whole.columns) - set(flat.columns) == {"bit_width", "thumbnail"}
