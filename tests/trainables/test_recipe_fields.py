@@ -74,7 +74,7 @@ ENTRIES = {
         # Of other sites there are 16 in place of 15, which changes the policy's head.
         "sites": Change("inputs", ("start", "bits", *QUANTIZED)),
         "range_scope": Change("batch", QUANTIZED),
-        # Full precision stays as it is to the last bit; the second step moves other weights.
+        # Behind the first step.
         "equalized": Change(True, ("result",)),
         "spared_sites": Change(5, QUANTIZED),
         "gradient_clip": Change(0.01, TAKEN),
@@ -98,7 +98,11 @@ OWN: dict[type[TrainingRecipe], dict[str, Any]] = {
 }
 
 
-NEEDED: dict[str, dict[str, Any]] = {"penalty_weight": {"selection": "penalty"}}
+NEEDED: dict[str, dict[str, Any]] = {
+    "penalty_weight": {"selection": "penalty"},
+    # At a small rate no channel comes to stand out.
+    "equalized": {"learning_rate": 1.0},
+}
 """What a field stands beside."""
 
 

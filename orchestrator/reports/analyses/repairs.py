@@ -69,10 +69,10 @@ def repairs_statement(matrix: pd.DataFrame, cells: Sequence[Row]) -> str:
     for trained_against, rows in means.groupby("trained_against", sort=False):
         plain = rows[rows["evaluated_with"] == _NAMES["plain"]]["drop"]
         best = rows.sort_values("drop", kind="stable").iloc[0]
-        before = f" in place of {pct(plain.iloc[0])}" if len(plain) else ""
+        before = f" in place of {pct(plain.iloc[0], digits=1)}" if len(plain) else ""
         parts.append(
             f"trained against {trained_against}, least is left by {best['evaluated_with']}: "
-            f"{pct(best['drop'])} pp{before}"
+            f"{pct(best['drop'], digits=1)} pp{before}"
         )
     return f"Of the detrimental drop, {'; '.join(parts)}." if parts else ""
 
