@@ -17,13 +17,15 @@ from torch import Tensor
 from search_spaces.analyses import Repairs
 from trainables.analyses.mitigation import worst_sites
 from trainables.analyses.trained_pair import Row, Subject, Unit, paired_counts
+from trainables.assessment.channel_scan import channel_maxima
 from trainables.assessment.paired import drop_interval
 from trainables.assessment.repairs.cures import Cure
 from trainables.attacks.space import Space
 from trainables.attacks.uniform import uniform
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import TEST, VALIDATION
-from trainables.evaluation import Classified, classify
+from trainables.evaluation import EVALUATION_BATCH, Classified, classify
+from trainables.models.equalization import equalize
 from trainables.quant.student import QuantizedStudent
 
 ALLOCATIONS = ("policy", "uniform")
@@ -32,17 +34,21 @@ CHECK_IMAGES = 8
 """Images on which equalization compares the full precision before and after."""
 
 
+Apply = Callable[[QuantizedStudent], QuantizedStudent]
+"""Function from a network to a repaired one."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repair:
     """A repair of this analysis."""
 
     name: str
     value: float | None = None
-    cure: Callable[[], Cure] | None = None
-    """Makes what changes the network; None leaves it."""
+    apply: Apply | None = None
+    """None leaves the network as it is."""
     least_bits: int = 0
     """Bits that every site gets at least."""
-    ranking_cost: int = 0
+    extra_images: int = 0
     """Passes of images that choosing it takes."""
 
 
@@ -67,6 +73,7 @@ def repairs(settings: Repairs, subject: Subject) -> list[Unit]:
         * `channel_ranges`: a range per channel of an image;
         * `quantile_ranges`: ranges end at this quantile;
         * `equalization`: cross-layer, by the weights (Nagel et al. 2019);
+        * `data_equalization`: the same by the ranges of activations on validation images;
         * `spared_sites`: so many of the worst sites, ranked as in `mitigation`, at full precision;
         * `least_bits`: every site gets at least so many bits.
     """
@@ -74,7 +81,7 @@ def repairs(settings: Repairs, subject: Subject) -> list[Unit]:
     return [
         Unit(
             key=each.name if each.value is None else f"{each.name}/{each.value:g}",
-            num_images=3 * subject.num_images(TEST) + each.ranking_cost,
+            num_images=3 * subject.num_images(TEST) + each.extra_images,
             rows=partial(_rows, subject, network, each),
         )
         for each in _repairs(settings, subject, network)
@@ -92,16 +99,21 @@ def plain(student: QuantizedStudent) -> QuantizedStudent:
 
 def _repairs(settings: Repairs, subject: Subject, network: QuantizedStudent) -> list[Repair]:
     ranking = cache(partial(worst_sites, subject))
-    found = [Repair(name="plain"), Repair(name="channel_ranges", cure=lambda: Cure(kind="channel_ranges"))]
+    cured = partial(_cured, subject)
+    found = [Repair(name="plain"), Repair(name="channel_ranges", apply=cured(lambda: Cure(kind="channel_ranges")))]
     # A range over a batch ends at its extremes.
     for quantile in settings.quantiles if network.range_scope != "batch" else ():
         cure = partial(Cure, kind="quantile_ranges", scale_quantile=quantile)
-        found.append(Repair(name="quantile_ranges", value=quantile, cure=cure))
-    found.append(Repair(name="equalization", cure=lambda: Cure(kind="equalization")))
+        found.append(Repair(name="quantile_ranges", value=quantile, apply=cured(cure)))
+    found.append(Repair(name="equalization", apply=cured(lambda: Cure(kind="equalization"))))
+    # Links name the outputs of layers.
+    if network.placement == "outputs":
+        by_data, cost = partial(_equalized_by_data, subject), subject.num_images(VALIDATION)
+        found.append(Repair(name="data_equalization", apply=by_data, extra_images=cost))
     ranking_cost = network.num_sites * subject.num_images(VALIDATION)
     for number in [number for number in settings.num_sites if number < network.num_sites]:
-        cure = partial(_spare, ranking, number)
-        found.append(Repair(name="spared_sites", value=number, cure=cure, ranking_cost=ranking_cost))
+        apply = cured(partial(_spare, ranking, number))
+        found.append(Repair(name="spared_sites", value=number, apply=apply, extra_images=ranking_cost))
         ranking_cost = 0
     return found + [Repair(name="least_bits", value=bits, least_bits=bits) for bits in settings.least_bits]
 
@@ -110,12 +122,35 @@ def _spare(ranking: Callable[[], list[int]], number: int) -> Cure:
     return Cure(kind="sites", sites=tuple(sorted(ranking()[:number])))
 
 
+def _cured(subject: Subject, cure: Callable[[], Cure]) -> Apply:
+    def apply(network: QuantizedStudent) -> QuantizedStudent:
+        repaired = cure().applied_to(network, _checked(subject))
+        assert isinstance(repaired, QuantizedStudent)
+        return repaired
+
+    return apply
+
+
+def _equalized_by_data(subject: Subject, network: QuantizedStudent) -> QuantizedStudent:
+    parts = subject.split(VALIDATION).images_BCHW.split(EVALUATION_BATCH)
+    maxima = channel_maxima(network, (evaluation_batch(part, subject.data.view) for part in parts))
+    model = equalize(
+        network.model, _checked(subject), channel_maxima={site: each.amax(0) for site, each in maxima.items()}
+    ).model
+    repaired = QuantizedStudent(
+        model, weight_bit_width=network.weight_bit_width, range_scope=network.range_scope, sites=network.placement
+    )
+    return repaired.eval().requires_grad_(False)
+
+
+def _checked(subject: Subject) -> Tensor:
+    """Returns the images on which equalization compares the full precision."""
+    return evaluation_batch(subject.split(TEST).images_BCHW[:CHECK_IMAGES], subject.data.view)
+
+
 def _rows(subject: Subject, network: QuantizedStudent, repair: Repair) -> list[Row]:
-    if repair.cure:
-        images = subject.split(TEST).images_BCHW[:CHECK_IMAGES]
-        applied = repair.cure().applied_to(network, evaluation_batch(images, subject.data.view))
-        assert isinstance(applied, QuantizedStudent)
-        network = applied
+    if repair.apply:
+        network = repair.apply(network)
     white_box = subject.full_precision(TEST, subject.white_box)
     full = classify(network, subject.split(TEST), subject.data.view)
     rows = []

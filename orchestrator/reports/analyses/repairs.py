@@ -18,6 +18,7 @@ _NAMES = {
     "channel_ranges": "ranges per channel",
     "quantile_ranges": "ranges to the {value:g} quantile",
     "equalization": "equalization",
+    "data_equalization": "equalization by data",
     "spared_sites": "{value:g} worst sites at full precision",
     "least_bits": "at least {value:g} bits per site",
 }

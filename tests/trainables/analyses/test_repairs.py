@@ -12,7 +12,7 @@ from trainables.analyses.repairs import repairs
 from trainables.analyses.trained_pair import Subject
 from trainables.assessment.paired import drop_interval
 from trainables.data.augment import evaluation_batch
-from trainables.data.images import TEST
+from trainables.data.images import TEST, VALIDATION
 from trainables.models.equalization import equalize
 from trainables.models.links import find_links, rescale
 from trainables.quant.student import QuantizedStudent
@@ -22,7 +22,7 @@ SETTINGS = Repairs(quantiles=(0.9,), num_sites=(2,), least_bits=(4,))
 
 def found(subject: Subject) -> dict[tuple[str, str], dict]:
     rows = rows_of(repairs(SETTINGS, subject))
-    assert len(rows) == 12
+    assert len(rows) == 14
     return {(row["repair"], row["allocation"]): row for row in rows}
 
 
@@ -34,12 +34,20 @@ def subject(create_subject: Callable[..., Subject]) -> Subject:
 def test_every_repair_is_measured_as_a_network_with_that_setting_answers(subject: Subject) -> None:
     rows, split = found(subject), subject.split(TEST)
     images, bits_BL = evaluation_batch(split.images_BCHW, subject.data.view), subject.bit_width_BL(TEST)
+    seen = evaluation_batch(subject.split(VALIDATION).images_BCHW, subject.data.view)
+    maxima: dict[int, torch.Tensor] = {}
+
+    def show(site: int, x: torch.Tensor) -> None:
+        maxima[site] = x.abs().amax((0, 2, 3))
+
+    subject.student.observe(seen, None, show)
     model, spared = subject.student.model, sorted(worst_sites(subject)[:2])
     networks = {
         "plain": QuantizedStudent(model),
         "channel_ranges": QuantizedStudent(model, range_scope="channel"),
         "quantile_ranges": QuantizedStudent(model, scale_quantile=0.9),
         "equalization": QuantizedStudent(equalize(model, images[:8]).model),
+        "data_equalization": QuantizedStudent(equalize(model, images[:8], channel_maxima=maxima).model),
         "spared_sites": QuantizedStudent(model, pinned=dict.fromkeys(spared, 0)),
         "least_bits": QuantizedStudent(model),
     }
@@ -82,6 +90,7 @@ def test_equalization_gives_back_what_a_rescaled_channel_costs(subject: Subject)
     broken, repaired, whole = (rows[name, "uniform"] for name in ("plain", "equalization", "channel_ranges"))
     assert broken["accuracy_fp"] == repaired["accuracy_fp"]
     assert broken["accuracy_q"] < min(repaired["accuracy_q"], whole["accuracy_q"])
+    assert broken["accuracy_q"] < rows["data_equalization", "uniform"]["accuracy_q"]
 
 
 def test_a_pair_that_was_trained_with_a_repair_is_measured_without_it_too(create_subject) -> None:
@@ -96,4 +105,4 @@ def test_a_pair_that_was_trained_with_a_repair_is_measured_without_it_too(create
 
 def test_ranges_over_a_batch_are_repaired_but_for_quantiles(create_subject) -> None:
     keys = {unit.key for unit in repairs(SETTINGS, create_subject(range_scope="batch"))}
-    assert keys == {"plain", "channel_ranges", "equalization", "spared_sites/2", "least_bits/4"}
+    assert keys == {"plain", "channel_ranges", "equalization", "data_equalization", "spared_sites/2", "least_bits/4"}
