@@ -56,6 +56,7 @@ class Pair(nn.Module):
 
         Raises:
             InfeasibleBudgetError: No allocation over the student's sites meets the budget.
+            ConfigError: Training is to spare all sites.
         """
         super().__init__()
         self.recipe = recipe
@@ -103,12 +104,6 @@ class Pair(nn.Module):
         logits_BK: Tensor = quantized(images_BCHW, selection_BLO)
         return logits_BK
 
-    def _scores(self, images_BCHW: Tensor) -> Tensor:
-        scores_BLO = profits_of(self.policy(images_BCHW), self.recipe.profits)
-        if not torch.isfinite(scores_BLO).all():
-            raise NonFiniteLossError("the policy's profits became NaN or infinite: lower the learning rate.")
-        return scores_BLO
-
     def parts(self) -> list[Part]:
         """Returns the policy, where it learns at a pace of its own."""
         rate, clip = self.recipe.policy_learning_rate, self.recipe.policy_gradient_clip
@@ -135,6 +130,12 @@ class Pair(nn.Module):
         for module in self.student.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.train(updates_statistics)
+
+    def _scores(self, images_BCHW: Tensor) -> Tensor:
+        scores_BLO = profits_of(self.policy(images_BCHW), self.recipe.profits)
+        if not torch.isfinite(scores_BLO).all():
+            raise NonFiniteLossError("the policy's profits became NaN or infinite: lower the learning rate.")
+        return scores_BLO
 
 
 def train(
