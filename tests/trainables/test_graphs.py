@@ -102,7 +102,12 @@ def test_graphs_are_for_gpus_and_can_be_switched_off(
 
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"batch_norm": "both"}, "batch_norm=both"), ({"train": ["student"]}, r"train=\['student'\]"), ({}, None)],
+    [
+        ({"batch_norm": "both"}, "batch_norm=both"),
+        ({"train": ["student"]}, r"train=\['student'\]"),
+        ({"spared_sites": 2}, "spared_sites=2"),
+        ({}, None),
+    ],
 )
 def test_a_recipe_whose_passes_cannot_be_captured_says_so(
     changes: dict[str, object], words: str | None, caplog: pytest.LogCaptureFixture
