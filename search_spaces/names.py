@@ -30,6 +30,9 @@ OptionGradient = Literal["plain", "centred", "bit_width"]
 OPTION_GRADIENTS: tuple[OptionGradient, ...] = get_args(OptionGradient)
 """What of the options' gradient a policy gets, the default first; see `trainables.quant.option_gradient`."""
 
+EqualizedBy = Literal["weights", "data"]
+"""What tells the ranges of channels to cross-layer equalization."""
+
 
 class Goal(StrEnum):
     """What a pair is trained for: to survive its policy's quantization, or to break under it."""

@@ -12,7 +12,7 @@ from search_spaces.budgets import PlacementField, ScopeField, check_bit_widths, 
 from search_spaces.errors import ConfigError
 from search_spaces.model import Fraction, Frozen, Positive, later_field
 from search_spaces.models import ModelSpec
-from search_spaces.names import OPTION_GRADIENTS, SELECTIONS, Goal, OptionGradient, Selection
+from search_spaces.names import OPTION_GRADIENTS, SELECTIONS, EqualizedBy, Goal, OptionGradient, Selection
 
 Augmentation = Literal["random_resized_crop", "rand_augment", "color_jitter", "horizontal_flip", "padded_crop", "mixup"]
 
@@ -119,9 +119,9 @@ class PairRecipe(TrainingRecipe):
     layers, as in runtimes, of which there are others, so that a budget is another one."""
     range_scope: ScopeField = later_field()
     """What shares a range: an `example`, which None is, the whole `batch`, or a `channel` of an example."""
-    equalized: Annotated[bool | None, none_for(False)] = later_field()
-    """Whether cross-layer equalization (Nagel et al. 2019) is applied to the student after every step: the pair is then
-    trained against that repair."""
+    equalized: EqualizedBy | None = later_field()
+    """Cross-layer equalization (Nagel et al. 2019) of the student after every step, by the ranges of its `weights`, or
+    of its activations on the batch (`data`): the pair is then trained against that repair."""
     spared_sites: Annotated[int | None, none_for(0)] = later_field(ge=0)
     """Number of sites, drawn anew in every step, that training leaves at full precision: the pair is then trained
     against the repair that spares some. Evaluation quantizes all."""
@@ -159,7 +159,8 @@ class PairRecipe(TrainingRecipe):
         known = {
             "ranges per channel": self.range_scope == "channel",
             f"ranges to the {self.scale_quantile:g} quantile": self.scale_quantile < 1,
-            "equalization": bool(self.equalized),
+            "equalization": self.equalized == "weights",
+            "equalization by data": self.equalized == "data",
             f"{self.spared_sites} spared sites": bool(self.spared_sites),
         }
         return ", ".join(name for name, is_known in known.items() if is_known) or "nothing"
@@ -172,7 +173,14 @@ class PairRecipe(TrainingRecipe):
             raise ConfigError(f"train={list(self.train)} trains nothing or a part twice: name student, policy or both.")
         self._check_selection()
         if self.equalized and "student" not in self.train:
-            raise ConfigError("equalized=true: the student does not learn; add it to train, or leave equalized out.")
+            raise ConfigError(
+                f"equalized={self.equalized}: the student does not learn; add it to train, or leave equalized out."
+            )
+        if self.equalized == "data" and self.sites:
+            raise ConfigError(
+                f"equalized=data with sites={self.sites}: links begin at outputs of layers, where nothing is quantized "
+                "then; set equalized to weights."
+            )
         return self
 
     def _check_selection(self) -> None:

@@ -12,8 +12,8 @@ from search_spaces.errors import ConfigError
 from search_spaces.model import vary
 from search_spaces.recipes import PairRecipe
 from trainables.models.backbones import create_backbone
-from trainables.stages.graphs import GRAPHS_VARIABLE, are_wanted
-from trainables.stages.pair import Pair, can_be_captured
+from trainables.stages.graphs import GRAPHS_VARIABLE, are_wanted, can_be_captured
+from trainables.stages.pair import Pair
 
 RECIPE = PairRecipe(
     architecture="test_resnet", budget=82, epochs=1, batch_size=2, optimizer="sgd", learning_rate=0.01, weight_decay=0.0

@@ -75,7 +75,7 @@ ENTRIES = {
         "sites": Change("inputs", ("start", "bits", *QUANTIZED)),
         "range_scope": Change("batch", QUANTIZED),
         # Behind the first step.
-        "equalized": Change(True, ("result",)),
+        "equalized": Change("weights", ("result",)),
         "spared_sites": Change(5, QUANTIZED),
         "gradient_clip": Change(0.01, TAKEN),
         "train": Change(("policy",), ("student gradient", *TAKEN)),

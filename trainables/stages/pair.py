@@ -11,7 +11,6 @@ With all three as they are it is 98 and -98.
 """
 
 import copy
-import logging
 
 import torch
 from torch import Tensor, nn
@@ -19,20 +18,20 @@ from torch import Tensor, nn
 from search_spaces.budgets import check_budget, check_spared, placement_of, scope_of
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.names import OPTION_GRADIENTS
-from search_spaces.recipes import WHOLE_PAIR, PairRecipe
+from search_spaces.recipes import PairRecipe
 from trainables.checkpoints import ResumePoint, with_prefix
 from trainables.data.augment import training_batch
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData
 from trainables.evaluation import Classified, classify, classify_quantized, outputs, prediction_columns
 from trainables.losses import PAIR_LOSSES, kd_loss, of_each
 from trainables.memory_format import place
-from trainables.models.equalization import Equalizer
 from trainables.models.policy import Policy, profits_of
 from trainables.optim import Part
 from trainables.quant.knapsack import bit_widths_of
 from trainables.quant.option_gradient import FULL_PRECISION, offered_bit_widths, shape_gradient
 from trainables.quant.student import QuantizedStudent
-from trainables.stages.graphs import OptionsPass, are_wanted, capture_passes
+from trainables.stages.equalized_steps import EqualizedSteps
+from trainables.stages.graphs import OptionsPass, are_wanted, can_be_captured, capture_passes
 from trainables.stages.pair_figures import accuracies, columns, spent
 from trainables.stages.selections.base import Drawn
 from trainables.stages.selections.registry import selection_of
@@ -45,7 +44,6 @@ STUDENT, POLICY = "student.", "policy."
 Columns = dict[str, Tensor]
 """What is kept of every image, by name."""
 CPU = torch.device("cpu")
-_LOGGER = logging.getLogger(__name__)
 
 
 class Pair(nn.Module):
@@ -172,6 +170,7 @@ def train(
     split = data.splits[TRAIN]
     white_box_seen = {name: classify(white_box, data.splits[name], data.view) for name in (VALIDATION, TEST)}
     waits_for_graphs = are_wanted(device) and can_be_captured(recipe)
+    equalized = EqualizedSteps(pair.student, recipe.equalized) if recipe.equalized else None
 
     def step(positions_B: Tensor) -> dict[str, Tensor]:
         nonlocal waits_for_graphs
@@ -179,6 +178,8 @@ def train(
         if waits_for_graphs:
             waits_for_graphs = False
             pair.capture(images_BCHW)
+        if equalized:
+            equalized.see(images_BCHW)
         with torch.no_grad():
             white_box_logits_BK = white_box(images_BCHW)
         return pair_losses(pair, images_BCHW, white_box_logits_BK)
@@ -195,7 +196,7 @@ def train(
         seed=seed,
         gradient_clip=recipe.gradient_clip,
         parts=pair.parts(),
-        after_step=Equalizer(pair.student.model).apply if recipe.equalized else None,
+        after_step=equalized.after_step if equalized else None,
         resume=resume,
     )
     return _result(pair, data, white_box_seen)
@@ -237,20 +238,6 @@ def measure(pair: Pair, data: ImageData, split: str) -> tuple[Classified, Classi
     bit_width_BL = outputs(pair.bit_widths, images, view)
     full = classify(pair.student, images, view)
     return full, classify_quantized(pair.student, images, view, bit_width_BL), bit_width_BL
-
-
-def can_be_captured(recipe: PairRecipe) -> bool:
-    """Tells whether passes can become graphs; a log line says why not."""
-    if recipe.batch_norm != "frozen":
-        reason = f"batch_norm={recipe.batch_norm}: a pass that moves statistics cannot be captured"
-    elif set(recipe.train) != set(WHOLE_PAIR):
-        reason = f"train={list(recipe.train)}: a pass without a gradient cannot be captured"
-    elif recipe.spared_sites:
-        reason = f"spared_sites={recipe.spared_sites}: other sites are spared in every step"
-    else:
-        return True
-    _LOGGER.warning("trains without CUDA graphs, more slowly, with %s", reason)
-    return False
 
 
 def _frozen(network: nn.Module, device: torch.device) -> nn.Module:

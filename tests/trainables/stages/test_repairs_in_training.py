@@ -11,9 +11,11 @@ from search_spaces.errors import ConfigError
 from search_spaces.model import vary
 from search_spaces.recipes import PairRecipe
 from tests.trainables.models.networks import create, noise
+from trainables.assessment.channel_scan import channel_maxima
 from trainables.data.images import ImageData
 from trainables.models.equalization import Equalizer, equalize
 from trainables.models.links import find_links, rescale
+from trainables.quant.student import QuantizedStudent
 from trainables.stages import pair
 from trainables.stages.pair import Pair
 from trainables.training_loop import finish
@@ -38,6 +40,35 @@ def test_the_equalizer_leaves_the_weights_that_equalization_of_a_copy_does(archi
     assert all(tensor.equal(once[name]) for name, tensor in model.state_dict().items())
 
 
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit", "mobilenetv4_conv_small_035"])
+def test_by_data_the_equalizer_does_what_equalization_of_a_copy_does(architecture: str) -> None:
+    model, images = create(architecture), noise(4)
+    student = QuantizedStudent(model)
+    maxima = {site: each.amax(0) for site, each in channel_maxima(student, [images]).items()}
+    before, expected = model(images), equalize(model, images, channel_maxima=maxima).model.state_dict()
+    Equalizer(model).apply(maxima)
+    assert model(images).equal(before)
+    assert all(tensor.equal(expected[name]) for name, tensor in model.state_dict().items())
+    weights_only = equalize(create(architecture), images).model.state_dict()
+    # Of the transformer both find the same.
+    is_same = all(tensor.equal(weights_only[name]) for name, tensor in model.state_dict().items())
+    assert is_same == (architecture == "test_vit")
+
+
+def test_a_pair_trained_against_equalization_by_data_is_equalized_on_the_batch_of_the_step(
+    few_digits: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[dict[int, Tensor] | None] = []
+    monkeypatch.setattr(Equalizer, "apply", lambda self, maxima=None: calls.append(maxima))
+    for by in ("data", "weights"):
+        calls.clear()
+        finish(pair.train(vary(RECIPE, equalized=by), few_digits, white_box=_ten_classes(create("test_resnet"))))
+        # 128 images in batches of 64.
+        assert len(calls) == 2
+        assert [maxima is None for maxima in calls] == [by == "weights"] * 2
+        assert all(len(maxima) == 15 for maxima in calls if maxima is not None)
+
+
 def test_the_equalizer_leaves_the_mode_of_the_network() -> None:
     model = create("test_resnet").train()
     Equalizer(model)
@@ -46,7 +77,7 @@ def test_the_equalizer_leaves_the_mode_of_the_network() -> None:
 
 def test_a_pair_trained_against_equalization_is_one_that_equalization_leaves_alone(few_digits: ImageData) -> None:
     white_box = create("test_resnet")
-    recipe = vary(RECIPE, equalized=True)
+    recipe = vary(RECIPE, equalized="weights")
     kept = finish(pair.train(recipe, few_digits, white_box=_ten_classes(white_box))).checkpoint
     student = Pair(_ten_classes(white_box), recipe).student
     student.model.load_state_dict({name[8:]: tensor for name, tensor in kept.items() if name.startswith("student.")})
@@ -99,12 +130,17 @@ def test_sparing_all_sites_is_refused() -> None:
 
 
 def test_equalizing_a_student_that_does_not_learn_is_refused() -> None:
-    with pytest.raises(ConfigError, match="equalized=true: the student does not learn"):
-        vary(RECIPE, equalized=True, train=["policy"])
+    with pytest.raises(ConfigError, match="equalized=weights: the student does not learn"):
+        vary(RECIPE, equalized="weights", train=["policy"])
+
+
+def test_equalization_by_data_of_a_network_quantized_at_inputs_is_refused() -> None:
+    with pytest.raises(ConfigError, match="equalized=data with sites=inputs"):
+        vary(RECIPE, equalized="data", sites="inputs")
 
 
 def test_no_repair_spelled_out_is_the_recipe_without_one() -> None:
-    assert vary(RECIPE, equalized=False, spared_sites=0) == RECIPE
+    assert vary(RECIPE, equalized=None, spared_sites=0) == RECIPE
 
 
 @pytest.mark.parametrize(
@@ -112,7 +148,8 @@ def test_no_repair_spelled_out_is_the_recipe_without_one() -> None:
     [
         ({}, "nothing"),
         ({"range_scope": "channel"}, "ranges per channel"),
-        ({"scale_quantile": 0.99, "equalized": True}, "ranges to the 0.99 quantile, equalization"),
+        ({"scale_quantile": 0.99, "equalized": "weights"}, "ranges to the 0.99 quantile, equalization"),
+        ({"equalized": "data"}, "equalization by data"),
         ({"spared_sites": 2}, "2 spared sites"),
     ],
 )
