@@ -80,12 +80,18 @@ class Pair(nn.Module):
         # In a tuple, into which torch does not look: the state dict would hold the student twice.
         self._quantized = (OptionsPass(self.student, offered_bit_widths(recipe.bit_widths, self._rule)),)
 
-    def bit_widths(self, images_BCHW: Tensor) -> Tensor:
-        """Returns the bit_width_BL that these images get; by default every row sums to the budget.
+    def choose(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the selected option_index_BL and the scores_BLO that it was selected by.
 
         Deterministic: the best selection, never a sample.
         """
-        return bit_widths_of(self.selection.best(self._scores(images_BCHW)), self.recipe.bit_widths)
+        scores_BLO = self._scores(images_BCHW)
+        return self.selection.best(scores_BLO), scores_BLO
+
+    def bit_widths(self, images_BCHW: Tensor) -> Tensor:
+        """Returns the bit_width_BL that these images get; by default every row sums to the budget."""
+        option_index_BL, _ = self.choose(images_BCHW)
+        return bit_widths_of(option_index_BL, self.recipe.bit_widths)
 
     def draw(self, images_BCHW: Tensor) -> Drawn:
         """Returns what a training step selects for these images, and what the policy is taught besides the hinge."""
