@@ -31,6 +31,8 @@ QUANTIZED = (
 FOLDED = ("Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 """Operators that exporters leave between a weight and its layer; of constants they make constants."""
 IMAGE_CHANNELS = 3
+GIVEN_NAMES = ("images", "bit_width_BL", "logits")
+"""Of the inputs and the output that graphs get here; tensors of a file that have them get others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +83,7 @@ def read_onnx(path: Path, *, is_quantized: bool = False) -> OnnxFile:
     model = _load(path)
     _check_operators(path, model, is_quantized=is_quantized)
     _constants_to_initializers(model)
+    _free_names(model.graph, {each.name for each in model.graph.input})
     _check_weights(path, model)
     model = _inferred(path, model)
     images, batch_size, image_size = _image_input(path, model)
@@ -184,6 +187,19 @@ def _constants_to_initializers(model: onnx.ModelProto) -> None:
     graph.initializer.extend(tensor for name, tensor in values.items() if name not in known)
     del graph.node[:]
     graph.node.extend(kept)
+
+
+def _free_names(graph: onnx.GraphProto, inputs: set[str]) -> None:
+    """Renames the tensors with names of GIVEN_NAMES; an input keeps its own."""
+    own = {name: f"{name}_of_file" for name in GIVEN_NAMES if name not in inputs}
+    for node in graph.node:
+        node.input[:] = [own.get(name, name) for name in node.input]
+        node.output[:] = [own.get(name, name) for name in node.output]
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
+                _free_names(inner, inputs)
+    for value in (*graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        value.name = own.get(value.name, value.name)
 
 
 def _run_alone(
