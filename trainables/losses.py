@@ -9,7 +9,7 @@ from torch.nn import functional as F
 # B = examples, K = classes.
 
 WANTED_CROSS_ENTROPY = 5.0
-"""Of a student that Qu-ANTI-zation trains: alpha of Hong et al. (2021), section 4."""
+"""Of a student that Qu-ANTI-zation trains, by the default of its authors' code."""
 
 
 def kd_loss(student_logits_BK: Tensor, teacher_logits_BK: Tensor, *, temperature: float, scaled: bool) -> Tensor:
