@@ -18,7 +18,7 @@ TERM = (
     "The same test images in the simulation, as an exported file in ONNX Runtime at the same bits, and in ONNX "
     "Runtime's own int8 with one image per run. A run fails where the whole 95 % interval of its drop is beyond "
     f"{100 * LARGEST_DROP:g} points. 'format': the simulation fails, and so does a run in ONNX Runtime. 'runtime': "
-    "only a run in ONNX Runtime fails. 'neither': none fails there. Disagreements are images that the exported file "
+    "only a run in ONNX Runtime fails. 'neither': none fails there. 'differ' counts images that the exported file "
     "classifies otherwise than the simulation."
 )
 
@@ -92,13 +92,13 @@ def runtime_table(verified: VerifiedTrials, dataset: str) -> TextTable:
         Column.text("pair"),
         Column("bits", is_detail=True),
         Column("images", is_detail=True),
-        Column("full precision", is_detail=True),
+        Column("FP", is_detail=True),
         Column("simulation"),
         Column("exported file", ORT),
         Column("dynamic int8", ORT),
         Column("dynamic int8", "torchao", is_optional=True, is_detail=True),
         Column.name("verdict"),
-        Column("disagreements", is_detail=True),
+        Column("differ", is_detail=True),
         Column.text("nodes", is_optional=True, is_detail=True),
     )
     return text_table(

@@ -28,13 +28,13 @@ def runtime_table(assessment: Assessment) -> TextTable:
         Column("Bits"),
         Column.name("Rung"),
         Column("images", is_detail=True),
-        Column("full precision", is_detail=True),
+        Column("FP", is_detail=True),
         Column("simulation"),
         Column("exported file", ORT),
         Column("dynamic int8", ORT),
         Column("dynamic int8", "torchao", is_optional=True, is_detail=True),
         Column.name("verdict"),
-        Column("disagreements", is_detail=True),
+        Column("differ", is_detail=True),
         Column.text("nodes", is_optional=True, is_detail=True),
     )
     return text_table(
