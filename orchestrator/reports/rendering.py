@@ -105,4 +105,8 @@ def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _as_text(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and cell.lstrip(" ").startswith(_FORMULAS) else cell
+    if not isinstance(cell, str):
+        return cell
+    # A carriage return ends a line for some readers, also in the middle of a cell.
+    text = cell.replace("\r", " ")
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULAS) else text
