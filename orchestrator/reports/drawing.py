@@ -5,25 +5,29 @@ kinds of colour vision tell apart; text is sized for a README column of about 90
 """
 
 import io
+import logging
 import math
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from typing import Any, TypeVar
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from search_spaces.names import Goal
 
+logger = logging.getLogger(__name__)
 Shown = TypeVar("Shown")
 INK, MUTED, GRID, FACE = "#1f2328", "#59636e", "#d8dee4", "#ffffff"
 ROBUST, DETRIMENTAL, FEASIBLE = "#0072b2", "#d55e00", "#d9f2e8"
@@ -50,8 +54,10 @@ _TITLE_CHARACTERS = 78
 """Of a figure's title in one line."""
 _CHARACTER = 0.62
 """Mean width of a bold character, in its size."""
+FONT, BOX = "DejaVu Sans", "\u25a1"
+"""Comes with matplotlib; and what stands for a character that no font has."""
 _STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
+    "font.family": FONT,
     "font.size": 10.5,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
@@ -211,9 +217,74 @@ def dark(picture: bytes) -> bytes:
 def _saved(figure: Figure, form: str, metadata: dict[str, str | None]) -> bytes:
     buffer = io.BytesIO()
     with style():
+        _choose_fonts(figure)
         if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
             # Laid out once for both forms: with many panels that takes longer than drawing them.
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
         figure.savefig(buffer, format=form, dpi=DPI, metadata=metadata)
     return buffer.getvalue()
+
+
+def _choose_fonts(figure: Figure) -> None:
+    """Gives texts with characters that the usual font lacks other fonts as well; what no font has becomes a box."""
+    for axis in (axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)):
+        labels = axis.get_ticklabels()
+        if True in [_choose_font(label) for label in labels]:
+            # Ticks write their labels again whenever they are drawn.
+            axis.set_ticks(axis.get_majorticklocs(), labels=[label.get_text() for label in labels])
+    for text in figure.findobj(Text):
+        _choose_font(text)
+
+
+def _choose_font(text: Text) -> bool:
+    """Tells whether a text needed another font or a box."""
+    usual = text.get_fontproperties().copy()
+    usual.set_family(FONT)
+    lacking = {*text.get_text()} - _characters(font_manager.findfont(usual)) - {"\n"}
+    if not lacking:
+        return False
+    others = _fonts_with(frozenset(lacking))
+    text.set_fontfamily([FONT, *others])
+    for name in others:
+        # A font may have fewer characters in bold.
+        usual.set_family(name)
+        lacking -= _characters(font_manager.findfont(usual))
+    if lacking:
+        # matplotlib would warn at every one of them.
+        text.set_text("".join(BOX if character in lacking else character for character in text.get_text()))
+        _say_lacking(min(lacking))
+    return True
+
+
+@cache
+def _fonts_with(lacking: frozenset[str]) -> tuple[str, ...]:
+    """Returns names of fonts that have some characters between them."""
+    chosen, rest = [], set(lacking)
+    for font in sorted(font_manager.fontManager.ttflist, key=lambda font: (font.weight != 400, font.name)):
+        # Last Resort draws a box for everything.
+        if rest and "Last Resort" not in font.name and (more := rest & _characters(font.fname)):
+            chosen.append(font.name)
+            rest -= more
+    return tuple(chosen)
+
+
+@cache
+def _characters(path: str) -> frozenset[str]:
+    try:
+        return frozenset(map(chr, font_manager.get_font(path).get_charmap()))
+    except (RuntimeError, OSError):
+        return frozenset()
+
+
+_said_lacking: list[str] = []
+
+
+def _say_lacking(character: str) -> None:
+    """Says once per process that figures show boxes."""
+    if not _said_lacking:
+        logger.warning(
+            "figures show boxes: no font of this machine has %s (U+%04X) and its like; install Noto Sans CJK or such",
+            *(character, ord(character)),
+        )
+    _said_lacking.append(character)
