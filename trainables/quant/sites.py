@@ -9,6 +9,9 @@ Runtimes quantize other activations: the inputs of every Conv2d and Linear, the 
 `quantize_dynamic`, torchao). With sites at `inputs` the image is one, and so are residual sums where a layer reads
 them. A tensor that several layers read is one site; whatever else reads it gets it at full precision.
 
+A layer that reads nothing of the image, such as those of the small networks that compute a bias of positions, has no
+site: what it returns belongs to no example.
+
 The order of execution and "directly follow" come from a `torch.fx` trace. A module that contains no
 Conv2d and no Linear is never traced into: it cannot hold a site, and as a call of the module it keeps
 its own control flow (BatchNorm, dropout and stochastic depth in training and evaluation).
@@ -173,7 +176,7 @@ def sites_of_graph(
             "besides its classifier, reachable by tracing (layers inside torch's own attention "
             "modules are not)."
         )
-    called = {str(node.target) for node in names}
+    called = {str(node.target) for node in graph.nodes if node.op == "call_module"}
     unreached = [
         name
         for name, module in model.named_modules()
@@ -202,10 +205,14 @@ def layer_inputs(model: nn.Module, graph: fx.Graph) -> dict[fx.Node, list[fx.Nod
 
 
 def _call_names(model: nn.Module, graph: fx.Graph) -> dict[fx.Node, str]:
-    """Names every call of a Conv2d or Linear in the order of execution."""
+    """Names every call of a Conv2d or Linear on examples, in the order of execution."""
     calls: dict[str, int] = {}
     names: dict[fx.Node, str] = {}
+    of_examples: set[fx.Node] = set()
     for node in graph.nodes:
+        if node.op != "placeholder" and of_examples.isdisjoint(node.all_input_nodes):
+            continue
+        of_examples.add(node)
         if isinstance(_module_of(model, node), LAYER_KINDS):
             target = str(node.target)
             calls[target] = calls.get(target, 0) + 1
