@@ -15,7 +15,8 @@ from rich.console import Console
 from cluster.files.identify import read_cluster_file
 from cluster.remote.dashboards import tunnel
 from cluster.remote.jobs import Job, JobRequest, JobServer
-from orchestrator.cli.values import choices_of, default_name, plan_from_options
+from orchestrator.cli.default_names import default_name
+from orchestrator.cli.values import choices_of, plan_from_options
 from orchestrator.store.provenance import code_variables
 from orchestrator.store.sweep import check_sweep_name
 from search_spaces.errors import ConfigError
@@ -62,7 +63,12 @@ def job_request(launch: click.Context) -> JobRequest:
     values = launch.params
     choices = choices_of(values)
     plan = plan_from_options(
-        values["grid"], choices, storage=values["storage"], data_dir=values["data_dir"], download=values["download"]
+        values["grid"],
+        choices,
+        storage=values["storage"],
+        data_dir=values["data_dir"],
+        download=values["download"],
+        runs_here=False,
     )
     # What stands in this machine's environment stays here: it may hold secrets.
     given = {

@@ -1,9 +1,8 @@
 """What the values of shared options stand for: a sweep, the limits of a launch, a plan and its name."""
 
 import dataclasses
-import re
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.sweep import Caps, LaunchOptions, Sweep, latest_sweep_name
 from orchestrator.workers.entry_points import (
     check_dataset,
+    check_teacher,
     count_trained,
     look_at_network,
     look_at_quantized_file,
@@ -32,7 +32,6 @@ from search_spaces.grids.trained import TrainingData, check_trainable
 from search_spaces.model import parse
 from search_spaces.models import ModelSpec, model_slug, model_spec
 from search_spaces.names import RANGE_SCOPES, SITE_PLACEMENTS
-from search_spaces.pixels import channels_text, parse_mean, parse_std
 from search_spaces.stages.assessment import ImageSettings, NetworkFacts
 from search_spaces.stages.quantized_file import QuantizedFile
 from search_spaces.stages.registry import Stage
@@ -141,7 +140,9 @@ def check_data_if_here(dataset: DatasetSpec, data_dir: Path) -> None:
             check_data(dataset, data_dir)
 
 
-def plan_from_options(grid: str, choices: Choices, *, storage: str, data_dir: Path, download: bool = False) -> Plan:
+def plan_from_options(
+    grid: str, choices: Choices, *, storage: str, data_dir: Path, download: bool = False, runs_here: bool = True
+) -> Plan:
     """Builds the plan that the options ask for.
 
     Args:
@@ -150,6 +151,7 @@ def plan_from_options(grid: str, choices: Choices, *, storage: str, data_dir: Pa
         storage: Where trials are whose networks are given.
         data_dir: Folder of datasets, whose classes those of networks that are given are compared with.
         download: Fetch the dataset before.
+        runs_here: Whether a file of weights that is not on this machine is refused.
 
     Raises:
         ConfigError: A name is unknown, a network that is given cannot be read or does not fit the data, or a budget
@@ -173,6 +175,9 @@ def plan_from_options(grid: str, choices: Choices, *, storage: str, data_dir: Pa
         return facts
 
     plan = build_plan(build_grid(grid, choices, num_sites, look_at), num_sites)
+    if plan.grid.teacher:
+        with nullcontext() if runs_here else suppress(UnavailableError):
+            check_teacher(plan.grid.teacher, plan.grid.dataset)
     if plan.refused and (choices.budgets or Stage.PAIR not in plan.stages):
         # A named grid may hold printed cells that cannot be run; a budget typed by hand is a mistake.
         raise InfeasibleBudgetError(plan.refused[0].reason)
@@ -258,38 +263,3 @@ def _check_training(model: ModelSpec, values: Mapping[str, Any]) -> None:
     for option, name in (("--set", "overrides"), ("--train-images", "train_images")):
         if values[name]:
             raise ConfigError(f"{option} says how to train, and nothing is trained: add --train.")
-
-
-def default_name(grid: str, choices: Choices) -> str:
-    """Names a sweep after its grid and what was changed of it.
-
-    Examples:
-        >>> default_name("quick", Choices(seeds=(1,), budgets=(82,)))
-        'quick-82b-seed1'
-        >>> default_name("quick", Choices(epochs_scale=0.5, overrides=("pair.margin=0.05",)))
-        'quick-epochs0.5-pair.margin-0.05'
-        >>> default_name("quick", Choices(dataset="folder:/data/my flowers", image_size=64, train_images=500))
-        'quick-folder-my-flowers-64px-500train'
-        >>> default_name("quick", Choices(image_size="48x192", std="0.5,0.5,0.5", interpolation="bicubic", crop=0.9))
-        'quick-48x192px-std0.5-0.5-0.5-bicubic-crop0.9'
-        >>> default_name("quick", Choices(white_boxes=("timm:test_resnet@mine.pt",)))
-        'quick-timm-test_resnet'
-    """
-    parts = [grid, dataset_slug(choices.dataset) if choices.dataset else None]
-    parts += [f"{choices.image_size}px"] if choices.image_size is not None else []
-    parts += [f"mean{channels_text(parse_mean(choices.mean))}".replace(",", "-")] if choices.mean else []
-    parts += [f"std{channels_text(parse_std(choices.std))}".replace(",", "-")] if choices.std else []
-    parts += [choices.interpolation, choices.crop_mode]
-    parts += [f"crop{choices.crop:g}"] if choices.crop is not None else []
-    counts = {"train": choices.train_images, "test": choices.test_images}
-    parts += [f"{count}{part}" for part, count in counts.items() if count is not None]
-    parts += [f"teacher-{model_slug(choices.teacher)}"] if choices.teacher else []
-    parts += [model_slug(uri) for uri in choices.white_boxes]
-    parts += [*choices.architectures, *choices.option_sets, *(f"{budget}b" for budget in choices.budgets)]
-    parts += choices.goals
-    parts += ["own-weights"] if choices.teacher_weights else []
-    parts += [f"epochs{choices.epochs_scale:g}"] if choices.epochs_scale is not None else []
-    parts += [f"{name.replace('_', '-')}-{value}" for name, value in choices.search.items()]
-    parts += [re.sub(r"[^\w.]+", "-", override).strip("-") for override in choices.overrides]
-    parts += [f"seed{'-'.join(map(str, choices.seeds))}"] if any(choices.seeds) else []
-    return "-".join(part for part in parts if part)

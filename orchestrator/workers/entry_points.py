@@ -22,10 +22,13 @@ from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import UnavailableError, one_line
 from search_spaces.models import ModelSpec
 from search_spaces.names import SitePlacement
+from search_spaces.recipes import TeacherRecipe
 from search_spaces.stages.assessment import ImageSettings, NetworkFacts
 
 KNOWN_NUM_SITES = paper.NUM_SITES | {"test_resnet": 15}
 """Checked against the tracer by a test; other networks are built and traced."""
+_USUAL_TEACHERS = (paper.TEACHER, "resnet10t")
+"""Of the named grids; timm has weights of them, so that their plans need no import of it."""
 
 
 @cache
@@ -39,6 +42,20 @@ def num_sites(architecture: str, placement: SitePlacement = "outputs") -> int:
     if placement == "outputs" and architecture in KNOWN_NUM_SITES:
         return KNOWN_NUM_SITES[architecture]
     return int(importlib.import_module("trainables.models.backbones").count_sites(architecture, placement))
+
+
+def check_teacher(recipe: TeacherRecipe, dataset: DatasetSpec) -> None:
+    """Makes sure, before anything runs, that a teacher can start from its weights; downloads nothing.
+
+    Raises:
+        UnknownNameError: timm has no such architecture, or there are no such weights.
+        UnavailableError: The file of weights is not on this machine.
+        ConfigError: The file is damaged, something else, or of another architecture.
+    """
+    if recipe.weights in ("imagenet", "scratch") and recipe.architecture in _USUAL_TEACHERS:
+        return
+    backbones = importlib.import_module("trainables.models.backbones")
+    backbones.check_weights(recipe.architecture, recipe.weights, dataset.seen_size)
 
 
 def look_at_network(

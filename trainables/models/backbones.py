@@ -1,5 +1,6 @@
 """timm networks by architecture: fresh, pretrained, or from a trial's checkpoint."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -8,9 +9,12 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from search_spaces.errors import ConfigError, UnavailableError, unknown_name
+from search_spaces.errors import ConfigError, UnavailableError, shown, unknown_name
+from search_spaces.models import MODEL_FORMS
 from search_spaces.names import SitePlacement
 from search_spaces.pixels import image_size_of
+from search_spaces.uris import redact
+from trainables.models.fitting import nearest
 from trainables.models.weights import read_weights
 from trainables.quant.sites import find_sites
 
@@ -34,10 +38,7 @@ def create_backbone(
         UnavailableError: The weights cannot be downloaded or found.
         ConfigError: The file does not fit the architecture, or the architecture does not fit the size.
     """
-    names = architectures()
-    # A name may carry a pretrained tag: `resnet18.a1_in1k`.
-    if architecture.split(".")[0] not in names:
-        raise unknown_name("architecture", architecture, names)
+    check_architecture(architecture)
     size = _size_arguments(architecture, image_size)
     classes = {} if num_classes is None else {"num_classes": num_classes}
     if weights == "imagenet":
@@ -53,6 +54,23 @@ def create_backbone(
     if weights != "scratch":
         _load_file(model, architecture, weights)
     return model
+
+
+def check_architecture(architecture: str) -> None:
+    """Makes sure that timm has an architecture.
+
+    Raises:
+        UnknownNameError: It has not; names the nearest ones.
+        ConfigError: It is the place of a network, or a name of another library.
+    """
+    if re.search(r"[:/\\@]|^torchvision\.|\.(onnx|pt2?|pth|safetensors|bin)$", architecture):
+        raise ConfigError(
+            f"architecture {shown(architecture)} is no name of timm's: give one such as resnet18 or resnet18.a1_in1k. "
+            f"Networks of another kind are given by --white-box or --teacher, as {', '.join(MODEL_FORMS)}."
+        )
+    # A name may carry a pretrained tag: `resnet18.a1_in1k`.
+    if architecture.split(".")[0] not in architectures():
+        raise unknown_name("architecture", architecture, architectures())
 
 
 def load_backbone(
@@ -123,11 +141,53 @@ def _load_file(model: nn.Module, architecture: str, weights: str) -> None:
     if not path.is_file():
         raise UnavailableError(f"weights {weights!r} is no file: give scratch, imagenet or the path of a .safetensors.")
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    tensors = {name: tensor for name, tensor in read_weights(path).items() if shapes.get(name) == tensor.shape}
+    given = read_weights(path)
+    tensors = {name: tensor for name, tensor in given.items() if shapes.get(name) == tensor.shape}
     classifier: nn.Module = model.get_classifier()  # type: ignore[operator]  # every timm model has it
     own = {id(parameter) for parameter in classifier.parameters()}
     classifier_names = {name for name, parameter in model.named_parameters() if id(parameter) in own}
     missing = shapes.keys() - tensors.keys() - classifier_names
     if missing:
-        raise ConfigError(f"{path} does not fit {architecture}: {len(missing)} tensors lack, such as {min(missing)}.")
+        fitting = nearest(given, architecture, architectures(), lambda name: build_for(name, given, image_size=None))
+        hint = f"It fits {fitting}." if fitting else "Is it of another architecture, or of another image size?"
+        raise ConfigError(
+            f"{path} does not fit {architecture}: {len(missing)} tensors lack or have another shape, such as "
+            f"{min(missing)}. {hint}"
+        )
     model.load_state_dict(tensors, strict=False)
+
+
+def build_for(architecture: str, tensors: Mapping[str, Tensor], *, image_size: tuple[int, int] | None) -> nn.Module:
+    """Builds a timm network with as many classes as the classifier among some tensors has, if it is there."""
+    config = timm.get_pretrained_cfg(architecture, allow_unregistered=True)
+    names = getattr(config, "classifier", None) or ()
+    # Distilled transformers have two classifiers of one size.
+    first = names if isinstance(names, str) else next(iter(names), "")
+    weight = next((tensors[name] for name in (f"{first}.weight", f"{first}.bias") if name in tensors), None)
+    return create_backbone(
+        architecture, weight.shape[0] if weight is not None and weight.ndim else None, image_size=image_size
+    )
+
+
+def check_weights(architecture: str, weights: str, image_size: tuple[int, int]) -> None:
+    """Makes sure that a network can start from some weights, as `create_backbone` would; downloads nothing.
+
+    Raises:
+        UnknownNameError: They, or the architecture, have no such name.
+        UnavailableError: There is no such file.
+        ConfigError: The file is of another kind or architecture, the weights are a URL, or timm has none to download.
+    """
+    check_architecture(architecture)
+    if weights == "scratch":
+        return
+    if weights == "imagenet":
+        config = timm.get_pretrained_cfg(architecture)
+        if config is None or not config.has_weights:
+            raise ConfigError(f"timm has no pretrained weights of {architecture}: give scratch or a .safetensors file.")
+        return
+    if "://" in weights:
+        raise ConfigError(f"weights {shown(redact(weights))} are a URL: download the file, and give its path.")
+    if not Path(weights).is_file() and not re.search(r"[/\\.]", weights):
+        raise unknown_name("weights", weights, ("imagenet", "scratch", "FILE.safetensors"))
+    with torch.random.fork_rng(devices=[]):
+        create_backbone(architecture, 2, weights=weights, image_size=image_size)

@@ -66,8 +66,8 @@ def fit(
                 f"{source} holds a {architecture} for images of {channels} channel{'s' if channels > 1 else ''}; "
                 "images here have 3 (red, green, blue): give a network for three."
             )
-        nearest = _nearest(tensors, architecture, others, build) if build else None
-        hint = f"It fits {nearest}." if nearest else _size_hint(misfit) or "Is it of another architecture?"
+        found = nearest(tensors, architecture, others, build) if build else None
+        hint = f"It fits {found}." if found else _size_hint(misfit) or "Is it of another architecture?"
         raise ConfigError(f"{source} does not fit {architecture}: {_counts(misfit, own, tensors)}. {hint}")
     module.load_state_dict(dict(tensors), strict=False)
 
@@ -105,9 +105,10 @@ def _size_hint(misfit: Misfit) -> str:
     return ""
 
 
-def _nearest(
+def nearest(
     tensors: Mapping[str, Tensor], architecture: str, others: Iterable[str], build: Callable[[str], nn.Module]
 ) -> str | None:
+    """Returns one of some other architectures, of a near name, that the tensors fit."""
     names = [name for name in others if name != architecture]
     for name in difflib.get_close_matches(architecture, names, n=MAX_TRIED, cutoff=0.3):
         try:

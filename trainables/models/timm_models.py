@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import timm
 from timm.data import ImageNetInfo, infer_imagenet_subset
 from torch import Tensor, nn
 
 from search_spaces.errors import ConfigError
 from search_spaces.models import ModelSpec
 from trainables.data.view import View
-from trainables.models.backbones import architectures, create_backbone
+from trainables.models.backbones import architectures, build_for, create_backbone
 from trainables.models.fitting import fit
 from trainables.models.given import Opened, Settings
 from trainables.models.weights import read_weights
@@ -48,18 +47,6 @@ def open_timm(spec: ModelSpec, image_size: tuple[int, int] | None) -> Opened:
     fit_timm(module, tensors, architecture=spec.name, source=str(path))
     settings = settings_of({**_config_of(module), **config.get("pretrained_cfg", {})}, class_names=own.class_names)
     return Opened(module=module, architecture=spec.name, settings=settings)
-
-
-def build_for(architecture: str, tensors: Mapping[str, Tensor], *, image_size: tuple[int, int] | None) -> nn.Module:
-    """Builds a timm network with as many classes as the classifier among some tensors has, if it is there."""
-    config = timm.get_pretrained_cfg(architecture, allow_unregistered=True)
-    names = getattr(config, "classifier", None) or ()
-    # Distilled transformers have two classifiers of one size.
-    first = names if isinstance(names, str) else next(iter(names), "")
-    weight = next((tensors[name] for name in (f"{first}.weight", f"{first}.bias") if name in tensors), None)
-    return create_backbone(
-        architecture, weight.shape[0] if weight is not None and weight.ndim else None, image_size=image_size
-    )
 
 
 def fit_timm(module: nn.Module, tensors: Mapping[str, Tensor], *, architecture: str, source: str) -> None:

@@ -9,8 +9,9 @@ from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, one_line
 from search_spaces.models import ModelSpec
 from trainables.data.view import view_of
+from trainables.models.backbones import build_for
 from trainables.models.given import Opened, Settings
-from trainables.models.timm_models import build_for, fit_timm
+from trainables.models.timm_models import fit_timm
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

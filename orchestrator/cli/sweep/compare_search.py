@@ -26,10 +26,10 @@ def command(grid: str, name: str | None, arms: tuple[str, ...], storage: str, **
     comparison goes on when the command is given again.
     """
     from cluster.runtime.session import check_address
+    from orchestrator.cli.default_names import default_name
     from orchestrator.cli.values import (
         check_data,
         choices_of,
-        default_name,
         launch_options_of,
         limits_of,
         plan_from_options,

@@ -38,12 +38,12 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
     launch runs as a job on the head of that cluster, and this command follows it.
     """
     from cluster.runtime.session import check_address
+    from orchestrator.cli.default_names import default_name
     from orchestrator.cli.remote import follow_to_the_end, is_dashboard, job_request, job_server, submit
     from orchestrator.cli.values import (
         check_data,
         check_data_if_here,
         choices_of,
-        default_name,
         launch_options_of,
         limits_of,
         plan_from_options,
@@ -58,14 +58,16 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
 
     console = make_console()
     limits, options, chosen = limits_of(others), launch_options_of(others), choices_of(others)
-    plan = plan_from_options(grid, chosen, storage=storage, data_dir=others["data_dir"], download=download)
+    is_remote = bool(options.address and is_dashboard(options.address))
+    place = {"storage": storage, "data_dir": others["data_dir"], "download": download}
+    plan = plan_from_options(grid, chosen, **place, runs_here=not is_remote)
     name = name or default_name(plan.grid.name, chosen)
     check_sweep_name(name)
     if dry_run:
         check_data_if_here(plan.grid.dataset, others["data_dir"])
         print_plan(plan, Snapshot(plan, Store(storage, create=False)).states, console)
         return
-    if options.address and is_dashboard(options.address):
+    if options.address and is_remote:
         request = job_request(click.get_current_context())
         with job_server(options.address) as server:
             follow_to_the_end(submit(request, server, console), server, options.address, console)

@@ -35,8 +35,9 @@ def command(grid: str, name: str | None, storage: str, as_json: bool, **others: 
 
     With --cluster also what it would take there: machines, GPU-hours, time and price.
     """
+    from orchestrator.cli.default_names import default_name
     from orchestrator.cli.estimate import estimate_as_json, estimate_from_options, print_estimate
-    from orchestrator.cli.values import check_data_if_here, choices_of, default_name, plan_from_options
+    from orchestrator.cli.values import check_data_if_here, choices_of, plan_from_options
     from orchestrator.console import make_console
     from orchestrator.progress.plan import plan_as_json, print_plan
     from orchestrator.results.snapshot import Snapshot

@@ -50,6 +50,10 @@ def one_more_level(root: Path) -> None:
             image(root / "flowers" / "data" / part / name / "a.png")
 
 
+def onnx_file(root: Path) -> None:
+    (root / "my.onnx").write_bytes(b"\x08\x07\x12\x07pytorch")
+
+
 def few_images(root: Path) -> None:
     image(root / "flowers" / "rose" / "a.png")
     image(root / "flowers" / "tulip" / "a.png")
@@ -124,6 +128,21 @@ CASES: dict[str, tuple[Callable[[Path], None], str, int, tuple[str, ...]]] = {
     "no such grid": (NOTHING, "plan --grid quik", 1, ("'quik'", "unknown grid", "Did you mean 'quick'")),
     "no such dataset": (NOTHING, "plan --dataset digit", 1, ("'digit'", "unknown dataset", "Did you mean 'digits'")),
     "no such network": (NOTHING, "plan --architecture resnet81", 1, ("'resnet81'", "unknown", "'resnet18'")),
+    "network of a hub": (NOTHING, "plan --architecture hf-hub:a/b", 1, ("'hf-hub:a/b'", "no name of", "hf:FOLDER")),
+    "network of torchvision": (
+        NOTHING, "plan --architecture torchvision.resnet18", 1, ("n.resnet18'", "no name of timm", "torchvision:NAME"),
+    ),
+    "network of a file": (NOTHING, "plan --architecture x.onnx", 1, ("'x.onnx'", "no name of timm", "onnx:FILE")),
+    "network of a program": (NOTHING, "plan --architecture x.pt2", 1, ("'x.pt2'", "no name of timm", "--white-box")),
+    "network of the web": (NOTHING, "plan --architecture http://h/x", 1, ("'http://h/x'", "no name of", "resnet18")),
+    "teacher of a hub": (NOTHING, "plan --set teacher.architecture=hf-hub:x", 1, ("'hf-hub:x'", "no name", "hf:")),
+    "no such weights": (NOTHING, "plan --teacher-weights imagenett", 1, ("'imagenett'", "unknown", "'imagenet'")),
+    "no file of weights": (NOTHING, "launch --teacher-weights my.pt", 1, ("'my.pt'", "is no file", "scratch")),
+    "weights of the web": (NOTHING, "plan --teacher-weights https://h/x.pt", 1, ("https://h/x.pt", "URL", "download")),
+    "weights of a grid file": (
+        grid_file(GRID + "teacher: {weights: none.pth}"), MY, 1, ("'none.pth'", "is no file", ".safetensors"),
+    ),
+    "weights of ONNX": (onnx_file, "launch --teacher-weights my.onnx", 1, ("my.onnx", "neither safetensors", "torch")),
     "no such option set": (NOTHING, "plan --option-set IV", 1, ("'IV'", "unknown option set", "III")),
     "no such analysis": (NOTHING, "analyze --only layer", 1, ("'layer'", "unknown analysis", "layers")),
     "infeasible budget": (NOTHING, "plan --budget 20", 1, ("20", "45..150", "nearest feasible budget is 45")),
