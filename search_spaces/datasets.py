@@ -81,6 +81,9 @@ class DatasetSpec(Frozen):
     stretches the whole image. `pad` resizes it to the height, at most to the width, and fills up with the mean on the
     right, as recognizers of text lines do."""
 
+    drop_duplicates: Annotated[bool | None, _none_for(False)] = later_field()
+    """Whether training images are left out whose content is that of a test image, of folders and Parquet files."""
+
     @model_validator(mode="after")
     def _check_crop(self) -> Self:
         if self.crop_mode == "pad" and self.crop is not None:

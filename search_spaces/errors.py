@@ -6,6 +6,7 @@ keyword-only constructor does not unpickle.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 MAX_VALUE, MAX_TEXT = 200, 2000
@@ -17,8 +18,9 @@ class SweepError(Exception):
 
     def __str__(self) -> str:
         """The text; the middle of one that is too long to read is left out, and what is no Unicode is spelled."""
-        # A name on a disk may be no UTF-8, which no terminal and no file takes.
-        return shortened(super().__str__().encode(errors="backslashreplace").decode(), MAX_TEXT)
+        # A name on a disk may be no UTF-8, which no terminal and no file takes, or hold the end of a line.
+        text = super().__str__().encode(errors="backslashreplace").decode()
+        return shortened(re.sub(r"[\x00-\x1f\x7f\u2028\u2029]", lambda letter: repr(letter[0])[1:-1], text), MAX_TEXT)
 
 
 class ConfigError(SweepError, ValueError):

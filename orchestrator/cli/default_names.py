@@ -34,6 +34,7 @@ def default_name(grid: str, choices: Choices) -> str:
     parts += [f"crop{choices.crop:g}"] if choices.crop is not None else []
     counts = {"train": choices.train_images, "test": choices.test_images}
     parts += [f"{count}{part}" for part, count in counts.items() if count is not None]
+    parts += ["no-duplicates"] if choices.drop_duplicates else []
     parts += [f"teacher-{model_slug(choices.teacher)}"] if choices.teacher else []
     parts += [model_slug(uri) for uri in choices.white_boxes]
     parts += [*choices.architectures, *choices.option_sets, *(f"{budget}b" for budget in choices.budgets)]

@@ -97,6 +97,12 @@ grid_options = together(
         type=click.IntRange(min=1),
         help="Keep so many test images, every class with its share. [default: all]",
     ),
+    what(
+        "--drop-duplicates",
+        is_flag=True,
+        default=None,
+        help="Leave training images out whose content is that of a test image (folder: and local parquet:).",
+    ),
     what("--teacher-weights", help="Where the teacher starts: imagenet, scratch or a file of weights."),
     what("--teacher", metavar="URI", help="A teacher that is given, such as timm:NAME@FILE; none is trained."),
     what("--architecture", "architectures", multiple=True, help="White box to distil, any timm name; repeatable."),

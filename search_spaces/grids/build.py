@@ -23,8 +23,11 @@ from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
 from search_spaces.search import Search
 from search_spaces.stages.assessment import AssessRecipe, NetworkFacts
 
-OF_THE_DATASET = ("image_size", "mean", "std", "interpolation", "crop", "crop_mode", "train_images", "test_images")
-"""Fields of `Choices` that are the dataset's own, and whose options have the same names."""
+OF_THE_DATASET = (
+    *("image_size", "mean", "std", "interpolation", "crop", "crop_mode"),
+    *("train_images", "test_images", "drop_duplicates"),
+)
+"""Fields of `Choices` that are the dataset's own, and of options."""
 NumSites = Callable[..., int]
 """Function from a timm architecture to its number of quantizable sites; `trainables.quant.sites` traces the network.
 With sites at inputs it is given `inputs` as well."""
@@ -58,9 +61,8 @@ class Grid(Frozen):
 
 def with_checked_seeds(grid: Grid) -> Grid:
     """Returns a new grid; raises `ConfigError` if a seed, of the splits or to confirm a pair too, is out of range."""
-    last = max(grid.seeds) + grid.search.confirm_seeds
-    for place, seed in (("seed", min(grid.seeds)), ("seed", last), ("dataset.split_seed", grid.dataset.split_seed)):
-        check_seed(place, seed)
+    check_seed("seed", max(grid.seeds) + grid.search.confirm_seeds)
+    check_seed("dataset.split_seed", grid.dataset.split_seed)
     return grid
 
 
@@ -91,6 +93,7 @@ class Choices:
     crop_mode: str | None = None
     train_images: int | None = None
     test_images: int | None = None
+    drop_duplicates: bool | None = None
     epochs_scale: float | None = None
     """Factor on the epochs of every stage."""
     search: Mapping[str, object] = field(default_factory=dict)

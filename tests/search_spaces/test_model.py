@@ -72,3 +72,10 @@ def test_no_error_is_longer_than_a_screen(error: SweepError | None) -> None:
             parse(Template, GRID | {"seeds": ["x" * 10**6] * 10})
         error = refusal.value
     assert len(str(error)) <= MAX_TEXT
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\r\nb", "a\x00b", "a\x1b[31mb", "a\u2028b", "a\udcffb"])
+def test_an_error_is_one_line_of_unicode_whatever_a_name_holds(text: str) -> None:
+    said = str(ConfigError(f"folder {text} holds no image"))
+    assert said.encode()
+    assert said.isprintable()

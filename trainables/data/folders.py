@@ -112,6 +112,8 @@ def find_folder(spec: DatasetSpec) -> Found:
             class_names=tuple(str(name) for name in names_K if name != NO_CLASS),
             num_training=num_training,
             load=lambda kept_B: decode_files([paths[position] for position in kept_B], spec, hint=HINT),
+            contents=lambda kept_B: (_content(paths[position]) for position in kept_B),
+            sizes_B=np.array([source.num_bytes for source in sources]),
         )
 
     # The folder within the dataset, because it says class and part.
@@ -193,6 +195,13 @@ def _class_name(folder: Path) -> str:
     except UnicodeEncodeError:
         raise ConfigError(f"folder {folder} has a name that is no UTF-8, so it can be no class: rename it.") from None
     return normalize("NFC", folder.name)
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """A dataset before it is decoded: which image is of which class, and which ones a specification chooses of them."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from unicodedata import normalize
 
@@ -27,6 +28,10 @@ class Listing:
     """Size of the official training part; None if the dataset has no test part of its own."""
     load: Callable[[np.ndarray], Tensor]
     """Function from ascending positions to the uint8 images there, all of one size."""
+    contents: Callable[[np.ndarray], Iterable[bytes | None]] | None = None
+    """Function from ascending positions to the encoded images there; None where reading them again takes too long."""
+    sizes_B: np.ndarray | None = None
+    """Bytes of the encoded images, where they are known without reading them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,9 +63,44 @@ def choose_images(listing: Listing, spec: DatasetSpec) -> tuple[np.ndarray, np.n
         training_B, test_B = stratified_split(labels_B, fraction=spec.test_fraction, seed=spec.split_seed)
     else:
         training_B, test_B = np.split(np.arange(len(labels_B)), [listing.num_training])
+    if spec.drop_duplicates:
+        if listing.contents is None:
+            raise ConfigError(f"drop_duplicates reads folders and local Parquet files, not {spec.name}: leave it out.")
+        training_B = np.setdiff1d(training_B, repeated(listing, training_B, test_B))
+        _check_left(listing, training_B, spec)
     # One image of every class for training and one for validation; a test part may do without a class.
     training_B = _subset(listing, training_B, "train_images", count=spec.train_images, least=2, spec=spec)
     return training_B, _subset(listing, test_B, "test_images", count=spec.test_images, least=0, spec=spec)
+
+
+def repeated(listing: Listing, training_B: np.ndarray, test_B: np.ndarray) -> np.ndarray:
+    """Returns the positions of the training images whose content is that of a test image, ascending."""
+    if listing.contents is None:
+        return training_B[:0]
+    if listing.sizes_B is not None:
+        sizes_B = listing.sizes_B
+        # Only images of one size can be one image.
+        training_B, test_B = (
+            some_B[np.isin(sizes_B[some_B], sizes_B[others_B])]
+            for some_B, others_B in ((training_B, test_B), (test_B, training_B))
+        )
+    tested = set(_digests(listing.contents(test_B)))
+    is_tested = [digest is not None and digest in tested for digest in _digests(listing.contents(training_B))]
+    return training_B[np.array(is_tested, dtype=bool)]
+
+
+def _digests(contents: Iterable[bytes | None]) -> Iterator[bytes | None]:
+    return (None if content is None else hashlib.sha256(content).digest() for content in contents)
+
+
+def _check_left(listing: Listing, training_B: np.ndarray, spec: DatasetSpec) -> None:
+    counts_K = np.bincount(listing.labels_B[training_B], minlength=max(1, len(listing.class_names)))
+    if counts_K.min() < 2:
+        name = listing.class_names[int(counts_K.argmin())] if listing.class_names else "images"
+        raise ConfigError(
+            f"{spec.name} has {counts_K.min()} training images of {name!r} that are no test images as well: training "
+            "and validation need at least 2. Add images, or leave drop_duplicates out."
+        )
 
 
 def without_gaps(spec: DatasetSpec, labels_B: np.ndarray, *, num_training: int | None) -> tuple[np.ndarray, np.ndarray]:

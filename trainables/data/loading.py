@@ -20,11 +20,14 @@ from trainables.data.decoding import raise_unreadable
 from trainables.data.digits import find_digits
 from trainables.data.folders import find_folder
 from trainables.data.images import ImageData, make_splits, stratified_split
-from trainables.data.listings import Found, choose_images
+from trainables.data.listings import Found, choose_images, repeated
 from trainables.data.mnist import find_mnist
 from trainables.data.parquet import find_parquet
 from trainables.data.pets import download_pets, find_pets
 from trainables.data.view import view_of
+
+MOST_READ = 2**30
+"""Bytes of files that a check reads to count images that are in both splits, where sizes of images do not tell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,8 +132,18 @@ def _check(spec: DatasetSpec, data_dir: Path | None, needs_labels: bool) -> tupl
             f"{spec.name} has images without labels, which `assess` takes and training does not: put them into a "
             "folder per class, as in cats/1.jpg and dogs/1.jpg."
         )
-    _check_memory(spec, sum(map(len, choose_images(listing, spec))))
-    return found.notes
+    training_B, test_B = choose_images(listing, spec)
+    _check_memory(spec, len(training_B) + len(test_B))
+    num_bytes = sum(source.num_bytes for source in found.sources)
+    is_quick = listing.sizes_B is not None or num_bytes < MOST_READ
+    num_repeated = len(repeated(listing, training_B, test_B)) if is_quick else 0
+    if not num_repeated:
+        return found.notes
+    return (
+        *found.notes,
+        f"{spec.name}: {num_repeated} of {len(training_B)} training images are test images as well, by their content; "
+        "--drop-duplicates leaves them out of training",
+    )
 
 
 def _check_memory(spec: DatasetSpec, num_images: int) -> None:

@@ -155,6 +155,7 @@ def list_table(table: Table, spec: DatasetSpec, *, class_names: tuple[str, ...] 
         class_names=tuple(names[label] if names else str(label) for label in present_K),
         num_training=num_training,
         load=lambda kept_B: decode_images(lambda: _read_images(table, kept_B), len(kept_B), spec, hint=HINT),
+        contents=(lambda kept_B: _contents(table, kept_B)) if table.filesystem.type_name == "local" else None,
     )
 
 
@@ -258,6 +259,10 @@ def _named_classes(schema: pa.Schema, column: str, path: str) -> tuple[str, ...]
         raise ConfigError(
             f"{path} has `huggingface` metadata of another form than its library writes ({one_line(error)}): remove it."
         ) from error
+
+
+def _contents(table: Table, kept_B: np.ndarray) -> Iterator[bytes | None]:
+    return (content if isinstance(content, bytes) else None for _, content in _read_images(table, kept_B))
 
 
 def _read_images(table: Table, kept_B: np.ndarray) -> Iterator[Encoded]:

@@ -28,6 +28,8 @@ ENTRIES = {
         "interpolation": Change("nearest", SPLITS),
         "crop": Change(0.5, SPLITS),
         "crop_mode": Change("pad", SPLITS),
+        # Images are numbered among those that are kept.
+        "drop_duplicates": Change(True, ("ids", "train", "validation")),
     }
 }
 BASE = DatasetSpec(name="digits", image_size="8x24")
@@ -43,14 +45,15 @@ def observe(spec: DatasetSpec) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
-    """Two classes of a few images of noise."""
+    """Two classes of a few images of noise, each twice."""
     generator = np.random.default_rng(0)
     for label in ("cat", "dog"):
-        (tmp_path / label).mkdir()
+        (tmp_path / "zoo" / label).mkdir(parents=True)
         for number in range(6):
             pixels = generator.integers(0, 256, (10, 10, 3), np.uint8)
-            Image.fromarray(pixels).save(tmp_path / label / f"{number}.png")
-    return f"folder:{tmp_path}"
+            for name in (number, f"copy {number}"):
+                Image.fromarray(pixels).save(tmp_path / "zoo" / label / f"{name}.png")
+    return f"folder:{tmp_path}/zoo"
 
 
 @pytest.mark.parametrize(("kind", "field", "change"), every_field([DatasetSpec], ENTRIES))
@@ -59,4 +62,6 @@ def test_a_field_of_a_dataset_changes_what_it_should_and_nothing_else(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     value = change and (folder if change.value == "folder" else change.value)
-    check_change(field, change, observe(BASE), observe(vary(BASE, **{field: value})))
+    # Bundled digits are read without their encoded images.
+    base = vary(BASE, name=folder) if field == "drop_duplicates" else BASE
+    check_change(field, change, observe(base), observe(vary(base, **{field: value})))

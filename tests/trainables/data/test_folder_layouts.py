@@ -2,6 +2,7 @@
 
 import os
 import unicodedata
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def fill(folder: Path, count: int = 5, ending: str = ".png", kind: str = "PNG") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        pixels = np.full((9, 9, 3), [number, len(folder.name), len(list(folder.iterdir()))], np.uint8)
+        seed = zlib.crc32(f"{folder}/{number}{ending}".encode(errors="replace"))
+        pixels = np.random.default_rng(seed).integers(0, 256, (9, 9, 3), np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}{ending}", kind)
 
 
