@@ -111,6 +111,9 @@ class PairRecipe(TrainingRecipe):
     layers, as in runtimes, of which there are others, so that a budget is another one."""
     range_scope: ScopeField = later_field()
     """What shares a range: an `example`, which None is, the whole `batch`, or a `channel` of an example."""
+    hide_weight: Positive | None = later_field()
+    """Weight of a penalty on channels that stand out of their site at full precision, by which a network is recognized;
+    None is 0. The penalty is in bits, a mean over the sites."""
     gradient_clip: Positive = 5.0
     """Largest norm of the gradient of all trained parameters together."""
     train: tuple[PairPart, ...] = WHOLE_PAIR

@@ -69,6 +69,7 @@ ENTRIES = {
         # Of other sites there are 16 in place of 15, which changes the policy's head.
         "sites": Change("inputs", ("start", "bits", *QUANTIZED)),
         "range_scope": Change("batch", QUANTIZED),
+        "hide_weight": Change(3.0, LOSS),
         "gradient_clip": Change(0.01, TAKEN),
         "train": Change(("policy",), ("student gradient", *TAKEN)),
         "white_box": Change(GIVEN, ()),

@@ -28,6 +28,7 @@ from trainables.memory_format import place
 from trainables.models.policy import Policy, profits_of
 from trainables.quant.knapsack import bit_widths_of, select, straight_through
 from trainables.quant.student import QuantizedStudent
+from trainables.recognition.hiding import Hiding
 from trainables.stages.graphs import OptionsPass, are_wanted, capture_passes
 from trainables.training_loop import LOSS, StageResult, StageRun, run_epochs
 
@@ -187,12 +188,13 @@ def pair_losses(pair: Pair, images_BCHW: Tensor, white_box_logits_BK: Tensor) ->
         white_box_logits_BK: The teacher's answer to the same images.
 
     Returns:
-        `loss`, and its unweighted parts `hinge` and `kd`, 0-d tensors.
+        `loss`, and its unweighted parts `hinge`, `kd` and, where it has a weight, `hide`, 0-d tensors.
     """
     recipe = pair.recipe
     pair.policy.train()
     pair.set_batch_norm(updates_statistics=recipe.batch_norm != "frozen")
-    full_logits_BK = pair.student(images_BCHW)
+    hiding = Hiding(pair.student, recipe.hide_weight)
+    full_logits_BK = hiding.full_precision(images_BCHW)
     # kd_scaled: softening by a temperature T divides the gradient of the KL term by about T^2, here 25, so the term is
     # multiplied by it (Hinton et al. 2015). Without it the hinge outweighs the term, and nothing holds the student to
     # the white box at full precision: 7 and -1.
@@ -200,7 +202,8 @@ def pair_losses(pair: Pair, images_BCHW: Tensor, white_box_logits_BK: Tensor) ->
     pair.set_batch_norm(updates_statistics=recipe.batch_norm == "both")
     probs_BK = pair.forward_quantized(images_BCHW).softmax(dim=-1)
     hinge = PAIR_LOSSES[recipe.loss_name](probs_BK, white_box_logits_BK, margin=recipe.margin)
-    return {LOSS: recipe.hinge_weight * hinge + recipe.kd_weight * kd, "hinge": hinge, "kd": kd}
+    loss = recipe.hinge_weight * hinge + recipe.kd_weight * kd
+    return {LOSS: hiding.added_to(loss), "hinge": hinge, "kd": kd, **hiding.losses}
 
 
 def measure(pair: Pair, data: ImageData, split: str) -> tuple[Classified, Classified, Tensor]:
