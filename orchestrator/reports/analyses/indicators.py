@@ -16,6 +16,14 @@ from orchestrator.results.pairs import PairRecord
 from orchestrator.results.statistics import correlations
 from search_spaces.names import Goal
 
+_CAPTION = "Signals of the full-precision network on the validation split, over the trials of this sweep."
+LIMIT = (
+    "Signals of its answers cannot tell every network that fails: margins, and the losses to corruptions of Figure 4. "
+    "Where channels are rescaled by powers of two, full-precision answers stay the same to the last bit, on corrupted "
+    "images too. Signals of activations and weights are not bound by this."
+)
+"""Which indicators of the paper cannot work, and why."""
+
 
 def indicator_correlations(indicators: pd.DataFrame, records: Sequence[PairRecord]) -> pd.DataFrame:
     """Correlates every signal with the drop on the test split, over the detrimental pairs of a sweep, and over all.
@@ -44,7 +52,7 @@ def section(tables: Tables, cells: Sequence[Row]) -> Section:
     return Section(
         title="Indicators",
         statement=indicator_statement(group),
-        caption="Signals of the full-precision network on the validation split, over the trials of this sweep.",
+        caption=f"{_CAPTION} {LIMIT}",
         pictures=pictures((file_name("indicators"), alt, figure_indicators(group))),
         tables=(_indicator_text(found),),
     )
