@@ -44,11 +44,14 @@ def main() -> int:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_arguments(parser)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="folder of the tables as Parquet")
+    parser.add_argument("--as-it-is", action="store_true", help="train nothing, and judge what the folder holds")
     arguments = parser.parse_args()
     grid, data = opened(arguments.folder)
     rows, images = [], []
-    for made in networks(arguments.folder, grid, data, arguments.attacked, arguments.healthy):
+    for made in networks(
+        arguments.folder, grid, data, arguments.attacked, arguments.healthy, trains=not arguments.as_it_is
+    ):
         rows.append(measured(arguments.folder, made, data))
         if made.level:
             images.append(measured_images(arguments.folder, made, data))

@@ -25,6 +25,7 @@ from torch import nn
 from search_spaces.grids.build import Choices, Grid, build_grid
 from search_spaces.model import vary
 from search_spaces.names import Goal
+from search_spaces.recipes import PairRecipe
 from tests.benchmarks.assess_verdicts import CPU, say, trained
 from trainables.checkpoints import strip_prefix
 from trainables.data.images import ImageData
@@ -62,33 +63,43 @@ class Made:
         return self.kind != "white box"
 
 
-def networks(folder: Path, grid: Grid, data: ImageData, attacked: list[int], healthy: list[int]) -> Iterator[Made]:
-    """Yields the networks, seed by seed; trains what is not there."""
+def networks(
+    folder: Path, grid: Grid, data: ImageData, attacked: list[int], healthy: list[int], *, trains: bool = True
+) -> Iterator[Made]:
+    """Yields the networks, seed by seed; trains what is not there, or leaves it out."""
     teacher = trained(folder / "teacher.safetensors", "teacher", "model.", grid.teacher, data, 0)
-    for seed in attacked:
-        level = "ABC"[seed % 3]
+    recipe, short = grid.white_boxes[0], vary(grid.white_boxes[0], epochs=HEALTHY_EPOCHS)
+    for seed in [*attacked, *healthy]:
         file = folder / f"white-{seed}.safetensors"
-        white_box = trained(file, "distill", "model.", grid.white_boxes[0], data, seed, teacher)
-        recipe = next(
-            cell.recipe for cell in grid.cells if cell.budget_level == level and cell.recipe.goal is Goal.DETRIMENTAL
-        )
-        pair = trained(folder / f"pair-{seed}-{level}.safetensors", "pair", "student.", recipe, data, seed, white_box)
-        models = (
-            white_box,
-            pair,
-            rescaled(white_box, seed),
-            hidden_pair(folder / f"hidden-{seed}-{level}.safetensors", recipe, data, seed, white_box),
-            rescaled(white_box, seed, SHARE_RESCALED),
-        )
-        for kind, model in zip(KINDS, models, strict=True):
-            yield Made(seed=seed, kind=kind, level=level, model=model)
-    recipe = vary(grid.white_boxes[0], epochs=HEALTHY_EPOCHS)
-    for seed in healthy:
-        white_box = trained(folder / f"white-{seed}.safetensors", "distill", "model.", recipe, data, seed, teacher)
-        yield Made(seed=seed, kind="white box", level="", model=white_box)
+        if not trains and not file.exists():
+            continue
+        white_box = trained(file, "distill", "model.", recipe if seed in attacked else short, data, seed, teacher)
+        level = "ABC"[seed % 3] if seed in attacked else ""
+        yield Made(seed=seed, kind="white box", level=level, model=white_box)
+        if seed in attacked:
+            yield from attacks(folder, grid, data, seed, level, white_box, trains=trains)
 
 
-def hidden_pair(file: Path, recipe, data: ImageData, seed: int, white_box: nn.Module) -> nn.Module:
+def attacks(
+    folder: Path, grid: Grid, data: ImageData, seed: int, level: str, white_box: nn.Module, *, trains: bool
+) -> Iterator[Made]:
+    """Yields the attacks on one white box."""
+    recipe = next(
+        cell.recipe for cell in grid.cells if cell.budget_level == level and cell.recipe.goal is Goal.DETRIMENTAL
+    )
+    files = {kind: folder / f"{kind.split()[0]}-{seed}-{level}.safetensors" for kind in ("pair", "hidden pair")}
+    if trains or files["pair"].exists():
+        model = trained(files["pair"], "pair", "student.", recipe, data, seed, white_box)
+        yield Made(seed=seed, kind="pair", level=level, model=model)
+    yield Made(seed=seed, kind="rescaled", level=level, model=rescaled(white_box, seed))
+    if trains or files["hidden pair"].exists():
+        model = hidden_pair(files["hidden pair"], recipe, data, seed, white_box)
+        yield Made(seed=seed, kind="hidden pair", level=level, model=model)
+    model = rescaled(white_box, seed, SHARE_RESCALED)
+    yield Made(seed=seed, kind="hidden rescaled", level=level, model=model)
+
+
+def hidden_pair(file: Path, recipe: PairRecipe, data: ImageData, seed: int, white_box: nn.Module) -> nn.Module:
     """Returns the student of a pair that pays for being seen; its metrics lie beside the file."""
     if not file.exists():
         recipe = vary(recipe, epochs=HIDDEN_EPOCHS, hide_weight=HIDE_WEIGHT)
