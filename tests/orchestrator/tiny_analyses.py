@@ -40,6 +40,7 @@ def tiny_analyses(contrasts: Sequence[Contrast] = (contrast(),), *, shift: float
         "histograms": histogram_rows,
         "corruptions": corruption_rows,
         "mitigation": mitigation_rows,
+        "adverse_inputs": adverse_rows,
     }
     tables = {
         name: pd.DataFrame([row for each in contrasts for row in make(each, shift * int(str(each["seed"])))])
@@ -158,6 +159,28 @@ def mitigation_rows(pair: Contrast, shift: float) -> list[dict[str, object]]:
             recovered = (q - Q) / (FP - Q) if goal == "detrimental" else None
             row = {"kind": kind, "value": value, "draw": draw, "sites": sites, "accuracy_fp": FP}
             rows.append({**pair, "goal": goal, **row, "accuracy_q": accuracy_q + shift, "recovered": recovered})
+    return rows
+
+
+def adverse_rows(pair: Contrast, shift: float) -> list[dict[str, object]]:
+    """Of 10 images some fail only when quantized: 1 of the white box, 2 of the robust network, 8 of the detrimental."""
+    rows = []
+    for goal, network, num_lost in (
+        ("robust", "student", 2),
+        ("robust", "white_box", 1),
+        ("detrimental", "student", 8),
+        ("detrimental", "white_box", 1),
+    ):
+        for aim, images, radius, num_more in (
+            ("quantized", "clean", 0, 0),
+            ("quantized", "adverse", 4, 1),
+            ("full_precision", "adverse", 4, -1),
+            ("allocation", "noise", 0, 1),
+        ):
+            lost = num_lost + num_more
+            row = {"network": network, "images": images, "aim": aim, "radius": radius, "num_images": 10}
+            counts = {"num_lost": lost, "num_gained": 0, "accuracy_fp": FP, "accuracy_q": FP - lost / 10 + shift}
+            rows.append({**pair, "goal": goal, **row, **counts})
     return rows
 
 
