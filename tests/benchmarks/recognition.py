@@ -47,6 +47,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="folder of the tables as Parquet")
     parser.add_argument("--as-it-is", action="store_true", help="train nothing, and judge what the folder holds")
     arguments = parser.parse_args()
+    if len(arguments.attacked) < 2:
+        parser.error(f"--attacked {arguments.attacked}: detectors are judged on other white boxes, so give two seeds.")
     grid, data = opened(arguments.folder)
     rows, images = [], []
     for made in networks(
