@@ -34,12 +34,8 @@ class Hiding:
 
     @property
     def losses(self) -> dict[str, Tensor]:
-        """The unweighted penalty as `hide`, a mean over the sites of the pass, in bits; empty without a weight."""
-        return {} if self._weight is None else {"hide": torch.stack(self._bits).mean()}
-
-    def added_to(self, loss: Tensor) -> Tensor:
-        """Returns a loss plus the weighted penalty."""
-        return loss if self._weight is None else loss + self._weight * self.losses["hide"]
+        """What is added to the loss: `hide`, the weighted mean over the sites of the pass; empty without a weight."""
+        return {} if self._weight is None else {"hide": self._weight * torch.stack(self._bits).mean()}
 
     def _show(self, site: int, x: Tensor) -> None:
         # What follows may work in place, and the gradient needs the values.

@@ -37,6 +37,7 @@ TITLES = {
     "histograms": "Figure 3: what happens to activations",
     "corruptions": "Figure 4: corrupted images",
     "mitigation": "Mitigation",
+    "repairs": "Repairs",
     "adverse_inputs": "Adverse inputs",
     "indicators": "Indicators",
 }
@@ -126,7 +127,12 @@ def test_every_table_is_a_file_and_lists_are_in_parquet_only(analyzed: tuple[Pat
     names = {path.stem for path in (folder / "analyses").iterdir()}
     derived = {"table2", "transitory_points", "transitory_overlaps", "table3", "layer_effects", "layer_inflections"}
     derived |= {"histogram_summary", "collapse_correlations", "corruption_summary", "corruption_curves"}
-    assert names == set(analyses) | derived | {"mitigation_summary", "adverse_summary", "indicator_correlations"}
+    assert names == set(analyses) | derived | {
+        "mitigation_summary",
+        "repair_matrix",
+        "adverse_summary",
+        "indicator_correlations",
+    }
     flat = pd.read_csv(folder / "analyses" / "transitory.csv")
     whole = pd.read_parquet(folder / "analyses" / "transitory.parquet")
     assert set(whole.columns) - set(flat.columns) == {"bit_width", "thumbnail"}
@@ -233,6 +239,12 @@ def test_decisions_show_what_the_recipes_hold(plan: Plan) -> None:
     changed = first.model_copy(update={"recipe": first.recipe.model_copy(update={"batch_norm": "both"})})
     both = build_plan(mixed.model_copy(update={"cells": (changed, *others)}), lambda _: 15)
     assert {row[0].text: row[2].text for row in decisions_table(both).rows}["batch norm of a pair"] == "both, frozen"
+    assert "how bits are chosen" not in rows
+    changed = first.model_copy(update={"recipe": first.recipe.model_copy(update={"selection": "penalty"})})
+    chosen = build_plan(mixed.model_copy(update={"cells": (changed, *others)}), lambda _: 15)
+    assert {row[0].text: row[2].text for row in decisions_table(chosen).rows}[
+        "how bits are chosen"
+    ] == "penalty, not set"
 
 
 @pytest.mark.browser
