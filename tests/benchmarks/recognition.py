@@ -24,7 +24,14 @@ from trainables.quant.random_allocation import random_allocations
 from trainables.quant.student import QuantizedStudent
 from trainables.recognition.detector import auroc, auroc_interval, cluster_interval, held_out_scores
 from trainables.recognition.image_signals import IMAGE_SIGNALS, image_signals, median_ranges
-from trainables.recognition.signals import NETWORK_SIGNALS, answers, few_bits, network_signals, worst_allocation
+from trainables.recognition.signals import (
+    AVERAGE_BITS,
+    NETWORK_SIGNALS,
+    answers,
+    few_bits,
+    network_signals,
+    worst_allocation,
+)
 
 PLAIN = ("white box", "pair", "rescaled")
 DETECTORS = {
@@ -34,7 +41,7 @@ DETECTORS = {
     "all": tuple(NETWORK_SIGNALS),
 }
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
-"""Of the images, those with the highest scores, which fall back."""
+"""Of the images, those with the smallest margins, which fall back."""
 FALLBACK_BITS = 8
 FEW_ROWS = 5
 """Answers of either outcome that a network must have for an AUROC of its own."""
@@ -193,21 +200,19 @@ def judge_answers(answered: pd.DataFrame) -> pd.DataFrame:
 
 
 def fallback(answered: pd.DataFrame) -> pd.DataFrame:
-    """Returns the accuracy and the bits a site that it takes to answer the most suspicious images at 8 bits again.
+    """Returns the accuracy, and the bits a site that it costs to answer the images of the smallest margins at 8 bits.
 
-    `bits_per_site` counts every pass of an image: at its bits, at uniform bits for the signals, at 8 bits where it
-    falls back. Without any fallback no signal is needed, and with all no other pass.
+    The margin needs no other pass. An image that falls back is answered twice; all of them are answered at 8 bits only.
     """
     rows = []
     for bits in answered["bits"].unique():
-        scored = answer_scores(answered, bits)
         for kind in KINDS:
-            own = scored[scored["kind"] == kind].sort_values("score", ascending=False)
-            rank = own.groupby("seed").cumcount() / own.groupby("seed")["score"].transform("size")
+            own = answered[(answered["bits"] == bits) & (answered["kind"] == kind)].sort_values("margin")
+            rank = own.groupby("seed").cumcount() / own.groupby("seed")["margin"].transform("size")
             for share in SHARES:
                 falls = (rank < share).to_numpy()
                 answer = np.where(falls, own["answer_8"], own["answer"])
-                spent = {0.0: 4.0, 1.0: float(FALLBACK_BITS)}.get(share, 8.0 + FALLBACK_BITS * falls.mean())
+                spent = FALLBACK_BITS if share == 1 else AVERAGE_BITS + FALLBACK_BITS * falls.mean()
                 rows.append(
                     {
                         "bits": bits,
@@ -215,7 +220,7 @@ def fallback(answered: pd.DataFrame) -> pd.DataFrame:
                         "share": share,
                         "accuracy": (answer == own["label"]).mean(),
                         "accuracy_fp": (own["answer_fp"] == own["label"]).mean(),
-                        "bits_per_site": spent,
+                        "bits_per_site": float(spent),
                     }
                 )
     return pd.DataFrame(rows)

@@ -1,6 +1,8 @@
 """A detector: a weighted sum of standardized signals, fitted on some white boxes and judged on others.
 
-It is logistic regression, stored as JSON of numbers. What shares a white box is one cluster: a network is never judged
+It is logistic regression, stored as JSON of numbers. Its alarm begins above every negative row that it was fitted on: a
+new one that could be exchanged with n of them is the highest in one of n + 1 cases (conformal prediction, Vovk et al.
+2005; that the fit has seen these rows costs little). What shares a white box is one cluster: a network is never judged
 by a detector that has seen its white box, its pair or its rescaled copies.
 """
 
@@ -32,10 +34,10 @@ class Detector(Frozen):
     weights: tuple[float, ...]
     """Log odds per standard deviation."""
     bias: float
-    """Log odds at the means, as if both outcomes were equally frequent."""
+    """Score at the means, such that the highest negative row that it was fitted on has 0."""
 
     def scores(self, table: pd.DataFrame) -> np.ndarray:
-        """Returns the log odds of every row.
+        """Returns the score of every row: log odds above those at which the alarm begins.
 
         Raises:
             ConfigError: A signal is missing, or is not finite.
@@ -61,13 +63,14 @@ def fit(table: pd.DataFrame, is_positive: Sequence[bool] | np.ndarray, signals: 
     means, deviations = raw.mean(0), raw.std(0)
     deviations = np.where(deviations > 0, deviations, 1.0)
     model = LogisticRegression(class_weight="balanced", max_iter=1000)
-    model.fit((raw - means) / deviations, outcome)
+    standardized = (raw - means) / deviations
+    model.fit(standardized, outcome)
     return Detector(
         signals=tuple(signals),
         means=tuple(means.tolist()),
         deviations=tuple(deviations.tolist()),
         weights=tuple(model.coef_[0].tolist()),
-        bias=float(model.intercept_[0]),
+        bias=-float((standardized @ model.coef_[0])[~outcome].max()),
     )
 
 

@@ -61,11 +61,21 @@ def test_an_interval_mirrors_and_has_a_width_at_both_ends() -> None:
     assert auroc_interval(1.0, 10, 40)[0] < 0.95
 
 
-def test_scores_are_those_of_scikit_learn() -> None:
+def test_scores_are_those_of_scikit_learn_above_its_highest_negative_row() -> None:
     table, is_attack, _ = made_up(0)
     peer = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
     expected = peer.fit(table, is_attack).decision_function(table)
-    np.testing.assert_allclose(fit(table, is_attack, SIGNALS).scores(table), expected, rtol=1e-6)
+    scores = fit(table, is_attack, SIGNALS).scores(table)
+    np.testing.assert_allclose(scores, expected - expected[~is_attack].max(), atol=1e-5)
+
+
+def test_a_new_negative_row_raises_an_alarm_in_one_of_n_plus_one_cases() -> None:
+    alarms = []
+    for seed in range(300):
+        table, is_attack, _ = made_up(seed, num_clusters=20)
+        new, _, _ = made_up(10_000 + seed, num_clusters=20)
+        alarms.append((fit(table, is_attack, SIGNALS).scores(new[~is_attack]) > 0).mean())
+    assert np.mean(alarms) == pytest.approx(1 / 21, abs=0.02)
 
 
 def test_a_detector_is_numbers_that_can_be_written_down() -> None:
