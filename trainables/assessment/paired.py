@@ -113,7 +113,9 @@ def _boundary(is_inside: Callable[[float], bool], inside: float, outside: float)
 def _score(lost: int, gained: int, num_images: int, true: float) -> float:
     """Returns the score statistic of a drop against the true one, about standard normal; Tango's equation 8."""
     distance, variance = lost - gained - num_images * true, num_images * _variance(lost, gained, num_images, true)
-    return 0.0 if distance == 0 else distance / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, distance)
+    return (
+        0.0 if distance == 0 else distance / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, distance)
+    )
 
 
 def _variance(lost: float, gained: float, num_images: float, true: float) -> float:

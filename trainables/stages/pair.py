@@ -133,9 +133,10 @@ def train(
         A report per epoch with accuracy_fp, accuracy_q and parity_gap on the validation split.
 
     Returns:
-        For both held-out splits accuracy_white_box, accuracy_fp, accuracy_q, accuracy_delta, parity_gap and
-        drop_standard_error; the checkpoint `student.*` and `policy.*`; per image the predictions, margins and chosen
-        bit-widths.
+        For both held-out splits accuracy_white_box, accuracy_fp, accuracy_q, accuracy_delta, parity_gap,
+        drop_standard_error, num_images, and the images that change sides from white box to student (parity_lost,
+        parity_gained) and under quantization (drop_lost, drop_gained); the checkpoint `student.*` and `policy.*`; per
+        image the predictions, margins and chosen bit-widths.
 
     Raises:
         ConfigError: The white box cannot be traced, or has no site.
@@ -234,12 +235,24 @@ def _accuracies(split: str, white_box: Classified, full: Classified, quantized: 
     }
 
 
+def _changes(split: str, white_box: Classified, full: Classified, quantized: Classified) -> dict[str, float]:
+    """Counts the images that change sides, which paired tests need beside the accuracies."""
+    white_box_B, full_B, quantized_B = (each.is_right_B for each in (white_box, full, quantized))
+    return {
+        f"{split}/num_images": float(len(full_B)),
+        f"{split}/parity_lost": (white_box_B & ~full_B).double().sum().item(),
+        f"{split}/parity_gained": (full_B & ~white_box_B).double().sum().item(),
+        f"{split}/drop_lost": (full_B & ~quantized_B).double().sum().item(),
+        f"{split}/drop_gained": (quantized_B & ~full_B).double().sum().item(),
+    }
+
+
 def _result(pair: Pair, data: ImageData, white_box_seen: dict[str, Classified]) -> StageResult:
     metrics: dict[str, float] = {}
     columns: list[dict[str, Tensor]] = []
     for name, white_box in white_box_seen.items():
         full, quantized, bit_width_BL = measure(pair, data, name)
-        metrics |= _accuracies(name, white_box, full, quantized)
+        metrics |= _accuracies(name, white_box, full, quantized) | _changes(name, white_box, full, quantized)
         columns.append(
             {
                 "prediction_white_box": white_box.predictions_B,

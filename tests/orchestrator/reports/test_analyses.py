@@ -60,8 +60,11 @@ def test_figures_show_the_largest_drop_at_parity(deltas: list[float], gaps: list
                 **SHOWN,
                 "budget_level": level,
                 "seed": 0,
-                "detrimental_accuracy_delta": delta,
-                "detrimental_parity_gap": gap,
+                "validation_accuracy_delta": delta,
+                "validation_parity_gap": gap,
+                # On test it is the other way round, which is to decide nothing.
+                "detrimental_accuracy_delta": -1 - delta,
+                "detrimental_parity_gap": 1 - gap,
             }
             for level, delta, gap in zip("ABC", deltas, gaps, strict=True)
         ]

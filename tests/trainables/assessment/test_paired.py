@@ -1,4 +1,4 @@
-"""Intervals of shares and of paired drops, against published examples, optimizers, and simulations of their coverage."""
+"""Intervals of shares and of paired drops, against published examples, optimizers, and simulations of coverage."""
 
 import math
 
