@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from search_spaces.model import Frozen
 
@@ -16,11 +16,15 @@ class NestedSeeds(Frozen):
     """Pairs per white box and cell."""
 
 
-Seeds = Annotated[
-    Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), Tag("list")]
-    | Annotated[NestedSeeds, Tag("nested")],
-    Discriminator(lambda value: "nested" if isinstance(value, dict | NestedSeeds) else "list"),
-]
+def _read(value: object, read_list: ValidatorFunctionWrapHandler) -> object:
+    # Not a union, whose errors would name its parts as places.
+    return NestedSeeds.model_validate(value) if isinstance(value, dict | NestedSeeds) else read_list(value)
+
+
+SeedList = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+Seeds = tuple[int, ...] | NestedSeeds
+ReadSeeds = Annotated[SeedList, WrapValidator(_read)]
+"""A field of `Seeds`, as a grid file writes it: a list, or a section."""
 
 
 def seeds_of(seeds: Seeds) -> list[tuple[int, int | None]]:

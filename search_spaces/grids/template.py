@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from search_spaces.budgets import OPTION_SETS, budget_from_average, check_bit_widths
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.grids.overrides import Settings, Values
-from search_spaces.grids.seeds import Seeds
+from search_spaces.grids.seeds import ReadSeeds
 from search_spaces.model import Frozen, Positive, parse
 from search_spaces.names import Goal
 from search_spaces.objective import Claims
@@ -101,7 +101,7 @@ class Template(Settings):
     printed_totals: bool | None = None
     """Whether the paper's networks on the paper's option sets get the totals of section 4.1 for levels A, B and C."""
     goals: Some[Goal] | None = None
-    seeds: Seeds | None = None
+    seeds: ReadSeeds | None = None
     """Seeds of the pairs; the first one is also that of the teacher and the white boxes, which all pairs share. Or how
     many white boxes per network, and pairs per white box."""
     search: Search | None = None
