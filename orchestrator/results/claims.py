@@ -69,7 +69,7 @@ class Claim:
 
     @property
     def text(self) -> str:
-        """What people read beside the verdict `catastrophic`, e.g. `parity not shown: needs 2,905 images`."""
+        """What people read beside the verdict `catastrophic`, e.g. `parity not shown: needs 3,000 images`."""
         evidence = self.evidence
         if evidence is Evidence.SHOWN:
             return str(evidence)

@@ -210,7 +210,7 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites, look_at: LookAt
         cells=cells,
         search=search,
         seed=seeds[0][0],
-        claims=stack.template.claims or Claims(),
+        claims=stack.axis("claims") or Claims(),
     )
 
 
