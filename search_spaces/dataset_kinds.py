@@ -25,6 +25,7 @@ class DatasetInfo:
 STORED_PER_SEEN = 256 / 224
 DATASETS: dict[str, DatasetInfo] = {
     "digits": DatasetInfo(image_size=32, is_bundled=True, num_images=1797),
+    "mnist-5k": DatasetInfo(image_size=32, is_bundled=True, num_images=5000),
     "cifar10": DatasetInfo(image_size=32, num_images=60_000, num_training=50_000),
     "oxford-iiit-pet": DatasetInfo(image_size=224, num_images=7349, num_training=3680, stored_per_seen=STORED_PER_SEEN),
     "folder": DatasetInfo(image_size=224, place="PATH", stored_per_seen=STORED_PER_SEEN),

@@ -12,26 +12,11 @@ import traceback
 
 import click
 
-from orchestrator.cli import (
-    analyze,
-    assess,
-    cluster,
-    compare_search,
-    export,
-    gc,
-    launch,
-    logs,
-    ls,
-    plan,
-    report,
-    reproduce,
-    resume,
-    status,
-    stop,
-    ui,
-    verify,
-)
+from orchestrator.cli.cluster import group
 from orchestrator.cli.help import Group
+from orchestrator.cli.network import assess, export, verify
+from orchestrator.cli.storage import gc, ls, ui
+from orchestrator.cli.sweep import analyze, compare_search, launch, logs, plan, report, reproduce, resume, status, stop
 from orchestrator.tracking.environment import quiet_mlflow
 from search_spaces.errors import SweepError
 
@@ -64,7 +49,7 @@ IN_ORDER = (
     ls,
     gc,
     ui,
-    cluster,
+    group,
 )
 for module in IN_ORDER:
     dptq_sweep.add_command(module.command)

@@ -17,7 +17,14 @@ from search_spaces.model import parse, vary
 
 @pytest.mark.parametrize(
     ("name", "image_size"),
-    [("digits", 32), ("cifar10", 32), ("oxford-iiit-pet", 224), ("folder:/a", 224), ("parquet:/a", 224)],
+    [
+        ("digits", 32),
+        ("mnist-5k", 32),
+        ("cifar10", 32),
+        ("oxford-iiit-pet", 224),
+        ("folder:/a", 224),
+        ("parquet:/a", 224),
+    ],
 )
 def test_every_kind_has_a_default_size_that_can_be_changed(name: str, image_size: int) -> None:
     assert dataset_spec(name).image_size == image_size
@@ -25,7 +32,7 @@ def test_every_kind_has_a_default_size_that_can_be_changed(name: str, image_size
 
 
 def test_every_kind_is_covered_above() -> None:
-    assert set(DATASETS) == {"digits", "cifar10", "oxford-iiit-pet", "folder", "parquet"}
+    assert set(DATASETS) == {"digits", "mnist-5k", "cifar10", "oxford-iiit-pet", "folder", "parquet"}
 
 
 @pytest.mark.parametrize("kind", ["folder", "parquet"])
@@ -49,7 +56,7 @@ def test_queries_and_uris_stay_as_they_are() -> None:
 
 @pytest.mark.parametrize("name", ["cifar", "folder", "parquet", "digits:", "digits:/a", "zip:/a", "s3://bucket/x", ""])
 def test_names_of_no_dataset_list_the_known_forms(name: str) -> None:
-    known = r"Known: cifar10, digits, folder:PATH, oxford-iiit-pet, parquet:URI\."
+    known = r"Known: cifar10, digits, folder:PATH, mnist-5k, oxford-iiit-pet, parquet:URI\."
     with pytest.raises(UnknownNameError, match=known):
         dataset_spec(name)
 
@@ -106,6 +113,7 @@ def test_every_dataset_can_name_a_sweep(path: str) -> None:
         ("cifar10", {}, 45_000),
         ("oxford-iiit-pet", {}, 3680 - 368),
         ("digits", {}, 1797 - 359 - 144),
+        ("mnist-5k", {"test_fraction": 0.3}, 5000 - 1500 - 350),
         ("digits", {"validation_fraction": 0.5}, 1797 - 359 - 719),
         ("digits", {"test_fraction": 0.5}, 1797 - 898 - 90),
         ("cifar10", {"train_images": 10_000}, 9000),

@@ -20,6 +20,7 @@ from trainables.data.digits import find_digits
 from trainables.data.folders import find_folder
 from trainables.data.images import ImageData, make_splits, stratified_split
 from trainables.data.listings import Found, choose_images
+from trainables.data.mnist import find_mnist
 from trainables.data.parquet import find_parquet
 from trainables.data.pets import download_pets, find_pets
 from trainables.data.view import view_of
@@ -35,6 +36,7 @@ class _Kind:
 
 _KINDS = {
     "digits": _Kind(find=lambda spec, _: find_digits(spec)),
+    "mnist-5k": _Kind(find=lambda spec, _: find_mnist(spec)),
     "cifar10": _Kind(find=find_cifar10, download=download_cifar10),
     "oxford-iiit-pet": _Kind(find=find_pets, download=download_pets),
     "folder": _Kind(find=lambda spec, _: find_folder(spec)),

@@ -92,7 +92,7 @@ def test_copy_data_needs_data_unless_told_otherwise(tmp_path: Path, capsys: pyte
 def test_the_environment_of_a_cluster_stands_in_for_options(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from orchestrator.cli.launch import command
+    from orchestrator.cli.sweep.launch import command
 
     monkeypatch.setenv("DPTQ_STORAGE", str(tmp_path / "store"))
     monkeypatch.setenv("DPTQ_DATA_DIR", str(tmp_path / "data"))

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.remote.jobs import JobRequest
-from orchestrator.cli import launch
 from orchestrator.cli.main import dptq_sweep
 from orchestrator.cli.remote import as_arguments, job_request
+from orchestrator.cli.sweep import launch
 from search_spaces.errors import ConfigError
 
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from cluster.runtime.session import WORKER_ENVIRONMENT
 from orchestrator.cli.main import main
-from orchestrator.cli.ui import command as ui
+from orchestrator.cli.storage.ui import command as ui
 from orchestrator.plan import Plan, build_plan
 from orchestrator.search.samplers import STARTUP_TRIALS, make_sampler
 from orchestrator.search.study import open_journal

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from ray.tune.search import Searcher
 
-from orchestrator.cli.launch import command
+from orchestrator.cli.sweep.launch import command
 from orchestrator.launch.caps import Meter
 from orchestrator.launch.frontier import Frontier
 from orchestrator.plan import Plan, build_plan

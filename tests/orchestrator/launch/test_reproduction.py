@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 from click.testing import CliRunner
 
-from orchestrator.cli.reproduce import command
+from orchestrator.cli.sweep.reproduce import command
 from orchestrator.launch import reproduction
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.store import provenance

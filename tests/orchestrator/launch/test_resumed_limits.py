@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from orchestrator.cli import launch, resume
+from orchestrator.cli.sweep import launch, resume
 from orchestrator.launch import driver as running
 from orchestrator.launch.tuner import Launch
 from orchestrator.store.defaults import STALLED_MINUTES

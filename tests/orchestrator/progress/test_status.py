@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from orchestrator.cli.status import command
+from orchestrator.cli.sweep.status import command
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.progress.status import Status, read_status, watch
 from orchestrator.store.folder import CHECKPOINT

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator.analyses.tasks import checksums_of, tasks_of
-from orchestrator.cli.report import command as report
-from orchestrator.cli.status import command as status
+from orchestrator.cli.sweep.report import command as report
+from orchestrator.cli.sweep.status import command as status
 from orchestrator.plan import Node, Origin
 from orchestrator.progress.plan import plan_as_json
 from orchestrator.reports.search.sections import search_files, searches_of

@@ -7,7 +7,8 @@ import mlflow
 import pytest
 from click.testing import CliRunner, Result
 
-from orchestrator.cli import gc, logs, ls
+from orchestrator.cli.storage import gc, ls
+from orchestrator.cli.sweep import logs
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.progress.logs import log_lines
 from orchestrator.store.analysis import AnalysisFolder

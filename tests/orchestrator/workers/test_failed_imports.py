@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from cluster.runtime import session
-from orchestrator.cli.launch import command
+from orchestrator.cli.sweep.launch import command
 from orchestrator.plan import build_plan
 from orchestrator.store.failures import Failure, failed_import, headline_of
 from orchestrator.store.states import State

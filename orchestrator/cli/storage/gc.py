@@ -4,8 +4,8 @@ from contextlib import ExitStack
 
 import click
 
-from orchestrator.cli.ls import megabytes
 from orchestrator.cli.options import storage_option, tracking_option
+from orchestrator.cli.storage.ls import megabytes
 
 
 @click.command("gc")

@@ -2,7 +2,7 @@
 
 import click
 
-from orchestrator.cli import cluster_files, cluster_jobs
+from orchestrator.cli.cluster import files, jobs
 from orchestrator.cli.help import Group
 
 
@@ -11,5 +11,5 @@ def command() -> None:
     """Describe a cluster and run sweeps on it: AWS, Google Cloud, Azure, Kubernetes, SLURM, machines of your own."""
 
 
-for subcommand in (*cluster_files.COMMANDS, *cluster_jobs.COMMANDS):
+for subcommand in (*files.COMMANDS, *jobs.COMMANDS):
     command.add_command(subcommand)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli import launch
 from orchestrator.cli.options import FILE, echo_json, json_option
+from orchestrator.cli.sweep import launch
 from search_spaces.errors import ConfigError, UnavailableError
 
 LOCAL_DASHBOARD = "http://127.0.0.1:8265"

@@ -8,7 +8,7 @@ import click
 
 from cluster.files.kinds import DEFAULT_NAME, DEFAULT_SWEEP, KINDS, WITH_A_SWEEP
 from cluster.providers.registry import PROVIDERS
-from orchestrator.cli import launch
+from orchestrator.cli.sweep import launch
 from search_spaces.errors import ConfigError, UnavailableError
 
 

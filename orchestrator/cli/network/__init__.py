@@ -1,0 +1,1 @@
+"""Commands of one network: measured, exported, run in a real runtime."""

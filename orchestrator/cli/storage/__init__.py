@@ -1,0 +1,1 @@
+"""Commands of a storage: its sweeps, its rubbish, its pages."""

@@ -1,0 +1,1 @@
+"""Commands of one sweep, from its plan to its report."""
