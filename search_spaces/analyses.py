@@ -106,6 +106,20 @@ class Mitigation(Analysis):
     """How many of the worst sites stay at full precision."""
 
 
+class Twins(Analysis):
+    """The same student under other allocations and ranges: what its failure hangs on."""
+
+    name = "twins"
+    title = "Twins"
+    keys = ("twin",)
+    num_attacked: int = Field(default=100, ge=1)
+    """Test images, drawn once, that the search per image attacks."""
+    max_passes: int = Field(default=40, ge=10)
+    """Passes per image that the search for a static allocation, and the one per image, may take."""
+    draw_seed: int = 0
+    """Of everything that is drawn: the shuffle, the untrained policy, the images that are attacked, both searches."""
+
+
 class Indicators(Analysis):
     """Signals of a full-precision network that may tell how far it drops when quantized (section 4.3)."""
 
@@ -126,6 +140,7 @@ ANALYSES: dict[str, Analysis] = {
         Histograms(),
         Corruptions(),
         Mitigation(),
+        Twins(),
         Indicators(),
     )
 }

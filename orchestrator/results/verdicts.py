@@ -35,7 +35,7 @@ class SearchVerdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """A number and its 95 % interval; None for ends that the data do not tell."""
+    """A number and its interval; None for ends that the data do not tell."""
 
     value: float
     low: float | None = None

@@ -40,6 +40,7 @@ def tiny_analyses(contrasts: Sequence[Contrast] = (contrast(),), *, shift: float
         "histograms": histogram_rows,
         "corruptions": corruption_rows,
         "mitigation": mitigation_rows,
+        "twins": twin_rows,
     }
     tables = {
         name: pd.DataFrame([row for each in contrasts for row in make(each, shift * int(str(each["seed"])))])
@@ -158,6 +159,25 @@ def mitigation_rows(pair: Contrast, shift: float) -> list[dict[str, object]]:
             recovered = (q - Q) / (FP - Q) if goal == "detrimental" else None
             row = {"kind": kind, "value": value, "draw": draw, "sites": sites, "accuracy_fp": FP}
             rows.append({**pair, "goal": goal, **row, "accuracy_q": accuracy_q + shift, "recovered": recovered})
+    return rows
+
+
+def twin_rows(pair: Contrast, shift: float) -> list[dict[str, object]]:
+    """A detrimental network that fails under one allocation as under its own; a search per image costs 4 of 100."""
+    lost = {"own": 80, "common": 79, "shuffled": 78, "uniform": 10, "untrained": 20, "int8": 0, "static_ranges": 75}
+    lost |= {"per_channel": 1, "worst_static": 82, "worst_per_image": 86}
+    rows = []
+    for goal in ("robust", "detrimental"):
+        for twin, num_lost in lost.items():
+            num_lost = num_lost if goal == "detrimental" else 0
+            is_attack = twin == "worst_per_image"
+            row: dict[str, object] = {"twin": twin, "accuracy_fp": FP, "accuracy_q": FP - num_lost / 100 + shift}
+            row |= {"num_allocations": 7, "share_first": 0.5, "num_answers": 2, "share_two": 0.98}
+            row |= {"num_images": 100, "num_lost": num_lost, "num_gained": 0}
+            ratio, site = (38.0, "conv1") if twin == "own" else (None, None)
+            row |= {"channel_ratio": ratio, "channel_site": site}
+            row |= {"num_static_lost": 4 if is_attack else None, "num_static_gained": 0 if is_attack else None}
+            rows.append({**pair, "goal": goal, **row})
     return rows
 
 

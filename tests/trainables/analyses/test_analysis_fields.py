@@ -15,6 +15,7 @@ from search_spaces.analyses import (
     Layers,
     Mitigation,
     Transitory,
+    Twins,
 )
 from search_spaces.model import vary
 from tests.fields import Change, check_change, every_field
@@ -29,6 +30,7 @@ SEEN_AS: dict[type[Analysis], Callable[[Row], str] | None] = {
     Layers: lambda row: row["split"],
     Corruptions: lambda row: f"{row['corruption']} {row['degree']}",
     Mitigation: lambda row: f"{row['kind']} {row['value']:g}",
+    Twins: lambda row: row["twin"],
 }
 """Name of a row among what is seen of a table; of the other analyses the columns are seen."""
 BASES: dict[type[Analysis], Analysis] = {
@@ -36,6 +38,7 @@ BASES: dict[type[Analysis], Analysis] = {
     Layers: Layers(splits=("validation", "test"), max_images=16),
     Corruptions: Corruptions(num_degrees=1),
     Mitigation: Mitigation(quantiles=(0.9,), num_sites=(1, 2)),
+    Twins: Twins(num_attacked=8, max_passes=30),
     Histograms: Histograms(low=-4.0, high=4.0, num_bins=50),
 }
 DRAWN = [kind for kind in STRENGTHS if kind not in ("jpeg", "blur")]
@@ -60,6 +63,11 @@ ENTRIES = {
     Mitigation: {
         "quantiles": Change((0.9, 0.8), ("scale_quantile 0.8",)),
         "num_sites": Change((1,), ("sites_at_full_precision 2", "random_sites 2")),
+    },
+    Twins: {
+        "num_attacked": Change(5, ("worst_per_image",)),
+        "max_passes": Change(11, ("worst_static", "worst_per_image")),
+        "draw_seed": Change(1, ("shuffled", "untrained", "worst_static", "worst_per_image")),
     },
     Indicators: {
         "corruption_degree": Change(8, ["corruption_loss", *(f"corruption_loss_{kind}" for kind in STRENGTHS)]),
