@@ -1,4 +1,4 @@
-"""The only module that imports MLflow: one experiment, its runs by uid, and the calls that change them.
+"""The calls to MLflow's tracking: one experiment, its runs by uid, and what changes them.
 
 `MlflowClient` throughout, never the fluent API: that one keeps its experiment, run and URI in globals, and
 obeys MLFLOW_RUN_ID. The command line calls `quiet_mlflow` before it imports this module.
@@ -53,7 +53,7 @@ class Experiment:
         """
         logging.getLogger("mlflow").setLevel(os.environ.get("MLFLOW_LOGGING_LEVEL", "WARNING"))
         self._client = MlflowClient(tracking_uri=location.uri)
-        self._id = self._find_or_create(location, name)
+        self._id = experiment_id(self._client, location, name)
         self.runs: dict[str, KnownRun] = {}
         """The runs of the nodes, by uid."""
         parent = None
@@ -142,19 +142,29 @@ class Experiment:
                 self._client.log_artifacts(run.run_id, str(path), path.name)
             self.log(run, tags={LOGGED_TAG: " ".join([*marks.values()][:MOST_MARKS])} if marks else {})
 
-    def _find_or_create(self, location: Location, name: str) -> str:
-        experiment = self._client.get_experiment_by_name(name)
-        if experiment is None:
-            # Without a location MLflow would use ./mlruns of the working folder; a server knows its own.
-            artifacts = location.artifacts.as_uri() if location.artifacts else None
-            return str(self._client.create_experiment(name, artifact_location=artifacts))
-        if experiment.lifecycle_stage == "deleted":
-            logger.warning("MLflow's experiment %r was deleted; it is restored, for the sweep goes on", name)
-            self._client.restore_experiment(experiment.experiment_id)
-        return str(experiment.experiment_id)
-
     def _create(self, name: str, tags: dict[str, str], *, start_ms: int | None = None) -> KnownRun:
         return _known(self._client.create_run(self._id, start_ms or now_ms(), tags, run_name=name))
+
+
+def experiment_id(client: MlflowClient, location: Location, name: str) -> str:
+    """Finds an experiment by its name, or creates it."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        # Without a location MLflow would use ./mlruns of the working folder; a server knows its own.
+        artifacts = location.artifacts.as_uri() if location.artifacts else None
+        return str(client.create_experiment(name, artifact_location=artifacts))
+    if experiment.lifecycle_stage == "deleted":
+        logger.warning("MLflow's experiment %r was deleted; it is restored, for it is needed again", name)
+        client.restore_experiment(experiment.experiment_id)
+    return str(experiment.experiment_id)
+
+
+def run_of(client: MlflowClient, uid: str) -> Run | None:
+    """Returns the run of a trial, of several sweeps the one that was begun last; None if nobody tracked it."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    tagged = f"tags.`{UID_TAG}` = '{uid}'"
+    latest = ["attributes.start_time DESC"]
+    return next(iter(client.search_runs(experiments, tagged, max_results=1, order_by=latest)), None)
 
 
 def discard_gone(location: Location, uids: Collection[str], sweeps: Collection[str] | None) -> int:

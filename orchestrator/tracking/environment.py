@@ -7,6 +7,9 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # The project in whose folder somebody exports a model is no part of the model.
+    "MLFLOW_UV_AUTO_DETECT": "false",
 }
 _DEFAULT_ENVIRONMENT = {
     # Read when MLflow is imported, which would otherwise write an installation id below the home directory.

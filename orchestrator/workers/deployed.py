@@ -1,4 +1,4 @@
-"""A network or a pair of the storage on its way to a runtime: exported, and verified there."""
+"""A network or a pair of the storage on its way to a runtime: exported, served, and verified there."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ from orchestrator.store.inventory import find_trial
 from orchestrator.store.store import Store
 from orchestrator.workers.given_networks import trial_reader
 from search_spaces.datasets import DatasetSpec
+from search_spaces.errors import UnavailableError
 from search_spaces.model import parse, vary
 from search_spaces.models import ModelSpec, model_spec
 from search_spaces.recipes import PairRecipe
@@ -17,13 +18,15 @@ from search_spaces.stages.assessment import ImageSettings
 from search_spaces.stages.registry import Stage
 from trainables.assessment.facts import look_at
 from trainables.checkpoints import from_bytes, strip_prefix
-from trainables.data.loading import load_dataset
+from trainables.data.loading import class_names_of, load_dataset
+from trainables.deployment import served
 from trainables.deployment.export import bits_file, integer_file, policy_file, policy_path, save
 from trainables.deployment.network import Deployed, deployed, deployed_pair
 from trainables.deployment.record import Verification
 from trainables.deployment.verify import OnProgress, verify
 from trainables.models.labels import read_labels
 from trainables.models.registry import open_network
+from trainables.runtimes.onnxruntime import OnnxNetwork
 from trainables.stages.pair import POLICY
 
 TRIAL = "trial:"
@@ -99,6 +102,49 @@ def export_network(
         say(f"wrote {policy_path(path)}: its policy, from images to profits.")
 
 
+def export_served(
+    storage: str,
+    text: str,
+    folder: Path,
+    *,
+    image_size: tuple[int, int] | None,
+    data_dir: Path,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Writes what `trainables.deployment.served.ServedNetwork` loads.
+
+    Args:
+        storage: Where trials are.
+        text: A UID or the URI of a network.
+        folder: An empty one.
+        image_size: Height and width in pixels; None takes the network's own, 224 where it does not say.
+        data_dir: Folder of datasets, which know the names of the classes of a trial.
+        say: Takes a line about what the folder lacks.
+
+    Returns:
+        What is known of the network, as the folder says it.
+
+    Raises:
+        SweepError: One line for whatever is wrong with the network or its export.
+    """
+    store = Store(storage, create=False)
+    spec = model_of(store, text)
+    opened = open_deployed(store, spec, image_size)
+    size, network = opened.size if image_size is None else image_size, opened.network
+    facts = opened.facts() | {
+        "class_names": opened.given.class_names or _class_names(store, spec, data_dir, say),
+        "image_size": list(size),
+        "batch_size": network.file.batch_size if isinstance(network, OnnxNetwork) else None,
+        "num_classes": opened.given.num_classes,
+    }
+    save(bits_file(network, size), folder / served.NETWORK, facts | {"form": "bits", "ranges": "per image"})
+    if opened.pair:
+        policy = policy_file(opened.pair.policy, opened.pair.recipe.profits, size)
+        save(policy, folder / served.POLICY, facts | {"form": "policy"})
+    served.seal(folder, facts)
+    return facts
+
+
 def verify_network(
     storage: str,
     text: str,
@@ -145,6 +191,18 @@ def verify_network(
     choose = opened.pair.bit_widths if opened.pair else None
     found = verify(opened.network, images, choose_bits=choose, on_progress=on_progress)
     return found, opened.facts() | {"dataset": facts.dataset.title, "how_labelled": facts.how_labelled}
+
+
+def _class_names(store: Store, spec: ModelSpec, data_dir: Path, say: Callable[[str], None]) -> tuple[str, ...] | None:
+    """Returns the classes of the data that a trial was trained on; None where nothing here tells them."""
+    record = find_trial(store, spec.name).recipe() if spec.kind == "trial" else None
+    if record is None:
+        return None
+    try:
+        return class_names_of(parse(DatasetSpec, record.dataset), data_dir)
+    except UnavailableError as error:
+        say(f"without the names of the classes: {error}")
+        return None
 
 
 def _as_trained(store: Store, spec: ModelSpec, dataset: DatasetSpec) -> DatasetSpec:

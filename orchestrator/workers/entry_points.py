@@ -62,6 +62,14 @@ def export_network(*arguments: Any, **settings: Any) -> None:
     importlib.import_module("orchestrator.workers.deployed").export_network(*arguments, **settings)
 
 
+def export_served(*arguments: Any, **settings: Any) -> dict[str, Any]:
+    """Writes what a served model loads; see `orchestrator.workers.deployed.export_served`."""
+    facts: dict[str, Any] = importlib.import_module("orchestrator.workers.deployed").export_served(
+        *arguments, **settings
+    )
+    return facts
+
+
 def verify_network(*arguments: Any, **settings: Any) -> tuple[Any, dict[str, Any]]:
     """Compares simulation and ONNX Runtime; see `orchestrator.workers.deployed.verify_network`."""
     found: tuple[Any, dict[str, Any]] = importlib.import_module("orchestrator.workers.deployed").verify_network(

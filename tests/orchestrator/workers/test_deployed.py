@@ -12,9 +12,11 @@ from safetensors.torch import save_file
 
 from orchestrator.cli.main import main
 from orchestrator.plan import Node, build_plan
-from orchestrator.store.folder import CHECKPOINT
+from orchestrator.store.folder import CHECKPOINT, RECIPE
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
+from orchestrator.workers.deployed import export_served
+from search_spaces.datasets import dataset_spec
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.recipes import PairRecipe
 from search_spaces.stages.registry import Stage
@@ -101,6 +103,22 @@ def test_a_pair_is_verified_at_the_bits_of_its_policy_on_the_images_that_it_was_
     assert found["reason"] in printed
 
 
+def test_a_trial_whose_data_is_not_on_this_machine_is_served_without_the_names_of_its_classes(
+    store: Store, tmp_path: Path
+) -> None:
+    node, _ = pair_of(store)
+    record = trial_of(store, node).recipe()
+    assert record is not None
+    elsewhere = {**record.as_json(), "dataset": dataset_spec("cifar10").model_dump(mode="json")}
+    trial_of(store, node).folder.write_json(RECIPE, elsewhere)
+    said: list[str] = []
+    facts = export_served(store.uri, node.uid, tmp_path, image_size=None, data_dir=tmp_path / "no", say=said.append)
+    assert facts["class_names"] is None
+    (line,) = said
+    assert line.startswith("without the names of the classes: ")
+    assert "cifar10" in line or "CIFAR-10" in line
+
+
 def test_a_network_of_a_file_is_exported_with_integer_kernels_but_for_the_nodes_left_out(tmp_path: Path) -> None:
     torch.manual_seed(0)
     weights, path = tmp_path / "n.safetensors", tmp_path / "n.onnx"
@@ -159,7 +177,8 @@ def test_an_onnx_file_that_cannot_be_run_is_one_line_before_anything_runs(
         ("export test_resnet -o missing/n.onnx", 1, "--output missing/n.onnx cannot be written"),
         ("export test_resnet -o n.onnx --exclude conv", 2, "--exclude names nodes that --integer would quantize"),
         ("export test_resnet", 2, "Missing option '-o'"),
-        ("export test_resnet -o n.onnx --to tflite", 2, "'tflite' is not 'onnx'"),
+        ("export test_resnet -o n.onnx --to tflite", 2, "'tflite' is not one of 'onnx', 'mlflow'"),
+        ("export test_resnet -o n.onnx --name mine", 2, "--name is that of a registered model: give --to mlflow, too."),
         ("verify test_resnet", 2, "Missing option '--data'"),
         ("verify test_resnet --data digits --json missing/f.json", 1, "--json missing/f.json cannot be written"),
         ("verify test_resnet --data nothing", 1, "unknown dataset 'nothing'"),
