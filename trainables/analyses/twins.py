@@ -29,6 +29,8 @@ from trainables.quant.knapsack import bit_widths_of, select
 # B = images of a split, L = sites.
 
 INT8 = 8
+NUM_COMMON = 8
+"""Most common allocations of the policy that may be the worst static one."""
 OWN, STATIC, PER_IMAGE = "own", "worst_static", "worst_per_image"
 
 
@@ -59,7 +61,8 @@ def twins(settings: Twins, subject: Subject) -> list[Unit]:
         * `int8`: 8 bits at every site;
         * `static_ranges`: `common`, with ranges from the extremes over the validation images;
         * `per_channel`: `common`, with a range per channel;
-        * `worst_static`: the worst that a search finds for all images (`trainables.attacks.static`);
+        * `worst_static`: the worst on validation of the policy's most common allocations and of what a search finds for
+      all images (`trainables.attacks.static`), which alone would miss what training hid;
         * `worst_per_image`: the worst that a search with the label finds for each of `num_attacked` images
           (`trainables.attacks.per_image`); both searches are left out where a range spans a batch.
     """
@@ -97,7 +100,7 @@ def twins(settings: Twins, subject: Subject) -> list[Unit]:
         *units,
         Unit(
             key=STATIC,
-            num_images=num_images + settings.max_passes * subject.num_images(VALIDATION),
+            num_images=num_images + (settings.max_passes + NUM_COMMON + 1) * subject.num_images(VALIDATION),
             rows=partial(_rows, subject, STATIC, lambda: every(static_L()), subject.classify),
         ),
         Unit(
@@ -169,8 +172,13 @@ def _space(subject: Subject) -> Space:
 
 
 def _most_common(subject: Subject) -> Tensor:
+    return _by_frequency(subject)[0]
+
+
+def _by_frequency(subject: Subject) -> Tensor:
+    """Returns the distinct allocations of the validation images, the most common first."""
     allocations, counts = subject.bit_width_BL(VALIDATION).unique(dim=0, return_counts=True)
-    return allocations[counts.argmax()]
+    return allocations[counts.argsort(descending=True, stable=True)]
 
 
 def _worst_static(settings: Twins, subject: Subject) -> Tensor:
@@ -181,7 +189,12 @@ def _worst_static(settings: Twins, subject: Subject) -> Tensor:
     found = worst_static(
         subject.student, batches, _space(subject), None, max_passes=settings.max_passes, seed=settings.draw_seed
     )
-    return found.bit_width_L
+    candidates = [*_by_frequency(subject)[:NUM_COMMON], found.bit_width_L]
+
+    def accuracy(bit_width_L: Tensor) -> float:
+        return subject.classify(VALIDATION, bit_width_L.expand(len(split), -1)).accuracy
+
+    return min(candidates, key=accuracy)
 
 
 def _untrained(settings: Twins, subject: Subject) -> Tensor:

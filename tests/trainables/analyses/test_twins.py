@@ -10,10 +10,13 @@ from torch import Tensor
 
 from search_spaces.analyses import Twins
 from tests.trainables.analyses.tables import rows_of
+from trainables.analyses import twins as module
 from trainables.analyses.trained_pair import Row, Subject
 from trainables.analyses.twins import twins
+from trainables.attacks.static import StaticAllocation
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import TEST, VALIDATION
+from trainables.quant.random_allocation import random_allocations
 
 SETTINGS = Twins(num_attacked=8, max_passes=20)
 
@@ -114,3 +117,24 @@ def test_shuffled_and_untrained_twins_and_the_search_on_its_own_images(rows: dic
 def test_where_a_range_spans_a_batch_no_search_looks_at_single_images(create_subject: Callable[..., Subject]) -> None:
     subject = create_subject(noise=0.01, range_scope="batch")
     assert not {"worst_static", "worst_per_image"} & {unit.key for unit in twins(SETTINGS, subject)}
+
+
+def test_what_training_hid_is_the_worst_static_allocation_where_the_search_misses_it(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels = images_of(subject, VALIDATION), subject.data.splits[VALIDATION].labels_B
+    draws = random_allocations(40, 15, subject.recipe.bit_widths, subject.recipe.budget, 0)
+
+    def on_validation(bits_L: Tensor) -> float:
+        logits_BK = subject.student(images, bits_L.expand(len(images), -1))
+        return (logits_BK.argmax(dim=1) == labels).double().mean().item()
+
+    best, *_, worst = sorted(draws, key=on_validation, reverse=True)
+    assert on_validation(worst) < on_validation(best)
+    found = StaticAllocation(bit_width_L=best, accuracy=1.0, lead=1.0, passes=20)
+    monkeypatch.setattr(module, "worst_static", lambda *_, **settings: found)
+    subject.bit_width_BL = lambda name: worst.expand(len(subject.split(name)), -1)
+    (unit,) = [unit for unit in twins(SETTINGS, subject) if unit.key == "worst_static"]
+    (row,) = unit.rows()
+    tested = images_of(subject, TEST)
+    assert row["accuracy_q"] == accuracy(subject, subject.student(tested, worst.expand(len(tested), -1)))
