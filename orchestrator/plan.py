@@ -20,6 +20,7 @@ from search_spaces.grids.cells import Cell
 from search_spaces.loss_space import as_published
 from search_spaces.recipes import PairRecipe, TrainingRecipe
 from search_spaces.search import AS_PUBLISHED, AS_PUBLISHED_BEFORE, Search
+from search_spaces.stages.assessment import AssessRecipe
 from search_spaces.stages.registry import Stage, StageRecipe
 
 SCHEMA = 1
@@ -108,6 +109,12 @@ class Plan:
     def by_uid(self) -> dict[str, Node]:
         """Returns all nodes by uid, in plan order."""
         return {node.uid: node for node in self.nodes}
+
+    def verified_images(self, node: Node) -> int:
+        """Returns on how many test images a trial is run in ONNX Runtime where it ends: what an assessment measures."""
+        about_network = next((recipe for recipe in self.grid.assessments if recipe.is_about_network), None)
+        is_measured = node.rung or (isinstance(node.recipe, AssessRecipe) and node.recipe.is_about_network)
+        return about_network.verified_images if about_network and is_measured else 0
 
     @property
     def searched_cells(self) -> tuple[Cell, ...]:

@@ -120,6 +120,26 @@ class Twins(Analysis):
     """Of everything that is drawn: the shuffle, the untrained policy, the images that are attacked, both searches."""
 
 
+class AdverseInputs(Analysis):
+    """Images that quantization makes fail: changed within a bound, or under the worst allocation (section 3.2)."""
+
+    name = "adverse_inputs"
+    title = "Adverse inputs"
+    keys = ("network", "images", "aim")
+    step = "radius"
+    radii: tuple[Annotated[int, Field(ge=1, le=255)], ...] = (1, 2, 4)
+    """Most levels, of 255, by which a pixel is changed."""
+    num_steps: int = Field(default=20, ge=1)
+    """Gradients that are taken of every image and radius."""
+    corruptions: tuple[str, ...] = ("blur", "contrast", "noise")
+    """Kinds of corrupted images that worst allocations are looked for on, beside the clean ones."""
+    corruption_degree: int = Field(default=3, ge=1)
+    max_passes: int = Field(default=60, ge=2)
+    """Forward passes per image to look for its worst allocation."""
+    max_images: int | None = Field(default=200, ge=1)
+    """Measure at most so many test images, the same for every pair; None measures all."""
+
+
 class Indicators(Analysis):
     """Signals of a full-precision network that may tell how far it drops when quantized (section 4.3)."""
 
@@ -141,6 +161,7 @@ ANALYSES: dict[str, Analysis] = {
         Corruptions(),
         Mitigation(),
         Twins(),
+        AdverseInputs(),
         Indicators(),
     )
 }

@@ -78,7 +78,8 @@ class Trial:
             # A worker runs many trials, and what torch kept of the last one would add to this one's share of the GPU.
             gc.collect()
             torch.cuda.empty_cache()
-        self.data, self.data_sha256 = _load(parse(DatasetSpec, spec.dataset), spec.data_dir, self.device)
+        self.dataset = parse(DatasetSpec, spec.dataset)
+        self.data, self.data_sha256 = _load(self.dataset, spec.data_dir, self.device)
 
     @property
     def device_name(self) -> str:
@@ -112,7 +113,7 @@ class Trial:
         point = ResumePoint.from_bytes(resume, source=resume_source) if resume else None
         network: torch.nn.Module | GivenNetwork | None = None
         if isinstance(self.recipe, AssessRecipe):
-            network = self._open(self.recipe.model, typed_models, read_trial)
+            network = self.open(self.recipe.model, typed_models, read_trial)
         elif STAGES[self.spec.stage].parent:
             network = self._start_network(parent, typed_models, read_trial)
         return start_stage(
@@ -161,13 +162,22 @@ class Trial:
     ) -> torch.nn.Module:
         """Returns the network that a training starts from: the one that is given, or its parent's."""
         if self.recipe.given:
-            return place(self._open(self.recipe.given, typed_models, read_trial).module, self.device)
+            return place(self.open(self.recipe.given, typed_models, read_trial).module, self.device)
         if parent is None:
             raise StorageError(f"stage {self.spec.stage} starts from a parent's checkpoint, and none was given.")
         return self._load_parent(parent)
 
-    def _open(self, model: ModelSpec, typed_models: Collection[str], read_trial: ReadTrial | None) -> GivenNetwork:
-        """Opens a network that is given for the images of the data; one to train from must have its classes."""
+    def open(self, model: ModelSpec, typed_models: Collection[str], read_trial: ReadTrial | None) -> GivenNetwork:
+        """Opens a network that is given for the images of the data; one to train from must have its classes.
+
+        Args:
+            model: The network.
+            typed_models: As of `start`.
+            read_trial: As of `start`.
+
+        Raises:
+            ConfigError: It cannot be opened, or its weights are others than planned.
+        """
         return open_network(
             model,
             image_size=self.data.view.size,

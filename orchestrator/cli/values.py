@@ -16,7 +16,13 @@ from orchestrator.launch.notifications import check_target
 from orchestrator.plan import Plan, build_plan
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Caps, LaunchOptions, Sweep, latest_sweep_name
-from orchestrator.workers.entry_points import check_dataset, count_trained, look_at_network, num_sites
+from orchestrator.workers.entry_points import (
+    check_dataset,
+    count_trained,
+    look_at_network,
+    look_at_quantized_file,
+    num_sites,
+)
 from search_spaces.datasets import DatasetSpec, dataset_slug, dataset_spec
 from search_spaces.errors import ConfigError, InfeasibleBudgetError
 from search_spaces.grids.assess import assess_grid
@@ -27,7 +33,9 @@ from search_spaces.models import ModelSpec, model_slug, model_spec
 from search_spaces.names import RANGE_SCOPES, SITE_PLACEMENTS
 from search_spaces.pixels import channels_text, parse_mean, parse_std
 from search_spaces.stages.assessment import ImageSettings, NetworkFacts
+from search_spaces.stages.quantized_file import QuantizedFile
 from search_spaces.stages.registry import Stage
+from search_spaces.stages.rules import largest_drop_of, parse_rule
 
 NO_LABELS = "none"
 """Value of --labels for data whose labels do not count."""
@@ -165,14 +173,16 @@ def assessment_from_options(
         ConfigError: The network or the data cannot be read, they do not fit each other, or a value breaks its rule.
         UnavailableError: A file or a library is not on this machine.
     """
-    has_labels, trains = values["labels"] != NO_LABELS, values["train"]
+    has_labels, trains, reference = values["labels"] != NO_LABELS, values["train"], values["reference"]
+    if reference is not None:
+        _check_reference(model_spec(uri), model_spec(reference), values)
     _check_training(model_spec(uri), values)
     sizes = {name: values[name] for name in ("image_size", "train_images", "test_images")}
     dataset = dataset_spec(values["dataset"], **sizes)
     check_dataset(dataset, values["data_dir"], download=download, needs_labels=trains)
     settings = parse(ImageSettings, {name: values[name] for name in ImageSettings.model_fields}, place="")
     facts, class_names = look_at_network(
-        uri,
+        reference or uri,
         dataset,
         settings,
         data_dir=values["data_dir"],
@@ -185,6 +195,10 @@ def assessment_from_options(
     if trains:
         num_images = count_trained(facts.dataset, values["data_dir"])
         train = TrainingData(num_images=num_images, class_names=facts.class_names)
+    quantized_file = None
+    if reference is not None:
+        largest_drop = largest_drop_of([parse_rule(text) for text in values["fail_if"]])
+        quantized_file = QuantizedFile(model=look_at_quantized_file(uri, facts), largest_drop=largest_drop)
     grid = assess_grid(
         facts.model,
         facts.dataset,
@@ -193,15 +207,29 @@ def assessment_from_options(
         labels=facts.labels,
         class_names=class_names,
         effort=facts.effort,
+        quantized_file=quantized_file,
         train=train,
         overrides=values["overrides"],
         **{name: values[name] for name in _OF_ASSESSMENTS},
     )
-    parts = ["assess", model_slug(facts.model.uri), dataset_slug(dataset.name)]
+    parts = ["assess", model_slug(uri), dataset_slug(dataset.name)]
     parts += [values["sites"]] if values["sites"] != SITE_PLACEMENTS[0] else []
     parts += [f"{values['range_scope']}-ranges"] if values["range_scope"] != RANGE_SCOPES[0] else []
     parts += ["equalized"] if values["equalize"] else []
     return grid, "-".join(parts), facts.how_labelled
+
+
+def _check_reference(model: ModelSpec, reference: ModelSpec, values: Mapping[str, Any]) -> None:
+    """Refuses what does not go with --reference, before any file is opened."""
+    for spec, what in ((model, "MODEL"), (reference, "--reference")):
+        if spec.kind != "onnx":
+            raise ConfigError(
+                f"{what} {spec.uri} is no ONNX file, and --reference goes with two: onnx:FILE quantized by ONNX "
+                "Runtime as MODEL, and onnx:FILE that it was made from as --reference."
+            )
+    for option in ("train", "equalize"):
+        if values[option]:
+            raise ConfigError(f"--{option} changes a network, and --reference measures a file as it is: leave it out.")
 
 
 def _check_training(model: ModelSpec, values: Mapping[str, Any]) -> None:

@@ -7,6 +7,8 @@ from rich.console import Console
 
 from orchestrator.console import line_printer, written
 from orchestrator.reports.assessment.companions import companion_sentences
+from orchestrator.reports.assessment.quantized_file import file_sentences
+from orchestrator.reports.assessment.runtime import runtime_sentences, runtime_table
 from orchestrator.reports.assessment.tables import (
     gate_table,
     missing_line,
@@ -66,7 +68,11 @@ def print_found(found: Found, console: Console) -> None:
     say(verdict_line(found))
     for reason in other_reasons(found):
         say(f"  * {reason}")
-    for sentence in companion_sentences(found):
+    for sentence in (*companion_sentences(found), *file_sentences(found)):
+        say(sentence)
+    if (runtime := runtime_table(found.assessment)).rows:
+        console.print(render(runtime))
+    for sentence in runtime_sentences(found.assessment):
         say(sentence)
     if found.assessment.gate:
         console.print(render(gate_table(found.assessment)))

@@ -140,6 +140,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             "stop_file": self._stop_file,
             "whole_gpu": ready.uid in self._whole_gpu,
             "typed_models": self._typed_models,
+            "verify_images": self._snapshot.plan.verified_images(ready),
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

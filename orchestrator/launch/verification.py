@@ -1,4 +1,7 @@
-"""The end of a verification: its table on the terminal, and the file that other tools read."""
+"""The end of a verification: its table on the terminal, the file that other tools read, and its place in the storage.
+
+What was found of a trial lies beside the trial, and stands in the report and in MLflow of every sweep that has it.
+"""
 
 import json
 from pathlib import Path
@@ -8,9 +11,21 @@ from rich.console import Console
 
 from orchestrator.console import line_printer
 from orchestrator.launch.assessments import write_file
-from orchestrator.reports.layout import Column, Field, TextTable, interval_text, pct, text_table
+from orchestrator.launch.publish import publish
 from orchestrator.reports.terminal import render
-from trainables.deployment.record import Run, Verification
+from orchestrator.reports.verification import runs_table
+from orchestrator.results.snapshot import EVERYTHING, Snapshot
+from orchestrator.store.inventory import find_trial, sweeps_of
+from orchestrator.store.provenance import sweep_facts
+from orchestrator.store.store import Store
+from orchestrator.store.sweep import Sweep
+from orchestrator.store.verification import write_verification
+from orchestrator.tracking.tracker import Tracker
+from orchestrator.workers.entry_points import num_sites
+from search_spaces.errors import SweepError
+from trainables.deployment.record import Verification
+
+TRIAL = "trial:"
 
 
 def conclude(found: Verification, facts: dict[str, Any], console: Console, json_file: Path | None) -> None:
@@ -33,36 +48,45 @@ def conclude(found: Verification, facts: dict[str, Any], console: Console, json_
         layers = {each.node: each.layer for each in found.culprits.reverted}
         for node in found.culprits.nodes:
             say(f"  {node} (layer {layers[node]})" if layers[node] else f"  {node}")
-    processor = found.processor
-    say(f"Run on {processor.name} ({'with' if processor.has_vnni else 'without'} VNNI).")
+    if found.torchao_note:
+        say(found.torchao_note)
+    say(f"Run on {found.processor}.")
     content = json.dumps(found.as_json() | {"of": facts}, indent=2)
     write_file(json_file, "--json", content.encode())
 
 
-def runs_table(found: Verification, architecture: str) -> TextTable:
-    """Lays out the runs, one a row."""
-    columns = (
-        Column.name("run"),
-        Column("accuracy"),
-        Column("drop"),
-        Column("other answers"),
-        Column("largest difference"),
-    )
-    full = ("full precision", pct(found.accuracy_fp, digits=1), "", "", "")
-    return text_table(
-        "Percent of the images",
-        columns,
-        [full, *(_row(run) for run in (found.simulated, found.exported, found.int8))],
-        heading=f"{architecture}: {found.num_images} images, percent",
-        caption="drop in pp with its 95 % interval; other answers and differences of logits: from the simulation",
-    )
+def keep(found: Verification, facts: dict[str, Any], storage: str, console: Console) -> None:
+    """Keeps what was found of a trial of the storage, and brings its sweeps' reports and MLflow up to date.
+
+    What was found of another network is kept nowhere.
+
+    Raises:
+        StorageError: The storage cannot be written.
+    """
+    source = str(facts["source"])
+    if not source.startswith(TRIAL):
+        return
+    store, say = Store(storage, create=False), line_printer(console)
+    trial = find_trial(store, source.removeprefix(TRIAL))
+    write_verification(trial, found.as_json() | {"of": facts})
+    say(f"kept with trial {trial.uid}")
+    for sweep in sweeps_of(store):
+        try:
+            if trial.uid in (sweep.read_plan() or {"uids": ()})["uids"]:
+                _publish(sweep, console)
+        # One sweep that cannot be told leaves the others.
+        except SweepError as error:
+            say(f"sweep {sweep.name} does not have it yet: {error}")
 
 
-def _row(run: Run) -> tuple[Field | str, ...]:
-    return (
-        run.name,
-        pct(run.accuracy, digits=1),
-        Field(f"{100 * run.drop:.1f}", note=interval_text(run.drop_low, run.drop_high)),
-        str(run.disagreements),
-        f"{run.largest_difference:.3g}",
-    )
+def _publish(sweep: Sweep, console: Console) -> None:
+    """Brings the report and MLflow of a sweep up to date; a launch that runs does so in its end."""
+    if sweep.has_driver():
+        line_printer(console)(f"sweep {sweep.name} runs: it has it when its launch ends.")
+        return
+    plan = sweep.load_plan(num_sites)
+    facts = sweep_facts(plan)
+    with sweep.driver():
+        tracker = Tracker(sweep.launch_options().tracking_uri, sweep.store, sweep.name)
+        tracker.open(plan, facts)
+        publish(tracker, sweep, Snapshot(plan, sweep.store, ahead=EVERYTHING), facts, console)

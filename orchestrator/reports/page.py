@@ -31,9 +31,11 @@ from orchestrator.reports.summary import (
     trouble_table,
 )
 from orchestrator.reports.table1 import table1, table1_summary, table1_white_boxes
+from orchestrator.reports.verification import runtime_data, runtime_section
 from orchestrator.results.pairs import records_of
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import Curve, Trial, read_curve, read_trials
+from orchestrator.results.verifications import verified_trials
 from orchestrator.store.folder import Folder, sha256
 from orchestrator.store.sweep import Sweep
 from search_spaces.names import Goal
@@ -43,7 +45,7 @@ FILES = "report_files.json"
 
 _OWN_FILE = re.compile(
     r"(analyses/\w+\.(csv|parquet)|figure_[\w.-]+\.(png|svg)"
-    r"|(table1(_summary|_white_boxes)?|search_\w+|assessment_\w+)\.(csv|parquet)|assessment\.json|mitigations/[\w-]+/\w+\.(yaml|json))"
+    r"|(runtime|table1(_summary|_white_boxes)?|search_\w+|assessment_\w+)\.(csv|parquet)|assessment\.json|mitigations/[\w-]+/\w+\.(yaml|json))"
 )
 
 
@@ -66,7 +68,7 @@ def write_report(
         rules = Sweep(snapshot.store, sweep).launch_options().fail_if
         return _write(folder, assessment_files(snapshot, sweep, facts=facts, rules=rules))
     trials = read_trials(snapshot)
-    table, records = table1(plan, trials), records_of(trials)
+    table, records, verified = table1(plan, trials), records_of(trials), verified_trials(trials)
     analyses = sweep_tables(records, snapshot, folder) if analyses is None else analyses
     searches = searches_of(plan, trials)
     derived = derived_tables(analyses.tables, records, dataset=plan.grid.dataset.name)
@@ -75,6 +77,7 @@ def write_report(
     alt = "Validation accuracy by epoch, at full precision and quantized, for every pair of Table 1."
     sections = [
         *_table1_sections(table),
+        runtime_section(verified, plan.grid.dataset.title),
         *_analysis_sections(analyses.tables, derived, table),
         *(search_sections(searches) if searches else []),
         Section(
@@ -105,6 +108,8 @@ def write_report(
         tables["table1_white_boxes"] = table1_white_boxes(table)
     tables |= {f"analyses/{name}": each for name, each in {**analyses.tables, **derived}.items()}
     tables |= search_files(searches) if searches else {}
+    if len(runtime := runtime_data(verified)):
+        tables["runtime"] = runtime
     return _write(folder, table_files(tables) | page_files("report", page))
 
 

@@ -2,23 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from orchestrator.plan import Node
 from orchestrator.results.gate import apply_rules
 from orchestrator.results.snapshot import Snapshot
+from orchestrator.results.verifications import read_verified
 from orchestrator.store.folder import PREDICTIONS
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder
 from search_spaces.budgets import placement_of, scope_of
 from search_spaces.errors import StorageError
 from search_spaces.recipes import PairRecipe
-from search_spaces.stages.assessment import AssessRecipe
+from search_spaces.stages.assessment import INT8, AssessRecipe
 from search_spaces.stages.rules import parse_rule
 from trainables.assessment.assemble import assemble
-from trainables.assessment.record import Assessment, MissingRung, Model, Rung
+from trainables.assessment.record import Assessment, MissingRung, Model, Rung, RuntimeRun, RuntimeRung
 from trainables.assessment.trained import trained_rung
+from trainables.deployment.record import Verification
 
 COMPANIONS = "companions"
 """Name of the table of the part about companions."""
@@ -85,6 +88,7 @@ def _read(nodes: Sequence[Node], snapshot: Snapshot, rules: Sequence[str]) -> Fo
         range_scope=scope_of(recipe.range_scope),
         trained=[each for each in trained if isinstance(each, Rung)],
         missing=[each for each in trained if isinstance(each, MissingRung)],
+        runtime=_runtime(nodes, snapshot, int(result.metrics["num_sites"])),
     )
     if len(done) == len(parts):
         gate = apply_rules([parse_rule(text) for text in rules], assessment)
@@ -107,6 +111,33 @@ def _trained(node: Node, snapshot: Snapshot) -> Rung | MissingRung:
     headline = trial.headline()
     reason = f"{state}: {headline.line}" if headline else str(state)
     return MissingRung.model_validate({"rung": node.rung, "budget": node.recipe.budget, "reason": reason})
+
+
+def _runtime(nodes: Sequence[Node], snapshot: Snapshot, num_sites: int) -> list[RuntimeRung]:
+    """Returns the rungs that ran in ONNX Runtime, or could not: that of the network before those of trainings."""
+    done = [node for node in nodes if snapshot.states[node.uid] is State.DONE]
+    verified = [(node, each) for node in done if (each := read_verified(snapshot.trial(node)))]
+    found = []
+    for node, each in sorted(verified, key=lambda pair: pair[0].rung is not None):
+        budget = node.recipe.budget if isinstance(node.recipe, PairRecipe) else INT8 * num_sites
+        values = {"rung": node.rung or "int8", "budget": budget, "verdict": None, "reason": each.reason}
+        found.append(RuntimeRung.model_validate(values | (_runs(each.found) if each.found else {})))
+    return found
+
+
+def _runs(found: Verification) -> dict[str, Any]:
+    runs = {"simulated": found.simulated, "exported": found.exported, "int8": found.int8, "torchao": found.torchao}
+    return {
+        "verdict": found.verdict,
+        "num_images": found.num_images,
+        "accuracy_fp": found.accuracy_fp,
+        "disagreements": found.exported.disagreements,
+        "nodes": found.culprits.nodes if found.culprits else (),
+        "processor": str(found.processor),
+    } | {
+        name: {field: getattr(run, field) for field in RuntimeRun.model_fields} if run else None
+        for name, run in runs.items()
+    }
 
 
 def _tables(trial: TrialFolder) -> dict[str, pd.DataFrame]:

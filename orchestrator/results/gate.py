@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 
 from search_spaces.errors import ConfigError
-from search_spaces.stages.assessment import TRAINED_RUNGS
+from search_spaces.stages.assessment import FILE_RUNGS, LADDER_RUNGS, TRAINED_RUNGS
 from search_spaces.stages.rules import FigureRule, Rule, VerdictRule
 from trainables.assessment.record import Assessment, GateResult, MissingRung, Outcome, Rung
 
@@ -26,7 +26,9 @@ def check_rules(rules: Sequence[Rule], rungs: Sequence[str]) -> None:
     """
     for rule in rules:
         if isinstance(rule, FigureRule) and rule.rung not in rungs:
-            hint = "; --train adds it" if rule.rung in TRAINED_RUNGS else ""
+            added_by = {rung: "--train" for rung in TRAINED_RUNGS} | {rung: "--reference" for rung in FILE_RUNGS}
+            added_by |= {rung: "--budget" for rung in LADDER_RUNGS}
+            hint = f"; {added_by[rule.rung]} adds it" if rule.rung in added_by else ""
             raise ConfigError(
                 f"--fail-if {rule.text!r}: this assessment has no rung {rule.rung}; it has {', '.join(rungs)}{hint}."
             )

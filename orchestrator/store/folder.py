@@ -30,6 +30,7 @@ LOG = "log.txt"
 ATTEMPTS = "attempts.json"
 RESULT = "result.json"
 PRUNED = "pruned.json"
+VERIFICATION = "verification.json"
 TEMPORARY = ".tmp-"
 """How the name of a file begins while it is written; one that stays was left by a process that died."""
 

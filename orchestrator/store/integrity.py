@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from orchestrator.plan import Node
 from orchestrator.store.folder import RESULT
 from orchestrator.store.trial import TrialFolder
+from orchestrator.store.verification import read_verification
 from search_spaces.errors import StorageError
 
 
@@ -42,3 +43,5 @@ def _check(trial: TrialFolder, *, verify: bool) -> None:
             raise StorageError(f"{trial.folder.root}/{name} is missing, and {RESULT} names it.")
         if verify:
             trial.read_checked(name)
+    if verify:
+        read_verification(trial)

@@ -25,6 +25,7 @@ from orchestrator.store.folder import (
     RESUME,
     RESUME_FOLDER,
     TEMPORARY,
+    VERIFICATION,
     Folder,
     sha256,
 )
@@ -157,7 +158,7 @@ class TrialFolder:
         A damaged recipe goes too, since the study and the plan can tell what was in it.
         """
         # The result first: whatever dies after that leaves a trial that is not done, and not one that is half there.
-        for name in (RESULT, PRUNED, RESUME, EPOCHS, CHECKPOINT, PREDICTIONS):
+        for name in (RESULT, VERIFICATION, PRUNED, RESUME, EPOCHS, CHECKPOINT, PREDICTIONS):
             self.folder.delete(name)
         self.forget_failures()
         try:

@@ -3,6 +3,7 @@
 As in `client`, no global state of MLflow is used: the model is saved into a folder, which MLflow's client then logs.
 """
 
+import shlex
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -55,7 +56,7 @@ def register(
         name: Of the registered model; None makes one. One that exists gets a new version.
         image_size: Height and width in pixels; None takes the network's own, 224 where it does not say.
         data_dir: Folder of datasets, which know the names of the classes of a trial.
-        say: Takes a line about what the model lacks.
+        say: Takes a line about what the model lacks, and one that says how to serve it.
 
     Returns:
         The URI of the version, `models:/NAME/VERSION`.
@@ -79,13 +80,16 @@ def register(
             client = MlflowClient(tracking_uri=location.uri, registry_uri=location.uri)
             run = (run_of(client, uid) if trial else None) or _new_run(client, location, name, tags)
             model = _log(client, run, name, facts, tags, files)
-            return _new_version(client, model, name, tags, description(facts, trial))
+            registered = _new_version(client, model, name, tags, description(facts, trial))
         except SweepError:
             raise
         except Exception as error:
             # MLflow's own errors quote the URL they called; the original is cut off with its credentials.
             reason = redact(one_line(error))[:400].rstrip(".")
             raise TrackingError(f"MLflow at {location.address} cannot be used: {reason}.") from None
+    place = f"MLFLOW_TRACKING_URI={shlex.quote(location.address)}"
+    say(f"registered {registered}: {place} mlflow models serve -m {registered} --env-manager local")
+    return registered
 
 
 def signature_of(facts: Mapping[str, Any]) -> ModelSignature:

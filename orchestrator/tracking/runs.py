@@ -14,7 +14,19 @@ from typing import Any, NamedTuple
 from orchestrator.plan import Node
 from orchestrator.results.claims import claim_of
 from orchestrator.results.pairs import verdict
-from orchestrator.store.folder import CHECKPOINT, EPOCHS, ERROR, LOG, PREDICTIONS, PRUNED, RECIPE, RESULT, sha256
+from orchestrator.results.verifications import read_verified
+from orchestrator.store.folder import (
+    CHECKPOINT,
+    EPOCHS,
+    ERROR,
+    LOG,
+    PREDICTIONS,
+    PRUNED,
+    RECIPE,
+    RESULT,
+    VERIFICATION,
+    sha256,
+)
 from orchestrator.store.records import TrialRecord, TrialResult
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder, point_from
@@ -28,9 +40,11 @@ STAGE_TAG = "dptq.stage"
 ERROR_TAG = "dptq.error"
 PRUNED_TAG = "dptq.pruned_after_epoch"
 POINT_TAG = "dptq.point_from"
-VERDICT_TAG = "dptq.verdict"
+PAIR_VERDICT_TAG = "dptq.verdict"
 CLAIM_TAG = "dptq.claim"
 """Whether the test images show a pair to be catastrophic; see `orchestrator.results.claims`."""
+VERDICT_TAG = "dptq.runtime_verdict"
+REASON_TAG = "dptq.runtime_reason"
 MARK_TAG = "dptq.synced"
 """Checksum of what was replayed; written last, so a run that has the store's mark is complete."""
 PARENT_TAG = "mlflow.parentRunId"
@@ -38,7 +52,7 @@ _LONGEST_PARAM = 6000
 _LONGEST_ERROR = 5000
 _LONGEST_METRIC = 250
 _ARTIFACTS = {
-    "FINISHED": (RECIPE, RESULT, CHECKPOINT, PREDICTIONS, EPOCHS),
+    "FINISHED": (RECIPE, RESULT, CHECKPOINT, PREDICTIONS, EPOCHS, VERIFICATION),
     "FAILED": (RECIPE, EPOCHS, ERROR, LOG),
     "KILLED": (),
 }
@@ -96,7 +110,7 @@ def read_standing(trial: TrialFolder) -> tuple[str, str] | None:
     read = trial.folder.read_bytes
     result = read(RESULT)
     if result is not None:
-        return run_status(State.DONE), sha256(result)
+        return run_status(State.DONE), sha256(result + (read(VERIFICATION) or b""))
     error, epochs = read(ERROR), read(EPOCHS) or b""
     if error is not None:
         return run_status(State.FAILED), sha256(error + (read(LOG) or b"") + epochs)
@@ -116,6 +130,10 @@ def read_content(node: Node, trial: TrialFolder, claims: Claims, status: str) ->
         files += [name for name in result.files if name not in files]
         if node.cell and node.cell.goal is Goal.DETRIMENTAL:
             tags |= claim_tags(result, claims)
+        if verified := read_verified(trial):
+            tags |= {VERDICT_TAG: verified.verdict, REASON_TAG: verified.reason[:_LONGEST_ERROR]}
+            # The step is that of no epoch: a network is verified after its training, and maybe again.
+            points += points_of(verified.accuracies.items(), verified.verified_ms, 0)
     if status == "FAILED":
         tags |= error_tag(trial)
     if (epoch := trial.pruned_after()) is not None:
@@ -141,7 +159,7 @@ def claim_tags(result: TrialResult, claims: Claims) -> dict[str, str]:
     claim = claim_of(result.metrics, claims)
     if claim is None:
         return {}
-    return {VERDICT_TAG: str(verdict(**accuracies_of(result.metrics, "test"))), CLAIM_TAG: claim.text}
+    return {PAIR_VERDICT_TAG: str(verdict(**accuracies_of(result.metrics, "test"))), CLAIM_TAG: claim.text}
 
 
 def epoch_points(row: Mapping[str, Any]) -> list[Point]:

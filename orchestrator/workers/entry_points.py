@@ -20,6 +20,7 @@ from search_spaces import paper
 from search_spaces.dataset_kinds import DATASETS
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import UnavailableError, one_line
+from search_spaces.models import ModelSpec
 from search_spaces.names import SitePlacement
 from search_spaces.stages.assessment import ImageSettings, NetworkFacts
 
@@ -55,6 +56,17 @@ def look_at_network(
         "orchestrator.workers.given_networks"
     ).look_at_network(uri, dataset, settings, **others)
     return facts
+
+
+def look_at_quantized_file(uri: str, reference: NetworkFacts) -> ModelSpec:
+    """Opens a quantized ONNX file and tells its checksum.
+
+    Raises:
+        ConfigError: It is no quantized classifier of images, or does not fit the reference.
+        UnavailableError: It is not on this machine.
+    """
+    spec: ModelSpec = importlib.import_module("trainables.assessment.facts").look_at_quantized_file(uri, reference)
+    return spec
 
 
 def export_network(*arguments: Any, **settings: Any) -> None:

@@ -20,6 +20,7 @@ from orchestrator.store.trial import ROW, TrialFolder, now_ms, parent_stage
 from orchestrator.store.usage import GPU_SECONDS
 from orchestrator.workers.given_networks import trial_reader
 from orchestrator.workers.output import WorkerOutput
+from orchestrator.workers.verified import verify_result
 from search_spaces.errors import SweepError
 from trainables.stage_runner import ParentCheckpoint, Trial, TrialSpec, checkpoint_bytes, predictions_table
 from trainables.training_loop import EpochReport, finish
@@ -39,7 +40,7 @@ def run_trial(config: dict[str, Any]) -> None:
     Args:
         config: `storage` (URI), `stage`, `uid`, `data_dir` (path or None), `typed_models` (URIs of networks that the
             user typed in this command), and `stop_file`: a path in the storage; once it exists, the trial ends after
-            its epoch.
+            its epoch. `verify_images`: run the first so many test images in ONNX Runtime in the end; 0 runs none.
     """
     store = Store(config["storage"], create=False)
     trial = TrialFolder(store, config["stage"], config["uid"])
@@ -86,6 +87,8 @@ def _run(store: Store, trial: TrialFolder, config: dict[str, Any], is_stopping: 
             raise StoppedError
 
     result = finish(run, on_epoch)
+    if num_images := config.get("verify_images", 0):
+        verify_result(store, trial, running, result, num_images, typed_models=config.get("typed_models", ()))
     trial.write_result(
         result.metrics,
         {CHECKPOINT: checkpoint_bytes(result), PREDICTIONS: parquet_bytes(predictions_table(result))}

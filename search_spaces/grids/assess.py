@@ -12,6 +12,7 @@ from search_spaces.models import ModelSpec
 from search_spaces.names import RangeScope, SitePlacement
 from search_spaces.stages.assessment import AVERAGE_BITS, HEAVY, INT8, LIGHT, AssessRecipe, Effort, Labels, Ladder
 from search_spaces.stages.companions import HEAVY_COMPANIONS
+from search_spaces.stages.quantized_file import QuantizedFile
 
 NAME = "assess"
 
@@ -30,6 +31,7 @@ def assess_grid(
     sites: SitePlacement = "outputs",
     range_scope: RangeScope = "example",
     companions: bool = False,
+    quantized_file: QuantizedFile | None = None,
     effort: Effort = LIGHT,
     draws: int | None = None,
     max_passes: int | None = None,
@@ -44,7 +46,8 @@ def assess_grid(
         dataset: What it is measured on, as the network sees it.
         architecture: Its name for people.
         num_sites: Its number of sites, where `sites` says that they are.
-        budgets: Total bits of an image; none is averages of 4, 5.5 and 7 bits per site.
+        budgets: Total bits of an image; none is averages of 4, 5.5 and 7 bits per site, and no budget at all where a
+            quantized file is assessed.
         option_set: I, II or III.
         labels: What counts as right.
         class_names: Of the network, where it does not say them itself.
@@ -52,6 +55,7 @@ def assess_grid(
         sites: Whether the outputs or the inputs of layers are quantized.
         range_scope: What shares a range.
         companions: Measure what an answer depends on the images that share its batch, too.
+        quantized_file: A file that was made from the network, to be measured beside it.
         effort: How much is measured.
         draws: Of the rung `random`, in place of that of the effort.
         max_passes: Of the search per image, in place of that of the effort.
@@ -70,7 +74,8 @@ def assess_grid(
         check_as_it_is(model.uri, sites, range_scope, companions=companions)
     if twice := [budget for budget in budgets if list(budgets).count(budget) > 1]:
         raise ConfigError(f"--budget {twice[0]} is given twice: give every budget once.")
-    totals = budgets or [budget_from_average(bits, num_sites) for bits in AVERAGE_BITS]
+    usual = () if quantized_file else AVERAGE_BITS
+    totals = budgets or [budget_from_average(bits, num_sites) for bits in usual]
     given: dict[str, object] = {"draws": draws, "max_passes": max_passes, "bit_widths": OPTION_SETS[option_set]}
     chosen = effort.model_dump(exclude={"scanned_images"})
     chosen |= {name: value for name, value in given.items() if value is not None}
@@ -94,6 +99,8 @@ def assess_grid(
         chosen = {"budgets": tuple(others), "bit_widths": OPTION_SETS[option_set]}
         chosen |= HEAVY_COMPANIONS if effort == HEAVY else {}
         recipes.append(vary(network, companions=chosen, range_scope=None))
+    if quantized_file:
+        recipes.insert(0, vary(network, quantized_file=quantized_file.model_dump()))
     trained = None
     if train:
         check_trainable(model, has_labels=labels == "dataset", equalize=equalize)

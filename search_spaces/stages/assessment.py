@@ -15,16 +15,19 @@ from search_spaces.model import Frozen, later_field
 from search_spaces.models import ModelSpec
 from search_spaces.names import SitePlacement
 from search_spaces.stages.companions import Companions
+from search_spaces.stages.quantized_file import QuantizedFile
 
 NETWORK_RUNGS = ("fp", "int8")
 """Rungs that no budget changes."""
+FILE_RUNGS = ("file",)
+"""The rung of a file that somebody quantized; an assessment has it only where there is one."""
 NETWORK_STEPS = (*NETWORK_RUNGS, "sites", "channels", "cures")
 """What the part about the network measures, in this order."""
 LADDER_RUNGS = ("uniform", "random", "best_static", "worst_static", "worst_random_per_image", "worst_per_image")
 """Rungs at every budget, from benign to hostile."""
 TRAINED_RUNGS = ("policy_robust", "policy_detrimental", "pair")
 """Rungs that need training; an assessment has them only where it was asked to train."""
-RUNGS = (*NETWORK_RUNGS, *LADDER_RUNGS, *TRAINED_RUNGS)
+RUNGS = (*NETWORK_RUNGS, *FILE_RUNGS, *LADDER_RUNGS, *TRAINED_RUNGS)
 """All rungs by the names that reports, rules and `assessment.json` use."""
 AVERAGE_BITS = (4.0, 5.5, 7.0)
 """Bits per site of the budgets when none is given: A, B and C of the paper on option set I."""
@@ -32,6 +35,8 @@ BATCH = 128
 """Images of a forward pass: attacks keep gradients of every site, which takes three times the memory of a plain one."""
 INT8 = 8
 """Bits of every site on the rung `int8`."""
+VERIFIED_PER_SCANNED = 2
+"""Test images that run in ONNX Runtime, for every image that sites are measured on: 256, and 64 if it is heavy."""
 Verdict = Literal["healthy", "fragile", "suspicious"]
 """*Suspicious* is a network built or trained to fail, *fragile* one that fails by nature."""
 Labels = Literal["dataset", "none"]
@@ -154,6 +159,8 @@ class AssessRecipe(Frozen):
     """Budget of the part; null is the part about the network itself."""
     companions: Companions | None = later_field()
     """What is measured in the part about images that share a batch; ranges are over a batch there."""
+    quantized_file: QuantizedFile | None = later_field()
+    """A quantized file of the network, in the part about it."""
 
     @property
     def given(self) -> ModelSpec:
@@ -163,14 +170,19 @@ class AssessRecipe(Frozen):
     @property
     def steps(self) -> tuple[str, ...]:
         """What the part measures, in order: each is one report of its trial."""
-        if self.companions:
-            return self.companions.measured
+        if of_its_own := self.companions or self.quantized_file:
+            return of_its_own.measured
         return LADDER_RUNGS if self.ladder else NETWORK_STEPS
 
     @property
     def is_about_network(self) -> bool:
         """Whether the part is about the network itself."""
-        return self.ladder is None and self.companions is None
+        return self.ladder is None and self.companions is None and self.quantized_file is None
+
+    @property
+    def verified_images(self) -> int:
+        """Most test images that the network runs in ONNX Runtime."""
+        return VERIFIED_PER_SCANNED * self.scanned_images
 
     @property
     def epochs(self) -> int:
@@ -179,7 +191,9 @@ class AssessRecipe(Frozen):
 
     @property
     def part(self) -> str:
-        """Name of the part within the assessment, e.g. `network`, `60b` or `companions`."""
+        """Name of the part within the assessment, e.g. `network`, `60b`, `companions` or `file`."""
         if self.companions:
             return "companions"
+        if self.quantized_file:
+            return "file"
         return f"{self.ladder.budget}b" if self.ladder else "network"

@@ -5,11 +5,13 @@ Numbers are percentage points, or percent for shares: `uniform.drop > 2`, `worst
 """
 
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 from search_spaces.errors import ConfigError, unknown_name
 from search_spaces.model import Frozen, parse
 from search_spaces.stages.assessment import RUNGS
+from search_spaces.stages.quantized_file import LARGEST_DROP
 
 FIGURES = ("accuracy", "drop", "flips", "flips_low_margin", "worst_class_drop")
 """Figures that a rule may name; each has an interval."""
@@ -72,6 +74,17 @@ def parse_rule(text: str) -> Rule:
         raise unknown_name("figure", figure, FIGURES, place=f"{place}{rung}")
     values = {"text": text.strip(), "rung": rung, "figure": figure, "sign": sign, "bound": _points(number, text) / 100}
     return parse(FigureRule, values, place=place)
+
+
+def largest_drop_of(rules: Sequence[Rule]) -> float:
+    """Returns the drop that a quantized file may have by the strictest rule on it, such as `file.drop > 1`.
+
+    Examples:
+        >>> largest_drop_of([parse_rule("file.drop > 1"), parse_rule("file.drop > 3")]), largest_drop_of([])
+        (0.01, 0.02)
+    """
+    on_drop = [rule for rule in rules if isinstance(rule, FigureRule) and (rule.rung, rule.figure) == ("file", "drop")]
+    return max(0.0, min((rule.bound for rule in on_drop if rule.sign == ">"), default=LARGEST_DROP))
 
 
 def _points(number: str, text: str) -> float:

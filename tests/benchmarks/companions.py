@@ -23,7 +23,7 @@ from search_spaces.stages.companions import Companions
 from trainables.assessment.companions import TABLE, measure_companions
 from trainables.assessment.parts import Part
 from trainables.assessment.subject import Images, Subject, quantizable
-from trainables.attacks.companions import Pixels
+from trainables.attacks.pixels import Pixels
 from trainables.data.images import TEST, VALIDATION
 from trainables.data.loading import load_dataset
 from trainables.models.backbones import create_backbone

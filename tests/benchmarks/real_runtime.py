@@ -22,7 +22,7 @@ from trainables.assessment.subject import Images, quantizable
 from trainables.data.images import TEST
 from trainables.data.loading import load_dataset
 from trainables.deployment.record import Verification
-from trainables.deployment.verify import verify
+from trainables.deployment.verify import verify_each
 from trainables.models.backbones import count_sites
 
 FEW_BITS = 4
@@ -58,7 +58,7 @@ def table(models: dict[str, nn.Module], images: Images) -> list[str]:
         def few(images_BCHW: Tensor, num_sites: int = network.num_sites) -> Tensor:
             return torch.full((len(images_BCHW), num_sites), FEW_BITS, dtype=torch.int64)
 
-        at_few, at_eight = verify(network, images, choose_bits=few), verify(network, images)
+        at_few, at_eight = verify_each(network, images, [few, None])
         rows.append([name, *(f"{100 * accuracy:.1f}" for accuracy in _accuracies(at_few, at_eight))])
     return [f"| {' | '.join(row)} |" for row in rows]
 

@@ -41,6 +41,7 @@ def tiny_analyses(contrasts: Sequence[Contrast] = (contrast(),), *, shift: float
         "corruptions": corruption_rows,
         "mitigation": mitigation_rows,
         "twins": twin_rows,
+        "adverse_inputs": adverse_rows,
     }
     tables = {
         name: pd.DataFrame([row for each in contrasts for row in make(each, shift * int(str(each["seed"])))])
@@ -178,6 +179,28 @@ def twin_rows(pair: Contrast, shift: float) -> list[dict[str, object]]:
             row |= {"channel_ratio": ratio, "channel_site": site}
             row |= {"num_static_lost": 4 if is_attack else None, "num_static_gained": 0 if is_attack else None}
             rows.append({**pair, "goal": goal, **row})
+    return rows
+
+
+def adverse_rows(pair: Contrast, shift: float) -> list[dict[str, object]]:
+    """Of 10 images some fail only when quantized: 1 of the white box, 2 of the robust network, 8 of the detrimental."""
+    rows = []
+    for goal, network, num_lost in (
+        ("robust", "student", 2),
+        ("robust", "white_box", 1),
+        ("detrimental", "student", 8),
+        ("detrimental", "white_box", 1),
+    ):
+        for aim, images, radius, num_more in (
+            ("quantized", "clean", 0, 0),
+            ("quantized", "adverse", 4, 1),
+            ("full_precision", "adverse", 4, -1),
+            ("allocation", "noise", 0, 1),
+        ):
+            lost = num_lost + num_more
+            row = {"network": network, "images": images, "aim": aim, "radius": radius, "num_images": 10}
+            counts = {"num_lost": lost, "num_gained": 0, "accuracy_fp": FP, "accuracy_q": FP - lost / 10 + shift}
+            rows.append({**pair, "goal": goal, **row, **counts})
     return rows
 
 

@@ -7,9 +7,11 @@ from search_spaces.datasets import dataset_spec
 from search_spaces.errors import ConfigError, InfeasibleBudgetError, UnknownNameError
 from search_spaces.grids.assess import assess_grid
 from search_spaces.grids.build import Grid
+from search_spaces.model import vary
 from search_spaces.models import ModelSpec
 from search_spaces.stages.assessment import LADDER_RUNGS, NETWORK_STEPS, AssessRecipe
 from search_spaces.stages.companions import MEASURED
+from search_spaces.stages.quantized_file import QuantizedFile
 from search_spaces.stages.registry import STAGES, Stage
 
 MODEL = ModelSpec(uri="timm:test_resnet", sha256="0" * 64)
@@ -69,6 +71,18 @@ def test_companions_are_one_part_more_at_8_bits_and_at_the_other_budgets() -> No
     assert part.recipe.epochs == 2 * len(MEASURED)
     scopes = (build_plan(grid(companions=True, range_scope=scope), no_sites) for scope in ("example", "batch"))
     assert len({plan.nodes[-1].uid for plan in scopes}) == 1
+
+
+def test_a_quantized_file_is_a_part_beside_the_network_and_budgets_are_measured_only_where_they_are_asked_for() -> None:
+    file = QuantizedFile(model=ModelSpec(uri="onnx:/data/model.int8.onnx", sha256="1" * 64))
+    plain = build_plan(grid(), no_sites)
+    alone, more = (build_plan(grid(quantized_file=file, budgets=budgets), no_sites) for budgets in ((), (60,)))
+    assert [node.recipe.part for node in alone.nodes] == ["file", "network"]
+    assert [node.recipe.part for node in more.nodes] == ["file", "60b", "network"]
+    assert alone.nodes[-1] == plain.nodes[-1]
+    assert Grid.model_validate(more.grid.model_dump(mode="json")) == more.grid
+    stricter = build_plan(grid(quantized_file=vary(file, largest_drop=0.01)), no_sites)
+    assert stricter.nodes[0].uid != alone.nodes[0].uid
 
 
 @pytest.mark.parametrize(

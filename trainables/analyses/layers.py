@@ -7,17 +7,11 @@ the sites that are quantized: each mode is the policy's matrix, masked.
 
 import itertools
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
-
-import numpy as np
-import torch
 
 from search_spaces.analyses import Layers
 from trainables.analyses.trained_pair import Row, Subject, Unit, paired_counts
 
-SUBSET_SEED = 0
-"""Of the images that `max_images` keeps: not a setting, so that all pairs of all sweeps share them."""
 Sites = frozenset[int]
 """Indices of the sites that are quantized."""
 MODES: dict[str, Callable[[int, int], Iterable[int]]] = {
@@ -49,7 +43,7 @@ def layers(settings: Layers, subject: Subject) -> list[Unit]:
     Raises:
         UnknownNameError: The data has no such split.
     """
-    subject = _limited(settings, subject)
+    subject = subject.with_at_most(settings.max_images, settings.splits)
     labels: dict[Sites, list[tuple[str, int]]] = {}
     num_sites = subject.student.num_sites
     for mode, site in itertools.product(MODES, range(num_sites)):
@@ -78,15 +72,3 @@ def _rows(subject: Subject, split: str, quantized: Sites, where: list[tuple[str,
         {"split": split, "mode": mode, "site": site, "site_name": subject.site_names[site]} | measured
         for mode, site in where
     ]
-
-
-def _limited(settings: Layers, subject: Subject) -> Subject:
-    """Returns the subject with at most `max_images` images in each of the splits that are measured."""
-    splits = {name: subject.split(name) for name in settings.splits}
-    if settings.max_images is None:
-        return subject
-    for name, split in splits.items():
-        if len(split) > settings.max_images:
-            positions_N = np.random.default_rng(SUBSET_SEED).permutation(len(split))[: settings.max_images]
-            splits[name] = split.take(torch.from_numpy(np.sort(positions_N)))
-    return subject.on(replace(subject.data, splits=splits, known_sha256=None))

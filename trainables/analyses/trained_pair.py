@@ -7,11 +7,12 @@ the policy's bit-widths and the full-precision answers of a split are computed o
 
 import copy
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +27,8 @@ from trainables.stages.pair import Pair
 
 PROBE_SECONDS = 0.5
 """How long an estimate times passes; a single small one says little on a busy machine."""
+SUBSET_SEED = 0
+"""Of the images that `max_images` keeps: not a setting, so that all pairs of all sweeps share them."""
 Row = dict[str, Any]
 """One row of an analysis's table: text, numbers, booleans, bytes, and lists of numbers."""
 
@@ -85,6 +88,17 @@ class Subject:
         other.data = data
         other._forget()
         return other
+
+    def with_at_most(self, max_images: int | None, splits: Sequence[str]) -> "Subject":
+        """Returns the same networks with at most so many images, drawn at random, in each of some splits; None: all."""
+        if max_images is None:
+            return self
+        kept = {name: self.split(name) for name in splits}
+        for name, split in kept.items():
+            if len(split) > max_images:
+                positions_N = np.random.default_rng(SUBSET_SEED).permutation(len(split))[:max_images]
+                kept[name] = split.take(torch.from_numpy(np.sort(positions_N)))
+        return self.on(replace(self.data, splits=kept, known_sha256=None))
 
     def split(self, name: str) -> Split:
         """Returns the images of a split.

@@ -1,5 +1,6 @@
 """From the parts of an assessment to the whole: rungs in order, suspects, verdict. Needs no torch."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -7,8 +8,19 @@ from typing import Any
 import pandas as pd
 
 from search_spaces.names import RangeScope, SitePlacement
-from search_spaces.stages.assessment import RUNGS, Labels
-from trainables.assessment.record import Assessment, MissingRung, MitigatedRung, Mitigation, Model, Rung, Suspect
+from search_spaces.stages.assessment import FILE_RUNGS, NETWORK_RUNGS, RUNGS, Labels
+from trainables.assessment.record import (
+    Assessment,
+    MissingRung,
+    MitigatedRung,
+    Mitigation,
+    Model,
+    QuantizedFile,
+    RevertedNodes,
+    Rung,
+    RuntimeRung,
+    Suspect,
+)
 from trainables.assessment.verdict import judge
 
 Tables = Mapping[str, pd.DataFrame]
@@ -26,6 +38,7 @@ def assemble(
     range_scope: RangeScope = "example",
     trained: Sequence[Rung] = (),
     missing: Sequence[MissingRung] = (),
+    runtime: Sequence[RuntimeRung] = (),
 ) -> Assessment:
     """Puts the parts of an assessment together.
 
@@ -39,6 +52,7 @@ def assemble(
         range_scope: What shared a range.
         trained: Rungs of `trainables.assessment.trained`; the verdict is on the network as it is, without them.
         missing: Those that are not there.
+        runtime: Those that ran in ONNX Runtime.
     """
     rungs = sorted((rung for tables in parts for rung in _rungs(tables)), key=_place)
     whole = {name: table for tables in parts for name, table in tables.items()}
@@ -53,22 +67,25 @@ def assemble(
         range_scope=range_scope,
         rungs=tuple(sorted([*rungs, *trained], key=_place)),
         missing=tuple(missing),
+        runtime=tuple(runtime),
         suspects=tuple(Suspect(**asdict(each)) for each in judged.suspects),
         verdict=judged.verdict,
         reasons=judged.reasons,
         mitigations=_mitigations(whole),
+        quantized_file=_quantized_file(whole),
     )
 
 
 def _place(rung: Rung) -> tuple[bool, int, int]:
-    return rung.rung not in ("fp", "int8"), rung.budget or 0, RUNGS.index(rung.rung)
+    has_budget = rung.rung not in (*NETWORK_RUNGS, *FILE_RUNGS)
+    return has_budget, rung.budget or 0 if has_budget else 0, RUNGS.index(rung.rung)
 
 
 def _rungs(tables: Tables) -> list[Rung]:
     shares = tables["classes"]
     rungs = []
     for row in tables["rungs"].to_dict("records"):
-        values: dict[str, Any] = {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        values = _values(row)
         values["class_shares"] = _shares(shares, str(row["rung"]))
         rungs.append(Rung.model_validate(values))
     return rungs
@@ -97,6 +114,30 @@ def _mitigated(after: dict[Any, Any], before: dict[Any, Any]) -> MitigatedRung:
     drops = {name.replace("drop", "drop_before"): before[name] for name in ("drop", "drop_low", "drop_high")}
     own = {str(name): value for name, value in after.items() if name != "name"}
     return MitigatedRung.model_validate(own | drops)
+
+
+def _quantized_file(tables: Tables) -> QuantizedFile | None:
+    if "quantized_file" not in tables:
+        return None
+    row = _values(tables["quantized_file"].iloc[0].to_dict())
+    nodes, drop, largest = json.loads(row.pop("nodes")), row["drop_excluded"], row["largest_drop"]
+    return QuantizedFile.model_validate(
+        row
+        | {
+            "nodes_to_exclude": nodes,
+            "is_enough": drop <= largest if nodes else None,
+            "unmatched": json.loads(row["unmatched"]),
+            "reverted": [
+                RevertedNodes.model_validate(each | {"nodes": json.loads(each["nodes"])})
+                for each in tables["quantized_nodes"].drop(columns="blocks").to_dict("records")
+            ],
+        }
+    )
+
+
+def _values(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """Returns the values of a row of a table; None for those that are not there."""
+    return {str(name): None if pd.isna(value) else value for name, value in row.items()}
 
 
 def _shares(classes: pd.DataFrame, rung: str) -> dict[str, float]:

@@ -10,7 +10,7 @@ from search_spaces.dataset_kinds import DATASETS
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError
 from search_spaces.model import parse, vary
-from search_spaces.models import model_spec
+from search_spaces.models import ModelSpec, model_spec
 from search_spaces.pixels import height_width, image_size_of, parse_image_size
 from search_spaces.stages.assessment import ImageSettings, NetworkFacts
 from trainables.data.loading import class_names_of
@@ -19,6 +19,8 @@ from trainables.models.labels import match_labels
 from trainables.models.registry import open_network
 from trainables.models.trial_models import ReadTrial
 from trainables.quant.sites import LAYER_KINDS, find_sites
+from trainables.runtimes.onnx_file import IMAGE_CHANNELS, read_onnx
+from trainables.runtimes.onnx_quantized_file import QuantizedFile
 from trainables.runtimes.onnxruntime import OnnxNetwork
 
 # C = classes of the data.
@@ -77,6 +79,23 @@ def look_at(
         labels="dataset" if names else "none",
         how_labelled=how,
     )
+
+
+def look_at_quantized_file(uri: str, reference: NetworkFacts) -> ModelSpec:
+    """Opens a quantized ONNX file and runs it once; returns it with its checksum.
+
+    Args:
+        uri: As the user typed it.
+        reference: The float file that it was made from, and the data as this one sees it.
+
+    Raises:
+        ConfigError: It is no quantized classifier of images, or does not fit the reference.
+        UnavailableError: It is not on this machine.
+    """
+    spec = model_spec(uri)
+    file = QuantizedFile(Path(spec.name), read_onnx(Path(reference.model.name)))
+    file.runner()(torch.zeros(1, IMAGE_CHANNELS, *reference.dataset.seen_size))
+    return vary(spec, sha256=file.sha256)
 
 
 def _num_sites(module: nn.Module) -> int:

@@ -14,6 +14,7 @@ from search_spaces.stages.assessment import Verdict
 RungName = Literal[
     "fp",
     "int8",
+    "file",
     "uniform",
     "random",
     "best_static",
@@ -24,6 +25,7 @@ RungName = Literal[
     "policy_detrimental",
     "pair",
 ]
+RuntimeVerdict = Literal["neither", "format", "runtime"]
 Outcome = Literal["pass", "fail", "not shown"]
 """Of a rule: a fail is shown where the whole interval of a figure is beyond the bound, a pass where none of it is."""
 Share = float
@@ -50,7 +52,7 @@ class Rung(_Part):
 
     rung: RungName
     budget: int | None
-    """Sum of the bit-widths over all sites of an image; null at full precision."""
+    """Sum of the bit-widths over all sites of an image; null at full precision and of the rung `file`."""
     accuracy: Share
     accuracy_low: Share
     accuracy_high: Share
@@ -94,6 +96,45 @@ class MissingRung(_Part):
     budget: int
     reason: str
     """State of its training, with the error of one that failed."""
+
+
+class RuntimeRun(_Part):
+    """One way in which a rung ran, on the images that ran in ONNX Runtime."""
+
+    accuracy: Share
+    drop: float
+    """Accuracy at full precision on these images minus that of the run."""
+    drop_low: float
+    drop_high: float
+    """Ends of the paired 95 % interval (Newcombe 1998, method 10)."""
+    disagreements: int
+    """Images that get another class than in the simulation."""
+
+
+class RuntimeRung(_Part):
+    """A rung in ONNX Runtime: the network at 8 bits, or what was trained for it at the bits of its policy."""
+
+    rung: RungName
+    budget: int
+    verdict: RuntimeVerdict | None
+    """What breaks it: its quantization as such, this runtime alone, or neither; null where it cannot be run."""
+    reason: str
+    """One sentence on the verdict, or why there is none."""
+    num_images: int = 0
+    """The first test images."""
+    accuracy_fp: Share | None = None
+    simulated: RuntimeRun | None = None
+    exported: RuntimeRun | None = None
+    """The exported file in ONNX Runtime, at the bits of the simulation."""
+    int8: RuntimeRun | None = None
+    """ONNX Runtime's own dynamic int8, one image per run."""
+    torchao: RuntimeRun | None = None
+    """torchao's dynamic int8 of Linear layers, where it is installed."""
+    disagreements: int | None = None
+    """Images that the exported file classifies otherwise than the simulation."""
+    nodes: tuple[str, ...] = ()
+    """Nodes that break it in ONNX Runtime's int8, where the verdict is `runtime`."""
+    processor: str = ""
 
 
 class Suspect(_Part):
@@ -140,6 +181,57 @@ class Mitigation(_Part):
     rungs: tuple[MitigatedRung, ...]
 
 
+class RevertedNodes(_Part):
+    """Nodes of a quantized file that were put back to full precision alone."""
+
+    nodes: tuple[str, ...]
+    """One with weights, or all that make or read one quantized activation."""
+    accuracy: Share
+    """With these nodes at full precision."""
+    largest_difference: float
+    """Of the logits from those at full precision."""
+
+
+class QuantizedFile(_Part):
+    """A file that somebody quantized, beside its reference, which is the network; its figures are the rung `file`."""
+
+    uri: str
+    sha256: str
+    """Checksum of its graph and weights, in hex."""
+    kind: Literal["dynamic", "QDQ", "QOperator"]
+    """Ranges found when it runs, pairs of QuantizeLinear and DequantizeLinear, or operators on codes."""
+    images_per_run: int
+    """Images that share a dynamic range: as many as the file demands, or else one."""
+    num_layers: int
+    """Nodes with quantized weights."""
+    largest_drop: float
+    """Drop that it may have."""
+    is_failing: bool
+    """Whether more than that is shown."""
+    nodes_to_exclude: tuple[str, ...]
+    """Nodes by the names that `nodes_to_exclude` of ONNX Runtime's quantizer takes; none where it does not fail."""
+    is_enough: bool | None = None
+    """Whether the drop is small enough with these nodes at full precision; null where none was put back."""
+    accuracy_excluded: Share | None = None
+    """With these nodes at full precision, measured on the same images as the rung."""
+    drop_excluded: float | None = None
+    drop_excluded_low: float | None = None
+    drop_excluded_high: float | None = None
+    """Ends of the paired 95 % interval (Newcombe 1998, method 10)."""
+    flips_excluded: Share | None = None
+    reverted: tuple[RevertedNodes, ...] = ()
+    """What nodes give back alone, on images of the validation split, those that give most first."""
+    num_images_reverted: int
+    """How many images these were."""
+    unmatched: tuple[str, ...] = ()
+    """Quantized layers that the reference has not, by the names of tensors; they cannot be put back."""
+    num_unnamed: int = 0
+    """Quantized nodes without a name, which no list can hold."""
+    processor: str
+    has_vnni: bool
+    """Whether the processor sums products of uint8 and int8 without saturation; others may answer otherwise."""
+
+
 class GateResult(_Part):
     """A rule of `--fail-if` and what became of it."""
 
@@ -167,12 +259,16 @@ class Assessment(_Part):
     """From benign to hostile, budgets ascending."""
     missing: tuple[MissingRung, ...] = ()
     """Rungs whose training failed or is not done."""
+    runtime: tuple[RuntimeRung, ...] = ()
+    """What the network, and what was trained for it, answers in ONNX Runtime."""
     suspects: tuple[Suspect, ...]
     verdict: Verdict
     reasons: tuple[str, ...] = ()
     """Why the verdict is what it is, one sentence each."""
     mitigations: tuple[Mitigation, ...] = ()
     """What repairs it, where it fails."""
+    quantized_file: QuantizedFile | None = None
+    """A file that was made from the network; null where none was given."""
     gate: tuple[GateResult, ...] = ()
 
     def rung(self, name: str, budget: int | None = None) -> Rung:

@@ -15,7 +15,7 @@ from search_spaces.errors import ConfigError
 from search_spaces.names import RangeScope, SitePlacement
 from search_spaces.stages.assessment import BATCH
 from trainables.assessment.figures import Reference
-from trainables.attacks.companions import Pixels
+from trainables.attacks.pixels import Pixels
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import Split
 from trainables.data.view import View

@@ -7,13 +7,11 @@ the purpose. All images of a batch have the same allocation. Every claim is a fo
 Shape letters: B = images, N = companions, L = sites, K = classes, C H W = image.
 """
 
-import itertools
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainables.attacks.pixels import Pixels
 from trainables.quant.student import QuantizedStudent
 
 PASS = 128
@@ -22,32 +20,6 @@ OPTIMIZED_ON = 32
 """Images that one step of an optimization looks at."""
 FIRST_STEP, LAST_STEP = 0.2, 0.01
 """Of the optimization, as shares of the pixel range."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pixels:
-    """The values that pixels of a normalized image can have, per channel, [C, 1, 1]."""
-
-    lowest: Tensor
-    highest: Tensor
-
-    def clip(self, images: Tensor) -> Tensor:
-        """Returns the nearest image that a camera could have taken."""
-        return images.clamp(self.lowest, self.highest)
-
-    def on(self, device: torch.device) -> "Pixels":
-        """Returns the same values on a device."""
-        return Pixels(self.lowest.to(device), self.highest.to(device))
-
-    def plain_colors(self, shape: torch.Size) -> Tensor:
-        """Returns an image of every color whose channels are at an end: black, white, red and so on, [N, C, H, W]."""
-        ends = [(low, high) for low, high in zip(self.lowest, self.highest, strict=True)]
-        return torch.stack([torch.stack(color).expand(shape) for color in itertools.product(*ends)])
-
-    @staticmethod
-    def seen_in(images: Tensor) -> "Pixels":
-        """Returns the range of some images, where their normalization is not known."""
-        return Pixels(images.amin((0, 2, 3))[:, None, None], images.amax((0, 2, 3))[:, None, None])
 
 
 @torch.inference_mode()

@@ -1,9 +1,11 @@
 """What `verify` found, as a value and as JSON, and the verdict by measured drops."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from trainables.assessment.paired import drop_interval
 from trainables.assessment.verdict import LARGEST_DROPS
@@ -15,6 +17,9 @@ Verdict = Literal["neither", "format", "runtime"]
 """What breaks a network: its quantization as such, this runtime alone, or neither."""
 LARGEST_DROP = LARGEST_DROPS["int8"]
 """Drop from which on a run fails, if the whole of its paired interval is beyond it."""
+SIMULATION, EXPORTED, INT8 = "simulation", "exported file in ONNX Runtime", "int8 of ONNX Runtime"
+TORCHAO = "dynamic int8 of torchao"
+"""Names of the runs."""
 SHOWN_DISAGREEMENTS = 20
 """Most images of a run that are listed one by one."""
 
@@ -97,6 +102,15 @@ class Verification:
     culprits: Culprits | None
     """Where only the runtime fails."""
     processor: Processor
+    torchao: Run | None = None
+    """torchao's dynamic int8, where it is installed and the network has Linear layers; has no part in the verdict."""
+    torchao_note: str = ""
+    """Which layers those are; empty where torchao is not installed."""
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All ways in which the network ran quantized."""
+        return (self.simulated, self.exported, self.int8, *([self.torchao] if self.torchao else []))
 
     @property
     def verdict(self) -> Verdict:
@@ -121,10 +135,26 @@ class Verification:
             "nodes": nodes,
             "reason": self.reason,
             "largest_difference": self.exported.largest_difference,
-            "runs": [asdict(run) | {"fails": run.fails} for run in (self.simulated, self.exported, self.int8)],
+            "runs": [asdict(run) | {"fails": run.fails} for run in self.runs],
+            "torchao": self.torchao_note or None,
             "culprits": asdict(self.culprits) if self.culprits else None,
             "processor": asdict(self.processor) | {"has_vnni": self.processor.has_vnni},
         }
+
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> "Verification":
+        """Reads what `as_json` returned.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        try:
+            runs = {run["name"]: run for run in content["runs"]}
+            named = {"simulated": runs[SIMULATION], "exported": runs[EXPORTED], "int8": runs[INT8]}
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no verification: {error}") from None
+        others = {"torchao": runs.get(TORCHAO), "torchao_note": content.get("torchao") or ""}
+        return TypeAdapter(Verification).validate_python({**content, **named, **others})
 
     @property
     def reason(self) -> str:

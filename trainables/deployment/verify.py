@@ -1,11 +1,13 @@
 """Does a network fail for real? The simulation against ONNX Runtime, image by image.
 
 Two runs are compared with the simulation: the exported file at the same bits, which does the same arithmetic, and ONNX
-Runtime's own dynamic int8, which quantizes other tensors and the weights to 8 bits.
+Runtime's own dynamic int8, which quantizes other tensors and the weights to 8 bits. Where torchao is installed, its
+dynamic int8 of Linear layers is a third one, which has no part in the verdict.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 import onnx
@@ -16,13 +18,15 @@ from search_spaces.errors import ConfigError
 from trainables.assessment.subject import Images, Network
 from trainables.deployment.culprits import WHOLE, Part, find_culprits
 from trainables.deployment.export import bits_file, plain_file
-from trainables.deployment.record import Verification, measured_run, verdict_of
+from trainables.deployment.record import EXPORTED, INT8, SIMULATION, TORCHAO, Verification, measured_run, verdict_of
 from trainables.quant.student import QuantizedStudent
 from trainables.runtimes.onnx_bits import IMAGES
 from trainables.runtimes.onnx_int8 import BIT_WIDTH, int8_model
 from trainables.runtimes.onnx_quantizer import BIT_WIDTHS
 from trainables.runtimes.onnxruntime import open_session
+from trainables.runtimes.ort import onnxruntime
 from trainables.runtimes.processor import this_processor
+from trainables.runtimes.torchao import linear_int8
 
 # B = images, K = classes, L = sites.
 
@@ -46,7 +50,6 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
-@torch.inference_mode()
 def verify(
     network: Network,
     images: Images,
@@ -65,48 +68,71 @@ def verify(
     Raises:
         ConfigError: There is no image, the network cannot be exported, or ONNX Runtime cannot run or quantize it.
     """
+    return verify_each(network, images, [choose_bits], on_progress=on_progress)[0]
+
+
+@torch.inference_mode()
+def verify_each(
+    network: Network,
+    images: Images,
+    choices: Sequence[ChooseBits | None],
+    *,
+    on_progress: OnProgress = lambda progress: None,
+) -> list[Verification]:
+    """Does the same for several ways to choose the bits; whatever no bits change runs once.
+
+    Raises:
+        ConfigError: As of `verify`.
+    """
     if not len(images):
         raise ConfigError("there is no image to verify on: choose other data.")
     size = (images.read(0, 1).shape[2], images.read(0, 1).shape[3])
     on_progress(Progress(step="writing ONNX", done=0, total=0))
     bits, plain = bits_file(network, size), plain_file(network, size)
-    eight = BIT_WIDTH
-    choose = choose_bits or (lambda x: torch.full((len(x), network.num_sites), eight, dtype=torch.int64))
     session = open_session(bits, name="the exported file")
-
-    def exported(images_BCHW: Tensor) -> np.ndarray:
-        feeds = {IMAGES: images_BCHW.numpy(), BIT_WIDTHS: choose(images_BCHW).numpy().astype(np.int32)}
-        (logits_BK,) = session.run(None, feeds)
-        return np.asarray(logits_BK)
-
     # A file may take another number of images at a time.
     size_of_batch = BATCH if isinstance(network, QuantizedStudent) else network.file.batch_size or BATCH
     answers = _Answers(images, on_progress)
     full_BK = answers.of("full precision", lambda x: network(x).numpy(), size_of_batch)
-    simulated_BK = answers.of("simulation", lambda x: network(x, choose(x)).numpy(), size_of_batch)
-    exported_BK = answers.of("exported file", exported, size_of_batch)
-    int8_BK = answers.of_model("int8", int8_model(plain))
+    answers_of_choices = []
+    for choose in (each or _eight_bits(network.num_sites) for each in choices):
+        simulated_BK = answers.of("simulation", partial(_simulated, network, choose), size_of_batch)
+        exported_BK = answers.of("exported file", partial(_exported, session, choose), size_of_batch)
+        answers_of_choices.append((simulated_BK, exported_BK))
+    int8_BK, ao = answers.of_model("int8", int8_model(plain)), linear_int8(network, size)
+    ao_BK = answers.of("torchao", ao.run, 1) if ao and ao.run else None
     labels_B = images.labels_B.numpy()
-    simulated, from_file, int8 = (
-        measured_run(name, logits_BK, labels_B=labels_B, full_BK=full_BK, simulated_BK=simulated_BK)
-        for name, logits_BK in (
-            ("simulation", simulated_BK),
-            ("exported file in ONNX Runtime", exported_BK),
-            ("int8 of ONNX Runtime", int8_BK),
+    find = cache(lambda: find_culprits(plain, answers, labels_B=labels_B, full_BK=full_BK))
+
+    def verification(simulated_BK: np.ndarray, exported_BK: np.ndarray) -> Verification:
+        measure = partial(measured_run, labels_B=labels_B, full_BK=full_BK, simulated_BK=simulated_BK)
+        simulated, int8 = measure(SIMULATION, simulated_BK), measure(INT8, int8_BK)
+        return Verification(
+            num_images=len(images),
+            accuracy_fp=float((full_BK.argmax(1) == labels_B).mean()),
+            simulated=simulated,
+            exported=measure(EXPORTED, exported_BK),
+            int8=int8,
+            torchao=None if ao_BK is None else measure(TORCHAO, ao_BK),
+            torchao_note=ao.note if ao else "",
+            culprits=find() if verdict_of(simulated.fails, int8.fails) == "runtime" else None,
+            processor=this_processor(),
         )
-    )
-    culprits = None
-    if verdict_of(simulated.fails, int8.fails) == "runtime":
-        culprits = find_culprits(plain, answers, labels_B=labels_B, full_BK=full_BK)
-    return Verification(
-        num_images=len(images),
-        accuracy_fp=float((full_BK.argmax(1) == labels_B).mean()),
-        simulated=simulated,
-        exported=from_file,
-        int8=int8,
-        culprits=culprits,
-        processor=this_processor(),
-    )
+
+    return [verification(*each) for each in answers_of_choices]
+
+
+def _eight_bits(num_sites: int) -> ChooseBits:
+    return lambda x: torch.full((len(x), num_sites), BIT_WIDTH, dtype=torch.int64)
+
+
+def _simulated(network: Network, choose: ChooseBits, images_BCHW: Tensor) -> np.ndarray:
+    return np.asarray(network(images_BCHW, choose(images_BCHW)))
+
+
+def _exported(session: onnxruntime.InferenceSession, choose: ChooseBits, images_BCHW: Tensor) -> np.ndarray:
+    feeds = {IMAGES: images_BCHW.numpy(), BIT_WIDTHS: choose(images_BCHW).numpy().astype(np.int32)}
+    return np.asarray(session.run(None, feeds)[0])
 
 
 class _Answers:

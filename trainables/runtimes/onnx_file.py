@@ -22,10 +22,17 @@ MAX_BYTES = 2**31 - 1
 """Largest content of one file: protobuf holds no more, the rest would be external data."""
 BYTES = {onnx.TensorProto.FLOAT: 4, onnx.TensorProto.FLOAT16: 2, onnx.TensorProto.DOUBLE: 8, onnx.TensorProto.INT64: 8}
 """Of a value, by type; those of all other types have one at least."""
-QUANTIZED = ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QuantizeLinear", "DynamicQuantizeLinear")
+QUANTIZED = (
+    *("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul"),
+    *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"),
+    *("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulNBits", "QGemm"),
+)
+"""Operators that only quantized files have."""
 FOLDED = ("Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 """Operators that exporters leave between a weight and its layer; of constants they make constants."""
 IMAGE_CHANNELS = 3
+GIVEN_NAMES = ("images", "bit_width_BL", "logits")
+"""Of the inputs and the output that graphs get here; tensors of a file that have them get others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +48,8 @@ class OnnxFile:
     """Height and width; None where the file takes any."""
     batch_size: int | None
     """Number of images of a run; None where the file takes any."""
+    output: str
+    """Name of the output."""
     logits: str
     """Name of the tensor of logits: the output, or what goes into the softmax before it."""
     num_classes: int
@@ -56,30 +65,36 @@ class OnnxFile:
         return {each.name: each for each in self.model.graph.initializer}
 
 
-def read_onnx(path: Path) -> OnnxFile:
+def read_onnx(path: Path, *, is_quantized: bool = False) -> OnnxFile:
     """Reads an ONNX classifier.
+
+    Args:
+        path: Of the file.
+        is_quantized: Whether it must be quantized; else it must not be.
 
     Raises:
         UnavailableError: There is no such file, or data that it names beside it is missing.
-        ConfigError: It is no ONNX model, is damaged, or is no float classifier of images with three channels.
+        ConfigError: It is no ONNX model, is damaged, or is no such classifier of float images with three channels.
     """
     if not path.is_file():
         raise UnavailableError(f"onnx:{path} is no file: give the path of an .onnx file on this machine.")
     if path.stat().st_size > MAX_BYTES:
         raise ConfigError(f"onnx:{path} has {path.stat().st_size:,} bytes, and ONNX files hold less than 2 GiB.")
     model = _load(path)
-    _check_operators(path, model)
+    _check_operators(path, model, is_quantized=is_quantized)
     _constants_to_initializers(model)
+    _free_names(model.graph, {each.name for each in model.graph.input})
     _check_weights(path, model)
     model = _inferred(path, model)
     images, batch_size, image_size = _image_input(path, model)
-    logits, num_classes = _logits(path, model)
+    output, logits, num_classes = _logits(path, model)
     return OnnxFile(
         path=path,
         model=model,
         images=images,
         batch_size=batch_size,
         image_size=image_size,
+        output=output,
         logits=logits,
         num_classes=num_classes,
     )
@@ -129,7 +144,7 @@ def _check_external_size(path: Path, model: onnx.ModelProto) -> None:
         )
 
 
-def _check_operators(path: Path, model: onnx.ModelProto) -> None:
+def _check_operators(path: Path, model: onnx.ModelProto, *, is_quantized: bool) -> None:
     foreign = sorted({f"{node.domain}.{node.op_type}" for node in model.graph.node if node.domain not in DOMAINS})
     if foreign:
         raise ConfigError(
@@ -137,10 +152,15 @@ def _check_operators(path: Path, model: onnx.ModelProto) -> None:
             "ONNX Runtime run here."
         )
     quantized = [node.op_type for node in model.graph.node if node.op_type in QUANTIZED]
-    if quantized:
+    if quantized and not is_quantized:
         raise ConfigError(
             f"onnx:{path} is quantized already ({len(quantized)} nodes such as {quantized[0]}): give the float model "
-            "that it was made from."
+            "that it was made from; assess takes a quantized file with that one as --reference."
+        )
+    if is_quantized and not quantized:
+        raise ConfigError(
+            f"onnx:{path} is a float model, and --reference goes with a quantized one: give the file that ONNX "
+            "Runtime's quantizer wrote as MODEL, and the float model that it was made from as --reference."
         )
     try:
         onnx.checker.check_model(model)
@@ -167,6 +187,19 @@ def _constants_to_initializers(model: onnx.ModelProto) -> None:
     graph.initializer.extend(tensor for name, tensor in values.items() if name not in known)
     del graph.node[:]
     graph.node.extend(kept)
+
+
+def _free_names(graph: onnx.GraphProto, inputs: set[str]) -> None:
+    """Renames the tensors with names of GIVEN_NAMES; an input keeps its own."""
+    own = {name: f"{name}_of_file" for name in GIVEN_NAMES if name not in inputs}
+    for node in graph.node:
+        node.input[:] = [own.get(name, name) for name in node.input]
+        node.output[:] = [own.get(name, name) for name in node.output]
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs) if attribute.HasField("g") else attribute.graphs:
+                _free_names(inner, inputs)
+    for value in (*graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        value.name = own.get(value.name, value.name)
 
 
 def _run_alone(
@@ -220,8 +253,8 @@ def _image_input(path: Path, model: onnx.ModelProto) -> tuple[str, int | None, t
     return name, batch_size, (height, width) if height and width else None
 
 
-def _logits(path: Path, model: onnx.ModelProto) -> tuple[str, int]:
-    """Returns the tensor of logits and the number of classes."""
+def _logits(path: Path, model: onnx.ModelProto) -> tuple[str, str, int]:
+    """Returns the output, the tensor of logits and the number of classes."""
     outputs = {each.name: shape_of(each) for each in model.graph.output}
     fitting = [name for name, shape in outputs.items() if len(shape) == 2 and shape[1]]
     if len(fitting) != 1:
@@ -235,8 +268,8 @@ def _logits(path: Path, model: onnx.ModelProto) -> tuple[str, int]:
     while tensor in made_by and made_by[tensor].op_type == "Identity":
         tensor = made_by[tensor].input[0]
     if tensor in made_by and made_by[tensor].op_type == "Softmax":
-        return made_by[tensor].input[0], num_classes
-    return name, num_classes
+        return name, made_by[tensor].input[0], num_classes
+    return name, name, num_classes
 
 
 def _listed(shape: Sequence[int | None]) -> str:

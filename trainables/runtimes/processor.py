@@ -26,6 +26,10 @@ class Processor:
         """Whether it has VNNI; without it, x86 kernels may saturate unless `reduce_range` is on."""
         return any(flag in VNNI for flag in self.flags)
 
+    def __str__(self) -> str:
+        flags = f": {', '.join(self.flags)}" if self.flags else ""
+        return f"{self.name} ({'with' if self.has_vnni else 'without'} VNNI{flags})"
+
 
 def this_processor(cpuinfo: Path = CPUINFO) -> Processor:
     """Reads what Linux tells of the processor; elsewhere its flags are unknown."""

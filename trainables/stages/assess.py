@@ -13,11 +13,11 @@ from search_spaces.stages.assessment import AssessRecipe
 from trainables.assessment.companions import measure_companions, summarize_companions
 from trainables.assessment.facts import class_index, names_of
 from trainables.assessment.parts import Part, run_part, summarize
+from trainables.assessment.quantized_file import measure_quantized_file
 from trainables.assessment.subject import Images, Subject, equalized, quantizable, with_own_answers
-from trainables.attacks.companions import Pixels
+from trainables.attacks.pixels import Pixels
 from trainables.checkpoints import ResumePoint
 from trainables.data.images import TEST, VALIDATION, ImageData, Split
-from trainables.data.view import View
 from trainables.models.given import GivenNetwork
 from trainables.training_loop import EpochReport, StageResult, StageRun
 
@@ -41,21 +41,25 @@ def run(
 
     Returns:
         `<rung>/<figure>` of every rung and num_sites; the allocations `<rung>.bit_widths` as the checkpoint; the tables
-        rungs and classes, and those of the part about the network: sites, channels and cures.
+        rungs and classes, those of the part about the network (sites, channels and cures), of companions, and of a
+        quantized file.
 
     Raises:
         ConfigError: The network cannot be quantized.
         InfeasibleBudgetError: No allocation over its sites meets the budget.
     """
     torch.manual_seed(seed)
-    subject = _subject(recipe, model, data, device)
+    subject = subject_of(recipe, model, data, device)
     budget = recipe.ladder.budget if recipe.ladder else None
     part = Part.from_tensors(resume.tensors, budget) if resume else Part(budget)
     num_done = resume.epoch if resume else 0
+    scanned = recipe.scanned_images
     if recipe.companions:
         steps = measure_companions(subject, recipe.companions, part, seed=seed, num_done=num_done)
+    elif recipe.quantized_file:
+        file = recipe.quantized_file
+        steps = measure_quantized_file(subject, file, part, scanned_images=scanned, num_done=num_done)
     else:
-        scanned = recipe.scanned_images
         steps = run_part(subject, recipe.ladder, part, seed=seed, scanned_images=scanned, num_done=num_done)
     for step in steps:
         yield EpochReport(
@@ -85,7 +89,18 @@ def _predictions(part: Part) -> dict[str, Tensor]:
     return {f"prediction_{rung}": predictions_DB[0] for rung, predictions_DB in alone.items()}
 
 
-def _subject(recipe: AssessRecipe, model: GivenNetwork, data: ImageData, device: torch.device) -> Subject:
+def subject_of(recipe: AssessRecipe, model: GivenNetwork, data: ImageData, device: torch.device) -> Subject:
+    """Returns what a part measures: the network, quantizable, with the images of the data.
+
+    Args:
+        recipe: Of the part.
+        model: The network, just opened.
+        data: As the network sees it, on `device`.
+        device: Where it runs.
+
+    Raises:
+        ConfigError: The network cannot be quantized.
+    """
     has_labels = recipe.labels == "dataset"
     names = data.class_names if has_labels else ()
     # Without labels the numbers of the data mean nothing, and are replaced below.
@@ -106,14 +121,8 @@ def _subject(recipe: AssessRecipe, model: GivenNetwork, data: ImageData, device:
     if not has_labels:
         selection, test = with_own_answers(network, selection), with_own_answers(network, test)
     names = names_of(model, names, index_C[: len(names)], recipe.class_names)
-    valid = _valid_pixels(data.view, device)
+    valid = Pixels.of_view(data.view).on(device)
     return Subject(network=network, selection=selection, test=test, class_names=names, valid_pixels=valid)
-
-
-def _valid_pixels(view: View, device: torch.device) -> Pixels:
-    """Returns what black and white are to a network."""
-    mean, std = (torch.tensor(each, device=device)[:, None, None] for each in (view.mean, view.std))
-    return Pixels(lowest=-mean / std, highest=(1 - mean) / std)
 
 
 def _selection(split: Split) -> Split:

@@ -29,6 +29,12 @@ from search_spaces.names import RANGE_SCOPES, SITE_PLACEMENTS
     shell_complete=datasets,
     help=f"Images to measure it on: {', '.join(DATASET_FORMS)}.",
 )
+@what(
+    "--reference",
+    metavar="onnx:FILE",
+    help="Float file that MODEL, a quantized ONNX file, was made from: tells what MODEL costs and which nodes to "
+    "exclude. Budgets are measured only where --budget asks for them.",
+)
 @what("--name", help="Name of the sweep. [default: the network and the dataset]")
 @what(
     "--budget",
@@ -102,8 +108,9 @@ def command(
 ) -> None:
     """Measure how a network that is given fares under dynamic quantization, from benign to hostile allocations.
 
-    MODEL is a URI such as timm:NAME@FILE; what there is, an unknown kind tells. Nothing is trained unless --train is
-    given. Parts that are done are kept, interrupted ones go on from their last rung or epoch.
+    MODEL is a URI such as timm:NAME@FILE; what there is, an unknown kind tells. With --reference it is an ONNX file
+    that is quantized already. Nothing is trained unless --train is given. Parts that are done are kept, interrupted
+    ones go on from their last rung or epoch.
     """
     from cluster.runtime.session import check_address
     from orchestrator.cli.values import assessment_from_options, launch_options_of, limits_of
@@ -118,13 +125,16 @@ def command(
     from orchestrator.store.sweep import Sweep
     from orchestrator.tracking.backend import check, locate
     from orchestrator.workers.entry_points import num_sites
-    from search_spaces.stages.assessment import LADDER_RUNGS, NETWORK_RUNGS, TRAINED_RUNGS
+    from search_spaces.stages.assessment import FILE_RUNGS, LADDER_RUNGS, NETWORK_RUNGS, TRAINED_RUNGS
     from search_spaces.stages.rules import parse_rule
 
     console = make_console()
     limits, options = limits_of(others), launch_options_of(others)
-    trained = TRAINED_RUNGS if others["train"] else ()
-    check_rules([parse_rule(text) for text in fail_if], (*NETWORK_RUNGS, *LADDER_RUNGS, *trained))
+    has_file = others["reference"] is not None
+    rungs = (*NETWORK_RUNGS, *(FILE_RUNGS if has_file else ()))
+    rungs += LADDER_RUNGS if others["budgets"] or not has_file else ()
+    rungs += TRAINED_RUNGS if others["train"] else ()
+    check_rules([parse_rule(text) for text in fail_if], rungs)
     check_writable(options.json_file, "--json")
     check_writable(options.junit_file, "--junit")
     options = options.model_copy(update={"fail_if": fail_if})
@@ -132,7 +142,9 @@ def command(
     location = locate(options.tracking_uri, Store(storage, create=False))
     if options.tracking_uri is not None and not dry_run:
         check(location)
-    grid, default_name, how_labelled = assessment_from_options(model, others, storage=storage, download=download)
+    grid, default_name, how_labelled = assessment_from_options(
+        model, others | {"fail_if": fail_if}, storage=storage, download=download
+    )
     plan = build_plan(grid, num_sites)
     # Code runs only for whoever typed its name: nothing else than this command says so.
     typed = [recipe.model.uri for recipe in grid.assessments]

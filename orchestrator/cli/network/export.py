@@ -65,10 +65,7 @@ def command(
         # MLflow takes seconds to import.
         from orchestrator.tracking.registry import register
 
-        registered = register(
-            storage, network, tracking_uri, name=name, image_size=size, data_dir=data_dir, say=click.echo
-        )
-        click.echo(f"registered {registered}: mlflow models serve -m {registered} --env-manager local")
+        register(storage, network, tracking_uri, name=name, image_size=size, data_dir=data_dir, say=click.echo)
         return
     from orchestrator.launch.assessments import check_writable
     from orchestrator.workers.entry_points import export_network

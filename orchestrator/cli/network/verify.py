@@ -33,12 +33,12 @@ def command(
 
     UID is the beginning of a trial's uid, or its name; a pair runs at the bits of its policy. MODEL is a URI such as
     timm:NAME@FILE, and runs at 8 bits. Says whether the format breaks it, this runtime does (and by which nodes), or
-    neither.
+    neither. Of a trial it is kept in the storage, and stands in report and MLflow of its sweeps.
     """
     from orchestrator.cli.values import NO_LABELS
     from orchestrator.console import make_console
     from orchestrator.launch.assessments import check_writable
-    from orchestrator.launch.verification import conclude
+    from orchestrator.launch.verification import conclude, keep
     from orchestrator.progress.verification import VerificationProgress
     from orchestrator.workers.entry_points import check_dataset, verify_network
     from search_spaces.datasets import dataset_spec
@@ -63,3 +63,4 @@ def command(
             on_progress=progress.advanced,
         )
     conclude(found, facts, console, json_file)
+    keep(found, facts, storage, console)

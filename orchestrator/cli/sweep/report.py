@@ -19,11 +19,13 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
     from orchestrator.reports.summary import table1_text
     from orchestrator.reports.table1 import table1
     from orchestrator.reports.terminal import print_analyses, render
+    from orchestrator.reports.verification import runtime_table
     from orchestrator.results.pairs import records_of
     from orchestrator.results.searches import read_searches
     from orchestrator.results.snapshot import EVERYTHING, Snapshot
     from orchestrator.results.trials import read_trials
     from orchestrator.results.verdicts import outcome_of
+    from orchestrator.results.verifications import verified_trials
     from orchestrator.store.provenance import sweep_facts
 
     sweep, plan = open_sweep(storage, name)
@@ -39,6 +41,8 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
     console.print(render(table1_text(table1(plan, trials), is_short=True)))
     if searches := read_searches(trials):
         console.print(render(overview_table([outcome_of(cell) for cell in searches])))
+    if (runtime := runtime_table(verified_trials(trials), plan.grid.dataset.title)).rows:
+        console.print(render(runtime))
     analyses = print_analyses(sweep, snapshot, records_of(trials), console)
     paths = write_report(snapshot, sweep.name, facts=sweep_facts(plan), analyses=analyses)
     console.print(written(paths), highlight=False, soft_wrap=True)

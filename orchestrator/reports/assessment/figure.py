@@ -7,12 +7,12 @@ from orchestrator.reports.assessment.tables import TITLES
 from orchestrator.reports.drawing import DASHES, DETRIMENTAL, INK, ROBUST, panels, style
 from trainables.assessment.record import Assessment, Rung
 
-_BENIGN = ("fp", "int8", "uniform", "random", "best_static", "policy_robust")
+_BENIGN = ("fp", "int8", "file", "uniform", "random", "best_static", "policy_robust")
 
 
 def figure_ladder(assessment: Assessment) -> Figure:
     """Draws a panel per budget, from benign rungs above to hostile ones below; what no budget changes is in all."""
-    shared = [rung for rung in assessment.rungs if rung.rung in ("fp", "int8")]
+    shared = [rung for rung in assessment.rungs if rung.rung in ("fp", "int8", "file")]
     budgets = sorted({rung.budget for rung in assessment.rungs if rung not in shared and rung.budget is not None})
     of_budget = [[*shared, *(r for r in assessment.rungs if r not in shared and r.budget == bits)] for bits in budgets]
     titles = [f"{bits} bits, {bits / assessment.num_sites:.1f} per site" for bits in budgets]

@@ -7,6 +7,8 @@ import pandas as pd
 
 from orchestrator.reports.assessment.companions import companion_section
 from orchestrator.reports.assessment.figure import figure_ladder
+from orchestrator.reports.assessment.quantized_file import file_section
+from orchestrator.reports.assessment.runtime import runtime_section
 from orchestrator.reports.assessment.tables import (
     gate_table,
     measured_table,
@@ -131,6 +133,8 @@ def _sections(found: Found) -> list[Section]:
         mitigations,
         *others,
         companion_section(found),
+        runtime_section(assessment),
+        file_section(found),
         Section(title="Network", terms=model, is_literal=True),
     ]
 

@@ -9,6 +9,7 @@ from trainables.assessment.record import Assessment, MitigatedRung, Mitigation, 
 TITLES = {
     "fp": "full precision",
     "int8": "8 bits everywhere",
+    "file": "quantized file",
     "uniform": "uniform",
     "random": "random",
     "best_static": "best static",
@@ -125,7 +126,7 @@ def missing_line(assessment: Assessment) -> str:
 def _worst_sentence(assessment: Assessment) -> str:
     rungs = [rung for rung in assessment.rungs if rung.rung != "fp"]
     worst = max(rungs, key=lambda rung: rung.drop)
-    place = f" at {worst.budget} bits" if worst.rung != "int8" else ""
+    place = f" at {worst.budget} bits" if worst.rung not in ("int8", "file") else ""
     interval = interval_text(worst.drop_low, worst.drop_high)
     return f"at worst it loses {pp(worst.drop, digits=1)} pp ({interval}), on the rung {TITLES[worst.rung]}{place}."
 
@@ -134,7 +135,7 @@ def _rung_row(rung: Rung) -> tuple[Field | str, ...]:
     is_full = rung.rung == "fp"
     worst = f"worst of {rung.draws} {pct(rung.worst_draw_accuracy, digits=1)}" if rung.draws > 1 else ""
     return (
-        "" if is_full else str(rung.budget),
+        "" if rung.budget is None else str(rung.budget),
         TITLES[rung.rung],
         Field(pct(rung.accuracy, digits=1), note=worst),
         "" if is_full else Field(f"{100 * rung.drop:.1f}", note=interval_text(rung.drop_low, rung.drop_high)),

@@ -12,6 +12,7 @@ import mlflow
 import pyarrow.parquet as pq
 import pytest
 import torch
+from mlflow.entities import Run
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.results.assessments import read_assessments
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.store.folder import CHECKPOINT, RESULT, RESUME
+from orchestrator.store.folder import CHECKPOINT, RESULT, RESUME, VERIFICATION
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from orchestrator.workers import trial as trial_worker
@@ -29,6 +30,7 @@ from search_spaces.grids.assess import assess_grid
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.grids.trained import TrainingData
 from search_spaces.stages.assessment import LADDER_RUNGS, TRAINED_RUNGS, ImageSettings
+from search_spaces.stages.companions import HEAVY_COMPANIONS
 from trainables.assessment.facts import UNLABELLED, look_at
 from trainables.assessment.record import schema
 from trainables.checkpoints import to_bytes, with_prefix
@@ -64,8 +66,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def command(storage: Path, *arguments: str) -> tuple[int, str]:
-    line = [sys.executable, "-c", "from orchestrator.cli.main import main; main()", *arguments]
+AS_IF_HEAVY = "from search_spaces.stages import assessment; assessment.HEAVY_MACS = 0; "
+"""Makes a command measure little, as of a network whose passes are heavy."""
+
+
+def command(storage: Path, *arguments: str, before: str = "") -> tuple[int, str]:
+    line = [sys.executable, "-c", f"{before}from orchestrator.cli.main import main; main()", *arguments]
     done = subprocess.run(
         [*line, "--storage", str(storage)], capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
     )
@@ -196,6 +202,89 @@ def test_mlflow_has_a_run_per_part_with_the_figures_of_its_rungs(story: dict[str
     assert len(ladder.data.metrics) <= 60
 
 
+def test_the_network_runs_in_onnx_runtime_with_the_same_numbers_everywhere(story: dict[str, Any]) -> None:
+    written = json.loads(story["json"].read_text())
+    (found,) = written["runtime"]
+    rungs = {rung["rung"]: rung for rung in written["rungs"]}
+    assert (found["rung"], found["budget"], found["num_images"]) == ("int8", 120, TEST_IMAGES)
+    assert (found["verdict"], found["nodes"]) == ("neither", [])
+    assert found["accuracy_fp"] == pytest.approx(rungs["fp"]["accuracy"])
+    assert found["simulated"]["accuracy"] == pytest.approx(rungs["int8"]["accuracy"])
+    assert found["simulated"]["drop_low"] == pytest.approx(rungs["int8"]["drop_low"])
+    assert found["disagreements"] <= 2
+    (folder,) = (story["storage"] / "sweeps").iterdir()
+    page = (folder / "report.md").read_text()
+    for text in (story["printed"], page):
+        assert f"In ONNX Runtime, 8 bits everywhere: {found['reason']}" in text.replace("\n", " ").replace("**", "")
+    network = next(node for node in story["plan"].nodes if node.recipe.is_about_network)
+    run = run_of(story["storage"], network)
+    assert run.data.tags["dptq.runtime_verdict"] == found["verdict"]
+    assert run.data.tags["dptq.runtime_reason"] == found["reason"]
+    for name in ("simulated", "exported", "int8"):
+        assert run.data.metrics[f"runtime/accuracy_{name}"] == found[name]["accuracy"]
+    verification = json.loads((story["storage"] / "assess" / network.uid / VERIFICATION).read_text())["found"]
+    assert verification["accuracy_simulated"] == found["simulated"]["accuracy"]
+
+
+def run_of(storage: Path, node: Node) -> Run:
+    """The run of a trial, as MLflow has it."""
+    mlflow.set_tracking_uri(f"sqlite:///{storage.absolute()}/mlflow.db")
+    (run,) = mlflow.search_runs(
+        search_all_experiments=True, filter_string=f"tags.`dptq.uid` = '{node.uid}'", output_format="list"
+    )
+    return run
+
+
+@pytest.fixture(scope="module")
+def beside_others(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The same with --companions at 8 bits per site, the only budget."""
+    root = tmp_path_factory.mktemp("companions")
+    code, printed = command(
+        root / "storage",
+        *("assess", f"timm:test_resnet@{weights}", "--data", "digits", "--budget", "120", "--companions"),
+        *("--draws", "1", "--max-passes", "1", "--test-images", str(TEST_IMAGES)),
+        *("--mean", SEEN["mean"], "--std", SEEN["std"], "--json", str(root / "a.json")),
+        before=AS_IF_HEAVY,
+    )
+    return {"code": code, "printed": printed, "storage": root / "storage", "json": root / "a.json"}
+
+
+def test_companions_are_a_part_of_their_own_whose_findings_are_on_the_page(beside_others: dict[str, Any]) -> None:
+    assert beside_others["code"] == 0, beside_others["printed"]
+    assert "3 done, 0 failed" in beside_others["printed"]
+    (folder,) = (beside_others["storage"] / "sweeps").iterdir()
+    table = pq.read_table(folder / "assessment_companions.parquet").to_pandas()
+    assert set(table["budget"]) == {120}
+    assert table["companion"].unique().tolist() == ["alone", "batch", "padding", "real", "optimized"]
+    assert table["num_images"].eq(HEAVY_COMPANIONS["images"]).all()
+    # An image alone has its own range: that is the rung `int8`, on the first of its images.
+    node = next(path for path in (beside_others["storage"] / "assess").iterdir() if (path / "sites.parquet").exists())
+    rows = pq.read_table(node / "predictions.parquet").slice(0, HEAVY_COMPANIONS["images"]).to_pandas()
+    alone = table[table["companion"] == "alone"].iloc[0]
+    assert alone["accuracy"] == pytest.approx((rows["prediction_int8"] == rows["label"]).mean())
+    page, printed = (folder / "report.html").read_text(), beside_others["printed"].replace("\n", " ")
+    assert "<h2>Batch-mates</h2>" in page
+    for text in (page, printed):
+        assert "At 8 bits per site" in text
+        assert "the worst single companion" in text
+    assert json.loads(beside_others["json"].read_text())["runtime"][0]["num_images"] == 64
+
+
+def test_mlflow_has_the_worst_companion(beside_others: dict[str, Any]) -> None:
+    mlflow.set_tracking_uri(f"sqlite:///{beside_others['storage'].absolute()}/mlflow.db")
+    runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    drops = [
+        metrics["companions/120b_worst_drop"]
+        for run in runs
+        if len(metrics := run.data.metrics) and "companions/120b_worst_drop" in metrics
+    ]
+    (folder,) = (beside_others["storage"] / "sweeps").iterdir()
+    table = pq.read_table(folder / "assessment_companions.parquet").to_pandas()
+    single = table[table["companion"].isin(("padding", "real", "optimized"))]
+    single = single[~single["which"].str.contains("for each")]
+    assert drops == [pytest.approx(single["drop"].max())]
+
+
 @pytest.fixture(scope="module")
 def undone(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The network of a trial, with a link that was rescaled to fail, on a folder of images without labels."""
@@ -302,6 +391,17 @@ def test_figures_of_trained_rungs_are_those_of_their_predictions(trained: dict[s
         else:
             assert [row["prediction_fp"] for row in rows] == [row["prediction_white_box"] for row in rows]
             assert rungs[name]["parity_gap"] is None
+
+
+def test_what_was_trained_runs_in_onnx_runtime_at_the_bits_of_its_policy(trained: dict[str, Any]) -> None:
+    found = {each["rung"]: each for each in trained["written"]["runtime"]}
+    assert list(found) == ["int8", *TRAINED_RUNGS]
+    rungs = {rung["rung"]: rung for rung in trained["written"]["rungs"]}
+    for name, node in trained["nodes"].items():
+        assert (found[name]["budget"], found[name]["num_images"]) == (BUDGET, TEST_IMAGES)
+        assert found[name]["simulated"]["accuracy"] == pytest.approx(rungs[name]["accuracy"])
+        assert found[name]["disagreements"] <= 2
+        assert run_of(Path(trained["store"].uri), node).data.tags["dptq.runtime_verdict"] == found[name]["verdict"]
 
 
 def test_a_training_that_was_killed_goes_on_with_its_next_epoch(trained: dict[str, Any]) -> None:

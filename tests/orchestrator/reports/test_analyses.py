@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from orchestrator.reports.analyses.adverse_inputs import adverse_statement, adverse_summary
 from orchestrator.reports.analyses.corruptions import corruption_curves, corruption_statement, corruption_summary
 from orchestrator.reports.analyses.cross_policy import table3, table3_statement, table3_text
 from orchestrator.reports.analyses.histograms import (
@@ -259,6 +260,10 @@ def test_sentences_say_what_the_numbers_say(tiny: dict[str, pd.DataFrame]) -> No
     assert mitigation_statement(mitigation_summary(tiny["mitigation"]), [SHOWN]) == (
         "At best, of the detrimental network's drop is given back: scales from a quantile (0.99) 50 %, the "
         "worst sites at full precision (1) 75 %, random sites at full precision (1) 12 %."
+    )
+    assert adverse_statement(adverse_summary(tiny["adverse_inputs"]), [SHOWN]) == (
+        "Of test_resnet I-A, 60 bits fail only when quantized, as they are and with pixels changed by 4 levels: "
+        "white box 10.0 and 20.0 %, robust 20.0 and 30.0 %, detrimental 80.0 and 90.0 %."
     )
 
 

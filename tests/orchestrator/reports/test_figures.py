@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from orchestrator.reports.analyses.adverse_inputs import adverse_summary, figure_adverse_inputs
 from orchestrator.reports.analyses.corruptions import corruption_curves, figure_corruptions
 from orchestrator.reports.analyses.cross_policy import figure_cross_policy, table3
 from orchestrator.reports.analyses.histograms import figure_histograms, without_zero_bin, zero_bin
@@ -166,6 +167,16 @@ def test_mitigation_figure_has_both_cures(tiny: dict[str, pd.DataFrame]) -> None
     assert "0.99" in written
     assert "random sites" in written
     assert figure_mitigation(summary, []) is None
+
+
+def test_figure_of_adverse_inputs_has_a_curve_per_goal_and_one_of_the_white_box(tiny: dict[str, pd.DataFrame]) -> None:
+    summary = adverse_summary(tiny["adverse_inputs"])
+    figure = figure_adverse_inputs(summary, [SHOWN])
+    assert figure is not None
+    (panel,) = figure.axes
+    curves = {tuple(round(float(y)) for y in line.get_ydata()) for line in panel.lines}  # type: ignore[union-attr]  # an array
+    assert curves == {(20, 30), (80, 90), (10, 20)}
+    assert figure_adverse_inputs(summary, []) is None
 
 
 def test_indicator_figure_tells_clear_signals_apart() -> None:

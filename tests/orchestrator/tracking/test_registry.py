@@ -100,7 +100,8 @@ def registered(store: Store, uri: str, *line: str) -> ModelVersion:
     assert problems.getvalue() == ""
     (shown,) = printed.getvalue().splitlines()
     name, version = shown.removeprefix("registered models:/").partition(": ")[0].split("/")
-    assert shown.endswith(f": mlflow models serve -m models:/{name}/{version} --env-manager local")
+    serve = f"mlflow models serve -m models:/{name}/{version} --env-manager local"
+    assert shown.endswith(f": MLFLOW_TRACKING_URI={uri} {serve}")
     return MlflowClient(uri, registry_uri=uri).get_model_version(name, version)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from search_spaces.analyses import (
     ANALYSES,
+    AdverseInputs,
     Analysis,
     Corruptions,
     CrossPolicy,
@@ -31,6 +32,7 @@ SEEN_AS: dict[type[Analysis], Callable[[Row], str] | None] = {
     Corruptions: lambda row: f"{row['corruption']} {row['degree']}",
     Mitigation: lambda row: f"{row['kind']} {row['value']:g}",
     Twins: lambda row: row["twin"],
+    AdverseInputs: lambda row: f"{row['network']} {row['aim']} {row['images']} {row['radius']}",
 }
 """Name of a row among what is seen of a table; of the other analyses the columns are seen."""
 BASES: dict[type[Analysis], Analysis] = {
@@ -40,10 +42,14 @@ BASES: dict[type[Analysis], Analysis] = {
     Mitigation: Mitigation(quantiles=(0.9,), num_sites=(1, 2)),
     Twins: Twins(num_attacked=8, max_passes=30),
     Histograms: Histograms(low=-4.0, high=4.0, num_bins=50),
+    AdverseInputs: AdverseInputs(radii=(1,), num_steps=2, corruptions=("noise",), max_passes=3, max_images=60),
 }
 DRAWN = [kind for kind in STRENGTHS if kind not in ("jpeg", "blur")]
 """Corruptions that draw numbers."""
 BINS = [f"{name}_{of}" for name in ("counts", "zero", "outside") for of in ("fp", "q")]
+NETWORKS = ("student", "white_box")
+PIXELS = [f"{name} {aim} adverse" for name in NETWORKS for aim in ("quantized", "full_precision")]
+BITS = [f"{name} allocation {kind} 0" for name in NETWORKS for kind in ("clean", "noise")]
 ENTRIES = {
     CrossPolicy: {
         "num_draws": Change(3, ("random 2",)),
@@ -68,6 +74,18 @@ ENTRIES = {
         "num_attacked": Change(5, ("worst_per_image",)),
         "max_passes": Change(11, ("worst_static", "worst_per_image")),
         "draw_seed": Change(1, ("shuffled", "untrained", "worst_static", "worst_per_image")),
+    },
+    AdverseInputs: {
+        "radii": Change((1, 5), [f"{row} 5" for row in PIXELS]),
+        "num_steps": Change(20, [f"{row} 1" for row in PIXELS]),
+        "corruptions": Change(
+            ("blur",), [f"{name} allocation {kind} 0" for name in NETWORKS for kind in ("noise", "blur")]
+        ),
+        "corruption_degree": Change(9, [f"{name} allocation noise 0" for name in NETWORKS]),
+        "max_passes": Change(40, BITS),
+        "max_images": Change(
+            8, [*(f"{row} 1" for row in PIXELS), *BITS, *(f"{name} quantized clean 0" for name in NETWORKS)]
+        ),
     },
     Indicators: {
         "corruption_degree": Change(8, ["corruption_loss", *(f"corruption_loss_{kind}" for kind in STRENGTHS)]),

@@ -11,7 +11,8 @@ from tests.trainables.assessment.test_run import Stripes, stripes
 from trainables.assessment.companions import COLUMNS, TABLE, measure_companions, summarize_companions
 from trainables.assessment.parts import Part
 from trainables.assessment.subject import Images, Subject, quantizable
-from trainables.attacks.companions import Pixels, predict, predict_beside, predict_in_batches
+from trainables.attacks.companions import predict, predict_beside, predict_in_batches
+from trainables.attacks.pixels import Pixels
 from trainables.quant.student import QuantizedStudent
 
 CPU = torch.device("cpu")

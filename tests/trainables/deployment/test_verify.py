@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,14 @@ from trainables.data.loading import load_dataset
 from trainables.deployment.culprits import WHOLE, Part, find_culprits
 from trainables.deployment.export import bits_file, plain_file
 from trainables.deployment.record import Verification, measured_run, verdict_of
-from trainables.deployment.verify import Progress, verify
+from trainables.deployment.verify import Progress, verify, verify_each
 from trainables.models.links import Link, find_links, rescale
 from trainables.quant.random_allocation import random_allocations
 from trainables.quant.student import QuantizedStudent
 from trainables.runtimes.onnxruntime import OnnxNetwork, open_session
+from trainables.runtimes.torchao import IS_INSTALLED
+
+needs_torchao = pytest.mark.skipif(not IS_INSTALLED, reason="torchao is not installed: it is an extra")
 
 MOST_DISAGREEMENTS = 2
 """Images on which simulation and exported file may differ: values at a boundary of two levels."""
@@ -35,6 +39,13 @@ MOST_DISAGREEMENTS = 2
 
 def random_network() -> nn.Module:
     return timm.create_model("test_resnet", num_classes=10).eval()
+
+
+def small_network() -> nn.Module:
+    """Two convolutions with random weights."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 10, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(*layers).eval()
 
 
 def student_of(network: nn.Module) -> QuantizedStudent:
@@ -109,6 +120,80 @@ def test_the_bits_of_a_policy_are_those_that_both_run_with():
             [network(x, choose(x)).argmax(1) for x in (images.read(at, min(at + 32, 359)) for at in range(0, 359, 32))]
         )
     assert found.simulated.accuracy == (expected == images.labels_B).double().mean().item()
+
+
+def test_several_bits_share_what_bits_do_not_change_and_find_what_each_finds_alone():
+    network, images = student_of(small_network()), test_images().first(40)
+
+    def four(images_BCHW: torch.Tensor) -> torch.Tensor:
+        return torch.full((len(images_BCHW), network.num_sites), 4)
+
+    steps: list[Progress] = []
+    found = verify_each(network, images, [four, None], on_progress=steps.append)
+    assert found == [verify(network, images, choose_bits=four), verify(network, images)]
+    assert found[0].int8.largest_difference != found[1].int8.largest_difference
+    finished = Counter(each.step for each in steps if each.done == each.total > 0)
+    assert {step: finished[step] for step in ("full precision", "simulation", "exported file", "int8")} == {
+        "full precision": 1,
+        "simulation": 2,
+        "exported file": 2,
+        "int8": 1,
+    }
+
+
+def test_a_verification_is_the_same_after_a_way_through_json():
+    network = copy.deepcopy(depthwise_network())
+    rescale(network, depthwise_link(network), 0, 2.0**-8)
+    found = verify(student_of(network), test_images().first(100))
+    assert found.verdict == "runtime"
+    assert Verification.from_json(json.loads(json.dumps(found.as_json()))) == found
+    with pytest.raises(ValueError, match="no verification"):
+        Verification.from_json({"runs": []})
+
+
+@needs_torchao
+def test_torchao_runs_the_linear_layers_as_its_formula_says():
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 10)]
+    module, images = nn.Sequential(*layers).eval(), test_images().first(12)
+    found = verify(student_of(module), images)
+    assert found.torchao is not None
+    assert found.torchao_note.endswith("2 of the 3 layers of this network.")
+    with torch.no_grad():
+        exact, expected = module(images.all()), with_linear_int8(module)(images.all())
+        simulated = student_of(module)(images.all(), torch.full((12, 2), 8))
+    assert found.torchao.accuracy == (expected.argmax(1) == images.labels_B).double().mean().item()
+    assert found.torchao.largest_difference == pytest.approx((expected - simulated).abs().max().item(), abs=1e-5)
+    assert (expected - exact).abs().max() > 1e-3
+
+
+def with_linear_int8(module: nn.Module) -> nn.Module:
+    """Dynamic int8 of Linear layers, written again: inputs symmetric per token, weights symmetric per output."""
+
+    def quantized(x: torch.Tensor) -> torch.Tensor:
+        scale = (x.abs().amax(-1, keepdim=True) / 127.5).clamp(min=1e-12)
+        return (x / scale).round().clamp(-128, 127) * scale
+
+    copied = copy.deepcopy(module)
+    for layer in copied.modules():
+        if isinstance(layer, nn.Linear):
+            layer.weight.data = quantized(layer.weight.data)
+            layer.register_forward_pre_hook(lambda _, inputs: (quantized(inputs[0]),))
+    return copied
+
+
+@needs_torchao
+def test_a_network_without_linear_layers_is_one_line_of_torchao_and_no_run():
+    found = verify(student_of(small_network()), test_images().first(5))
+    assert found.torchao is None
+    assert found.torchao_note.endswith("0 of the 2 layers of this network.")
+    assert [run["name"] for run in found.as_json()["runs"]][-1] == "int8 of ONNX Runtime"
+
+
+def test_a_network_is_verified_without_torchao(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("trainables.runtimes.torchao.IS_INSTALLED", False)
+    found = verify(student_of(small_network()), test_images().first(8))
+    assert (found.torchao, found.torchao_note, found.as_json()["torchao"]) == (None, "", None)
 
 
 @pytest.fixture(scope="module")

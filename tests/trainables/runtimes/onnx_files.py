@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 
-def export(model: nn.Module, path: Path, *, size: int = 32, dynamo: bool = False) -> Path:
+def export(model: nn.Module, path: Path, *, size: int = 32, dynamo: bool = False, opset: int = 17) -> Path:
     """Exports a network with any number of images per run, by either of torch's exporters."""
     images = torch.randn(2, 3, size, size)
     with warnings.catch_warnings():
@@ -29,7 +29,7 @@ def export(model: nn.Module, path: Path, *, size: int = 32, dynamo: bool = False
                 (images,),
                 path,
                 dynamo=False,
-                opset_version=17,
+                opset_version=opset,
                 input_names=["images"],
                 dynamic_axes={"images": {0: "batch"}},
             )

@@ -10,12 +10,13 @@ from onnx import TensorProto, helper
 from search_spaces.errors import ConfigError, SweepError
 from tests.trainables.runtimes.onnx_files import export, head, random_weights, rescaled, shipped_classifier, write
 from trainables.assessment.link_scan import scan_links
+from trainables.deployment.export import bits_file
 from trainables.quant.affine import fake_quantize
 from trainables.quant.student import QuantizedStudent
 from trainables.quant.weights import fake_quantize_weights
 from trainables.runtimes.onnx_equalization import equalize_onnx
 from trainables.runtimes.onnx_links import weights_of
-from trainables.runtimes.onnxruntime import OnnxNetwork
+from trainables.runtimes.onnxruntime import OnnxNetwork, open_session
 
 NUM_IMAGES = 6
 
@@ -61,6 +62,26 @@ def test_two_bits_give_the_values_that_the_formula_gives(tmp_path):
     bits_B = torch.tensor([1, 2, 3, 0, 9, 16])
     expected = fake_quantize(relu, bits_B).mean((2, 3)) @ v.T
     torch.testing.assert_close(network(x, bits_B[:, None]), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_tensors_with_the_names_of_our_inputs_and_output_change_no_answer(tmp_path):
+    nodes = [helper.make_node("Conv", ["images", "w", "b"], ["c"]), helper.make_node("Relu", ["c"], ["r"]), *head("r")]
+    path = write(tmp_path / "plain.onnx", nodes, random_weights())
+    plain, model = OnnxNetwork(path), onnx.load(path)
+    names = {"y": "logits", "r": "bit_width_BL", "images": "x", "flat": "images"}
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = names.get(value.name, value.name)
+    onnx.save(model, tmp_path / "taken.onnx")
+    taken = OnnxNetwork(tmp_path / "taken.onnx")
+    x, bit_width_BL = images(8), torch.tensor([1, 2, 3, 0, 9, 16])[:, None]
+    assert taken(x).equal(plain(x))
+    assert taken(x, bit_width_BL).equal(plain(x, bit_width_BL))
+    session = open_session(bits_file(taken, (8, 8)), name="the exported file")
+    feeds = {"images": x.numpy(), "bit_width_BL": bit_width_BL.numpy().astype(np.int32)}
+    np.testing.assert_allclose(session.run(None, feeds)[0], plain(x, bit_width_BL).numpy(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("opset", [11, 13, 17, 18, 21])
