@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from search_spaces.budgets import check_budget
+from search_spaces.budgets import check_budget, check_spared
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import InfeasibleBudgetError
 from search_spaces.grids.build import Grid
@@ -151,8 +151,10 @@ def build_plan(grid: Grid, num_sites: Callable[[str], int]) -> Plan:
     pairs: list[Node] = []
     refused: list[Refusal] = []
     for cell in grid.cells:
+        count = cell.num_sites or num_sites(cell.architecture)
+        check_spared(cell.recipe.spared_sites or 0, count)
         try:
-            check_budget(cell.recipe.budget, cell.num_sites or num_sites(cell.architecture), cell.recipe.bit_widths)
+            check_budget(cell.recipe.budget, count, cell.recipe.bit_widths)
         except InfeasibleBudgetError as error:
             refused.append(Refusal(cell.cell_id, str(error)))
         else:

@@ -120,6 +120,20 @@ class Twins(Analysis):
     """Of everything that is drawn: the shuffle, the untrained policy, the images that are attacked, both searches."""
 
 
+class Repairs(Analysis):
+    """Parity gap and drop under every repair: a row of the matrix {trained against} x {evaluated with}."""
+
+    name = "repairs"
+    title = "Repairs"
+    keys = ("repair", "value", "allocation")
+    quantiles: tuple[Annotated[float, Field(gt=0.5, lt=1)], ...] = (0.999, 0.99)
+    """Quantiles at which ranges end."""
+    num_sites: tuple[PositiveInt, ...] = (1, 2, 4)
+    """How many of the worst sites stay at full precision."""
+    least_bits: tuple[Annotated[int, Field(ge=1, le=16)], ...] = (4, 5, 6)
+    """Bits that every site gets at least, beyond the budget."""
+
+
 class AdverseInputs(Analysis):
     """Images that quantization makes fail: changed within a bound, or under the worst allocation (section 3.2)."""
 
@@ -161,6 +175,7 @@ ANALYSES: dict[str, Analysis] = {
         Corruptions(),
         Mitigation(),
         Twins(),
+        Repairs(),
         AdverseInputs(),
         Indicators(),
     )

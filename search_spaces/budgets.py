@@ -22,12 +22,15 @@ OPTION_SETS: dict[str, tuple[int, ...]] = {
     "III": tuple(range(5, 11)),
 }
 
-# The default is None, spelled out or left out, so that it is one uid: that of results from before these fields.
-PlacementField = Annotated[
-    SitePlacement | None, AfterValidator(lambda value: None if value == SITE_PLACEMENTS[0] else value)
-]
+
+def none_for(default: object) -> AfterValidator:
+    """Makes a later field's default None, spelled out or left out, so that it is one uid: that of earlier results."""
+    return AfterValidator(lambda value: None if value == default else value)
+
+
+PlacementField = Annotated[SitePlacement | None, none_for(SITE_PLACEMENTS[0])]
 """A field's type: the activations that are quantized; None is `outputs`."""
-ScopeField = Annotated[RangeScope | None, AfterValidator(lambda value: None if value == RANGE_SCOPES[0] else value)]
+ScopeField = Annotated[RangeScope | None, none_for(RANGE_SCOPES[0])]
 """A field's type: what shares a range; None is `example`."""
 
 
@@ -92,6 +95,18 @@ bit-widths 5..10: every allocation sums to 385..770. The nearest feasible budget
         f"{format_bit_widths(bit_widths)}: every allocation sums to {min(feasible)}..{max(feasible)}{gaps}. "
         f"The nearest feasible budget is {nearest}."
     )
+
+
+def check_spared(num_spared: int, num_sites: int) -> None:
+    """Makes sure that a site is left to quantize.
+
+    Raises:
+        ConfigError: As many sites are spared as there are, or more.
+    """
+    if num_spared >= num_sites:
+        raise ConfigError(
+            f"spared_sites={num_spared} leaves none of the {num_sites} sites to quantize: give {num_sites - 1} at most."
+        )
 
 
 def budget_from_average(average_bits: float, num_sites: int) -> int:

@@ -23,6 +23,16 @@ RangeScope = Literal["example", "batch", "channel"]
 RANGE_SCOPES: tuple[RangeScope, ...] = get_args(RangeScope)
 """What shares a range at a site, the default first: an image, all images of a batch, or a channel of an image."""
 
+Selection = Literal["knapsack", "static", "gumbel", "penalty", "reinforce"]
+SELECTIONS: tuple[Selection, ...] = get_args(Selection)
+"""How a pair's bits are chosen, the default first; a module each in `trainables/stages/selections`."""
+OptionGradient = Literal["plain", "centred", "bit_width"]
+OPTION_GRADIENTS: tuple[OptionGradient, ...] = get_args(OptionGradient)
+"""What of the options' gradient a policy gets, the default first; see `trainables.quant.option_gradient`."""
+
+EqualizedBy = Literal["weights", "data"]
+"""What tells the ranges of channels to cross-layer equalization."""
+
 
 class Goal(StrEnum):
     """What a pair is trained for: to survive its policy's quantization, or to break under it."""

@@ -4,19 +4,19 @@ A recipe plus a seed, the data and the parents' results determine a trial; its u
 `search_spaces.model.vary` makes variants, validated again.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from search_spaces.budgets import PlacementField, ScopeField, check_bit_widths, check_scope, scope_of
+from search_spaces.budgets import PlacementField, ScopeField, check_bit_widths, check_scope, none_for, scope_of
 from search_spaces.errors import ConfigError
 from search_spaces.model import Fraction, Frozen, Positive, later_field
 from search_spaces.models import ModelSpec
-from search_spaces.names import Goal
+from search_spaces.names import OPTION_GRADIENTS, SELECTIONS, EqualizedBy, Goal, OptionGradient, Selection
 
 Augmentation = Literal["random_resized_crop", "rand_augment", "color_jitter", "horizontal_flip", "padded_crop", "mixup"]
 
-PairLossName = Literal["hinge_robust", "hinge_detrimental"]
+PairLossName = Literal["hinge_robust", "hinge_detrimental", "qu_anti_zation"]
 """The losses of a quantized student; `trainables.losses.PAIR_LOSSES` holds them by these names."""
 PairPart = Literal["student", "policy"]
 WHOLE_PAIR: tuple[PairPart, ...] = ("student", "policy")
@@ -99,7 +99,15 @@ class PairRecipe(TrainingRecipe):
     batch_norm: Literal["frozen", "fp_pass", "both"] = "frozen"
     """Passes that update the running statistics; the paper does not say. Affine parameters always train."""
     profits: Literal["softmax", "logits"] = "softmax"
-    """Scores that the knapsack maximizes; section 3.4 allows either. With logits short recipes did not drop."""
+    """Scores that the knapsack maximizes; section 3.4 allows either. Logits want `option_gradient=centred`."""
+    option_gradient: Annotated[OptionGradient | None, none_for(OPTION_GRADIENTS[0])] = later_field()
+    """What the policy gets of the options' gradient: all of it (`plain`, which None is), what differs between the
+    options of a site (`centred`), or what the bit-width has as a number (`bit_width`: gamma = sum w Gamma)."""
+    selection: Annotated[Selection | None, none_for(SELECTIONS[0])] = later_field()
+    """How bits are chosen: by the `knapsack`, which None is, or by a baseline: `static`, `gumbel`, `penalty` or
+    `reinforce`."""
+    penalty_weight: Positive | None = later_field()
+    """Weight of the squared distance from the budget, per site, of `selection=penalty`; None is 1."""
     range_gradient: bool = True
     """Whether the gradient reaches the extremes that set the scale; with it short recipes drop sooner."""
     weight_bit_width: int | None = Field(default=16, ge=2, le=16)
@@ -111,8 +119,19 @@ class PairRecipe(TrainingRecipe):
     layers, as in runtimes, of which there are others, so that a budget is another one."""
     range_scope: ScopeField = later_field()
     """What shares a range: an `example`, which None is, the whole `batch`, or a `channel` of an example."""
+    equalized: EqualizedBy | None = later_field()
+    """Cross-layer equalization (Nagel et al. 2019) of the student after every step, by the ranges of its `weights`, or
+    of its activations on the batch (`data`): the pair is then trained against that repair."""
+    spared_sites: Annotated[int | None, none_for(0)] = later_field(ge=0)
+    """Number of sites, drawn anew in every step, that training leaves at full precision: the pair is then trained
+    against the repair that spares some. Evaluation quantizes all."""
     gradient_clip: Positive = 5.0
     """Largest norm of the gradient of all trained parameters together."""
+    policy_learning_rate: Positive | None = later_field()
+    """Initial learning rate of the policy, on the same schedule; None is `learning_rate`."""
+    policy_gradient_clip: Positive | None = later_field()
+    """Largest norm of the policy's gradient alone; `gradient_clip` is then the student's. None clips both together, and
+    the KL term, which is the student's, then decides on the policy's step, too."""
     train: tuple[PairPart, ...] = WHOLE_PAIR
     """Parts of the pair that learn; the rest stays as it is."""
     white_box: ModelSpec | None = later_field()
@@ -128,10 +147,52 @@ class PairRecipe(TrainingRecipe):
         """The loss of the quantized student by name, the goal's own where the recipe names none."""
         return self.loss or f"hinge_{self.goal}"
 
+    @property
+    def trained_against(self) -> str:
+        """The repairs that its training knows, for people.
+
+        Examples:
+            >>> PairRecipe(architecture="resnet18", budget=110, epochs=1, batch_size=64, optimizer="sgd",
+            ...            learning_rate=0.04, weight_decay=1e-4, range_scope="channel").trained_against
+            'ranges per channel'
+        """
+        known = {
+            "ranges per channel": self.range_scope == "channel",
+            f"ranges to the {self.scale_quantile:g} quantile": self.scale_quantile < 1,
+            "equalization": self.equalized == "weights",
+            "equalization by data": self.equalized == "data",
+            f"{self.spared_sites} spared sites": bool(self.spared_sites),
+        }
+        return ", ".join(name for name, is_known in known.items() if is_known) or "nothing"
+
     @model_validator(mode="after")
     def _check_parts(self) -> "PairRecipe":
         check_bit_widths(self.bit_widths)
         check_scope(scope_of(self.range_scope), self.scale_quantile)
         if not self.train or len(set(self.train)) < len(self.train):
             raise ConfigError(f"train={list(self.train)} trains nothing or a part twice: name student, policy or both.")
+        self._check_selection()
+        if self.equalized and "student" not in self.train:
+            raise ConfigError(
+                f"equalized={self.equalized}: the student does not learn; add it to train, or leave equalized out."
+            )
+        if self.equalized == "data" and self.sites:
+            raise ConfigError(
+                f"equalized=data with sites={self.sites}: links begin at outputs of layers, where nothing is quantized "
+                "then; set equalized to weights."
+            )
         return self
+
+    def _check_selection(self) -> None:
+        if self.selection == "static" and "policy" in self.train:
+            raise ConfigError("selection=static asks no policy, so none can learn: set train to [student].")
+        if self.selection in ("gumbel", "reinforce") and self.profits != "logits":
+            raise ConfigError(
+                f"selection={self.selection} draws by logits, and profits={self.profits}: set profits to logits."
+            )
+        if self.penalty_weight is not None and self.selection != "penalty":
+            raise ConfigError(f"penalty_weight={self.penalty_weight} weighs nothing: set selection to penalty.")
+        own = {"policy_learning_rate": self.policy_learning_rate, "policy_gradient_clip": self.policy_gradient_clip}
+        for name, value in own.items():
+            if value is not None and "policy" not in self.train:
+                raise ConfigError(f"{name}={value}: the policy does not learn; add it to train, or leave {name} out.")

@@ -6,7 +6,7 @@ where anything is saved, is the caller's business.
 
 import math
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from search_spaces.errors import ConfigError, NonFiniteLossError
 from search_spaces.recipes import TrainingRecipe
 from trainables.checkpoints import ResumePoint, capture, restore
-from trainables.optim import build_optimizer, learning_rate_at
+from trainables.optim import Part, build_optimizer, clip_gradients, learning_rate_at
 
 LOSS = "loss"
 """Name of the loss that is minimized; a step's others are only reported."""
@@ -76,6 +76,8 @@ def run_epochs(
     evaluate: Callable[[], Mapping[str, float]],
     seed: int,
     gradient_clip: float | None = None,
+    parts: Sequence[Part] = (),
+    after_step: Callable[[], None] | None = None,
     resume: ResumePoint | None = None,
 ) -> Generator[EpochReport, None, None]:
     """Trains a module in place.
@@ -87,7 +89,9 @@ def run_epochs(
         num_images: Size of the training split.
         evaluate: Measures the module after every epoch.
         seed: Of order, augmentation and dropout.
-        gradient_clip: Largest norm of the whole gradient; None leaves it.
+        gradient_clip: Largest norm of the whole gradient, but for parts with a clip of their own; None leaves it.
+        parts: Parameters of the module that learn at a pace of their own.
+        after_step: Called behind every step of the optimizer; may change the module in place.
         resume: Where to go on; None starts at the first epoch.
 
     Yields:
@@ -100,7 +104,7 @@ def run_epochs(
     num_batches = num_images // recipe.batch_size
     if not num_batches:
         raise ConfigError(f"batch_size={recipe.batch_size} is above the {num_images} training images: lower it.")
-    optimizer = build_optimizer(recipe, module.parameters())
+    optimizer = build_optimizer(recipe, module.parameters(), parts)
     if resume:
         restore(resume, module, optimizer)
     for epoch in range(resume.epoch if resume else 0, recipe.epochs):
@@ -112,14 +116,14 @@ def run_epochs(
         for batch in range(num_batches):
             rate = learning_rate_at(recipe, epoch * num_batches + batch, recipe.epochs * num_batches)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["rate_factor"]
             losses = step(order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size])
             optimizer.zero_grad(set_to_none=True)
             losses[LOSS].backward()
-            if gradient_clip:
-                # Parts of a parameter list may be frozen; the optimizer holds exactly what trains.
-                nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], gradient_clip)
+            clip_gradients(optimizer, gradient_clip, parts)
             optimizer.step()
+            if after_step:
+                after_step()
             for name, loss in losses.items():
                 sums[name] = sums.get(name, 0) + loss.detach()
         # Read once per epoch: reading every step would make a GPU wait.

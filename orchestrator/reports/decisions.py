@@ -15,6 +15,13 @@ _RECIPE_FIELDS: tuple[tuple[str, str, type[TrainingRecipe], str], ...] = (
     ("bit-width of weights", "weight_bit_width", PairRecipe, "16; which layers is not stated"),
     ("quantile that ends a range", "scale_quantile", PairRecipe, "abs-max, or max minus min: quantile 1"),
 )
+# Fields that came later: listed where a recipe sets them.
+_LATER_FIELDS: tuple[tuple[str, str, type[TrainingRecipe], str], ...] = (
+    ("how bits are chosen", "selection", PairRecipe, "by an exact knapsack, section 3.4"),
+    ("gradient to the policy", "option_gradient", PairRecipe, "through the binary matrix, section 3.4"),
+    ("learning rate of the policy", "policy_learning_rate", PairRecipe, "that of the network"),
+    ("clip of the policy's gradient", "policy_gradient_clip", PairRecipe, "not stated"),
+)
 
 
 def decisions_table(plan: Plan) -> TextTable:
@@ -25,6 +32,11 @@ def decisions_table(plan: Plan) -> TextTable:
     for what, name, kind, paper in _RECIPE_FIELDS:
         used = dict.fromkeys(as_text(each.model_dump(mode="json")[name]) for each in recipes if isinstance(each, kind))
         rows.append((what, name, ", ".join(used) or "no such trial", paper))
+    for what, name, kind, paper in _LATER_FIELDS:
+        values = [each.model_dump(mode="json").get(name) for each in recipes if isinstance(each, kind)]
+        if any(value is not None for value in values):
+            used = dict.fromkeys("not set" if value is None else as_text(value) for value in values)
+            rows.append((what, name, ", ".join(used), paper))
     fraction = f"{100 * plan.grid.dataset.validation_fraction:g} % of the training images"
     rows += [
         ("sum of an image's bit-widths", "budget", "= C, exactly", "Eq. 12: at most C"),

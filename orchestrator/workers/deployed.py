@@ -96,9 +96,14 @@ def export_network(
         return
     save(bits_file(opened.network, size), path, facts | {"form": "bits", "ranges": "per image"})
     say(f"wrote {path}: bits of {opened.network.num_sites} sites as an input; ranges are per image.")
-    if opened.pair:
-        policy = policy_file(opened.pair.policy, opened.pair.recipe.profits, size)
-        save(policy, policy_path(path), facts | {"form": "policy"})
+    if opened.pair and opened.pair.recipe.selection == "static":
+        say("wrote no policy: all images get the same bits.")
+    elif opened.pair:
+        recipe = opened.pair.recipe
+        policy = policy_file(opened.pair.policy, recipe.profits, size)
+        # By default the knapsack chooses by the profits.
+        selection = {"selection": recipe.selection} if recipe.selection else {}
+        save(policy, policy_path(path), facts | {"form": "policy"} | selection)
         say(f"wrote {policy_path(path)}: its policy, from images to profits.")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.extend.copies import copy_packages, dptq_sweep, edit, run_python
 
-NAMES = ('"hinge_robust", "hinge_detrimental"]', '"hinge_robust", "hinge_detrimental", "least_likely"]')
+NAMES = ('"hinge_detrimental", "qu_anti_zation"]', '"hinge_detrimental", "qu_anti_zation", "least_likely"]')
 FUNCTION = (
     "def leads(",
     '''def least_likely(student_probs_BK: Tensor, teacher_logits_BK: Tensor, *, margin: float) -> Tensor:
@@ -28,8 +28,8 @@ FUNCTION = (
 def leads(''',
 )
 ENTRY = (
-    '"hinge_detrimental": hinge_detrimental}',
-    '"hinge_detrimental": hinge_detrimental, "least_likely": least_likely}',
+    '    "qu_anti_zation": qu_anti_zation,\n}',
+    '    "qu_anti_zation": qu_anti_zation,\n    "least_likely": least_likely,\n}',
 )
 TRAIN = """
 import torch

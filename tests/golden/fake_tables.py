@@ -29,6 +29,7 @@ def rows_of(analysis: str, name: str, goal: str) -> list[Row]:
         "histograms": _histograms,
         "corruptions": _corruptions,
         "mitigation": _mitigation,
+        "repairs": _repairs,
         "indicators": _indicators,
     }
     return tables[analysis](name, goal)
@@ -138,6 +139,22 @@ def _mitigation(name: str, goal: str) -> list[Row]:
         rows.append(
             row | {"accuracy_q": q, "recovered": round((q - unmitigated) / (fp - unmitigated), 6)} | _counts(*about)
         )
+    return rows
+
+
+def _repairs(name: str, goal: str) -> list[Row]:
+    low = 0.3 if goal == "detrimental" else 0.9
+    rows: list[Row] = []
+    for repair, value in (("plain", None), ("channel_ranges", None), ("quantile_ranges", 0.99), ("least_bits", 4.0)):
+        unit = repair if value is None else f"{repair}/{value:g}"
+        for allocation in ("policy", "uniform"):
+            about = (name, repair, value, allocation)
+            fp, q = _accuracy(0.94, 0.97, name, "fp"), _accuracy(low, 0.94, *about)
+            row: Row = {"unit": unit, "trained_against": "nothing", "repair": repair, "value": value}
+            row |= {"allocation": allocation, "mean_bits": 82.0, "accuracy_white_box": 0.96, "accuracy_fp": fp}
+            row |= {"parity_gap": 0.96 - fp, "gap_low": 0.94 - fp, "gap_high": 0.98 - fp, "accuracy_q": q}
+            row |= {"drop": fp - q, "drop_low": fp - q - 0.05, "drop_high": fp - q + 0.05}
+            rows.append(row | _counts(*about))
     return rows
 
 

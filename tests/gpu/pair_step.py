@@ -22,7 +22,7 @@ from trainables.memory_format import memory_format
 from trainables.models.backbones import create_backbone
 from trainables.optim import build_optimizer
 from trainables.quant.affine import QUANTIZER_VARIABLE
-from trainables.quant.knapsack import KNAPSACK_VARIABLE, straight_through
+from trainables.quant.knapsack import KNAPSACK_VARIABLE
 from trainables.quant.sites import LAYER_KINDS
 from trainables.stages.pair import Pair, pair_losses
 from trainables.training_loop import LOSS
@@ -198,8 +198,7 @@ class PairStep:
         self.backward(recipe.kd_weight * kd)
         clock.stop(PARTS[2])
         with self.autocast(self.variant.student):
-            option_index_BL, profits_BLO = pair.choose(images_BCHW)
-            chosen_BLO = straight_through(option_index_BL, profits_BLO)
+            chosen_BLO = pair.draw(images_BCHW).selection_BLO
         clock.stop(PARTS[3])
         # Cut here, so that the policy's backward pass can be timed apart from the student's.
         selection_BLO = chosen_BLO.detach().requires_grad_()

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.plan import Origin, build_plan
 from search_spaces import paper
+from search_spaces.errors import ConfigError
 from search_spaces.grids.build import Choices, Grid, build_grid
 from search_spaces.model import vary
 from search_spaces.stages.registry import Stage
@@ -202,3 +203,9 @@ def test_uids_of_quick_are_those_of_stored_sweeps() -> None:
 def test_uids_of_the_other_grids_are_those_of_stored_sweeps(name: str, digest: str) -> None:
     uids = [node.uid for node in build_plan(build_grid(name, Choices(), sites), sites).nodes]
     assert hashlib.sha256(" ".join(uids).encode()).hexdigest() == digest
+
+
+def test_sparing_every_site_is_refused_before_anything_runs() -> None:
+    grid = build_grid("smoke", Choices(overrides=["pair.spared_sites=15"]), lambda _: 15)
+    with pytest.raises(ConfigError, match="spared_sites=15 leaves none of the 15 sites"):
+        build_plan(grid, lambda _: 15)

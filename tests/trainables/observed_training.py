@@ -17,9 +17,11 @@ from trainables.data.images import ImageData
 from trainables.data.loading import load_dataset
 from trainables.data.view import View
 from trainables.models.backbones import create_backbone
+from trainables.optim import Part
 from trainables.quant.knapsack import bit_widths_of
 from trainables.stages import classifier, pair
 from trainables.stages.registry import STAGES, start_stage
+from trainables.stages.selections.base import Drawn
 from trainables.training_loop import EpochReport, build_optimizer, finish
 
 SIZES = {"train": 32, "validation": 16, "test": 16}
@@ -29,13 +31,13 @@ def observe(stage: str, recipe: TrainingRecipe) -> dict[str, Any]:
     """Trains on 32 digits and returns what was seen.
 
     Returns:
-        Of the whole training `batches` (stored images of every step), `rates`, `length` in epochs and `result` (the
-        checkpoint). Of its first step `start` (parameters before it), `images` (as the networks see them), `bits`
-        (chosen by the policy), the losses, `student gradient` and `policy gradient` (of a plain network the former),
-        `clipped` (the gradient that the optimizer takes) and `update` (parameters behind it).
+        Of the whole training `batches` (stored images of every step), `rates` (learning rates of every step), `length`
+        in epochs and `result` (the checkpoint). Of its first step `start` (parameters before it), `images` (as the
+        networks see them), `bits` (chosen by the policy), the losses, `student gradient` and `policy gradient` (of a
+        plain network the former), `clipped` (the gradient that the optimizer takes) and `update` (parameters after it).
     """
     batches: list[Tensor] = []
-    rates: list[float] = []
+    rates: list[list[float]] = []
     seen: dict[str, Any] = {"batches": batches, "rates": rates, "student gradient": {}, "policy gradient": {}}
     policy: set[nn.Parameter] = set()
 
@@ -57,14 +59,14 @@ def observe(stage: str, recipe: TrainingRecipe) -> dict[str, Any]:
                 self.policy.head.weight.mul_(10)
             policy.update(self.policy.parameters())
 
-        def choose(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-            option_index_BL, profits_BLO = super().choose(images_BCHW)
-            seen.setdefault("bits", bit_widths_of(option_index_BL, self.recipe.bit_widths))
-            return option_index_BL, profits_BLO
+        def draw(self, images_BCHW: Tensor) -> Drawn:
+            drawn = super().draw(images_BCHW)
+            seen.setdefault("bits", bit_widths_of(drawn.selection_BLO.argmax(-1), self.recipe.bit_widths))
+            return drawn
 
-    def watched_optimizer(recipe: TrainingRecipe, parameters: Any) -> optim.Optimizer:
+    def watched_optimizer(recipe: TrainingRecipe, parameters: Any, parts: Sequence[Part]) -> optim.Optimizer:
         parameters = list(parameters)
-        optimizer = build_optimizer(recipe, parameters)
+        optimizer = build_optimizer(recipe, parameters, parts)
         seen["start"] = [parameter.detach().clone() for parameter in parameters]
         for index, parameter in enumerate(parameters):
             part = seen["policy gradient" if parameter in policy else "student gradient"]
@@ -73,9 +75,9 @@ def observe(stage: str, recipe: TrainingRecipe) -> dict[str, Any]:
         step = optimizer.step
 
         def watched_step() -> None:
-            (group,) = optimizer.param_groups
-            rates.append(group["lr"])
-            seen.setdefault("clipped", [parameter.grad.clone() for parameter in group["params"]])
+            rates.append(sorted({group["lr"] for group in optimizer.param_groups}))
+            trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            seen.setdefault("clipped", [parameter.grad.clone() for parameter in trained if parameter.grad is not None])
             step()
             seen.setdefault("update", [parameter.detach().clone() for parameter in parameters])
 

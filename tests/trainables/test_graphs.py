@@ -1,6 +1,7 @@
 """Passes become CUDA graphs where they can; what a GPU itself does is checked by `tests/gpu`."""
 
 import logging
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -8,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.errors import ConfigError
+from search_spaces.model import vary
 from search_spaces.recipes import PairRecipe
 from trainables.models.backbones import create_backbone
-from trainables.stages.graphs import GRAPHS_VARIABLE, are_wanted
+from trainables.stages.graphs import GRAPHS_VARIABLE, are_wanted, can_be_captured
 from trainables.stages.pair import Pair
 
 RECIPE = PairRecipe(
@@ -96,6 +98,23 @@ def test_graphs_are_for_gpus_and_can_be_switched_off(
         monkeypatch.setenv(GRAPHS_VARIABLE, word)
     assert are_wanted(torch.device("cuda")) is on_gpu
     assert not are_wanted(torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"batch_norm": "both"}, "batch_norm=both"),
+        ({"train": ["student"]}, r"train=\['student'\]"),
+        ({"spared_sites": 2}, "spared_sites=2"),
+        ({}, None),
+    ],
+)
+def test_a_recipe_whose_passes_cannot_be_captured_says_so(
+    changes: dict[str, object], words: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert can_be_captured(vary(RECIPE, **changes)) is (words is None)
+    assert [bool(re.search(words or "", record.getMessage())) for record in caplog.records] == [True] * bool(words)
 
 
 def test_another_word_for_graphs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,11 @@ ENTRIES = {
         "kd_scaled": Change(False, ("kd", *LOSS)),
         "batch_norm": Change("both", ("kd", *QUANTIZED)),
         "profits": Change("logits", ("bits", *QUANTIZED)),
+        "option_gradient": Change("bit_width", ("policy gradient", *TAKEN)),
+        "selection": Change("penalty", ("bits", "budget", *QUANTIZED)),
+        "penalty_weight": Change(3.0, ("budget", "loss", "policy gradient", *TAKEN)),
+        "policy_learning_rate": Change(0.03, ("rates", "update", "result")),
+        "policy_gradient_clip": Change(1e-4, TAKEN),
         # The policy of an early site feels the gradient that the later ones hand back.
         "range_gradient": Change(False, ("student gradient", "policy gradient", *TAKEN)),
         "weight_bit_width": Change(4, QUANTIZED),
@@ -69,6 +74,9 @@ ENTRIES = {
         # Of other sites there are 16 in place of 15, which changes the policy's head.
         "sites": Change("inputs", ("start", "bits", *QUANTIZED)),
         "range_scope": Change("batch", QUANTIZED),
+        # Behind the first step.
+        "equalized": Change("weights", ("result",)),
+        "spared_sites": Change(5, QUANTIZED),
         "gradient_clip": Change(0.01, TAKEN),
         "train": Change(("policy",), ("student gradient", *TAKEN)),
         "white_box": Change(GIVEN, ()),
@@ -90,10 +98,18 @@ OWN: dict[type[TrainingRecipe], dict[str, Any]] = {
 }
 
 
+NEEDED: dict[str, dict[str, Any]] = {
+    "penalty_weight": {"selection": "penalty"},
+    # At a small rate no channel comes to stand out.
+    "equalized": {"learning_rate": 1.0},
+}
+"""What a field stands beside."""
+
+
 @cache
-def base(kind: type[TrainingRecipe]) -> tuple[TrainingRecipe, dict[str, Any]]:
-    """A recipe, and what is seen of its training."""
-    recipe = kind.model_validate(BASE | OWN.get(kind, {}))
+def base(kind: type[TrainingRecipe], field: str = "") -> tuple[TrainingRecipe, dict[str, Any]]:
+    """A recipe, with what a field needs, and what is seen of its training."""
+    recipe = kind.model_validate(BASE | OWN.get(kind, {}) | NEEDED.get(field, {}))
     return recipe, observe(STAGE_OF[kind], recipe)
 
 
@@ -109,6 +125,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_field_of_a_recipe_changes_what_it_should_and_nothing_else(
     kind: type[TrainingRecipe], field: str, change: Change | None, weights: Path
 ) -> None:
-    recipe, before = base(kind)
+    recipe, before = base(kind, field if field in NEEDED else "")
     value = change and (str(weights) if change.value == "file" else change.value)
     check_change(field, change, before, observe(STAGE_OF[kind], vary(recipe, **{field: value})))

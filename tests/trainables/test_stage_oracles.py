@@ -116,7 +116,7 @@ def test_a_pair_trains_as_the_plain_program_does(few_digits: ImageData, white_bo
         images_BCHW = plain.normalized(split.images_BCHW[positions])
         answer_BK = white_box(images_BCHW)
         kd = plain.distance(trained.student(images_BCHW), answer_BK, 3.0, 9.0)
-        probs_BK = trained.forward_quantized(images_BCHW).softmax(-1)
+        probs_BK = trained.run_options(images_BCHW, trained.draw(images_BCHW).selection_BLO).softmax(-1)
         hinge = plain.hinge(goal, probs_BK, answer_BK, 0.05)
         return {"loss": 2.0 * hinge + 0.7 * kd, "hinge": hinge, "kd": kd}
 

@@ -16,6 +16,7 @@ from search_spaces.recipes import PairRecipe, TrainingRecipe
 from tests.trainables import plain_training as plain
 from trainables.checkpoints import ResumePoint
 from trainables.stages import pair
+from trainables.stages.selections.base import Drawn
 from trainables.training_loop import EpochReport, run_epochs
 
 RECIPE = TrainingRecipe(
@@ -212,7 +213,8 @@ def test_loss_of_a_pair_equals_equations_9_and_10_by_hand(
         recipe=vary(HAND, kd_scaled=kd_scaled, **changes),
         policy=nn.Identity(),
         student=lambda images_BCHW: logits["full"],
-        forward_quantized=lambda images_BCHW: torch.tensor(QUANTIZED, dtype=torch.float64).log(),
+        draw=lambda images_BCHW: Drawn(selection_BLO=torch.zeros(2, 1, 1)),
+        run_options=lambda images_BCHW, selection_BLO: torch.tensor(QUANTIZED, dtype=torch.float64).log(),
         set_batch_norm=lambda updates_statistics: None,
     )
     kd = (4 if kd_scaled else 1) * 3 / 7 * math.log(2)

@@ -98,6 +98,48 @@ def equalize(
     )
 
 
+class Equalizer:
+    """Equalizes a network again and again, in place, as it is trained: for an attacker who knows the repair.
+
+    A training that is held to equalized networks finds nothing that equalization undoes.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Finds the links of a network once.
+
+        Raises:
+            ConfigError: The network cannot be traced, or has no site.
+        """
+        was_training = model.training
+        self._model, self._links = model, find_links(model.eval())
+        model.train(was_training)
+
+    def apply(self, channel_maxima: Mapping[int, Tensor] | None = None) -> None:
+        """Divides what stands out by powers of two until nothing does; full precision is the same to the last bit.
+
+        Args:
+            channel_maxima: As of `equalize`.
+        """
+        maxima = {site: each.clone() for site, each in (channel_maxima or {}).items()}
+        for _ in range(MAX_ROUNDS):
+            is_settled = True
+            for link in self._links:
+                exponent_C = channel_exponents(self._model, link, _activation_range(link, maxima))
+                if not exponent_C.any():
+                    continue
+                is_settled = False
+                factor_C = torch.exp2(-exponent_C.double())
+                for part in link.multiplied:
+                    part.multiply(self._model, factor_C)
+                for part in link.divided:
+                    part.multiply(self._model, 1 / factor_C)
+                for site in link.sites:
+                    if site in maxima:
+                        maxima[site][link.first : link.first + link.num_channels].mul_(factor_C.to(maxima[site]))
+            if is_settled:
+                return
+
+
 def channel_exponents(model: nn.Module, link: Link, activation_range_C: Tensor | None = None) -> Tensor:
     """Returns the power of two by which each channel of a link stands out, int64 [C].
 

@@ -60,6 +60,20 @@ class ChannelPart:
             return grouped.flatten(0, 1).flatten(1).amax(1).double()
         return tensor[self.first : self.first + num_channels].reshape(num_channels, -1).amax(1).double()
 
+    @torch.no_grad()
+    def multiply(self, model: nn.Module, factor_C: Tensor) -> None:
+        """Multiplies every channel's part by a factor of its own, in place."""
+        tensor = model.get_parameter(self.parameter)
+        factor_C = factor_C.to(tensor)
+        if self.is_input:
+            grouped = tensor.unflatten(0, (self.groups, -1))
+            # [groups, outputs, inputs of a group, ...]
+            shape = (self.groups, 1, -1, *[1] * (grouped.dim() - 3))
+            grouped.mul_(factor_C.reshape(shape))
+        else:
+            rows = tensor[self.first : self.first + len(factor_C)]
+            rows.mul_(factor_C.reshape(-1, *[1] * (rows.dim() - 1)))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Link:

@@ -100,7 +100,7 @@ def fake_quantize_options(
         x: Floating tensor with examples along dimension 0 and at least one more dimension.
         selection_BO: One-hot choice per example, floating; the gradient of option o is `<g, Q_o(x)>`. Only
             the position of the one is read.
-        bit_widths: Bit-width of every option, ascending, each in 1..16.
+        bit_widths: Bit-width of every option, ascending, each in 1..16; 0 in front of them is full precision.
         range_gradient: Whether the extremes of an example receive the gradient of its scale.
         scale_quantile: As in `fake_quantize`.
 
@@ -247,7 +247,7 @@ def _check_input(x: Tensor, scale_quantile: float) -> None:
 @lru_cache(maxsize=64)
 def _option_table(bit_widths: tuple[int, ...], device: torch.device) -> Tensor:
     """Keeps the options on the device, so that a site does not copy them there in every pass."""
-    check_bit_widths(bit_widths)
+    check_bit_widths(bit_widths[bit_widths[:1] == (0,) :])
     # A tensor made in inference mode could not be saved for the backward pass of a later training step.
     with torch.inference_mode(False):
         return torch.tensor([bit_widths], dtype=torch.int64, device=device)

@@ -181,7 +181,7 @@ class QuantizedStudent(nn.Module):
         Args:
             images: Images, [B, C, H, W].
             selection_BLO: One-hot choice per example and site, floating, from `knapsack.straight_through`.
-            bit_widths: Bit-width of every option, ascending, each in 1..16.
+            bit_widths: Bit-width of every option, ascending, each in 1..16; 0 in front of them is full precision.
 
         Returns:
             Logits, [B, K].

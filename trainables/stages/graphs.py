@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces.errors import ConfigError
+from search_spaces.recipes import WHOLE_PAIR, PairRecipe
 from trainables.quant.student import QuantizedStudent
 
 # B = examples, K = classes, L = sites, O = bit-width options, C H W = image.
@@ -46,6 +47,20 @@ def are_wanted(device: torch.device) -> bool:
             return False
         case other:
             raise ConfigError(f"{GRAPHS_VARIABLE}={other!r} says neither on nor off: set it to one, or unset it.")
+
+
+def can_be_captured(recipe: PairRecipe) -> bool:
+    """Tells whether passes can become graphs; a log line says why not."""
+    if recipe.batch_norm != "frozen":
+        reason = f"batch_norm={recipe.batch_norm}: a pass that moves statistics cannot be captured"
+    elif set(recipe.train) != set(WHOLE_PAIR):
+        reason = f"train={list(recipe.train)}: a pass without a gradient cannot be captured"
+    elif recipe.spared_sites:
+        reason = f"spared_sites={recipe.spared_sites}: other sites are spared in every step"
+    else:
+        return True
+    _LOGGER.warning("trains without CUDA graphs, more slowly, with %s", reason)
+    return False
 
 
 def capture_passes(policy: nn.Module, quantized: OptionsPass, images_BCHW: Tensor) -> bool:

@@ -15,26 +15,34 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from search_spaces.budgets import check_budget, placement_of, scope_of
+from search_spaces.budgets import check_budget, check_spared, placement_of, scope_of
 from search_spaces.errors import NonFiniteLossError
-from search_spaces.objective import parity_gap
-from search_spaces.recipes import WHOLE_PAIR, PairRecipe
+from search_spaces.names import OPTION_GRADIENTS
+from search_spaces.recipes import PairRecipe
 from trainables.checkpoints import ResumePoint, with_prefix
 from trainables.data.augment import training_batch
 from trainables.data.images import TEST, TRAIN, VALIDATION, ImageData
 from trainables.evaluation import Classified, classify, classify_quantized, outputs, prediction_columns
-from trainables.losses import PAIR_LOSSES, kd_loss
+from trainables.losses import PAIR_LOSSES, kd_loss, of_each
 from trainables.memory_format import place
 from trainables.models.policy import Policy, profits_of
-from trainables.quant.knapsack import bit_widths_of, select, straight_through
+from trainables.optim import Part
+from trainables.quant.knapsack import bit_widths_of
+from trainables.quant.option_gradient import FULL_PRECISION, offered_bit_widths, shape_gradient
 from trainables.quant.student import QuantizedStudent
-from trainables.stages.graphs import OptionsPass, are_wanted, capture_passes
+from trainables.stages.equalized_steps import EqualizedSteps
+from trainables.stages.graphs import OptionsPass, are_wanted, can_be_captured, capture_passes
+from trainables.stages.pair_figures import accuracies, changes, columns, spent
+from trainables.stages.selections.base import Drawn
+from trainables.stages.selections.registry import selection_of
 from trainables.training_loop import LOSS, StageResult, StageRun, run_epochs
 
 # B = examples, K = classes, L = sites, O = bit-width options, C H W = image.
 
 STUDENT, POLICY = "student.", "policy."
 """Prefixes in the checkpoint; the student's tensors keep the white box's names behind it."""
+Columns = dict[str, Tensor]
+"""What is kept of every image, by name."""
 CPU = torch.device("cpu")
 
 
@@ -46,6 +54,7 @@ class Pair(nn.Module):
 
         Raises:
             InfeasibleBudgetError: No allocation over the student's sites meets the budget.
+            ConfigError: Training is to spare all sites.
         """
         super().__init__()
         self.recipe = recipe
@@ -62,38 +71,50 @@ class Pair(nn.Module):
             sites=placement_of(recipe.sites),
         )
         check_budget(recipe.budget, self.student.num_sites, recipe.bit_widths)
+        check_spared(recipe.spared_sites or 0, self.student.num_sites)
         self.policy = Policy(num_sites=self.student.num_sites, num_options=len(recipe.bit_widths))
         self.student.requires_grad_("student" in recipe.train)
         self.policy.requires_grad_("policy" in recipe.train)
+        self.selection = selection_of(recipe)
+        self._rule = recipe.option_gradient or OPTION_GRADIENTS[0]
         # In a tuple, into which torch does not look: the state dict would hold the student twice.
-        self._quantized = (OptionsPass(self.student, recipe.bit_widths),)
+        self._quantized = (OptionsPass(self.student, offered_bit_widths(recipe.bit_widths, self._rule)),)
 
     def choose(self, images_BCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the selected option_index_BL and the profits_BLO that it was selected from.
+        """Returns the selected option_index_BL and the scores_BLO that it was selected by.
 
-        Deterministic: the knapsack's optimum, never a sample.
+        Deterministic: the best selection, never a sample.
         """
-        profits_BLO = profits_of(self.policy(images_BCHW), self.recipe.profits)
-        if not torch.isfinite(profits_BLO).all():
-            raise NonFiniteLossError("the policy's profits became NaN or infinite: lower the learning rate.")
-        return select(profits_BLO.detach(), self.recipe.bit_widths, self.recipe.budget), profits_BLO
+        scores_BLO = self._scores(images_BCHW)
+        return self.selection.best(scores_BLO), scores_BLO
 
     def bit_widths(self, images_BCHW: Tensor) -> Tensor:
-        """Returns the bit_width_BL that the policy gives these images; every row sums to the budget."""
+        """Returns the bit_width_BL that these images get; by default every row sums to the budget."""
         option_index_BL, _ = self.choose(images_BCHW)
         return bit_widths_of(option_index_BL, self.recipe.bit_widths)
 
-    def forward_quantized(self, images_BCHW: Tensor) -> Tensor:
-        """Returns quantized logits_BK, with gradients to student and policy."""
-        option_index_BL, profits_BLO = self.choose(images_BCHW)
-        selection_BLO = straight_through(option_index_BL, profits_BLO)
-        return self.run_options(images_BCHW, selection_BLO)
+    def draw(self, images_BCHW: Tensor) -> Drawn:
+        """Returns what a training step selects for these images, and what the policy is taught besides the hinge."""
+        return self.selection.draw(self._scores(images_BCHW))
 
     def run_options(self, images_BCHW: Tensor, selection_BLO: Tensor) -> Tensor:
         """Returns the student's logits_BK at the selected options; the backward pass reaches every option."""
         (quantized,) = self._quantized
+        selection_BLO = shape_gradient(selection_BLO, self.recipe.bit_widths, self._rule)
+        if self.recipe.spared_sites:
+            sites = torch.randperm(self.student.num_sites)[: self.recipe.spared_sites].tolist()
+            spared = self.student.with_pinned(dict.fromkeys(sites, FULL_PRECISION))
+            return spared.forward_options(images_BCHW, selection_BLO, quantized.bit_widths)
         logits_BK: Tensor = quantized(images_BCHW, selection_BLO)
         return logits_BK
+
+    def parts(self) -> list[Part]:
+        """Returns the policy, where it learns at a pace of its own."""
+        rate, clip = self.recipe.policy_learning_rate, self.recipe.policy_gradient_clip
+        if rate is None and clip is None:
+            return []
+        factor = 1.0 if rate is None else rate / self.recipe.learning_rate
+        return [Part(parameters=list(self.policy.parameters()), rate_factor=factor, gradient_clip=clip)]
 
     def capture(self, images_BCHW: Tensor) -> bool:
         """Lets the passes of training steps replay CUDA graphs; see `graphs.capture_passes`."""
@@ -113,6 +134,12 @@ class Pair(nn.Module):
         for module in self.student.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.train(updates_statistics)
+
+    def _scores(self, images_BCHW: Tensor) -> Tensor:
+        scores_BLO = profits_of(self.policy(images_BCHW), self.recipe.profits)
+        if not torch.isfinite(scores_BLO).all():
+            raise NonFiniteLossError("the policy's profits became NaN or infinite: lower the learning rate.")
+        return scores_BLO
 
 
 def train(
@@ -149,8 +176,8 @@ def train(
     place(pair, device)
     split = data.splits[TRAIN]
     white_box_seen = {name: classify(white_box, data.splits[name], data.view) for name in (VALIDATION, TEST)}
-    # A pass that moves statistics, or one without a gradient, is not captured.
-    waits_for_graphs = are_wanted(device) and recipe.batch_norm == "frozen" and set(recipe.train) == set(WHOLE_PAIR)
+    waits_for_graphs = are_wanted(device) and can_be_captured(recipe)
+    equalized = EqualizedSteps(pair.student, recipe.equalized) if recipe.equalized else None
 
     def step(positions_B: Tensor) -> dict[str, Tensor]:
         nonlocal waits_for_graphs
@@ -158,13 +185,14 @@ def train(
         if waits_for_graphs:
             waits_for_graphs = False
             pair.capture(images_BCHW)
+        if equalized:
+            equalized.see(images_BCHW)
         with torch.no_grad():
             white_box_logits_BK = white_box(images_BCHW)
         return pair_losses(pair, images_BCHW, white_box_logits_BK)
 
     def evaluate() -> dict[str, float]:
-        full, quantized, _ = measure(pair, data, VALIDATION)
-        return _accuracies(VALIDATION, white_box_seen[VALIDATION], full, quantized)
+        return _figures(pair, data, VALIDATION, white_box_seen[VALIDATION])[0]
 
     yield from run_epochs(
         recipe,
@@ -174,6 +202,8 @@ def train(
         evaluate=evaluate,
         seed=seed,
         gradient_clip=recipe.gradient_clip,
+        parts=pair.parts(),
+        after_step=equalized.after_step if equalized else None,
         resume=resume,
     )
     return _result(pair, data, white_box_seen)
@@ -188,7 +218,7 @@ def pair_losses(pair: Pair, images_BCHW: Tensor, white_box_logits_BK: Tensor) ->
         white_box_logits_BK: The teacher's answer to the same images.
 
     Returns:
-        `loss`, and its unweighted parts `hinge` and `kd`, 0-d tensors.
+        `loss`, its unweighted parts `hinge` and `kd`, and what the selection adds to it, 0-d tensors.
     """
     recipe = pair.recipe
     pair.policy.train()
@@ -199,9 +229,13 @@ def pair_losses(pair: Pair, images_BCHW: Tensor, white_box_logits_BK: Tensor) ->
     # the white box at full precision: 7 and -1.
     kd = kd_loss(full_logits_BK, white_box_logits_BK, temperature=recipe.temperature, scaled=recipe.kd_scaled)
     pair.set_batch_norm(updates_statistics=recipe.batch_norm == "both")
-    probs_BK = pair.forward_quantized(images_BCHW).softmax(dim=-1)
-    hinge = PAIR_LOSSES[recipe.loss_name](probs_BK, white_box_logits_BK, margin=recipe.margin)
-    return {LOSS: recipe.hinge_weight * hinge + recipe.kd_weight * kd, "hinge": hinge, "kd": kd}
+    drawn = pair.draw(images_BCHW)
+    probs_BK = pair.run_options(images_BCHW, drawn.selection_BLO).softmax(dim=-1)
+    quantized_loss = PAIR_LOSSES[recipe.loss_name]
+    hinge = quantized_loss(probs_BK, white_box_logits_BK, margin=recipe.margin)
+    loss = recipe.hinge_weight * hinge + recipe.kd_weight * kd
+    others = drawn.losses(lambda: of_each(quantized_loss, probs_BK, white_box_logits_BK, margin=recipe.margin))
+    return {LOSS: sum(others.values(), start=loss), "hinge": hinge, "kd": kd, **others}
 
 
 def measure(pair: Pair, data: ImageData, split: str) -> tuple[Classified, Classified, Tensor]:
@@ -221,48 +255,20 @@ def _frozen(network: nn.Module, device: torch.device) -> nn.Module:
     return network
 
 
-def _accuracies(split: str, white_box: Classified, full: Classified, quantized: Classified) -> dict[str, float]:
-    gap = parity_gap(accuracy_white_box=white_box.accuracy, accuracy_fp=full.accuracy)
-    # Paired, since both precisions see the same images.
-    lost_B = full.is_right_B.double() - quantized.is_right_B.double()
-    return {
-        f"{split}/accuracy_white_box": white_box.accuracy,
-        f"{split}/accuracy_fp": full.accuracy,
-        f"{split}/accuracy_q": quantized.accuracy,
-        f"{split}/accuracy_delta": quantized.accuracy - full.accuracy,
-        f"{split}/parity_gap": gap,
-        f"{split}/drop_standard_error": (lost_B.std() / len(lost_B) ** 0.5).item(),
-    }
-
-
-def _changes(split: str, white_box: Classified, full: Classified, quantized: Classified) -> dict[str, float]:
-    """Counts the images that change sides, which paired tests need beside the accuracies."""
-    white_box_B, full_B, quantized_B = (each.is_right_B for each in (white_box, full, quantized))
-    return {
-        f"{split}/num_images": float(len(full_B)),
-        f"{split}/parity_lost": (white_box_B & ~full_B).double().sum().item(),
-        f"{split}/parity_gained": (full_B & ~white_box_B).double().sum().item(),
-        f"{split}/drop_lost": (full_B & ~quantized_B).double().sum().item(),
-        f"{split}/drop_gained": (quantized_B & ~full_B).double().sum().item(),
-    }
+def _figures(pair: Pair, data: ImageData, split: str, white_box: Classified) -> tuple[dict[str, float], Columns]:
+    """Returns the metrics of a pair on a split, and what is kept of every image."""
+    full, quantized, bit_width_BL = measure(pair, data, split)
+    metrics = accuracies(split, white_box, full, quantized) | changes(split, white_box, full, quantized)
+    if not pair.selection.is_exact:
+        metrics |= spent(split, bit_width_BL, pair.recipe.budget)
+    return metrics, columns(white_box, full, quantized, bit_width_BL)
 
 
 def _result(pair: Pair, data: ImageData, white_box_seen: dict[str, Classified]) -> StageResult:
-    metrics: dict[str, float] = {}
-    columns: list[dict[str, Tensor]] = []
-    for name, white_box in white_box_seen.items():
-        full, quantized, bit_width_BL = measure(pair, data, name)
-        metrics |= _accuracies(name, white_box, full, quantized) | _changes(name, white_box, full, quantized)
-        columns.append(
-            {
-                "prediction_white_box": white_box.predictions_B,
-                "prediction_fp": full.predictions_B,
-                "prediction_q": quantized.predictions_B,
-                "margin_fp": full.margins_B,
-                "margin_q": quantized.margins_B,
-                "bit_width": bit_width_BL.to(torch.int8),
-            }
-        )
-    predictions = prediction_columns(white_box_seen.values(), columns)
+    figures = [_figures(pair, data, name, white_box) for name, white_box in white_box_seen.items()]
     checkpoint = with_prefix(STUDENT, pair.student.model.state_dict()) | with_prefix(POLICY, pair.policy.state_dict())
-    return StageResult(metrics=metrics, checkpoint=checkpoint, predictions=predictions)
+    return StageResult(
+        metrics={name: value for metrics, _ in figures for name, value in metrics.items()},
+        checkpoint=checkpoint,
+        predictions=prediction_columns(white_box_seen.values(), [kept for _, kept in figures]),
+    )

@@ -38,6 +38,7 @@ TITLES = {
     "corruptions": "Figure 4: corrupted images",
     "mitigation": "Mitigation",
     "twins": "Twins",
+    "repairs": "Repairs",
     "adverse_inputs": "Adverse inputs",
     "indicators": "Indicators",
 }
@@ -128,7 +129,7 @@ def test_every_table_is_a_file_and_lists_are_in_parquet_only(analyzed: tuple[Pat
     names = {path.stem for path in (folder / "analyses").iterdir()}
     derived = {"table2", "transitory_points", "transitory_overlaps", "table3", "layer_effects", "layer_inflections"}
     derived |= {"histogram_summary", "collapse_correlations", "corruption_summary", "corruption_curves"}
-    own = {"mitigation_summary", "twin_drops", "adverse_summary", "indicator_correlations"}
+    own = {"mitigation_summary", "twin_drops", "repair_matrix", "adverse_summary", "indicator_correlations"}
     assert names == set(analyses) | derived | own
     flat = pd.read_csv(folder / "analyses" / "transitory.csv")
     whole = pd.read_parquet(folder / "analyses" / "transitory.parquet")
@@ -236,6 +237,12 @@ def test_decisions_show_what_the_recipes_hold(plan: Plan) -> None:
     changed = first.model_copy(update={"recipe": first.recipe.model_copy(update={"batch_norm": "both"})})
     both = build_plan(mixed.model_copy(update={"cells": (changed, *others)}), lambda _: 15)
     assert {row[0].text: row[2].text for row in decisions_table(both).rows}["batch norm of a pair"] == "both, frozen"
+    assert "how bits are chosen" not in rows
+    changed = first.model_copy(update={"recipe": first.recipe.model_copy(update={"selection": "penalty"})})
+    chosen = build_plan(mixed.model_copy(update={"cells": (changed, *others)}), lambda _: 15)
+    assert {row[0].text: row[2].text for row in decisions_table(chosen).rows}[
+        "how bits are chosen"
+    ] == "penalty, not set"
 
 
 @pytest.mark.browser

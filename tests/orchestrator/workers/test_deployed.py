@@ -1,6 +1,7 @@
 """`export` and `verify` as a user types them: a pair of the storage, a network of a file, and what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from orchestrator.store.trial import trial_of
 from orchestrator.workers.deployed import export_served
 from search_spaces.datasets import dataset_spec
 from search_spaces.grids.build import Choices, build_grid
+from search_spaces.model import vary
 from search_spaces.recipes import PairRecipe
 from search_spaces.stages.registry import Stage
 from tests.trainables.runtimes.onnx_files import head, random_weights, write
@@ -37,11 +39,12 @@ def typed(line: str) -> int:
     return int(exit_info.value.code or 0)
 
 
-def pair_of(store: Store) -> tuple[Node, Pair]:
-    """Writes a pair that is done, with random weights, to a storage."""
+def pair_of(store: Store, **changes: object) -> tuple[Node, Pair]:
+    """Writes a pair that is done, with random weights and some fields of its recipe changed, to a storage."""
     plan = build_plan(build_grid("smoke", Choices(), lambda _: 15), lambda _: 15)
     node = next(each for each in plan.nodes if each.stage is Stage.PAIR)
     assert isinstance(node.recipe, PairRecipe)
+    node = replace(node, recipe=vary(node.recipe, **changes))
     torch.manual_seed(0)
     pair = Pair(create_backbone("test_resnet", 10).eval(), node.recipe).eval().requires_grad_(False)
     tensors = with_prefix(STUDENT, pair.student.model.state_dict()) | with_prefix(POLICY, pair.policy.state_dict())
@@ -80,6 +83,16 @@ def test_an_exported_pair_answers_as_the_pair_does(
         assert json.loads(facts["budget"]) == pair.recipe.budget
         assert json.loads(facts["sites"]) == [site.name for site in pair.student.sites]
         assert {"torch", "onnx", "onnxruntime", "dptq-sweep"} <= json.loads(facts["versions"]).keys()
+
+
+def test_a_pair_that_asks_no_policy_is_exported_without_one(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node, _ = pair_of(store, selection="static", train=("student",))
+    path = tmp_path / "pair.onnx"
+    assert typed(f"export {node.uid} --to onnx -o {path} --storage {store.uri}") == 0
+    assert "wrote no policy: all images get the same bits" in capsys.readouterr().out
+    assert not Path(f"{path}.policy.onnx").exists()
 
 
 def test_a_pair_is_verified_at_the_bits_of_its_policy_on_the_images_that_it_was_trained_for(

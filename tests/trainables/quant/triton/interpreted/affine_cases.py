@@ -33,14 +33,16 @@ def sample(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return x.to(dtype)
 
 
-def run(backend: str, x: Tensor, grad: Tensor, *, range_gradient: bool = True) -> list[Tensor]:
+def run(
+    backend: str, x: Tensor, grad: Tensor, *, range_gradient: bool = True, bit_widths: tuple[int, ...] = BIT_WIDTHS
+) -> list[Tensor]:
     """Returns the values and both gradients."""
-    options = torch.arange(len(x)) % len(BIT_WIDTHS)
+    options = torch.arange(len(x)) % len(bit_widths)
     leaf = x.detach().requires_grad_()
-    selection = torch.nn.functional.one_hot(options, len(BIT_WIDTHS)).float().requires_grad_()
+    selection = torch.nn.functional.one_hot(options, len(bit_widths)).float().requires_grad_()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DPTQ_QUANTIZER", backend)
-        x_hat = fake_quantize_options(leaf, selection, BIT_WIDTHS, range_gradient=range_gradient)
+        x_hat = fake_quantize_options(leaf, selection, bit_widths, range_gradient=range_gradient)
         x_hat.backward(grad)
     return [x_hat.detach(), leaf.grad, selection.grad]
 
@@ -58,6 +60,13 @@ def assert_same(ours: list[Tensor], theirs: list[Tensor]) -> None:
 def test_values_and_gradients_equal_those_of_torch(shape, dtype):
     x, grad = sample(*shape, dtype=dtype), torch.randn(shape).to(dtype)
     assert_same(run("triton", x, grad), run("torch", x, grad))
+
+
+def test_full_precision_in_front_of_the_options_is_one_of_them():
+    x, grad = sample(10, 65), torch.randn(10, 65)
+    ours, theirs = (run(backend, x, grad, bit_widths=(0, *BIT_WIDTHS)) for backend in ("triton", "torch"))
+    assert_same(ours, theirs)
+    torch.testing.assert_close(ours[2][:, 0], (x * grad).sum(1))
 
 
 def test_values_and_gradients_equal_those_of_numba():
