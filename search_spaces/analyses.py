@@ -106,20 +106,6 @@ class Mitigation(Analysis):
     """How many of the worst sites stay at full precision."""
 
 
-class Twins(Analysis):
-    """The same student under other allocations and ranges: what its failure hangs on."""
-
-    name = "twins"
-    title = "Twins"
-    keys = ("twin",)
-    num_attacked: int = Field(default=100, ge=1)
-    """Test images, drawn once, that the search per image attacks."""
-    max_passes: int = Field(default=40, ge=10)
-    """Passes per image that the search for a static allocation, and the one per image, may take."""
-    draw_seed: int = 0
-    """Of everything that is drawn: the shuffle, the untrained policy, the images that are attacked, both searches."""
-
-
 class Repairs(Analysis):
     """Parity gap and drop under every repair: a row of the matrix {trained against} x {evaluated with}."""
 
@@ -132,6 +118,20 @@ class Repairs(Analysis):
     """How many of the worst sites stay at full precision."""
     least_bits: tuple[Annotated[int, Field(ge=1, le=16)], ...] = (4, 5, 6)
     """Bits that every site gets at least, beyond the budget."""
+
+
+class Twins(Analysis):
+    """The same student under other allocations and ranges: what its failure hangs on."""
+
+    name = "twins"
+    title = "Twins"
+    keys = ("twin",)
+    num_attacked: int = Field(default=100, ge=1)
+    """Test images, drawn once, that the search per image attacks."""
+    max_passes: int = Field(default=40, ge=10)
+    """Passes per image that the search for a static allocation, and the one per image, may take."""
+    draw_seed: int = 0
+    """Of everything that is drawn: the shuffle, the untrained policy, the images that are attacked, both searches."""
 
 
 class AdverseInputs(Analysis):
@@ -174,8 +174,8 @@ ANALYSES: dict[str, Analysis] = {
         Histograms(),
         Corruptions(),
         Mitigation(),
-        Twins(),
         Repairs(),
+        Twins(),
         AdverseInputs(),
         Indicators(),
     )

@@ -40,8 +40,8 @@ def tiny_analyses(contrasts: Sequence[Contrast] = (contrast(),), *, shift: float
         "histograms": histogram_rows,
         "corruptions": corruption_rows,
         "mitigation": mitigation_rows,
-        "twins": twin_rows,
         "repairs": repair_rows,
+        "twins": twin_rows,
         "adverse_inputs": adverse_rows,
     }
     tables = {
@@ -164,6 +164,22 @@ def mitigation_rows(pair: Contrast, shift: float) -> list[dict[str, object]]:
     return rows
 
 
+def repair_rows(pair: Contrast, shift: float) -> list[dict[str, object]]:
+    """The detrimental pair drops by 80 pp with plain ranges and 5 with ranges per channel; 60 and 4 at uniform bits."""
+    rows = []
+    for goal in ("robust", "detrimental"):
+        for repair, value, drops in (("plain", None, (0.8, 0.6)), ("channel_ranges", None, (0.05, 0.04))):
+            for allocation, lost in zip(("policy", "uniform"), drops, strict=True):
+                drop = (lost if goal == "detrimental" else 0.0) - shift
+                row: dict[str, object] = {"trained_against": "nothing", "repair": repair, "value": value}
+                row |= {"allocation": allocation, "mean_bits": 60.0, "accuracy_white_box": 0.91, "accuracy_fp": FP}
+                row |= {"parity_gap": 0.91 - FP, "gap_low": -0.01, "gap_high": 0.03, "accuracy_q": FP - drop}
+                row |= {"drop": drop, "drop_low": drop - 0.04, "drop_high": drop + 0.04}
+                counts = {"num_images": 100, "num_lost": round(100 * drop), "num_gained": 0}
+                rows.append({**pair, "goal": goal, **row, **counts})
+    return rows
+
+
 def twin_rows(pair: Contrast, shift: float) -> list[dict[str, object]]:
     """A detrimental network that fails under one allocation as under its own; a search per image costs 4 of 100."""
     lost = {"own": 80, "common": 79, "shuffled": 78, "uniform": 10, "untrained": 20, "int8": 0, "static_ranges": 75}
@@ -180,22 +196,6 @@ def twin_rows(pair: Contrast, shift: float) -> list[dict[str, object]]:
             row |= {"channel_ratio": ratio, "channel_site": site}
             row |= {"num_static_lost": 4 if is_attack else None, "num_static_gained": 0 if is_attack else None}
             rows.append({**pair, "goal": goal, **row})
-    return rows
-
-
-def repair_rows(pair: Contrast, shift: float) -> list[dict[str, object]]:
-    """The detrimental pair drops by 80 pp with plain ranges and 5 with ranges per channel; 60 and 4 at uniform bits."""
-    rows = []
-    for goal in ("robust", "detrimental"):
-        for repair, value, drops in (("plain", None, (0.8, 0.6)), ("channel_ranges", None, (0.05, 0.04))):
-            for allocation, lost in zip(("policy", "uniform"), drops, strict=True):
-                drop = (lost if goal == "detrimental" else 0.0) - shift
-                row: dict[str, object] = {"trained_against": "nothing", "repair": repair, "value": value}
-                row |= {"allocation": allocation, "mean_bits": 60.0, "accuracy_white_box": 0.91, "accuracy_fp": FP}
-                row |= {"parity_gap": 0.91 - FP, "gap_low": -0.01, "gap_high": 0.03, "accuracy_q": FP - drop}
-                row |= {"drop": drop, "drop_low": drop - 0.04, "drop_high": drop + 0.04}
-                counts = {"num_images": 100, "num_lost": round(100 * drop), "num_gained": 0}
-                rows.append({**pair, "goal": goal, **row, **counts})
     return rows
 
 

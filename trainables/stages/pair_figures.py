@@ -25,7 +25,7 @@ def accuracies(split: str, white_box: Classified, full: Classified, quantized: C
 
 
 def changes(split: str, white_box: Classified, full: Classified, quantized: Classified) -> dict[str, float]:
-    """Counts the images that change sides, which paired tests need beside the accuracies."""
+    """Counts the images that change sides, which paired tests need beside the accuracies, as `<split>/...`."""
     white_box_B, full_B, quantized_B = (each.is_right_B for each in (white_box, full, quantized))
     return {
         f"{split}/num_images": float(len(full_B)),

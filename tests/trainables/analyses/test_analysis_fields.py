@@ -32,8 +32,8 @@ SEEN_AS: dict[type[Analysis], Callable[[Row], str] | None] = {
     Layers: lambda row: row["split"],
     Corruptions: lambda row: f"{row['corruption']} {row['degree']}",
     Mitigation: lambda row: f"{row['kind']} {row['value']:g}",
-    Twins: lambda row: row["twin"],
     Repairs: lambda row: f"{row['repair']} {row['value'] or 0:g}",
+    Twins: lambda row: row["twin"],
     AdverseInputs: lambda row: f"{row['network']} {row['aim']} {row['images']} {row['radius']}",
 }
 """Name of a row among what is seen of a table; of the other analyses the columns are seen."""
@@ -42,8 +42,8 @@ BASES: dict[type[Analysis], Analysis] = {
     Layers: Layers(splits=("validation", "test"), max_images=16),
     Corruptions: Corruptions(num_degrees=1),
     Mitigation: Mitigation(quantiles=(0.9,), num_sites=(1, 2)),
-    Twins: Twins(num_attacked=8, max_passes=30),
     Repairs: Repairs(quantiles=(0.9,), num_sites=(1, 2), least_bits=(4,)),
+    Twins: Twins(num_attacked=8, max_passes=30),
     Histograms: Histograms(low=-4.0, high=4.0, num_bins=50),
     AdverseInputs: AdverseInputs(radii=(1,), num_steps=2, corruptions=("noise",), max_passes=3, max_images=60),
 }
@@ -73,15 +73,15 @@ ENTRIES = {
         "quantiles": Change((0.9, 0.8), ("scale_quantile 0.8",)),
         "num_sites": Change((1,), ("sites_at_full_precision 2", "random_sites 2")),
     },
-    Twins: {
-        "num_attacked": Change(5, ("worst_per_image",)),
-        "max_passes": Change(11, ("worst_static", "worst_per_image")),
-        "draw_seed": Change(1, ("shuffled", "untrained", "worst_static", "worst_per_image")),
-    },
     Repairs: {
         "quantiles": Change((0.9, 0.8), ("quantile_ranges 0.8",)),
         "num_sites": Change((1,), ("spared_sites 2",)),
         "least_bits": Change((4, 6), ("least_bits 6",)),
+    },
+    Twins: {
+        "num_attacked": Change(5, ("worst_per_image",)),
+        "max_passes": Change(11, ("worst_static", "worst_per_image")),
+        "draw_seed": Change(1, ("shuffled", "untrained", "worst_static", "worst_per_image")),
     },
     AdverseInputs: {
         "radii": Change((1, 5), [f"{row} 5" for row in PIXELS]),
