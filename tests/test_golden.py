@@ -37,6 +37,9 @@ CHANGED_WORDS: tuple[tuple[str, str], ...] = (
     ("| cure |", "| mitigation |"),
     ("without a pair", "without a hit"),
     ("have a pair on validation", "have a hit on validation"),
+    # There are three more analyses: twins, repairs and adverse inputs.
+    ('"done": 46,\n  "total": 72', '"done": 46,\n  "total": 105'),
+    ("46/72 analyses", "46/105 analyses"),
     # `ls` counts pruned trials among those that are done, as `status` does.
     ('"num_done": 25,\n  "num_trials": 46', '"num_done": 27,\n  "num_trials": 46'),
 )
