@@ -119,7 +119,7 @@ def table1_text(table: pd.DataFrame, *, is_short: bool = False) -> TextTable:
         *([Column("Seed")] if has_seeds else []),
         Column("White box"),
         *_goal_columns(),
-        Column.text("verdict", "Detrimental"),
+        Column.text("verdict", "Detrimental", max_width=19),
         *([Column("trial", "Detrimental")] if is_searched else []),
     )
     paper = "; in parentheses the paper's numbers" if (table["paper_verdict"] != "").any() else ""

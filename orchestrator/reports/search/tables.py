@@ -61,7 +61,7 @@ def overview_table(outcomes: Sequence[Outcome]) -> TextTable:
     )
     return text_table(
         "",
-        (_CELL, Column.text("verdict"), *map(Column, ("trials", "first trial", "epochs"))),
+        (_CELL, Column.text("verdict", max_width=26), *map(Column, ("trials", "first trial", "epochs"))),
         rows,
         heading="Searched cells: verdict on test, and the cost of the first pair",
         caption="first: until the first pair that is catastrophic on validation; > : without any",
