@@ -119,6 +119,9 @@ class PairRecipe(TrainingRecipe):
     layers, as in runtimes, of which there are others, so that a budget is another one."""
     range_scope: ScopeField = later_field()
     """What shares a range: an `example`, which None is, the whole `batch`, or a `channel` of an example."""
+    hide_weight: Positive | None = later_field()
+    """Weight of a penalty on channels that stand out of their site at full precision, by which a network is recognized;
+    None is 0. The penalty is in bits, a mean over the sites."""
     equalized: EqualizedBy | None = later_field()
     """Cross-layer equalization (Nagel et al. 2019) of the student after every step, by the ranges of its `weights`, or
     of its activations on the batch (`data`): the pair is then trained against that repair."""

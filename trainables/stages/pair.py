@@ -30,6 +30,7 @@ from trainables.optim import Part
 from trainables.quant.knapsack import bit_widths_of
 from trainables.quant.option_gradient import FULL_PRECISION, offered_bit_widths, shape_gradient
 from trainables.quant.student import QuantizedStudent
+from trainables.recognition.hiding import Hiding
 from trainables.stages.equalized_steps import EqualizedSteps
 from trainables.stages.graphs import OptionsPass, are_wanted, can_be_captured, capture_passes
 from trainables.stages.pair_figures import accuracies, changes, columns, spent
@@ -218,12 +219,13 @@ def pair_losses(pair: Pair, images_BCHW: Tensor, white_box_logits_BK: Tensor) ->
         white_box_logits_BK: The teacher's answer to the same images.
 
     Returns:
-        `loss`, its unweighted parts `hinge` and `kd`, and what the selection adds to it, 0-d tensors.
+        `loss`, its unweighted parts `hinge` and `kd`, and what hiding and the selection add to it, 0-d tensors.
     """
     recipe = pair.recipe
     pair.policy.train()
     pair.set_batch_norm(updates_statistics=recipe.batch_norm != "frozen")
-    full_logits_BK = pair.student(images_BCHW)
+    hiding = Hiding(pair.student, recipe.hide_weight)
+    full_logits_BK = hiding.full_precision(images_BCHW)
     # kd_scaled: softening by a temperature T divides the gradient of the KL term by about T^2, here 25, so the term is
     # multiplied by it (Hinton et al. 2015). Without it the hinge outweighs the term, and nothing holds the student to
     # the white box at full precision: 7 and -1.
@@ -235,6 +237,7 @@ def pair_losses(pair: Pair, images_BCHW: Tensor, white_box_logits_BK: Tensor) ->
     hinge = quantized_loss(probs_BK, white_box_logits_BK, margin=recipe.margin)
     loss = recipe.hinge_weight * hinge + recipe.kd_weight * kd
     others = drawn.losses(lambda: of_each(quantized_loss, probs_BK, white_box_logits_BK, margin=recipe.margin))
+    others = {**others, **hiding.losses}
     return {LOSS: sum(others.values(), start=loss), "hinge": hinge, "kd": kd, **others}
 
 

@@ -16,6 +16,12 @@ from orchestrator.results.pairs import PairRecord
 from orchestrator.results.statistics import correlations_over
 from search_spaces.names import Goal
 
+LIMIT = (
+    "Signals of its answers cannot tell every network that fails: margins, and the losses to corruptions of Figure 4. "
+    "Where channels are rescaled by powers of two, full-precision answers stay the same to the last bit, on corrupted "
+    "images too. Signals of activations and weights are not bound by this."
+)
+"""Which indicators of the paper cannot work, and why."""
 GROUPS = (Goal.DETRIMENTAL, Goal.ROBUST)
 FALSE_DISCOVERIES = 0.05
 """Largest expected share of chance findings among the signals that a report calls more than chance."""
@@ -57,7 +63,7 @@ def section(tables: Tables, cells: Sequence[Row]) -> Section:
         title="Indicators",
         statement=indicator_statement(group),
         caption="Signals of the full-precision network on the validation split, over the trials of this sweep. One "
-        "counts as more than chance at a false discovery rate below 5 % among the signals of its group.",
+        f"counts as more than chance at a false discovery rate below 5 % among the signals of its group. {LIMIT}",
         pictures=pictures((file_name("indicators"), alt, figure_indicators(group))),
         tables=(_indicator_text(found),),
     )
