@@ -17,6 +17,7 @@ from search_spaces.names import Goal
 from search_spaces.recipes import PairRecipe
 from search_spaces.stages.registry import Stage
 
+PLAIN = Choices()
 ALONE = ("student",)
 KNAPSACK: Mapping[str, Any] = {"selection": None, "loss": None, "profits": "softmax", "train": ("student", "policy")}
 # As docs/grids.md, Baselines, spells them out.
@@ -30,7 +31,7 @@ EXPECTED: Mapping[Arm, Mapping[str, Any]] = {
 }
 
 
-def plan_of(arm: Arm, choices: Choices = Choices(), grid: str = "quick") -> Plan:
+def plan_of(arm: Arm, choices: Choices = PLAIN, grid: str = "quick") -> Plan:
     return build_plan(build_grid(grid, choices_for(arm, choices), lambda _: 15), lambda _: 15)
 
 
