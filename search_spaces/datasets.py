@@ -149,6 +149,20 @@ class DatasetSpec(Frozen):
         return None if kept is None else kept - round(self.validation_fraction * kept)
 
     @property
+    def num_test_images(self) -> int | None:
+        """Images of the test split; None where only the files tell.
+
+        Examples:
+            >>> DatasetSpec(name="digits", image_size=32).num_test_images
+            359
+        """
+        info = DATASETS[self.kind]
+        if self.test_images is not None or info.num_images is None:
+            return self.test_images
+        training = info.num_training
+        return round(self.test_fraction * info.num_images) if training is None else info.num_images - training
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of the images in memory, three uint8 channels each; 0 where only the files tell how many there are.
 

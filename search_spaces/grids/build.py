@@ -13,11 +13,13 @@ from search_spaces.grids.cells import Cell
 from search_spaces.grids.given import Given, LookAt, open_given
 from search_spaces.grids.layers import TemplateStack, read_stack
 from search_spaces.grids.overrides import Settings, parse_assignments
+from search_spaces.grids.seeds import seeds_of
 from search_spaces.grids.template import Budget
 from search_spaces.grids.trained import Trainings
 from search_spaces.model import Frozen, later_field
 from search_spaces.models import model_spec
 from search_spaces.names import Goal, SitePlacement
+from search_spaces.objective import Claims
 from search_spaces.pixels import Channels
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
 from search_spaces.search import Search
@@ -43,17 +45,25 @@ class Grid(Frozen):
     search: Search = Search()
     """Settings of the search of cells with `search_trials`."""
     seed: int
-    """Seed of the teacher and the white boxes, which all cells share."""
+    """Seed of the teacher and the white boxes, which all cells share unless they say otherwise."""
     # Left out of what is written where there is none, so that plans of pairs are written as before.
     assessments: tuple[AssessRecipe, ...] = Field(default=(), exclude_if=lambda recipes: not recipes)
     """Parts of the assessments of networks that are given."""
     trainings: Trainings | None = later_field()
     """What an assessment trains, if it was asked to."""
+    claims: Claims = Field(default=Claims(), exclude_if=lambda claims: claims == Claims())
+    """Settings of the tests behind verdicts."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the pairs, the shared one first."""
         return tuple(dict.fromkeys((self.seed, *(cell.seed for cell in self.cells))))
+
+    @property
+    def white_box_seeds(self) -> tuple[int, ...]:
+        """Seeds of the white boxes that are distilled, the shared one first."""
+        own = (cell.white_box_seed for cell in self.cells)
+        return tuple(dict.fromkeys((self.seed, *(seed for seed in own if seed is not None))))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,7 +159,7 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites, look_at: LookAt
     )
     white_boxes = _white_boxes(given, choices.architectures or stack.axis("architectures"), num_sites)
     stack.check_per_architecture([facts.architecture for facts in given.white_boxes] or stack.axis("architectures"))
-    seeds = tuple(choices.seeds or stack.axis("seeds"))
+    seeds = seeds_of(stack.seeds(choices.seeds, is_given=bool(given.white_boxes)))
     search = stack.search(choices.search)
 
     def placed(white_box: WhiteBox, goal: Goal) -> WhiteBox:
@@ -170,13 +180,14 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites, look_at: LookAt
                 white_box=white_box.facts.model if white_box.facts else None,
             ),
             seed=seed,
+            white_box_seed=white_box_seed,
             num_sites=white_box.known_num_sites,
             search_trials=search.most_trials if goal is Goal.DETRIMENTAL and is_searched else 0,
         )
         for distilled in white_boxes
         for option_set, bit_widths in _option_sets(stack, choices).items()
         for budget, is_searched in _budgets(stack, choices, search)
-        for seed in seeds
+        for seed, white_box_seed in seeds
         for goal in (Goal(goal) for goal in choices.goals or stack.axis("goals"))
         for white_box in (placed(distilled, goal),)
     )
@@ -198,7 +209,8 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites, look_at: LookAt
         ),
         cells=cells,
         search=search,
-        seed=seeds[0],
+        seed=seeds[0][0],
+        claims=stack.axis("claims") or Claims(),
     )
 
 

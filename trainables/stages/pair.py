@@ -32,7 +32,7 @@ from trainables.quant.option_gradient import FULL_PRECISION, offered_bit_widths,
 from trainables.quant.student import QuantizedStudent
 from trainables.stages.equalized_steps import EqualizedSteps
 from trainables.stages.graphs import OptionsPass, are_wanted, can_be_captured, capture_passes
-from trainables.stages.pair_figures import accuracies, columns, spent
+from trainables.stages.pair_figures import accuracies, changes, columns, spent
 from trainables.stages.selections.base import Drawn
 from trainables.stages.selections.registry import selection_of
 from trainables.training_loop import LOSS, StageResult, StageRun, run_epochs
@@ -160,9 +160,10 @@ def train(
         A report per epoch with accuracy_fp, accuracy_q and parity_gap on the validation split.
 
     Returns:
-        For both held-out splits accuracy_white_box, accuracy_fp, accuracy_q, accuracy_delta, parity_gap and
-        drop_standard_error; the checkpoint `student.*` and `policy.*`; per image the predictions, margins and chosen
-        bit-widths.
+        For both held-out splits accuracy_white_box, accuracy_fp, accuracy_q, accuracy_delta, parity_gap,
+        drop_standard_error, num_images, and the images that change sides from white box to student (parity_lost,
+        parity_gained) and under quantization (drop_lost, drop_gained); the checkpoint `student.*` and `policy.*`; per
+        image the predictions, margins and chosen bit-widths.
 
     Raises:
         ConfigError: The white box cannot be traced, or has no site.
@@ -257,7 +258,7 @@ def _frozen(network: nn.Module, device: torch.device) -> nn.Module:
 def _figures(pair: Pair, data: ImageData, split: str, white_box: Classified) -> tuple[dict[str, float], Columns]:
     """Returns the metrics of a pair on a split, and what is kept of every image."""
     full, quantized, bit_width_BL = measure(pair, data, split)
-    metrics = accuracies(split, white_box, full, quantized)
+    metrics = accuracies(split, white_box, full, quantized) | changes(split, white_box, full, quantized)
     if not pair.selection.is_exact:
         metrics |= spent(split, bit_width_BL, pair.recipe.budget)
     return metrics, columns(white_box, full, quantized, bit_width_BL)

@@ -1,14 +1,15 @@
 """How `compare-search` shows what it found: a table on the console, and a page with figure, arms and cells."""
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from orchestrator.reports.comparison.data import TITLES, figure_comparison, without_pair
+from orchestrator.reports.comparison.data import TITLES, figure_comparison, logrank_of, without_pair
 from orchestrator.reports.document import Page, Section, pictures
 from orchestrator.reports.grouping import is_missing
-from orchestrator.reports.layout import Column, Field, TextTable, pp, text_table
+from orchestrator.reports.layout import Column, Field, TextTable, number, pp, text_table, with_note
 from orchestrator.reports.rendering import page_files, table_files
 from orchestrator.reports.summary import DROP, TOLERANCE
 from orchestrator.results.pairs import Verdict
@@ -17,35 +18,51 @@ from orchestrator.search.arms import Arm
 from orchestrator.store.folder import Folder
 from trainables.assessment.paired import wilson_interval
 
-COLUMNS = ("arm", "cells done", "found", "held", "95 % of held", "trials", "epochs", "device-hours", "median to first")
+COLUMNS = (
+    *("arm", "cells done", "found", "held", "shown", "95 % of held", "trials", "epochs", "device-hours"),
+    *("median to first", "log-rank p"),
+)
 _RULE = f"gap to the white box at most {TOLERANCE}, drop at least {DROP}"
 TERMS = {
     "Catastrophic pair": _RULE,
     "Found": "a pair that is catastrophic on the validation split, on which searches select",
-    "Held": "the pair that stands for the cell is catastrophic on the test split; it is judged there once",
-    "95 % of held": "Wilson's interval of the share of cells that hold",
+    "Held": "found, and the pair that stands for the cell is catastrophic on the test split; it is judged there once",
+    "Shown": "held, and its test images exclude chance: paired one-sided tests of gap and drop",
+    "95 % of held": "Wilson's interval of the share of cells that hold, where all cells of a white box count as one, "
+    "because they are no independent draws",
     "Trials, epochs, device-hours": "all that the arm's cells have, also what another arm or sweep ran for them",
-    "Median to first": "device-seconds until half of the cells have a hit (Kaplan-Meier: cells without one count "
+    "Median to first": "training epochs until half of the cells have a hit (Kaplan-Meier: cells without one count "
     "for as long as they were searched)",
+    "Log-rank p": "of the epochs to the first hit against the search's (two-sided, as if cells were independent)",
 }
 
 
-def arm_row(arm: Arm, cells: pd.DataFrame) -> tuple[str, ...]:
-    """Returns the texts of `COLUMNS` for an arm."""
-    held, count, num_done = int(cells["catastrophic"].sum()), len(cells), int(cells["is_done"].sum())
-    low, high = wilson_interval(held, count)
+def arm_row(arm: Arm, table: pd.DataFrame) -> tuple[str, ...]:
+    """Returns the texts of `COLUMNS` for an arm, given all arms."""
+    cells, searched = (of_arm[of_arm["trials"] > 0] for of_arm in (_of(arm, table), _of(Arm.SEARCH, table)))
+    p_value = math.nan if arm is Arm.SEARCH else logrank_of(cells, searched)
+    cells = _of(arm, table)
+    held, count, num_done = int(cells["held"].sum()), len(cells), int(cells["is_done"].sum())
+    num_clusters = cells["white_box"].nunique()
+    low, high = wilson_interval(held / count * num_clusters, num_clusters)
     return (
         TITLES[arm],
         str(count) if num_done == count else f"{num_done} of {count}",
         str(int(cells["found"].sum())),
         str(held),
+        str(int(cells["shown"].sum())),
         # The cells that are done first are those with a pair: their share says nothing of the others.
         f"{100 * low:.0f} to {100 * high:.0f} %" if num_done == count else "",
         str(int(cells["trials"].sum())),
         f"{int(cells['epochs'].sum()):,}",
         f"{cells['device_seconds'].sum() / 3600:.2f}",
         median_text(without_pair(cells[cells["trials"] > 0])),
+        number(3)(p_value),
     )
+
+
+def _of(arm: Arm, table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["arm"] == arm]
 
 
 def begun_arms(table: pd.DataFrame) -> list[Arm]:
@@ -58,9 +75,9 @@ def arms_table(table: pd.DataFrame) -> TextTable:
     return text_table(
         "",
         (Column(header, is_number=header != "arm") for header in COLUMNS),
-        (arm_row(arm, table[table["arm"] == arm]) for arm in begun_arms(table)),
+        (arm_row(arm, table) for arm in begun_arms(table)),
         heading=f"Catastrophic pairs: {_RULE}",
-        caption="found on validation, held on test: one pair per cell;\n"
+        caption="found on validation, held on test: one pair per cell; log-rank: against the search;\n"
         "median of Kaplan-Meier: cells without a hit count for as long as they were searched",
     )
 
@@ -72,7 +89,7 @@ def comparison_page(name: str, table: pd.DataFrame) -> Page:
     found = [f"{arm.text} {found.text} and {held.text}" for arm, _, found, held, *_ in of_arms.rows]
     headline = f"Of {num_cells} cells so many have a hit on validation and on test: {'; '.join(found)}."
     waiting = [TITLES[arm] for arm in Arm if not table.loc[table["arm"] == arm, "is_done"].all()]
-    alt = "Share of cells with a pair over epochs, and share of cells without one over device-seconds, for every arm."
+    alt = "Share of cells without a pair over training epochs, for every arm."
     sections = (
         Section(title="Arms", tables=(of_arms,)),
         Section(title="How soon", pictures=pictures(("figure_comparison", alt, figure_comparison(table)))),
@@ -129,6 +146,7 @@ def _cell_field(row: Mapping[Hashable, Any]) -> Field:
         if is_missing(row["drop"])
         else f"{pp(-row['drop'])} at {pp(row['parity_gap'])} [{trials:.0f}]"
     )
-    if row["catastrophic"]:
-        return Field(str(Verdict.CATASTROPHIC), note=note, verdict=Verdict.CATASTROPHIC)
+    if row["held"]:
+        field = Field(str(Verdict.CATASTROPHIC), note=note, verdict=Verdict.CATASTROPHIC)
+        return with_note(field, row["evidence"])
     return Field("on validation only" if row["found"] else "none" if row["is_done"] else "none yet", note=note)
