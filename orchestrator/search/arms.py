@@ -35,12 +35,12 @@ class Arm(StrEnum):
     the selection."""
 
     @property
-    def title(self) -> str:
+    def label(self) -> str:
         """Name for people."""
-        return _TITLES.get(self, str(self))
+        return _LABELS[self]
 
 
-_TITLES = {
+_LABELS = {
     Arm.AS_PUBLISHED: "as published",
     Arm.RECIPE: "our recipe",
     Arm.RANDOM: "random search",

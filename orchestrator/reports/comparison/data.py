@@ -142,7 +142,7 @@ def figure_comparison(table: pd.DataFrame) -> Figure:
         color, dashes = _LINES[arm]
         curve = without_pair(cells)
         shares = [100, *100 * curve["share"]]
-        panel.step([0, *curve["epochs"]], shares, where="post", color=color, linestyle=dashes, label=arm.title)
+        panel.step([0, *curve["epochs"]], shares, where="post", color=color, linestyle=dashes, label=arm.label)
         censored = curve[curve["num_censored"] > 0]
         panel.plot(censored["epochs"], 100 * censored["share"], "|", color=color, markersize=11)
     panel.set(ylim=(-3, 103), xlim=(0, None))

@@ -43,14 +43,15 @@ TERMS = {
 
 def arm_row(arm: Arm, table: pd.DataFrame) -> tuple[Field | str, ...]:
     """Returns the fields of `COLUMNS` for an arm, given all arms."""
-    reference, cells = reference_arm(table), _of(arm, table)
-    is_compared = reference not in (None, arm)
-    p_value = logrank_of(*(_begun(_of(each, table)) for each in (arm, reference))) if is_compared else math.nan
+    cells, reference = _of(arm, table), reference_arm(table)
+    p_value = math.nan
+    if reference and arm is not reference:
+        p_value = logrank_of(_begun(cells), _begun(_of(reference, table)))
     held, count, num_done = int(cells["held"].sum()), len(cells), int(cells["is_done"].sum())
     num_clusters = cells["white_box"].nunique()
     low, high = wilson_interval(held / count * num_clusters, num_clusters)
     return (
-        arm.title,
+        arm.label,
         str(count) if num_done == count else f"{num_done} of {count}",
         str(int(cells["found"].sum())),
         str(held),
@@ -96,7 +97,7 @@ def begun_arms(table: pd.DataFrame) -> list[Arm]:
 def arms_table(table: pd.DataFrame) -> TextTable:
     """Lays out the comparison: one row per arm that has begun."""
     reference = reference_arm(table)
-    compared = f"; log-rank: against {reference.title}" if reference else ""
+    compared = f"; log-rank: against {reference.label}" if reference else ""
     return text_table(
         "",
         (Column(name, is_number=name != "arm", is_optional=name in _OPTIONAL) for name in COLUMNS),
@@ -119,7 +120,7 @@ def comparison_page(name: str, table: pd.DataFrame, *, not_launched: Sequence[Ar
     num_cells = table["cell_id"].nunique()
     found = [f"{arm.text} {found.text} and {held.text}" for arm, _, found, held, *_ in of_arms.rows]
     headline = f"Of {num_cells} cells so many have a hit on validation and on test: {'; '.join(found)}."
-    waiting = [arm.title for arm in Arm if arm in not_launched or not _of(arm, table)["is_done"].all()]
+    waiting = [arm.label for arm in Arm if arm in not_launched or not _of(arm, table)["is_done"].all()]
     alt = "Share of cells without a pair over training epochs, for every arm."
     sections = (
         Section(title="Arms", tables=(of_arms,)),
@@ -167,7 +168,7 @@ def _cells_table(table: pd.DataFrame, arms: Sequence[Arm]) -> TextTable:
     for cell_id, of_cell in table.groupby("cell_id", sort=False):
         by_arm = {row["arm"]: row for row in of_cell.to_dict("records")}
         rows.append([_title(str(cell_id), has_seeds=has_seeds), *(_cell_field(by_arm[arm]) for arm in arms)])
-    return text_table("", map(Column.name, ("cell", *(arm.title for arm in arms))), rows)
+    return text_table("", map(Column.name, ("cell", *(arm.label for arm in arms))), rows)
 
 
 def _title(cell_id: str, *, has_seeds: bool) -> str:

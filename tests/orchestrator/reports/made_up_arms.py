@@ -67,5 +67,5 @@ def shown(table: pd.DataFrame) -> str:
 
 def row_of(arm: Arm, table: pd.DataFrame) -> list[str]:
     """Returns the texts of an arm's row."""
-    (row,) = [row for row in arms_table(table).rows if row[0].text == arm.title]
+    (row,) = [row for row in arms_table(table).rows if row[0].text == arm.label]
     return [cell.text for cell in row]

@@ -29,7 +29,7 @@ def test_an_arm_that_was_not_launched_is_not_shown_though_others_ran_trials_of_i
     page = comparison_page("mine", comparison(plans, store))
     texts = f"{page.headline} {page.progress} {[section.tables for section in page.sections]}"
     assert "random search 3 and 3" in texts
-    assert Arm.SEARCH.title not in texts
+    assert Arm.SEARCH.label not in texts
     assert page.is_complete
 
 
@@ -92,13 +92,13 @@ def test_without_a_search_arms_are_compared_with_the_recipe(store: Store) -> Non
     assert "log-rank p" not in [column.header for column in alone.columns]
 
 
-def test_every_arm_has_a_title_and_a_line_of_its_own_in_figure_and_files(store: Store) -> None:
+def test_every_arm_has_a_label_and_a_line_of_its_own_in_figure_and_files(store: Store) -> None:
     for place, arm in enumerate(Arm):
         for node in pairs(arm)[:3]:
             finish(store, node, ended_at=1000 + place, drop=0.5)
     table = comparison(PLANS, store)
     curves = [line for line in figure_comparison(table).axes[0].lines if not str(line.get_label()).startswith("_")]
-    assert [line.get_label() for line in curves] == [arm.title for arm in Arm]
+    assert [line.get_label() for line in curves] == [arm.label for arm in Arm]
     assert len({(line.get_color(), str(line._dash_pattern)) for line in curves}) == len(Arm)
     folder = store.root.folder("sweeps/x")
     write_comparison("x", table, folder)
