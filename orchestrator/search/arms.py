@@ -33,6 +33,9 @@ class Arm(StrEnum):
     REINFORCE = "reinforce"
     """The score function (Williams, Machine Learning 8, 1992) with a leave-one-out baseline: no gradient passes through
     the selection."""
+    RESCALED = "rescaled"
+    """No training: one channel of every ReLU, linear and attention link times 2^10, undone behind it, and an untrained
+    policy. The operation of cross-layer equalization (Nagel et al., ICCV 2019, arXiv 1906.04721), turned around."""
 
     @property
     def label(self) -> str:
@@ -51,6 +54,7 @@ _LABELS = {
     Arm.GUMBEL: "Gumbel-softmax",
     Arm.PENALTY: "budget penalty",
     Arm.REINFORCE: "REINFORCE",
+    Arm.RESCALED: "rescaled, not trained",
 }
 DEFAULT_ARMS = (Arm.AS_PUBLISHED, Arm.RECIPE, Arm.RANDOM, Arm.SEARCH)
 """What a comparison runs unless it is told."""

@@ -16,7 +16,8 @@ from search_spaces.loss_space import PUBLISHED
 from search_spaces.names import Goal
 
 # A grid may give the policy a rate and a clip of its own, which mean nothing where it does not learn.
-_STUDENT_ALONE: Mapping[str, Any] = {"train": ["student"], "policy_learning_rate": None, "policy_gradient_clip": None}
+_NO_POLICY: Mapping[str, Any] = {"policy_learning_rate": None, "policy_gradient_clip": None}
+_STUDENT_ALONE: Mapping[str, Any] = {"train": ["student"], **_NO_POLICY}
 BASELINES: Mapping[Arm, Mapping[str, Any]] = {
     Arm.FROZEN: _STUDENT_ALONE,
     Arm.STATIC: {"selection": "static", **_STUDENT_ALONE},
@@ -24,6 +25,7 @@ BASELINES: Mapping[Arm, Mapping[str, Any]] = {
     Arm.GUMBEL: {"selection": "gumbel", "profits": "logits"},
     Arm.PENALTY: {"selection": "penalty"},
     Arm.REINFORCE: {"selection": "reinforce", "profits": "logits"},
+    Arm.RESCALED: {"rescaled": 10, "train": [], "epochs": 1, **_NO_POLICY},
 }
 """Arms of one trial per cell, each with the fields in which its detrimental pairs differ from the grid's own."""
 _SEARCHES = (Arm.RANDOM, Arm.SEARCH)

@@ -31,6 +31,7 @@ _LINES = {
     Arm.GUMBEL: (ROBUST, DASHES),
     Arm.PENALTY: (DETRIMENTAL, DASHES),
     Arm.REINFORCE: (ROBUST, DOTS),
+    Arm.RESCALED: (INK, "-"),
 }
 
 

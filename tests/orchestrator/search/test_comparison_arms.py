@@ -19,7 +19,8 @@ from search_spaces.stages.registry import Stage
 
 PLAIN = Choices()
 ALONE = ("student",)
-KNAPSACK: Mapping[str, Any] = {"selection": None, "loss": None, "profits": "softmax", "train": ("student", "policy")}
+TRAINS: Mapping[str, Any] = {"train": ("student", "policy"), "epochs": 32, "rescaled": None}
+KNAPSACK: Mapping[str, Any] = {"selection": None, "loss": None, "profits": "softmax", **TRAINS}
 # As docs/grids.md, Baselines, spells them out.
 EXPECTED: Mapping[Arm, Mapping[str, Any]] = {
     Arm.FROZEN: {"train": ALONE},
@@ -28,6 +29,7 @@ EXPECTED: Mapping[Arm, Mapping[str, Any]] = {
     Arm.GUMBEL: {"selection": "gumbel", "profits": "logits"},
     Arm.PENALTY: {"selection": "penalty"},
     Arm.REINFORCE: {"selection": "reinforce", "profits": "logits"},
+    Arm.RESCALED: {"rescaled": 10, "train": (), "epochs": 1},
 }
 
 
