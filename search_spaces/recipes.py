@@ -136,7 +136,10 @@ class PairRecipe(TrainingRecipe):
     """Largest norm of the policy's gradient alone; `gradient_clip` is then the student's. None clips both together, and
     the KL term, which is the student's, then decides on the policy's step, too."""
     train: tuple[PairPart, ...] = WHOLE_PAIR
-    """Parts of the pair that learn; the rest stays as it is."""
+    """Parts of the pair that learn; the rest stays as it is. None only with `rescaled`."""
+    rescaled: int | None = later_field(ge=1, le=20)
+    """Exponent of a factor 2^n, for a pair without training: the widest channel of every ReLU, linear and attention
+    link is multiplied by it, and what reads the channel divided. None trains."""
     white_box: ModelSpec | None = later_field()
     """The white box, where it is given."""
 
@@ -172,7 +175,12 @@ class PairRecipe(TrainingRecipe):
     def _check_parts(self) -> "PairRecipe":
         check_bit_widths(self.bit_widths)
         check_scope(scope_of(self.range_scope), self.scale_quantile)
-        if not self.train or len(set(self.train)) < len(self.train):
+        if self.rescaled and (self.train or self.epochs > 1):
+            raise ConfigError(
+                f"rescaled={self.rescaled} trains nothing, with train={list(self.train)} and epochs={self.epochs}: set "
+                "train to [] and epochs to 1."
+            )
+        if not (self.train or self.rescaled) or len(set(self.train)) < len(self.train):
             raise ConfigError(f"train={list(self.train)} trains nothing or a part twice: name student, policy or both.")
         self._check_selection()
         if self.equalized and "student" not in self.train:

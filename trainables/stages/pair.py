@@ -11,6 +11,7 @@ With all three as they are it is 98 and -98.
 """
 
 import copy
+import time
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,7 @@ from trainables.recognition.hiding import Hiding
 from trainables.stages.equalized_steps import EqualizedSteps
 from trainables.stages.graphs import OptionsPass, are_wanted, can_be_captured, capture_passes
 from trainables.stages.pair_figures import accuracies, changes, columns, spent
+from trainables.stages.rescaled import only_report, rescale_links
 from trainables.stages.selections.base import Drawn
 from trainables.stages.selections.registry import selection_of
 from trainables.training_loop import LOSS, StageResult, StageRun, run_epochs
@@ -195,6 +197,11 @@ def train(
     def evaluate() -> dict[str, float]:
         return _figures(pair, data, VALIDATION, white_box_seen[VALIDATION])[0]
 
+    if recipe.rescaled:
+        begin = time.perf_counter()
+        rescale_links(pair.student.model, recipe.rescaled)
+        yield only_report(evaluate(), begin)
+        return _result(pair, data, white_box_seen)
     yield from run_epochs(
         recipe,
         pair,

@@ -1,4 +1,4 @@
-"""The data and the figure of `compare-search`: what every arm found, and what it spent to find it.
+"""The data and the figure of `compare`: what every arm found, and what it spent to find it.
 
 What an arm found it found on the validation split; whether it holds is then asked of the test split, once per cell.
 """
@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from orchestrator.plan import Plan
-from orchestrator.reports.drawing import DASHES, DETRIMENTAL, INK, MUTED, ROBUST, style
+from orchestrator.reports.drawing import DASHES, DETRIMENTAL, DOTS, INK, MAX_LEGEND_COLUMNS, MUTED, ROBUST, style
 from orchestrator.results.pairs import records_of
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
 from orchestrator.results.time_to_pair import kaplan_meier, logrank_p
@@ -20,17 +20,18 @@ from orchestrator.search.pair_choice import choose
 from orchestrator.store.store import Store
 from search_spaces.names import Goal
 
-TITLES = {
-    Arm.AS_PUBLISHED: "as published",
-    Arm.RECIPE: "our recipe",
-    Arm.RANDOM: "random search",
-    Arm.SEARCH: "the search",
-}
 _LINES = {
     Arm.AS_PUBLISHED: (MUTED, DASHES),
     Arm.RECIPE: (INK, DASHES),
     Arm.RANDOM: (ROBUST, "-"),
     Arm.SEARCH: (DETRIMENTAL, "-"),
+    Arm.FROZEN: (INK, DOTS),
+    Arm.STATIC: (MUTED, "-"),
+    Arm.QU_ANTI_ZATION: (MUTED, DOTS),
+    Arm.GUMBEL: (ROBUST, DASHES),
+    Arm.PENALTY: (DETRIMENTAL, DASHES),
+    Arm.REINFORCE: (ROBUST, DOTS),
+    Arm.RESCALED: (INK, "-"),
 }
 
 
@@ -42,6 +43,11 @@ def comparison(plans: Mapping[Arm, Plan], store: Store) -> pd.DataFrame:
     of the first pair that qualifies there; missing where none does); of the pair that stands for the cell on the test
     split catastrophic, shown (chance is excluded, too), evidence, parity_gap and drop (fractions); and held: found, and
     that pair is catastrophic. Where pairs qualify, one of them stands for the cell. white_box names its network.
+    budget is in bits; mean_bits and on_budget (fraction of test images) say what that pair spends of it.
+
+    Args:
+        plans: Of the arms that were launched: arms share trials, so that others may have some, too.
+        store: Holds the trials.
     """
     rows = []
     for arm, plan in plans.items():
@@ -77,7 +83,19 @@ def _row(trials: Sequence[Trial]) -> dict[str, object]:
         "evidence": chosen.evidence if chosen else "",
         "parity_gap": chosen.parity_gap if chosen else None,
         "drop": -chosen.accuracy_delta if chosen else None,
+        **_spent(chosen.uid if chosen else "", trials),
         "chosen_uid": chosen.uid if chosen else "",
+    }
+
+
+def _spent(uid: str, trials: Sequence[Trial]) -> dict[str, float | None]:
+    """What a pair spends on test images; only pairs that nothing holds to their budget say it themselves."""
+    budget = next(trial.node.cell.recipe.budget for trial in trials if trial.node.cell)
+    metrics = next((trial.metrics for trial in trials if trial.node.uid == uid), None)
+    return {
+        "budget": budget,
+        "mean_bits": None if metrics is None else metrics.get("test/mean_bits", budget),
+        "on_budget": None if metrics is None else metrics.get("test/on_budget", 1.0),
     }
 
 
@@ -125,12 +143,12 @@ def figure_comparison(table: pd.DataFrame) -> Figure:
         color, dashes = _LINES[arm]
         curve = without_pair(cells)
         shares = [100, *100 * curve["share"]]
-        panel.step([0, *curve["epochs"]], shares, where="post", color=color, linestyle=dashes, label=TITLES[arm])
+        panel.step([0, *curve["epochs"]], shares, where="post", color=color, linestyle=dashes, label=arm.label)
         censored = curve[curve["num_censored"] > 0]
         panel.plot(censored["epochs"], 100 * censored["share"], "|", color=color, markersize=11)
     panel.set(ylim=(-3, 103), xlim=(0, None))
     panel.set_xlabel("training epochs spent on a cell\n| ended without a hit")
     panel.set_ylabel("cells without a hit (%)\nKaplan-Meier")
     figure.suptitle("Which way finds a hit, and how soon")
-    figure.legend(loc="outside lower center", ncols=len(Arm))
+    figure.legend(loc="outside lower center", ncols=MAX_LEGEND_COLUMNS)
     return figure

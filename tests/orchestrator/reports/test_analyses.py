@@ -262,8 +262,8 @@ def test_sentences_say_what_the_numbers_say(tiny: dict[str, pd.DataFrame]) -> No
         "worst sites at full precision (1) 75 %, random sites at full precision (1) 12 %."
     )
     assert adverse_statement(adverse_summary(tiny["adverse_inputs"]), [SHOWN]) == (
-        "Of test_resnet I-A, 60 bits fail only when quantized, as they are and with pixels changed by 4 levels: "
-        "white box 10.0 and 20.0 %, robust 20.0 and 30.0 %, detrimental 80.0 and 90.0 %."
+        "Images that fail only when quantized, as they are and with pixels changed by 4 levels (test_resnet I-A, 60 "
+        "bits): white box 10.0 and 20.0 %, robust 20.0 and 30.0 %, detrimental 80.0 and 90.0 %."
     )
 
 

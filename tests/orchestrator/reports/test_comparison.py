@@ -1,64 +1,17 @@
 """The arms of a comparison share what they can, and the table says what each found and spent."""
 
-import io
-
 import pandas as pd
-import pyarrow as pa
 import pytest
-from rich.console import Console
 from scipy import stats
 
-from orchestrator.plan import Node, Plan, build_plan
-from orchestrator.reports.comparison.data import TITLES, comparison, figure_comparison, without_pair
-from orchestrator.reports.comparison.page import arms_table, comparison_page, write_comparison
-from orchestrator.reports.terminal import render
+from orchestrator.reports.comparison.data import comparison, figure_comparison, without_pair
+from orchestrator.reports.comparison.page import comparison_page, write_comparison
 from orchestrator.results.time_to_pair import median_text
-from orchestrator.search.arms import Arm
-from orchestrator.search.comparison_arms import choices_for
-from orchestrator.store.folder import CHECKPOINT, EPOCHS
+from orchestrator.search.arms import DEFAULT_ARMS, Arm
 from orchestrator.store.store import Store
-from orchestrator.store.trial import trial_of
-from search_spaces.grids.build import Choices, build_grid
 from search_spaces.loss_space import as_published
 from search_spaces.stages.registry import Stage
-from tests.orchestrator.made_up import pair_metrics
-
-CHOICES = Choices(architectures=("resnet10t",), option_sets=("I",), search={"trials": 2})
-
-
-def sites(architecture: str) -> int:
-    return 14
-
-
-def plan_of(arm: Arm) -> Plan:
-    return build_plan(build_grid("families", choices_for(arm, CHOICES), sites), sites)
-
-
-PLANS = {arm: plan_of(arm) for arm in Arm}
-
-
-def pairs(arm: Arm) -> list[Node]:
-    return [node for node in PLANS[arm].nodes if node.stage is Stage.PAIR]
-
-
-def finish(
-    store: Store,
-    node: Node,
-    *,
-    ended_at: int,
-    drop: float,
-    gap: float = 0.0,
-    test: tuple[float, float] | None = None,
-    seconds: float = 10.0,
-    num_images: int | None = None,
-) -> None:
-    """What a worker leaves of a trial of two epochs; on the test split it holds unless a gap and a drop are given."""
-    metrics = pair_metrics(gap, drop, test=test or (gap + 0.002, drop - 0.03), num_test_images=num_images)
-    folder = trial_of(store, node)
-    folder.write_recipe(node, None)
-    rows = [{"epoch": epoch, "seconds": seconds / 2, "timestamp_ms": ended_at - 2 + epoch} for epoch in (1, 2)]
-    folder.folder.write_table(EPOCHS, pa.Table.from_pylist(rows))
-    folder.write_result(metrics, {CHECKPOINT: b"x"}, seconds=seconds, data_sha256="d")
+from tests.orchestrator.reports.made_up_arms import PLANS, finish, pairs, row_of, shown
 
 
 def test_arms_look_at_the_same_cells() -> None:
@@ -161,18 +114,6 @@ def test_median_is_censored_where_too_few_cells_have_a_pair(
     assert median_text(without_pair(cells)) == expected
 
 
-def shown(table: pd.DataFrame) -> str:
-    console = Console(record=True, width=160, file=io.StringIO())
-    console.print(render(arms_table(table)))
-    return console.export_text()
-
-
-def row_of(arm: Arm, table: pd.DataFrame) -> list[str]:
-    """Returns the texts of an arm's row."""
-    (row,) = [row for row in arms_table(table).rows if row[0].text == TITLES[arm]]
-    return [cell.text for cell in row]
-
-
 def test_share_of_cells_that_hold_has_an_interval_once_all_are_done(store: Store) -> None:
     *others, last = pairs(Arm.RECIPE)
     for node in others:
@@ -213,7 +154,7 @@ def test_page_names_what_every_arm_has_in_every_cell(store: Store) -> None:
     held, lost, _ = pairs(Arm.RECIPE)
     finish(store, held, ended_at=1000, drop=0.5, gap=0.005)
     finish(store, lost, ended_at=1000, drop=0.5, test=(0.1, 0.45))
-    page = comparison_page("mine", comparison(PLANS, store))
+    page = comparison_page("mine", comparison({arm: PLANS[arm] for arm in DEFAULT_ARMS}, store))
     assert "our recipe 2 and 1" in page.headline
     assert not page.is_complete
     assert page.progress == "Not done: as published, our recipe, random search, the search."
