@@ -158,7 +158,8 @@ def build_plan(grid: Grid, num_sites: Callable[[str], int]) -> Plan:
         except InfeasibleBudgetError as error:
             refused.append(Refusal(cell.cell_id, str(error)))
         else:
-            parents = () if cell.recipe.given else (white_boxes[cell.architecture].uid,)
+            white_box = (cell.architecture, grid.seed if cell.white_box_seed is None else cell.white_box_seed)
+            parents = () if cell.recipe.given else (white_boxes[white_box].uid,)
             pairs += _pair_nodes(cell, grid, parents)
     # A white box without any feasible cell still runs: the grid asks for it, and a later extension may use it.
     # Trial 0 of every cell comes before the searched ones, the first seed before the others: so Table 1 is complete as
@@ -172,13 +173,21 @@ def build_plan(grid: Grid, num_sites: Callable[[str], int]) -> Plan:
     return Plan(grid, (*shared, *pairs, *_assess_nodes(grid), *_trained_nodes(grid)), tuple(refused))
 
 
-def _shared_nodes(grid: Grid) -> tuple[list[Node], dict[str, Node]]:
-    """Returns the trials that all pairs share, and the white boxes among them by architecture."""
+def _shared_nodes(grid: Grid) -> tuple[list[Node], dict[tuple[str, int], Node]]:
+    """Returns the trials that pairs share, and the white boxes among them by architecture and seed."""
     teacher, dataset, seed = grid.teacher, grid.dataset, grid.seed
     roots = [_node(Stage.TEACHER, f"teacher/{teacher.architecture}", teacher, dataset, seed)] if teacher else []
     parents = [root.uid for root in roots]
     white_boxes = {
-        recipe.architecture: _node(Stage.DISTILL, f"distill/{recipe.architecture}", recipe, dataset, seed, *parents)
+        (recipe.architecture, each): _node(
+            Stage.DISTILL,
+            f"distill/{recipe.architecture}" + ("" if each == seed else f"/seed{each}"),
+            recipe,
+            dataset,
+            each,
+            *parents,
+        )
+        for each in grid.white_box_seeds
         for recipe in grid.white_boxes
     }
     return [*roots, *white_boxes.values()], white_boxes

@@ -120,6 +120,20 @@ class Repairs(Analysis):
     """Bits that every site gets at least, beyond the budget."""
 
 
+class Twins(Analysis):
+    """The same student under other allocations and ranges: what its failure hangs on."""
+
+    name = "twins"
+    title = "Twins"
+    keys = ("twin",)
+    num_attacked: int = Field(default=100, ge=1)
+    """Test images, drawn once, that the search per image attacks."""
+    max_passes: int = Field(default=40, ge=10)
+    """Passes per image that the search for a static allocation, and the one per image, may take."""
+    draw_seed: int = 0
+    """Of everything that is drawn: the shuffle, the untrained policy, the images that are attacked, both searches."""
+
+
 class AdverseInputs(Analysis):
     """Images that quantization makes fail: changed within a bound, or under the worst allocation (section 3.2)."""
 
@@ -161,6 +175,7 @@ ANALYSES: dict[str, Analysis] = {
         Corruptions(),
         Mitigation(),
         Repairs(),
+        Twins(),
         AdverseInputs(),
         Indicators(),
     )

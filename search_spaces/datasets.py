@@ -152,6 +152,20 @@ class DatasetSpec(Frozen):
         return None if kept is None else kept - round(self.validation_fraction * kept)
 
     @property
+    def num_test_images(self) -> int | None:
+        """Images of the test split; None where only the files tell.
+
+        Examples:
+            >>> DatasetSpec(name="digits", image_size=32).num_test_images
+            359
+        """
+        info = DATASETS[self.kind]
+        if self.test_images is not None or info.num_images is None:
+            return self.test_images
+        training = info.num_training
+        return round(self.test_fraction * info.num_images) if training is None else info.num_images - training
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of the images in memory, three uint8 channels each; 0 where only the files tell how many there are.
 
@@ -167,6 +181,13 @@ class DatasetSpec(Frozen):
             num_images = DATASETS[self.kind].num_images or 0
         height, width = self.stored_size
         return num_images * 3 * height * width
+
+
+OF_THE_DATASET = (
+    *("image_size", "mean", "std", "interpolation", "crop", "crop_mode"),
+    *("train_images", "test_images", "drop_duplicates"),
+)
+"""Fields that options of the same names set."""
 
 
 def dataset_spec(

@@ -1,10 +1,15 @@
-"""What a search maximizes, and when a pair counts as catastrophic.
+"""What a search maximizes, when a pair counts as catastrophic, and what it takes to call that shown.
 
-Both compare accuracies as fractions. The objective reads the validation split; the verdict is only ever given on
-the test split, which no search sees.
+Accuracies are fractions. The objective reads the validation split; the verdict is only ever given on the test split,
+which no search sees.
 """
 
 from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from search_spaces.model import Frozen
 
 ACCURACIES = ("accuracy_white_box", "accuracy_fp", "accuracy_q")
 """Arguments of objective and verdict, by the names that a pair's metrics have behind the split."""
@@ -14,6 +19,22 @@ CATASTROPHIC_DROP = 0.10
 """Smallest fall of accuracy under quantization that counts as catastrophic: ten percentage points."""
 PARITY_PENALTY = 10.0
 """Price of one unit of excess parity gap in the objective, in units of the drop."""
+
+
+class Claims(Frozen):
+    """Settings of the tests behind a verdict. The two bounds are no settings: other bounds are another definition."""
+
+    level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Chance to call a pair catastrophic that is not: of each one-sided test, and so of both together."""
+    power: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
+    """Chance to show parity that `plan` and verdicts count the images for."""
+
+    @property
+    def confidence(self) -> float:
+        """Confidence of the intervals with two ends whose ends the one-sided tests compare with the bounds."""
+        return 1 - 2 * self.level
+
+
 # Accuracies are ratios of counts, so a gap of exactly one point may come out a rounding error above it.
 _ROUNDING = 1e-9
 

@@ -119,6 +119,9 @@ class PairRecipe(TrainingRecipe):
     layers, as in runtimes, of which there are others, so that a budget is another one."""
     range_scope: ScopeField = later_field()
     """What shares a range: an `example`, which None is, the whole `batch`, or a `channel` of an example."""
+    hide_weight: Positive | None = later_field()
+    """Weight of a penalty on channels that stand out of their site at full precision, by which a network is recognized;
+    None is 0. The penalty is in bits, a mean over the sites."""
     equalized: EqualizedBy | None = later_field()
     """Cross-layer equalization (Nagel et al. 2019) of the student after every step, by the ranges of its `weights`, or
     of its activations on the batch (`data`): the pair is then trained against that repair."""
@@ -133,7 +136,10 @@ class PairRecipe(TrainingRecipe):
     """Largest norm of the policy's gradient alone; `gradient_clip` is then the student's. None clips both together, and
     the KL term, which is the student's, then decides on the policy's step, too."""
     train: tuple[PairPart, ...] = WHOLE_PAIR
-    """Parts of the pair that learn; the rest stays as it is."""
+    """Parts of the pair that learn; the rest stays as it is. None only with `rescaled`."""
+    rescaled: int | None = later_field(ge=1, le=20)
+    """Exponent of a factor 2^n, for a pair without training: the widest channel of every ReLU, linear and attention
+    link is multiplied by it, and what reads the channel divided. None trains."""
     white_box: ModelSpec | None = later_field()
     """The white box, where it is given."""
 
@@ -169,7 +175,12 @@ class PairRecipe(TrainingRecipe):
     def _check_parts(self) -> "PairRecipe":
         check_bit_widths(self.bit_widths)
         check_scope(scope_of(self.range_scope), self.scale_quantile)
-        if not self.train or len(set(self.train)) < len(self.train):
+        if self.rescaled and (self.train or self.epochs > 1):
+            raise ConfigError(
+                f"rescaled={self.rescaled} trains nothing, with train={list(self.train)} and epochs={self.epochs}: set "
+                "train to [] and epochs to 1."
+            )
+        if not (self.train or self.rescaled) or len(set(self.train)) < len(self.train):
             raise ConfigError(f"train={list(self.train)} trains nothing or a part twice: name student, policy or both.")
         self._check_selection()
         if self.equalized and "student" not in self.train:

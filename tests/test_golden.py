@@ -12,6 +12,7 @@ import json
 
 import pytest
 
+from orchestrator.reports.analyses.indicators import LIMIT
 from tests.golden.snapshot import Texts, canonical_json, read_expected, take
 
 # What was renamed on purpose since the golden files were written: (before, now). Applied one after the other to the
@@ -37,11 +38,13 @@ CHANGED_WORDS: tuple[tuple[str, str], ...] = (
     ("| cure |", "| mitigation |"),
     ("without a pair", "without a hit"),
     ("have a pair on validation", "have a hit on validation"),
-    # There are two more analyses: repairs and adverse inputs.
-    ('"done": 46,\n  "total": 72', '"done": 46,\n  "total": 94'),
-    ("46/72 analyses", "46/94 analyses"),
+    # There are three more analyses: twins, repairs and adverse inputs.
+    ('"done": 46,\n  "total": 72', '"done": 46,\n  "total": 105'),
+    ("46/72 analyses", "46/105 analyses"),
     # `ls` counts pruned trials among those that are done, as `status` does.
     ('"num_done": 25,\n  "num_trials": 46', '"num_done": 27,\n  "num_trials": 46'),
+    # Which indicators cannot work.
+    ("among the signals of its group.", f"among the signals of its group. {LIMIT}"),
 )
 
 MAX_LINES = 150

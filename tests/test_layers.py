@@ -49,6 +49,7 @@ ORDER = {
         {"stage_runner"},
         {"analyses", "deployment"},
         {"stages"},
+        {"recognition"},
         {"assessment"},
         {"training_loop", "evaluation", "attacks"},
         {"checkpoints", "optim", "losses", "models"},

@@ -11,6 +11,8 @@ HEADINGS = ("What", "Search", "Where", "Limits", "Estimate", OTHER)
 """In the order in which a command shows them."""
 Function = Callable[..., Any]
 Decorator = Callable[[Function], Function]
+RENAMED = {"compare-search": "compare"}
+"""Commands by the names that they had, with those that they have."""
 _UNCUT = 1000
 """Letters; click would end longer summaries with dots."""
 
@@ -40,6 +42,15 @@ class GroupedCommand(click.Command):
 
 class Group(click.Group):
     """A group that lists its commands in the order in which they were added, which is that of use."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command; of a name that it had before says the one that it has."""
+        now = RENAMED.get(args[0]) if args else None
+        if now in self.commands:
+            raise click.UsageError(f"`{args[0]}` is called `{now}` now.", ctx)
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Returns the names of the commands."""

@@ -16,7 +16,7 @@ from orchestrator.cli.cluster import group
 from orchestrator.cli.help import Group
 from orchestrator.cli.network import assess, export, verify
 from orchestrator.cli.storage import gc, ls, ui
-from orchestrator.cli.sweep import analyze, compare_search, launch, logs, plan, report, reproduce, resume, status, stop
+from orchestrator.cli.sweep import analyze, compare, launch, logs, plan, report, reproduce, resume, status, stop
 from orchestrator.tracking.environment import quiet_mlflow
 from search_spaces.errors import SweepError
 
@@ -42,7 +42,7 @@ IN_ORDER = (
     logs,
     analyze,
     report,
-    compare_search,
+    compare,
     reproduce,
     export,
     verify,

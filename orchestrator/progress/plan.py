@@ -6,7 +6,10 @@ from rich.console import Console
 
 from orchestrator.plan import Node, Plan
 from orchestrator.progress.overview import summary
+from orchestrator.results.claims import parity_images
 from orchestrator.store.states import State
+from search_spaces.names import Goal
+from search_spaces.objective import PARITY_TOLERANCE
 from search_spaces.recipes import PairRecipe
 from search_spaces.stages.assessment import AssessRecipe
 
@@ -56,3 +59,19 @@ def print_plan(plan: Plan, states: dict[str, State], console: Console) -> None:
     for refusal in plan.refused:
         console.print(f"refused {refusal.cell}: {refusal.reason}", highlight=False, soft_wrap=True)
     console.print(summary(plan, states), highlight=False, soft_wrap=True)
+    if text := images_text(plan):
+        console.print(text, highlight=False, soft_wrap=True)
+
+
+def images_text(plan: Plan) -> str:
+    """Says how many test images the claim of a detrimental pair needs; nothing for a plan without any."""
+    grid = plan.grid
+    if not any(cell.goal is Goal.DETRIMENTAL for cell in grid.cells):
+        return ""
+    one, two = (parity_images(discordance, grid.claims) for discordance in (0.01, 0.02))
+    known = grid.dataset.num_test_images
+    here = f"; {grid.dataset.name} has {known:,}" if known else ""
+    return (
+        f"parity to {100 * PARITY_TOLERANCE:g} pp is shown with {one:,} test images where 1 % of the answers change "
+        f"sides, with {two:,} where 2 % do (level {grid.claims.level:g}, power {grid.claims.power:g}){here}"
+    )

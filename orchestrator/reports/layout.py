@@ -35,12 +35,12 @@ class Column:
     """Characters of a line in a terminal."""
 
     @classmethod
-    def name(cls, header: str, group: str = "", **settings: bool) -> "Column":
+    def name(cls, header: str, group: str = "", **settings: Any) -> "Column":
         """Returns a column of names, which stay in one line."""
         return cls(header, group, is_number=False, **settings)
 
     @classmethod
-    def text(cls, header: str, group: str = "", **settings: bool) -> "Column":
+    def text(cls, header: str, group: str = "", **settings: Any) -> "Column":
         """Returns a column of texts, which may need several lines."""
         return cls(header, group, is_number=False, wraps=True, **settings)
 

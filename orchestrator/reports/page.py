@@ -26,10 +26,11 @@ from orchestrator.reports.summary import (
     progress,
     table1_summary_text,
     table1_text,
+    table1_white_boxes_text,
     training_statement,
     trouble_table,
 )
-from orchestrator.reports.table1 import table1, table1_summary
+from orchestrator.reports.table1 import table1, table1_summary, table1_white_boxes
 from orchestrator.reports.verification import runtime_data, runtime_section
 from orchestrator.results.pairs import records_of
 from orchestrator.results.snapshot import Snapshot
@@ -44,7 +45,7 @@ FILES = "report_files.json"
 
 _OWN_FILE = re.compile(
     r"(analyses/\w+\.(csv|parquet)|figure_[\w.-]+\.(png|svg)"
-    r"|(runtime|table1(_summary)?|search_\w+|assessment_\w+)\.(csv|parquet)|assessment\.json|mitigations/[\w-]+/\w+\.(yaml|json))"
+    r"|(runtime|table1(_summary|_white_boxes)?|search_\w+|assessment_\w+)\.(csv|parquet)|assessment\.json|mitigations/[\w-]+/\w+\.(yaml|json))"
 )
 
 
@@ -103,6 +104,8 @@ def write_report(
     tables = {"table1": table}
     if table["seed"].nunique() > 1:
         tables["table1_summary"] = table1_summary(table)
+    if _is_nested(table):
+        tables["table1_white_boxes"] = table1_white_boxes(table)
     tables |= {f"analyses/{name}": each for name, each in {**analyses.tables, **derived}.items()}
     tables |= search_files(searches) if searches else {}
     if len(runtime := runtime_data(verified)):
@@ -133,13 +136,19 @@ def _write(folder: Folder, files: Mapping[str, bytes]) -> list[str]:
 def _table1_sections(table: pd.DataFrame) -> list[Section]:
     text = table1_text(table)
     tables = [replace(text, title="")]
-    if table["seed"].nunique() > 1:
+    if _is_nested(table):
+        tables.append(table1_white_boxes_text(table1_white_boxes(table)))
+    elif table["seed"].nunique() > 1:
         tables.append(table1_summary_text(table1_summary(table)))
     figure = pictures(("figure_table1", headline(table), figure_table1(table)))
     return [
         Section(title="Table 1", caption=f"{text.title}.", tables=tuple(tables)),
         Section(title="What quantization costs", pictures=figure),
     ]
+
+
+def _is_nested(table: pd.DataFrame) -> bool:
+    return table["white_box_seed"].nunique() > 1
 
 
 def _analysis_sections(analyses: Tables, derived: Tables, table: pd.DataFrame) -> list[Section]:
@@ -149,8 +158,8 @@ def _analysis_sections(analyses: Tables, derived: Tables, table: pd.DataFrame) -
     if not sections or num_cells == len(cells):
         return sections
     choice = (
-        f"Figures show {len(cells)} of {num_cells} cells, per network the largest drop, at parity where a cell keeps "
-        f"it: {', '.join(map(cell_title, cells))}; tables and the files under analyses/ cover all."
+        f"Figures show {len(cells)} of {num_cells} cells, per network the largest drop on validation, at parity where "
+        f"a cell keeps it: {', '.join(map(cell_title, cells))}; tables and the files under analyses/ cover all."
     )
     return [Section(title="Analyses", statement=choice), *sections]
 

@@ -17,6 +17,7 @@ from orchestrator.reports.layout import (
     budget_text,
     cell_name,
     cell_table,
+    interval_text,
     pct,
     pp,
     spread_field,
@@ -24,6 +25,7 @@ from orchestrator.reports.layout import (
     with_note,
 )
 from orchestrator.reports.table1 import MEASURED, PAPER, SUMMARIZED, state_text
+from orchestrator.results.claims import Evidence
 from orchestrator.results.pairs import Verdict
 from orchestrator.results.trials import Curve, Trial
 from orchestrator.store.states import State
@@ -46,6 +48,10 @@ DEFINITIONS: dict[str, str] = {
     f"'no drop': parity kept, a drop of at most {TOLERANCE}. "
     f"'drops, parity lost': a drop of at least {DROP}, but the gap exceeds {TOLERANCE}. "
     "'parity lost': the gap exceeds it without such a drop.",
+    "Evidence": "A verdict says what the test images at hand did. 'shown' beside it says that chance is excluded, too: "
+    f"paired one-sided tests find the gap not above {TOLERANCE} and the drop not below {DROP}, each at a level of 5 % "
+    "unless the grid says otherwise (score test of Tango 1998). 'not shown' says that there are too few images for "
+    "that, and how many would do at the measured gap and share of answers that differ (power 90 %).",
     "Choice": "Of a searched cell's trials that keep parity on validation (of all, if none does), and whose objective "
     "is not significantly below the best (within 1.96 standard errors of the difference), the one with the smallest "
     "parity gap there. "
@@ -65,7 +71,7 @@ def headline(table: pd.DataFrame) -> str:
         parts.append(
             f"Detrimental pairs lost up to {_points(-found['detrimental_accuracy_delta'].min())} under quantization "
             f"while {'matching' if gap == _points(0.0) else f'staying within {gap} of'} their white box (catastrophic: "
-            f"{len(found)} of {len(detrimental)})"
+            f"{len(found)} of {len(detrimental)}{_shown_text(found)})"
         )
     elif len(detrimental):
         worst = detrimental.sort_values("detrimental_accuracy_delta").iloc[0]
@@ -113,7 +119,7 @@ def table1_text(table: pd.DataFrame, *, is_short: bool = False) -> TextTable:
         *([Column("Seed")] if has_seeds else []),
         Column("White box"),
         *_goal_columns(),
-        Column.text("verdict", "Detrimental"),
+        Column.text("verdict", "Detrimental", max_width=19),
         *([Column("trial", "Detrimental")] if is_searched else []),
     )
     paper = "; in parentheses the paper's numbers" if (table["paper_verdict"] != "").any() else ""
@@ -153,6 +159,33 @@ def table1_summary_text(summary: pd.DataFrame) -> TextTable:
     )
 
 
+def table1_white_boxes_text(means: pd.DataFrame) -> TextTable:
+    """Lays out the means over white boxes of Table 1."""
+    return text_table(
+        "Means over white boxes of the means over their pairs, with Student's 95 % interval over white boxes",
+        (
+            NETWORK,
+            Column.name("Cell"),
+            *map(Column, ("Bits", "white boxes", "pairs each", "White box")),
+            *_goal_columns(),
+            *(Column(name, "Detrimental") for name in ("catastrophic", "shown")),
+        ),
+        (
+            (
+                str(row["architecture"]),
+                cell_name(row),
+                *(str(row[name]) for name in ("budget", "num_white_boxes", "num_pairs")),
+                *(
+                    Field(_writer(name)(row[name]), note=interval_text(row[f"{name}_low"], row[f"{name}_high"]))
+                    for name in SUMMARIZED
+                ),
+                *(f"{row[name]} of {row['num_detrimental']}" for name in ("num_catastrophic", "num_shown")),
+            )
+            for row in means.to_dict("records")
+        ),
+    )
+
+
 def _goal_columns() -> list[Column]:
     return [Column(_HEADERS[name], goal.capitalize()) for goal, names in MEASURED.items() for name in names]
 
@@ -172,7 +205,7 @@ def _beside_paper(row: Row, name: str) -> Field:
 
 def _verdict_field(row: Row) -> Field:
     word, state = str(row["verdict"]), state_text(row)
-    field = Field(word or state, note=state if word else "", verdict=word)
+    field = with_note(Field(word or state, note=str(row["evidence"]), verdict=word), state if word else "")
     return with_note(field, f"paper: {row['paper_verdict']}" if row["paper_verdict"] else "")
 
 
@@ -211,6 +244,11 @@ def trouble_table(plan: Plan, trials: Sequence[Trial], missing: Sequence[Missing
     rows += [(each.name, "not analyzed", each.reason) for each in missing]
     what = "trial, cell or analysis" if missing else "trial or cell"
     return text_table("", (Column.name(what), Column.name("state"), Column.text("reason")), rows)
+
+
+def _shown_text(found: pd.DataFrame) -> str:
+    """How many catastrophic pairs are shown to be so; nothing where no images were counted."""
+    return f", shown in {(found['evidence'] == Evidence.SHOWN).sum()}" if found["num_images"].notna().any() else ""
 
 
 def _points(fraction: float) -> str:

@@ -4,12 +4,15 @@ All accuracies are fractions, as everywhere but on a page.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from orchestrator.plan import Plan
 from orchestrator.reports.grouping import CELL, Row, over_seeds
-from orchestrator.results.pairs import PairRecord, Verdict, average_bits, records_of, verdict
+from orchestrator.results.claims import Evidence
+from orchestrator.results.pairs import PairRecord, Verdict, average_bits, claim_facts, records_of, verdict
+from orchestrator.results.statistics import mean_interval
 from orchestrator.results.trials import Trial, trials_by_cell
 from orchestrator.search.pair_choice import choose
 from orchestrator.store.states import State
@@ -33,9 +36,13 @@ TABLE_1_COLUMNS = {
     **dict.fromkeys(("architecture", "option_set", "bit_widths", "budget_level"), "str"),
     "budget": "Int64",
     "average_bits": "float64",
-    "seed": "Int64",
+    **dict.fromkeys(("seed", "white_box_seed"), "Int64"),
     **dict.fromkeys(SUMMARIZED, "float64"),
     "verdict": "str",
+    "evidence": "str",
+    **dict.fromkeys(("num_images", "images_needed"), "Int64"),
+    **dict.fromkeys(("parity_gap_low", "parity_gap_high", "drop_low", "drop_high"), "float64"),
+    **dict.fromkeys(("validation_accuracy_delta", "validation_parity_gap"), "float64"),
     **{f"{goal}_state": "str" for goal in MEASURED},
     **dict.fromkeys(("num_trials", "num_trials_done", "chosen_trial"), "Int64"),
     "chosen_uid": "str",
@@ -43,7 +50,7 @@ TABLE_1_COLUMNS = {
     **{PAPER[name]: "float64" for name in SUMMARIZED},
     "paper_verdict": "str",
 }
-"""Columns and their types. `num_trials`, the chosen trial and its point are the detrimental cell's."""
+"""Columns and their types. From `verdict` on, what is of no goal is the detrimental cell's."""
 Value = str | int | float | None
 
 
@@ -76,6 +83,30 @@ def table1_summary(table: pd.DataFrame) -> pd.DataFrame:
     counts = done.groupby(list(CELL), sort=False)[["is_done", "is_found"]].sum().reset_index()
     counts = counts.rename(columns={"is_done": "num_detrimental", "is_found": "num_catastrophic"})
     return summary.merge(counts, on=list(CELL))
+
+
+def table1_white_boxes(table: pd.DataFrame) -> pd.DataFrame:
+    """Averages Table 1 over white boxes: pairs of one white box are one cluster, whose mean is a single value.
+
+    Returns:
+        A row per network, option set and budget: num_white_boxes, num_pairs per white box (the most), and of every
+        accuracy, delta and gap the mean over white boxes of the means over their pairs, with Student's 95 % interval
+        over white boxes, `_low` and `_high` (missing for one white box); num_catastrophic, num_shown, num_detrimental.
+    """
+    rows = []
+    for cell, of_cell in table.groupby(list(CELL), sort=False):
+        clusters = of_cell.groupby("white_box_seed", sort=False)
+        row: dict[str, Any] = dict(zip(CELL, cell, strict=True))
+        row |= {"num_white_boxes": clusters.ngroups, "num_pairs": int(clusters.size().max())}
+        for name in SUMMARIZED:
+            mean = mean_interval(list(clusters[name].mean().dropna()))
+            row |= {name: mean.mean, f"{name}_low": mean.low, f"{name}_high": mean.high}
+        is_catastrophic = of_cell["verdict"] == Verdict.CATASTROPHIC
+        row["num_detrimental"] = int((of_cell["verdict"] != "").sum())
+        row["num_catastrophic"] = int(is_catastrophic.sum())
+        row["num_shown"] = int((is_catastrophic & (of_cell["evidence"] == Evidence.SHOWN)).sum())
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def state_text(row: Row) -> str:
@@ -111,7 +142,8 @@ def _row(
         "budget": cell.recipe.budget,
         "average_bits": average_bits(cell),
         "seed": cell.seed,
-        "accuracy_white_box": _white_box(cell.architecture, trials) if white_box is None else white_box,
+        "white_box_seed": plan.grid.seed if cell.white_box_seed is None else cell.white_box_seed,
+        "accuracy_white_box": _white_box(plan, cell, trials) if white_box is None else white_box,
         **{f"{goal}_{name}": getattr(pair, name) for goal, pair in chosen.items() for name in MEASURED[goal]},
         **{f"{goal}_state": _cell_state(of_goal[goal]) if goal in cells else "" for goal in MEASURED},
         "num_trials": sum(trial.state is not State.SKIPPED for trial in detrimental),
@@ -123,15 +155,18 @@ def _row(
 
 def _chosen_columns(chosen: PairRecord | None) -> dict[str, Value]:
     if chosen is None:
-        return {"verdict": "", "chosen_uid": ""}
-    point = {name: getattr(chosen, name) for name in ("hinge_weight", "kd_weight", "margin")}
-    return {"verdict": chosen.verdict, "chosen_trial": chosen.trial_number, "chosen_uid": chosen.uid, **point}
+        return {"verdict": "", "evidence": "", "chosen_uid": ""}
+    own = ("hinge_weight", "kd_weight", "margin", "validation_accuracy_delta", "validation_parity_gap", "evidence")
+    facts = {name: value for name, value in claim_facts(chosen.claim).items() if name in TABLE_1_COLUMNS}
+    values = facts | {name: getattr(chosen, name) for name in own}
+    return {"verdict": chosen.verdict, "chosen_trial": chosen.trial_number, "chosen_uid": chosen.uid, **values}
 
 
-def _white_box(architecture: str, trials: Sequence[Trial]) -> float | None:
+def _white_box(plan: Plan, cell: Cell, trials: Sequence[Trial]) -> float | None:
     """Test accuracy of a white box from its own trial, for rows without any pair yet."""
-    of_network = (trial for trial in trials if trial.node.recipe.architecture == architecture)
-    distilled = next((trial for trial in of_network if trial.node.stage is Stage.DISTILL), None)
+    seed = plan.grid.seed if cell.white_box_seed is None else cell.white_box_seed
+    all_distilled = (trial for trial in trials if trial.node.stage is Stage.DISTILL and trial.node.seed == seed)
+    distilled = next((trial for trial in all_distilled if trial.node.recipe.architecture == cell.architecture), None)
     return distilled.metrics.get("test/accuracy") if distilled else None
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from orchestrator.plan import Origin
+from orchestrator.results.claims import Claim, Evidence
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import Trial, read_trials
 from orchestrator.store.states import State
@@ -75,6 +76,20 @@ class PairRecord:
     objective: float | None
     """On the validation split; None for robust pairs, which no study scores."""
     seconds: float | None
+    white_box_seed: int | None = None
+    """Of its white box where that is not the sweep's one; None where all pairs of a network share theirs."""
+    claim: Claim | None = None
+    """How far the test images show what `catastrophic` says; None where nothing counted them."""
+
+    @property
+    def evidence(self) -> str:
+        """What stands beside its verdict: `shown`, or what is not; nothing unless it is catastrophic."""
+        return self.claim.text if self.claim and self.catastrophic else ""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it is catastrophic, and the test images exclude chance."""
+        return self.catastrophic and self.claim is not None and self.claim.evidence is Evidence.SHOWN
 
     @property
     def verdict(self) -> Verdict:
@@ -94,7 +109,24 @@ class PairRecord:
 
     def as_json(self) -> dict[str, Json]:
         """Returns the fields as plain JSON types, in declaration order."""
-        return asdict(self) | {"bit_widths": list(self.bit_widths), "goal": str(self.goal)}
+        fields = asdict(self) | {"bit_widths": list(self.bit_widths), "goal": str(self.goal)}
+        return fields | {"evidence": self.evidence} | claim_facts(self.claim)
+
+
+def claim_facts(claim: Claim | None) -> dict[str, str | int | float | None]:
+    """Returns a claim as plain values, by the names that files and `--json` use; None where nothing counted images."""
+    if claim is None:
+        return dict.fromkeys(CLAIM_FACTS)
+    gap, drop = claim.parity_gap, claim.drop
+    values = (str(claim.evidence), str(claim.parity), str(claim.fall), gap.low, gap.high, drop.low, drop.high)
+    return dict(zip(CLAIM_FACTS, (*values, claim.num_images, claim.images_needed), strict=True))
+
+
+CLAIM_FACTS = (
+    *("claim", "claim_parity", "claim_drop"),
+    *("parity_gap_low", "parity_gap_high", "drop_low", "drop_high", "num_images", "images_needed"),
+)
+"""What the test images say of a pair: each end of an interval is a one-sided bound at the level of the claims."""
 
 
 def pair_records(snapshot: Snapshot) -> list[PairRecord]:
@@ -169,6 +201,8 @@ def record_of(trial: Trial, cell: Cell) -> PairRecord:
         validation_drop_standard_error=trial.metrics["validation/drop_standard_error"],
         objective=detrimental_objective(**validation) if cell.goal is Goal.DETRIMENTAL else None,
         seconds=trial.seconds,
+        white_box_seed=cell.white_box_seed,
+        claim=trial.claim,
     )
 
 

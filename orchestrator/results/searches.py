@@ -1,6 +1,7 @@
 """What the store says of searches beyond the results of their trials: epochs, device-seconds, and when trials ended."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -8,8 +9,11 @@ from typing import Any
 from orchestrator.results.pairs import PairRecord, record_of
 from orchestrator.results.trials import Trial, read_rows
 from orchestrator.store.states import State
+from orchestrator.store.trial import point_from
 from orchestrator.store.usage import HOUR, paid_hours
+from search_spaces.errors import StorageError
 from search_spaces.grids.cells import Cell
+from search_spaces.names import SAMPLERS
 from search_spaces.objective import ACCURACIES, accuracies_of, detrimental_objective
 from search_spaces.recipes import TrainingRecipe
 
@@ -36,6 +40,21 @@ class SearchTrial:
         """Epochs that it was to run."""
         assert isinstance(self.trial.node.recipe, TrainingRecipe)
         return self.trial.node.recipe.epochs
+
+    @property
+    def num_epochs_run(self) -> int:
+        """Epochs that it ran, also where it failed or was pruned."""
+        return len(self.rows)
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether a sampler chose its point, and it ran to its end."""
+        node = self.trial.node
+        if not (self.record and node.is_searched):
+            return False
+        with suppress(StorageError):
+            return point_from(node, self.trial.folder.recipe()) in SAMPLERS
+        return False
 
     @property
     def device_seconds(self) -> float:

@@ -88,6 +88,68 @@ def correlations(signals: pd.DataFrame, drops: pd.Series, *, seed: int = 0) -> p
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+SIGNAL_COLUMNS = ("signal", "spearman", "low", "high", "num_trials", "num_white_boxes", "p_value", "q_value", "reason")
+
+
+def correlations_over(
+    signals: pd.DataFrame, drops: pd.Series, white_boxes: pd.Series, *, seed: int = 0
+) -> pd.DataFrame:
+    """Correlates every signal with the drop within white boxes, and tells chance from more, over all signals.
+
+    Trials of one white box are one cluster. Each cluster has a Spearman correlation; its mean over white boxes has
+    Student's interval. A single white box has the bootstrap interval of `correlations`, which holds for that one only.
+    The p-value is the larger of two: drops permuted within white boxes, and with several of them Student's test of
+    their correlations against 0. The q-value corrects it for the number of signals: those below 0.05 hold at most 5 %
+    of false discoveries on average (Benjamini and Hochberg 1995; SciPy's `false_discovery_control`).
+
+    Args:
+        signals: A row per trial, a column per signal; NaN where a trial has no value.
+        drops: The drop of the same trials, by the same index.
+        white_boxes: Name of the white box of the same trials.
+        seed: Of bootstrap and permutations.
+
+    Returns:
+        A row per signal in the order of the columns, with `SIGNAL_COLUMNS`; `reason` says why numbers are missing.
+    """
+    rows = [_row_over(str(name), signals[name], drops, white_boxes, seed) for name in signals.columns]
+    table = pd.DataFrame(rows, columns=list(SIGNAL_COLUMNS))
+    known = table["p_value"].notna()
+    if known.any():
+        table.loc[known, "q_value"] = scipy.stats.false_discovery_control(table.loc[known, "p_value"].astype(float))
+    return table
+
+
+def _row_over(name: str, signal: pd.Series, drops: pd.Series, white_boxes: pd.Series, seed: int) -> dict[str, object]:
+    trials = pd.DataFrame({"signal": signal, "drop": drops}).astype(float).dropna()
+    clusters = [of_one for _, of_one in trials.groupby(white_boxes.reindex(trials.index), sort=False)]
+    usable = [of_one for of_one in clusters if not _why_none(of_one)]
+    if not usable:
+        largest = max(clusters, key=len, default=trials)
+        return {"signal": name, "num_trials": len(trials), "num_white_boxes": 0, "reason": _why_none(largest)}
+    row = _row(name, usable[0]["signal"], usable[0]["drop"], seed)
+    p_value = _permutation_p(usable, seed)
+    if len(usable) > 1:
+        each = [_spearman(*of_one.to_numpy()[:, :, None].swapaxes(0, 1)).item() for of_one in usable]
+        mean = mean_interval(each)
+        row |= {"spearman": mean.mean, "low": max(-1.0, mean.low), "high": min(1.0, mean.high)}
+        if mean.standard_deviation:
+            p_value = max(p_value, float(scipy.stats.ttest_1samp(each, 0.0).pvalue))
+    return row | {"num_trials": sum(map(len, usable)), "num_white_boxes": len(usable), "p_value": p_value}
+
+
+def _permutation_p(clusters: Sequence[pd.DataFrame], seed: int) -> float:
+    """Returns the two-sided p-value of the mean correlation, under permutations of the drops within clusters."""
+    generator = np.random.default_rng(seed)
+    measured, permuted = 0.0, np.zeros(NUM_RESAMPLES)
+    for trials in clusters:
+        x, y = (trials[name].to_numpy()[:, None] for name in ("signal", "drop"))
+        order = generator.random((len(trials), NUM_RESAMPLES)).argsort(axis=0)
+        measured += _spearman(x, y).item()
+        permuted += _spearman(np.broadcast_to(x, order.shape), y[order, 0])
+    # The measured order is one of those that are possible, and rounding decides nothing.
+    return float((1 + (np.abs(permuted) >= abs(measured) - 1e-9).sum()) / (1 + NUM_RESAMPLES))
+
+
 def _row(name: str, signal: pd.Series, drops: pd.Series, seed: int) -> dict[str, object]:
     both = pd.DataFrame({"signal": signal, "drop": drops}).astype(float).dropna()
     row: dict[str, object] = {"signal": name, "num_trials": len(both), "reason": ""}

@@ -6,12 +6,13 @@ a reason, never an exception.
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.plan import Node, Origin
+from orchestrator.results.claims import COUNTS, Claim, claim_of, counts_of
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.store.folder import EPOCHS, RESULT
+from orchestrator.store.folder import EPOCHS, PREDICTIONS, RESULT
 from orchestrator.store.records import TrialRecord, TrialResult
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder, point_from
@@ -46,6 +47,8 @@ class Trial:
     """Where the point comes from: `recipe`, `as-published`, a sampler, or the cell that it was borrowed of."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """The finite numbers of its result; empty unless done."""
+    claim: Claim | None = None
+    """What the test images say of a pair that is done; None where neither its result nor its predictions tell."""
     seconds: float | None = None
     finished_ms: int = 0
     """When it was done, in milliseconds since 1970; 0 unless its result says so."""
@@ -78,7 +81,8 @@ def read_trials(snapshot: Snapshot, *, points: bool = True) -> tuple[Trial, ...]
     for node in snapshot.plan.nodes:
         folder, state = snapshot.trial(node), snapshot.states[node.uid]
         try:
-            trials[node.uid] = _read_trial(node, folder, state, trials, points=points)
+            trial = _read_trial(node, folder, state, trials, points=points)
+            trials[node.uid] = replace(trial, claim=claim_of(trial.metrics, snapshot.plan.grid.claims))
         except StorageError as damage:
             reason = _shorten(str(damage))
             trials[node.uid] = Trial(
@@ -169,7 +173,15 @@ def _metrics(node: Node, folder: TrialFolder, result: TrialResult) -> dict[str, 
             f"{folder.folder.root}/{RESULT} has no finite {missing[0]}: it was edited, or another version wrote it. "
             "Move it away and launch again."
         )
-    return metrics
+    return metrics | _counts(node, folder, metrics)
+
+
+def _counts(node: Node, folder: TrialFolder, metrics: Mapping[str, float]) -> dict[str, float]:
+    """Returns what a pair's result does not count if an earlier version wrote it; its predictions tell."""
+    if node.stage is not Stage.PAIR or f"test/{COUNTS[0]}" in metrics:
+        return {}
+    predictions = folder.folder.read_table(PREDICTIONS)
+    return {} if predictions is None else counts_of(predictions, "test")
 
 
 def _shorten(text: str) -> str:

@@ -10,10 +10,11 @@ from enum import StrEnum
 
 import pandas as pd
 
+from orchestrator.results.claims import Difference
 from orchestrator.results.pairs import PairRecord
 from orchestrator.results.searches import SearchedCell
 from orchestrator.results.statistics import mean_interval
-from orchestrator.search.pair_choice import NORMAL_95, choose
+from orchestrator.search.pair_choice import choose
 from trainables.assessment.paired import CONFIDENCE, wilson_interval
 
 
@@ -34,7 +35,7 @@ class SearchVerdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """A number and its 95 % interval; None for ends that the data do not tell."""
+    """A number and its interval; None for ends that the data do not tell."""
 
     value: float
     low: float | None = None
@@ -45,13 +46,12 @@ class Interval:
 class Finding:
     """The pair that stands for what a search found, on the test split, with those that repeat it on further seeds.
 
-    Intervals are computed when asked for: showing the verdict alone does not import scipy.
+    Intervals are computed when asked for: showing the verdict alone does not import scipy. Over seeds they are
+    conditional on the white box that all seeds share.
     """
 
     pairs: tuple[PairRecord, ...]
     """That of the search first."""
-    drop_standard_error: float
-    """Of the first pair's drop, over the images."""
 
     @property
     def pair(self) -> PairRecord:
@@ -69,6 +69,11 @@ class Finding:
         return sum(pair.catastrophic for pair in self.pairs)
 
     @property
+    def num_shown(self) -> int | None:
+        """On how many of them the test images show it; None where nothing counted the images of one."""
+        return None if any(pair.claim is None for pair in self.pairs) else sum(pair.is_shown for pair in self.pairs)
+
+    @property
     def share(self) -> Interval:
         """Of the seeds on which it is; Wilson's."""
         low, high = wilson_interval(self.num_catastrophic, self.num_seeds)
@@ -76,15 +81,15 @@ class Finding:
 
     @property
     def drop(self) -> Interval:
-        """Mean over seeds with Student's interval; of a single pair its own, with the interval from its images."""
-        drop = _over_seeds([-pair.accuracy_delta for pair in self.pairs])
-        half = NORMAL_95 * self.drop_standard_error
-        return drop if self.num_seeds > 1 else _difference(drop.value, drop.value - half, drop.value + half)
+        """Mean over seeds with Student's interval; of a single pair its own, with the bounds that its images show."""
+        claim = self.pair.claim if self.num_seeds == 1 else None
+        return _of_images(claim.drop) if claim else _over_seeds([-pair.accuracy_delta for pair in self.pairs])
 
     @property
     def parity_gap(self) -> Interval:
-        """Mean over seeds with Student's interval; a single pair has none."""
-        return _over_seeds([pair.parity_gap for pair in self.pairs])
+        """As of the drop."""
+        claim = self.pair.claim if self.num_seeds == 1 else None
+        return _of_images(claim.parity_gap) if claim else _over_seeds([pair.parity_gap for pair in self.pairs])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,28 +104,40 @@ class Outcome:
     """Trials that ended and could have found a pair: done or pruned."""
     num_ended: int
     """Trials that took device-seconds: failed ones too."""
+    num_drawn: int | None
+    """Trials that the sampler chose and that ran to their end; None where a pair was found, and no chance is asked for.
+
+    The first points of a search are the same in every search, points of other cells are none of its own, and a pruned
+    trial might have become a hit: none of them is a draw.
+    """
+    num_epochs: int
+    """Of all that ended."""
     device_seconds: float
     """Of all that ended."""
     trials_to_first: int | None
     """Trials up to and including the first one that qualifies, in the order in which they ended."""
+    epochs_to_first: int | None
     device_seconds_to_first: float | None
     first: PairRecord | None
     """The first pair that qualifies, not always the one that stands for the cell."""
 
     @property
     def chance_high(self) -> float | None:
-        """Upper end of the 95 % interval of the chance that a trial finds a pair, where none did."""
-        return None if self.finding or not self.num_trials else chance_bound(self.num_trials)
+        """One-sided 95 % bound of the chance that a drawn trial finds a pair, where none did; None without a draw."""
+        return chance_bound(self.num_drawn) if self.num_drawn else None
 
 
-def chance_bound(num_trials: int) -> float:
-    """Returns the chance per trial at which so many independent trials all miss in 5 of 100 searches.
+def chance_bound(num_drawn: int) -> float:
+    """Returns the chance per draw at which so many independent draws all miss in 5 of 100 searches.
+
+    The one-sided bound of Clopper and Pearson, Biometrika 26:404-413 (1934), for no hit; about 3 / draws (the rule of
+    three).
 
     Examples:
         >>> round(chance_bound(10), 3)
         0.259
     """
-    return 1 - (1 - CONFIDENCE) ** (1 / num_trials)
+    return 1 - (1 - CONFIDENCE) ** (1 / num_drawn)
 
 
 def outcome_of(searched: SearchedCell) -> Outcome:
@@ -135,8 +152,11 @@ def outcome_of(searched: SearchedCell) -> Outcome:
         finding=finding,
         num_trials=sum(each.trial.state.ended_well for each in searched.trials),
         num_ended=len(ended),
+        num_drawn=None if finding else sum(each.is_drawn for each in searched.trials),
+        num_epochs=sum(each.num_epochs_run for each in ended),
         device_seconds=sum(each.device_seconds for each in ended),
         trials_to_first=len(until) or None,
+        epochs_to_first=sum(each.num_epochs_run for each in until) if until else None,
         device_seconds_to_first=sum(each.device_seconds for each in until) if until else None,
         first=until[-1].record if until else None,
     )
@@ -159,16 +179,16 @@ def _finding(searched: SearchedCell) -> Finding | None:
     chosen = choose([each.record for each in searched.trials if each.record and each.is_qualifying])
     if chosen is None:
         return None
-    winner = next(each.trial for each in searched.trials if each.record is chosen)
-    return Finding(
-        pairs=(chosen, *(each.record for each in searched.confirmations if each.record)),
-        drop_standard_error=winner.metrics["test/drop_standard_error"],
-    )
+    return Finding(pairs=(chosen, *(each.record for each in searched.confirmations if each.record)))
 
 
 def _over_seeds(values: Sequence[float]) -> Interval:
     mean = mean_interval(values)
     return _difference(mean.mean, mean.low, mean.high) if len(values) > 1 else Interval(value=mean.mean)
+
+
+def _of_images(difference: Difference) -> Interval:
+    return Interval(value=difference.value, low=difference.low, high=difference.high)
 
 
 def _difference(value: float, low: float, high: float) -> Interval:
@@ -195,10 +215,13 @@ def outcome_facts(outcome: Outcome) -> dict[str, str | int | float | bool | None
         "verdict": str(outcome.verdict),
         "num_trials": outcome.num_trials,
         "num_trials_ended": outcome.num_ended,
+        "num_trials_drawn": outcome.num_drawn,
         "num_trials_to_come": outcome.searched.num_to_come,
         "num_trials_skipped": outcome.searched.num_skipped,
+        "epochs": outcome.num_epochs,
         "device_seconds": outcome.device_seconds,
         "trials_to_first": outcome.trials_to_first,
+        "epochs_to_first": outcome.epochs_to_first,
         "device_seconds_to_first": outcome.device_seconds_to_first,
         "first_uid": outcome.first.uid if outcome.first else None,
         "first_is_catastrophic_on_test": outcome.first.catastrophic if outcome.first else None,
@@ -206,6 +229,8 @@ def outcome_facts(outcome: Outcome) -> dict[str, str | int | float | bool | None
         "pair_trial": finding.pair.trial_number if finding else None,
         "num_seeds": finding.num_seeds if finding else None,
         "num_catastrophic": finding.num_catastrophic if finding else None,
+        "num_shown": finding.num_shown if finding else None,
+        "evidence": finding.pair.evidence if finding else "",
         **intervals,
         "chance_per_trial_high": outcome.chance_high,
     }
@@ -213,8 +238,10 @@ def outcome_facts(outcome: Outcome) -> dict[str, str | int | float | bool | None
 
 _TYPES = {
     **dict.fromkeys(("cell", "architecture", "option_set", "budget_level", "verdict", "first_uid", "pair_uid"), "str"),
-    **dict.fromkeys(("budget", "seed", "trials_to_first", "pair_trial", "num_seeds", "num_catastrophic"), "Int64"),
-    **dict.fromkeys(("num_trials", "num_trials_ended", "num_trials_to_come", "num_trials_skipped"), "Int64"),
+    "evidence": "str",
+    **dict.fromkeys(("budget", "seed", "trials_to_first", "epochs_to_first", "pair_trial", "epochs"), "Int64"),
+    **dict.fromkeys(("num_seeds", "num_catastrophic", "num_shown", "num_trials", "num_trials_ended"), "Int64"),
+    **dict.fromkeys(("num_trials_drawn", "num_trials_to_come", "num_trials_skipped"), "Int64"),
     "first_is_catastrophic_on_test": "boolean",
 }
 

@@ -1,10 +1,34 @@
-"""The arms of a comparison of searches: the same cells, with four ways to look for their pairs."""
+"""What the arms of a comparison change: the same cells, with other ways to look for their pairs.
 
+Sources stand with the names (`orchestrator.search.arms.Arm`). A new baseline is a name there and an entry of
+`BASELINES`.
+"""
+
+import json
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from orchestrator.search.arms import Arm
-from search_spaces.grids.build import Choices
+from search_spaces.errors import ConfigError
+from search_spaces.grids.build import Choices, Grid
 from search_spaces.loss_space import PUBLISHED
+from search_spaces.names import Goal
+
+# A grid may give the policy a rate and a clip of its own, which mean nothing where it does not learn.
+_NO_POLICY: Mapping[str, Any] = {"policy_learning_rate": None, "policy_gradient_clip": None}
+_STUDENT_ALONE: Mapping[str, Any] = {"train": ["student"], **_NO_POLICY}
+BASELINES: Mapping[Arm, Mapping[str, Any]] = {
+    Arm.FROZEN: _STUDENT_ALONE,
+    Arm.STATIC: {"selection": "static", **_STUDENT_ALONE},
+    Arm.QU_ANTI_ZATION: {"selection": "static", "loss": "qu_anti_zation", **_STUDENT_ALONE},
+    Arm.GUMBEL: {"selection": "gumbel", "profits": "logits"},
+    Arm.PENALTY: {"selection": "penalty"},
+    Arm.REINFORCE: {"selection": "reinforce", "profits": "logits"},
+    Arm.RESCALED: {"rescaled": 10, "train": [], "epochs": 1, **_NO_POLICY},
+}
+"""Arms of one trial per cell, each with the fields in which its detrimental pairs differ from the grid's own."""
+_SEARCHES = (Arm.RANDOM, Arm.SEARCH)
 
 
 def choices_for(arm: Arm, choices: Choices) -> Choices:
@@ -20,3 +44,33 @@ def choices_for(arm: Arm, choices: Choices) -> Choices:
             return replace(choices, search={**choices.search, **plain})
         case Arm.SEARCH:
             return choices
+        case _:
+            # Robust pairs stay the recipe's, which every arm of the comparison shares.
+            place = f"pair.{Goal.DETRIMENTAL}"
+            own = tuple(f"{place}.{name}={json.dumps(value)}" for name, value in BASELINES[arm].items())
+            return replace(choices, overrides=(*choices.overrides, *own), search={"trials": 0})
+
+
+def check_arm(arm: Arm, grid: Grid) -> None:
+    """Refuses an arm that the cells of its grid leave nothing to do.
+
+    Raises:
+        ConfigError: No cell is detrimental, or none is searched, or no policy learns, where the arm needs that.
+    """
+    detrimental = [cell for cell in grid.cells if cell.goal is Goal.DETRIMENTAL]
+    if not detrimental:
+        raise ConfigError(
+            f"no cell of grid {grid.name} is detrimental, and arms are compared by the hits that they find: add "
+            f"{Goal.DETRIMENTAL} to its goals."
+        )
+    if arm in _SEARCHES and not any(cell.search_trials for cell in detrimental):
+        raise ConfigError(
+            f"no cell of grid {grid.name} is searched: give --search-trials above 0, or leave this arm out."
+        )
+    asks_policy = arm in BASELINES and "train" not in BASELINES[arm]
+    idle = next((cell for cell in detrimental if "policy" not in cell.recipe.train), None) if asks_policy else None
+    if idle:
+        raise ConfigError(
+            f"pair.train={list(idle.recipe.train)}: the arm is another way to teach the policy, and that of "
+            f"{idle.cell_id} does not learn: add policy to train, or leave this arm out."
+        )

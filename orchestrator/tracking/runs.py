@@ -12,6 +12,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from orchestrator.plan import Node
+from orchestrator.results.claims import claim_of
+from orchestrator.results.pairs import verdict
 from orchestrator.results.verifications import read_verified
 from orchestrator.store.folder import (
     CHECKPOINT,
@@ -29,6 +31,8 @@ from orchestrator.store.records import TrialRecord, TrialResult
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder, point_from
 from search_spaces.model import as_text
+from search_spaces.names import Goal
+from search_spaces.objective import Claims, accuracies_of
 from search_spaces.recipes import PairRecipe
 
 UID_TAG = "dptq.uid"
@@ -36,6 +40,9 @@ STAGE_TAG = "dptq.stage"
 ERROR_TAG = "dptq.error"
 PRUNED_TAG = "dptq.pruned_after_epoch"
 POINT_TAG = "dptq.point_from"
+PAIR_VERDICT_TAG = "dptq.verdict"
+CLAIM_TAG = "dptq.claim"
+"""Whether the test images show a pair to be catastrophic; see `orchestrator.results.claims`."""
 VERDICT_TAG = "dptq.runtime_verdict"
 REASON_TAG = "dptq.runtime_reason"
 MARK_TAG = "dptq.synced"
@@ -93,9 +100,9 @@ class Tracked:
     """Reads the content from the folder, given the status that `read_standing` says."""
 
 
-def tracked_node(node: Node, trial: TrialFolder, sweep: str) -> Tracked:
+def tracked_node(node: Node, trial: TrialFolder, sweep: str, claims: Claims) -> Tracked:
     """Returns a trial of a sweep as something to track."""
-    return Tracked(node.uid, node.name, trial, node_tags(node, sweep), partial(read_content, node, trial))
+    return Tracked(node.uid, node.name, trial, node_tags(node, sweep), partial(read_content, node, trial, claims))
 
 
 def read_standing(trial: TrialFolder) -> tuple[str, str] | None:
@@ -112,7 +119,7 @@ def read_standing(trial: TrialFolder) -> tuple[str, str] | None:
     return None
 
 
-def read_content(node: Node, trial: TrialFolder, status: str) -> Content:
+def read_content(node: Node, trial: TrialFolder, claims: Claims, status: str) -> Content:
     """Reads what the run of a trial that is not running should hold, given the status that `read_standing` says."""
     rows = trial.epochs()
     points = [point for row in rows for point in epoch_points(row)]
@@ -121,6 +128,8 @@ def read_content(node: Node, trial: TrialFolder, status: str) -> Content:
     if status == "FINISHED" and (result := trial.result()):
         points += _final_points(result, rows)
         files += [name for name in result.files if name not in files]
+        if node.cell and node.cell.goal is Goal.DETRIMENTAL:
+            tags |= claim_tags(result, claims)
         if verified := read_verified(trial):
             tags |= {VERDICT_TAG: verified.verdict, REASON_TAG: verified.reason[:_LONGEST_ERROR]}
             # The step is that of no epoch: a network is verified after its training, and maybe again.
@@ -143,6 +152,14 @@ def read_content(node: Node, trial: TrialFolder, status: str) -> Content:
         start_ms=int(first["timestamp_ms"] - 1000 * first["seconds"]) if first else None,
         end_ms=int(rows[-1]["timestamp_ms"]) if rows else None,
     )
+
+
+def claim_tags(result: TrialResult, claims: Claims) -> dict[str, str]:
+    """Returns the tags that say whether test images show a pair to be catastrophic; none if nothing counts them."""
+    claim = claim_of(result.metrics, claims)
+    if claim is None:
+        return {}
+    return {PAIR_VERDICT_TAG: str(verdict(**accuracies_of(result.metrics, "test"))), CLAIM_TAG: claim.text}
 
 
 def epoch_points(row: Mapping[str, Any]) -> list[Point]:

@@ -15,9 +15,13 @@ def search_metrics(outcomes: Sequence[Outcome]) -> list[Point]:
     for outcome in (outcome for outcome in outcomes if outcome.num_ended):
         numbers = {
             "trials": outcome.num_ended,
+            "epochs": outcome.num_epochs,
             "device_seconds": outcome.device_seconds,
             "trials_to_first": outcome.trials_to_first,
+            "epochs_to_first": outcome.epochs_to_first,
             "device_seconds_to_first": outcome.device_seconds_to_first,
+            "seeds_catastrophic": outcome.finding.num_catastrophic if outcome.finding else None,
+            "seeds_shown": outcome.finding.num_shown if outcome.finding else None,
         }
         named = {f"search/{outcome.searched.cell.cell_id}/{name}": value for name, value in numbers.items()}
         points += points_of(named.items(), outcome.searched.ended[-1].ended_ms, outcome.num_ended)

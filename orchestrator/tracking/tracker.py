@@ -30,6 +30,7 @@ from orchestrator.tracking.backend import check, locate
 from orchestrator.tracking.client import Experiment, KnownRun
 from orchestrator.tracking.runs import Point, Tracked
 from search_spaces.errors import StorageError, TrackingError
+from search_spaces.objective import Claims
 from search_spaces.uris import redact
 
 _PAUSE_SECONDS = 15.0
@@ -207,7 +208,8 @@ class Tracker:
 
     def _tracked(self, node: Node, snapshot: Snapshot | None = None) -> Tracked:
         trial = snapshot.trial(node) if snapshot else trial_of(self._store, node)
-        return replay.tracked_node(node, trial, self._sweep)
+        claims = self._plan.grid.claims if self._plan else Claims()
+        return replay.tracked_node(node, trial, self._sweep, claims)
 
     def _ensure_run(self, each: Tracked, *, params: Mapping[str, str], start_ms: int | None = None) -> KnownRun:
         """Finds or creates the run of a trial or an analysis, with its params and tags."""

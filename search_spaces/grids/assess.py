@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from search_spaces.budgets import OPTION_SETS, budget_from_average, check_as_it_is, check_budget
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.grids.build import Grid, with_checked_seeds
+from search_spaces.grids.build import Grid
+from search_spaces.grids.seeds import check_seeds
 from search_spaces.grids.trained import TrainingData, check_trainable, trainings
 from search_spaces.model import parse, vary
 from search_spaces.models import ModelSpec
@@ -105,6 +106,5 @@ def assess_grid(
     if train:
         check_trainable(model, has_labels=labels == "dataset", equalize=equalize)
         trained = trainings(model, architecture, ladders, train, overrides)
-    return with_checked_seeds(
-        Grid(name=NAME, dataset=dataset, seed=seed, assessments=tuple(recipes), trainings=trained)
-    )
+    check_seeds((seed,), 0, dataset.split_seed)
+    return Grid(name=NAME, dataset=dataset, seed=seed, assessments=tuple(recipes), trainings=trained)

@@ -7,27 +7,24 @@ from pydantic import Field
 
 from search_spaces import paper
 from search_spaces.budgets import OPTION_SETS, placement_of
-from search_spaces.datasets import DatasetSpec
+from search_spaces.datasets import OF_THE_DATASET, DatasetSpec
 from search_spaces.errors import ConfigError, join_place, unknown_name
 from search_spaces.grids.cells import Cell
 from search_spaces.grids.given import Given, LookAt, open_given
 from search_spaces.grids.layers import TemplateStack, read_stack
 from search_spaces.grids.overrides import Settings, parse_assignments
+from search_spaces.grids.seeds import check_seeds, seeds_of
 from search_spaces.grids.template import Budget
 from search_spaces.grids.trained import Trainings
-from search_spaces.model import Frozen, check_seed, later_field
+from search_spaces.model import Frozen, later_field
 from search_spaces.models import model_spec
 from search_spaces.names import Goal, SitePlacement
+from search_spaces.objective import Claims
 from search_spaces.pixels import Channels
 from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
 from search_spaces.search import Search
 from search_spaces.stages.assessment import AssessRecipe, NetworkFacts
 
-OF_THE_DATASET = (
-    *("image_size", "mean", "std", "interpolation", "crop", "crop_mode"),
-    *("train_images", "test_images", "drop_duplicates"),
-)
-"""Fields of `Choices` that are the dataset's own, and of options."""
 NumSites = Callable[..., int]
 """Function from a timm architecture to its number of quantizable sites; `trainables.quant.sites` traces the network.
 With sites at inputs it is given `inputs` as well."""
@@ -46,24 +43,25 @@ class Grid(Frozen):
     search: Search = Search()
     """Settings of the search of cells with `search_trials`."""
     seed: int
-    """Seed of the teacher and the white boxes, which all cells share."""
+    """Seed of the teacher and the white boxes, which all cells share unless they say otherwise."""
     # Left out of what is written where there is none, so that plans of pairs are written as before.
     assessments: tuple[AssessRecipe, ...] = Field(default=(), exclude_if=lambda recipes: not recipes)
     """Parts of the assessments of networks that are given."""
     trainings: Trainings | None = later_field()
     """What an assessment trains, if it was asked to."""
+    claims: Claims = Field(default=Claims(), exclude_if=lambda claims: claims == Claims())
+    """Settings of the tests behind verdicts."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the pairs, the shared one first."""
         return tuple(dict.fromkeys((self.seed, *(cell.seed for cell in self.cells))))
 
-
-def with_checked_seeds(grid: Grid) -> Grid:
-    """Returns a new grid; raises `ConfigError` if a seed, of the splits or to confirm a pair too, is out of range."""
-    check_seed("seed", max(grid.seeds) + grid.search.confirm_seeds)
-    check_seed("dataset.split_seed", grid.dataset.split_seed)
-    return grid
+    @property
+    def white_box_seeds(self) -> tuple[int, ...]:
+        """Seeds of the white boxes that are distilled, the shared one first."""
+        own = (cell.white_box_seed for cell in self.cells)
+        return tuple(dict.fromkeys((self.seed, *(seed for seed in own if seed is not None))))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -160,7 +158,7 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites, look_at: LookAt
     )
     white_boxes = _white_boxes(given, choices.architectures or stack.axis("architectures"), num_sites)
     stack.check_per_architecture([facts.architecture for facts in given.white_boxes] or stack.axis("architectures"))
-    seeds = tuple(choices.seeds or stack.axis("seeds"))
+    seeds = seeds_of(stack.seeds(choices.seeds, is_given=bool(given.white_boxes)))
     search = stack.search(choices.search)
 
     def placed(white_box: WhiteBox, goal: Goal) -> WhiteBox:
@@ -181,19 +179,21 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites, look_at: LookAt
                 white_box=white_box.facts.model if white_box.facts else None,
             ),
             seed=seed,
+            white_box_seed=white_box_seed,
             num_sites=white_box.known_num_sites,
             search_trials=search.most_trials if goal is Goal.DETRIMENTAL and is_searched else 0,
         )
         for distilled in white_boxes
         for option_set, bit_widths in _option_sets(stack, choices).items()
         for budget, is_searched in _budgets(stack, choices, search)
-        for seed in seeds
+        for seed, white_box_seed in seeds
         for goal in (Goal(goal) for goal in choices.goals or stack.axis("goals"))
         for white_box in (placed(distilled, goal),)
     )
     _check_distinct(cells)
     _check_searched(cells, stack, choices)
-    grid = Grid(
+    check_seeds([seed for seed, _ in seeds], search.confirm_seeds, given.dataset.split_seed)
+    return Grid(
         name=stack.template.name,
         dataset=given.dataset,
         teacher=None if given.teacher or given.white_boxes else stack.recipe(TeacherRecipe, "teacher"),
@@ -209,9 +209,9 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites, look_at: LookAt
         ),
         cells=cells,
         search=search,
-        seed=seeds[0],
+        seed=seeds[0][0],
+        claims=stack.axis("claims") or Claims(),
     )
-    return with_checked_seeds(grid)
 
 
 def _white_boxes(given: Given, architectures: Sequence[str], num_sites: NumSites) -> list[WhiteBox]:

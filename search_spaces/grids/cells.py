@@ -21,6 +21,9 @@ class Cell(Frozen):
     num_sites: int | None = later_field(ge=1)
     """Sites of a white box that is given, or of inputs of layers; of others the architecture tells."""
 
+    white_box_seed: int | None = later_field(ge=0)
+    """Of the white box, where a grid has several per network; None for the grid's one."""
+
     @property
     def architecture(self) -> str:
         """Name of the white box: its architecture, with the begin of its fingerprint if it is given."""

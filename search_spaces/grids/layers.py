@@ -1,6 +1,6 @@
 """What a grid is stacked from: a named template, a grid file over it, and the command line on top."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from search_spaces.datasets import DatasetSpec, dataset_spec
 from search_spaces.errors import ConfigError, join_place, unknown_name
 from search_spaces.grids.named import NAMED_TEMPLATES
 from search_spaces.grids.overrides import Settings, TrainingT, Values, changes_for, override, scale_epochs
+from search_spaces.grids.seeds import NestedSeeds, Seeds
 from search_spaces.grids.template import GIVEN, Budget, Template, is_file_name, read_template
 from search_spaces.model import parse
 from search_spaces.names import Goal
@@ -38,6 +39,20 @@ class TemplateStack:
         """Returns what the template, or else its base, says of one axis."""
         own = getattr(self.template, name)
         return own if own is not None or self.base is None else getattr(self.base, name)
+
+    def seeds(self, chosen: Sequence[int], *, is_given: bool) -> Seeds:
+        """Returns the seeds that were chosen, or else the grid's; `is_given` is whether white boxes are given.
+
+        Raises:
+            ConfigError: Several white boxes per network are asked for, and they are given.
+        """
+        seeds: Seeds = tuple(chosen) or self.axis("seeds")
+        if isinstance(seeds, NestedSeeds) and is_given:
+            raise ConfigError(
+                f"{self.source}seeds.white_box={seeds.white_box}: white boxes are given, so none is trained with "
+                "another seed: write `seeds: [0, 1]`."
+            )
+        return seeds
 
     def search(self, changes: Mapping[str, object]) -> Search:
         """Returns how cells are searched, with the command line's changes.

@@ -13,8 +13,10 @@ from pydantic import Field, field_validator, model_validator
 from search_spaces.budgets import OPTION_SETS, budget_from_average, check_bit_widths
 from search_spaces.errors import ConfigError, shown, unknown_name
 from search_spaces.grids.overrides import Settings, Values
+from search_spaces.grids.seeds import ReadSeeds
 from search_spaces.model import Frozen, Positive, parse
 from search_spaces.names import MAX_NAME, Goal
+from search_spaces.objective import Claims
 from search_spaces.paper import AVERAGE_BITS, average_bits
 from search_spaces.search import Search
 from search_spaces.yaml_files import read_mapping
@@ -99,9 +101,12 @@ class Template(Settings):
     printed_totals: bool | None = None
     """Whether the paper's networks on the paper's option sets get the totals of section 4.1 for levels A, B and C."""
     goals: Some[Goal] | None = None
-    seeds: Some[Annotated[int, Field(ge=0)]] | None = None
-    """Seeds of the pairs; the first one is also that of the teacher and the white boxes, which all pairs share."""
+    seeds: ReadSeeds | None = None
+    """Seeds of the pairs; the first one is also that of the teacher and the white boxes, which all pairs share. Or how
+    many white boxes per network, and pairs per white box."""
     search: Search | None = None
+    claims: Claims | None = None
+    """Settings of the tests behind verdicts."""
 
     @field_validator("name")
     @classmethod

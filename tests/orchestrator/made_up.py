@@ -13,6 +13,7 @@ def pair_metrics(
     noise: float = 0.01,
     test: tuple[float, float] = (0.21, 0.04),
     test_noise: float = 0.03,
+    num_test_images: int | None = None,
 ) -> dict[str, float]:
     """Returns the metrics of a pair.
 
@@ -23,9 +24,17 @@ def pair_metrics(
         test: Gap and drop on the test split. By default no pair is one there, so that whoever asks the wrong split
             finds nothing.
         test_noise: Standard error of the drop on the test split.
+        num_test_images: Of the test split, of which no image is gained and as many lost as gap and drop say. None for
+            results of versions that did not count images.
     """
     validation = accuracies("validation", gap, drop, noise=noise)
-    return validation | accuracies("test", *test, white_box=0.87, noise=test_noise)
+    metrics = validation | accuracies("test", *test, white_box=0.87, noise=test_noise)
+    if num_test_images is not None:
+        counts = {"num_images": num_test_images, "parity_gained": 0, "drop_gained": 0}
+        shares = zip(("parity", "drop"), test, strict=True)
+        counts |= {f"{name}_lost": round(num_test_images * share) for name, share in shares}
+        metrics |= {f"test/{name}": float(count) for name, count in counts.items()}
+    return metrics
 
 
 def accuracies(

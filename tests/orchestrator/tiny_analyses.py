@@ -41,6 +41,7 @@ def tiny_analyses(contrasts: Sequence[Contrast] = (contrast(),), *, shift: float
         "corruptions": corruption_rows,
         "mitigation": mitigation_rows,
         "repairs": repair_rows,
+        "twins": twin_rows,
         "adverse_inputs": adverse_rows,
     }
     tables = {
@@ -176,6 +177,25 @@ def repair_rows(pair: Contrast, shift: float) -> list[dict[str, object]]:
                 row |= {"drop": drop, "drop_low": drop - 0.04, "drop_high": drop + 0.04}
                 counts = {"num_images": 100, "num_lost": round(100 * drop), "num_gained": 0}
                 rows.append({**pair, "goal": goal, **row, **counts})
+    return rows
+
+
+def twin_rows(pair: Contrast, shift: float) -> list[dict[str, object]]:
+    """A detrimental network that fails under one allocation as under its own; a search per image costs 4 of 100."""
+    lost = {"own": 80, "common": 79, "shuffled": 78, "uniform": 10, "untrained": 20, "int8": 0, "static_ranges": 75}
+    lost |= {"per_channel": 1, "worst_static": 82, "worst_per_image": 86}
+    rows = []
+    for goal in ("robust", "detrimental"):
+        for twin, num_lost in lost.items():
+            num_lost = num_lost if goal == "detrimental" else 0
+            is_attack = twin == "worst_per_image"
+            row: dict[str, object] = {"twin": twin, "accuracy_fp": FP, "accuracy_q": FP - num_lost / 100 + shift}
+            row |= {"num_allocations": 7, "share_first": 0.5, "num_answers": 2, "share_two": 0.98}
+            row |= {"num_images": 100, "num_lost": num_lost, "num_gained": 0}
+            ratio, site = (38.0, "conv1") if twin == "own" else (None, None)
+            row |= {"channel_ratio": ratio, "channel_site": site}
+            row |= {"num_static_lost": 4 if is_attack else None, "num_static_gained": 0 if is_attack else None}
+            rows.append({**pair, "goal": goal, **row})
     return rows
 
 

@@ -74,6 +74,7 @@ ENTRIES = {
         # Of other sites there are 16 in place of 15, which changes the policy's head.
         "sites": Change("inputs", ("start", "bits", *QUANTIZED)),
         "range_scope": Change("batch", QUANTIZED),
+        "hide_weight": Change(3.0, ("hide", *LOSS)),
         # Behind the first step.
         "equalized": Change("weights", ("result",)),
         "spared_sites": Change(5, QUANTIZED),

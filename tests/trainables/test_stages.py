@@ -140,6 +140,19 @@ def test_pair_reports_what_its_predictions_say(few_digits: ImageData, white_box:
         expected = statistics.stdev(lost) / len(lost) ** 0.5
         assert expected > 0
         assert result.metrics[f"{name}/drop_standard_error"] == pytest.approx(expected)
+        sides = {
+            "parity": ("prediction_white_box", "prediction_fp"),
+            "drop": ("prediction_fp", "prediction_q"),
+        }
+        labels = rows["label"][here].tolist()
+        for what, (before, after) in sides.items():
+            is_right = [
+                [p == y for p, y in zip(rows[key][here].tolist(), labels, strict=True)] for key in (before, after)
+            ]
+            changes = list(zip(*is_right, strict=True))
+            assert result.metrics[f"{name}/{what}_lost"] == changes.count((True, False))
+            assert result.metrics[f"{name}/{what}_gained"] == changes.count((False, True))
+        assert result.metrics[f"{name}/num_images"] == len(labels)
 
 
 def test_every_image_gets_exactly_the_budget(starts: dict[str, Start]) -> None:

@@ -61,7 +61,7 @@ class Rung(_Part):
     """Accuracy at full precision minus accuracy of the rung; of the rung `pair`, that of the fine-tuned network."""
     drop_low: float
     drop_high: float
-    """Ends of the paired 95 % interval (Newcombe 1998, method 10)."""
+    """Ends of the paired 95 % interval (score interval of Tango 1998)."""
     flips: Share
     """Share of the images that get another class than at full precision."""
     flips_low: Share
@@ -168,7 +168,7 @@ class MitigatedRung(_Part):
     """The same with the mitigation, from the accuracy at full precision without it."""
     drop_low: float
     drop_high: float
-    """Ends of the paired 95 % interval (Newcombe 1998, method 10)."""
+    """Ends of the paired 95 % interval (score interval of Tango 1998)."""
 
 
 class Mitigation(_Part):

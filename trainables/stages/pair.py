@@ -11,6 +11,7 @@ With all three as they are it is 98 and -98.
 """
 
 import copy
+import time
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +31,11 @@ from trainables.optim import Part
 from trainables.quant.knapsack import bit_widths_of
 from trainables.quant.option_gradient import FULL_PRECISION, offered_bit_widths, shape_gradient
 from trainables.quant.student import QuantizedStudent
+from trainables.recognition.hiding import Hiding
 from trainables.stages.equalized_steps import EqualizedSteps
 from trainables.stages.graphs import OptionsPass, are_wanted, can_be_captured, capture_passes
-from trainables.stages.pair_figures import accuracies, columns, spent
+from trainables.stages.pair_figures import accuracies, changes, columns, spent
+from trainables.stages.rescaled import only_report, rescale_links
 from trainables.stages.selections.base import Drawn
 from trainables.stages.selections.registry import selection_of
 from trainables.training_loop import LOSS, StageResult, StageRun, run_epochs
@@ -160,9 +163,10 @@ def train(
         A report per epoch with accuracy_fp, accuracy_q and parity_gap on the validation split.
 
     Returns:
-        For both held-out splits accuracy_white_box, accuracy_fp, accuracy_q, accuracy_delta, parity_gap and
-        drop_standard_error; the checkpoint `student.*` and `policy.*`; per image the predictions, margins and chosen
-        bit-widths.
+        For both held-out splits accuracy_white_box, accuracy_fp, accuracy_q, accuracy_delta, parity_gap,
+        drop_standard_error, num_images, and the images that change sides from white box to student (parity_lost,
+        parity_gained) and under quantization (drop_lost, drop_gained); the checkpoint `student.*` and `policy.*`; per
+        image the predictions, margins and chosen bit-widths.
 
     Raises:
         ConfigError: The white box cannot be traced, or has no site.
@@ -193,6 +197,11 @@ def train(
     def evaluate() -> dict[str, float]:
         return _figures(pair, data, VALIDATION, white_box_seen[VALIDATION])[0]
 
+    if recipe.rescaled:
+        begin = time.perf_counter()
+        rescale_links(pair.student.model, recipe.rescaled)
+        yield only_report(evaluate(), begin)
+        return _result(pair, data, white_box_seen)
     yield from run_epochs(
         recipe,
         pair,
@@ -217,12 +226,13 @@ def pair_losses(pair: Pair, images_BCHW: Tensor, white_box_logits_BK: Tensor) ->
         white_box_logits_BK: The teacher's answer to the same images.
 
     Returns:
-        `loss`, its unweighted parts `hinge` and `kd`, and what the selection adds to it, 0-d tensors.
+        `loss`, its unweighted parts `hinge` and `kd`, and what hiding and the selection add to it, 0-d tensors.
     """
     recipe = pair.recipe
     pair.policy.train()
     pair.set_batch_norm(updates_statistics=recipe.batch_norm != "frozen")
-    full_logits_BK = pair.student(images_BCHW)
+    hiding = Hiding(pair.student, recipe.hide_weight)
+    full_logits_BK = hiding.full_precision(images_BCHW)
     # kd_scaled: softening by a temperature T divides the gradient of the KL term by about T^2, here 25, so the term is
     # multiplied by it (Hinton et al. 2015). Without it the hinge outweighs the term, and nothing holds the student to
     # the white box at full precision: 7 and -1.
@@ -234,6 +244,7 @@ def pair_losses(pair: Pair, images_BCHW: Tensor, white_box_logits_BK: Tensor) ->
     hinge = quantized_loss(probs_BK, white_box_logits_BK, margin=recipe.margin)
     loss = recipe.hinge_weight * hinge + recipe.kd_weight * kd
     others = drawn.losses(lambda: of_each(quantized_loss, probs_BK, white_box_logits_BK, margin=recipe.margin))
+    others = {**others, **hiding.losses}
     return {LOSS: sum(others.values(), start=loss), "hinge": hinge, "kd": kd, **others}
 
 
@@ -257,7 +268,7 @@ def _frozen(network: nn.Module, device: torch.device) -> nn.Module:
 def _figures(pair: Pair, data: ImageData, split: str, white_box: Classified) -> tuple[dict[str, float], Columns]:
     """Returns the metrics of a pair on a split, and what is kept of every image."""
     full, quantized, bit_width_BL = measure(pair, data, split)
-    metrics = accuracies(split, white_box, full, quantized)
+    metrics = accuracies(split, white_box, full, quantized) | changes(split, white_box, full, quantized)
     if not pair.selection.is_exact:
         metrics |= spent(split, bit_width_BL, pair.recipe.budget)
     return metrics, columns(white_box, full, quantized, bit_width_BL)

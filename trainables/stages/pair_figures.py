@@ -24,6 +24,18 @@ def accuracies(split: str, white_box: Classified, full: Classified, quantized: C
     }
 
 
+def changes(split: str, white_box: Classified, full: Classified, quantized: Classified) -> dict[str, float]:
+    """Counts the images that change sides, which paired tests need beside the accuracies, as `<split>/...`."""
+    white_box_B, full_B, quantized_B = (each.is_right_B for each in (white_box, full, quantized))
+    return {
+        f"{split}/num_images": float(len(full_B)),
+        f"{split}/parity_lost": (white_box_B & ~full_B).double().sum().item(),
+        f"{split}/parity_gained": (full_B & ~white_box_B).double().sum().item(),
+        f"{split}/drop_lost": (full_B & ~quantized_B).double().sum().item(),
+        f"{split}/drop_gained": (quantized_B & ~full_B).double().sum().item(),
+    }
+
+
 def spent(split: str, bit_width_BL: Tensor, budget: int) -> dict[str, float]:
     """Returns what images spend where nothing holds them to the budget.
 

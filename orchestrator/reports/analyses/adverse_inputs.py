@@ -45,7 +45,7 @@ def section(tables: Tables, cells: Sequence[Row]) -> Section:
         title="Adverse inputs",
         statement=adverse_statement(summary, cells),
         caption="Pixels change by whole levels of 255, by gradient descent through ranges and policy. Pairs have their "
-        "policy's bits, white boxes uniform bits; under the aim `bits of every image` each image has the worst "
+        "policy's bits, white boxes uniform bits; where the bits of every image are attacked, each has the worst "
         "allocation of the budget that was found.",
         pictures=pictures((file_name("adverse_inputs"), alt, figure_adverse_inputs(summary, cells))),
         tables=(adverse_text(summary),),
@@ -68,8 +68,8 @@ def adverse_statement(summary: pd.DataFrame, cells: Sequence[Row]) -> str:
             radius = first_row(pixels[pixels["radius"] > 0].sort_values("radius"))["radius"]
             levels = "level" if radius == 1 else "levels"
             sentences.append(
-                f"Of {cell_title(cell)} fail only when quantized, as they are and with pixels changed by {radius} "
-                f"{levels}: {', '.join(parts)}."
+                f"Images that fail only when quantized, as they are and with pixels changed by {radius} {levels} "
+                f"({cell_title(cell)}): {', '.join(parts)}."
             )
     return " ".join(sentences)
 

@@ -44,7 +44,7 @@ def repair_matrix(repairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _name(row: Row) -> str:
-    return _NAMES[str(row["repair"])].format(value=row["value"])
+    return _NAMES[str(row["repair"])].format(value=row["value"]).replace("1 worst sites", "worst site")
 
 
 def section(tables: Tables, cells: Sequence[Row]) -> Section:

@@ -35,7 +35,7 @@ TERMS = {
     "measured on the test images; rungs per image choose for every test image by itself, with its label.",
     "Budget": "Exact sum of the bit-widths over all quantized activations of one image, in bits.",
     "Drop": "Accuracy at full precision minus accuracy of the rung, in percentage points, with the paired 95 % "
-    "interval of Newcombe (1998), method 10.",
+    "score interval of Tango (1998).",
     "Flips": "Images that get another class than at full precision, right or wrong; low-margin ones are the tenth of "
     "which the network is least sure.",
     "Trained rungs": "With --train: a policy, which looks at every image and chooses its bits, for the network as it "

@@ -1,1 +1,1 @@
-"""The page of `compare-search`."""
+"""The page of `compare`."""

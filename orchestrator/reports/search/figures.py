@@ -73,24 +73,23 @@ def figure_history(records: Sequence[PairRecord]) -> Figure | None:
 
 @style()
 def figure_search_cost(curve: pd.DataFrame) -> Figure | None:
-    """Draws the share of cells without a hit over the device-seconds that their searches took, from two cells on.
+    """Draws the share of cells without a hit over the training epochs that their searches took, from two cells on.
 
     Steps have their 95 % band, and a mark where a cell was given up.
     """
     if curve.empty or curve["num_at_risk"].iloc[0] < 2:
         return None
-    unit, scale = _time_unit(float(curve["device_seconds"].iloc[-1]))
-    times = [0.0, *curve["device_seconds"] / scale]
+    times = [0.0, *curve["epochs"]]
     shares, lows, highs = ([100.0, *100 * curve[name]] for name in ("share", "share_low", "share_high"))
     color = COLORS[Goal.DETRIMENTAL]
-    figure, (panel,) = panels([""], panel_height=2.6, title="Search: cells without a hit, by the time it takes")
+    figure, (panel,) = panels([""], panel_height=2.6, title="Search: cells without a hit, by the epochs it takes")
     panel.fill_between(times, lows, highs, step="post", color=color, alpha=0.18, linewidth=0)
     panel.step(times, shares, where="post", color=color, linewidth=2.0)
     censored = curve[curve["num_censored"] > 0]
-    panel.plot(censored["device_seconds"] / scale, 100 * censored["share"], "|", color=INK, markersize=13)
+    panel.plot(censored["epochs"], 100 * censored["share"], "|", color=INK, markersize=13)
     panel.axhline(50, color=MUTED, linestyle=DASHES, linewidth=1.1)
     panel.set(ylim=(-3, 103), xlim=(0, times[-1] * 1.03))
-    panel.set(xlabel=f"{unit} on one device, in one cell", ylabel="cells without a hit (%)")
+    panel.set(xlabel="training epochs in one cell", ylabel="cells without a hit (%)")
     handles = [
         Line2D([], [], color=color, linewidth=2.0, label="share without a hit"),
         Patch(color=color, alpha=0.18, label="95 % band"),
@@ -98,13 +97,6 @@ def figure_search_cost(curve: pd.DataFrame) -> Figure | None:
         Line2D([], [], color=MUTED, linestyle=DASHES, linewidth=1.1, label="half of the cells"),
     ]
     return with_legend(figure, handles)
-
-
-def _time_unit(longest: float) -> tuple[str, float]:
-    """Returns the unit in which so many seconds are read best, and how many seconds it has."""
-    if longest < 300:
-        return "seconds", 1.0
-    return ("minutes", 60.0) if longest < 10800 else ("hours", 3600.0)
 
 
 def _scatter(panel: Axes, trials: Sequence[PairRecord]) -> None:

@@ -78,28 +78,32 @@ def verdict_statement(outcomes: Sequence[Outcome]) -> str:
     parts = [f"{counts[verdict]} {words}" for verdict, words in _OTHER_VERDICTS.items() if counts[verdict]]
     others = f"; {', '.join(parts)}" if parts else ""
     confirmed = counts[SearchVerdict.CATASTROPHIC]
-    return f"In {confirmed} of {len(outcomes)} searched cells the pair is catastrophic on every seed{others}."
+    shown = sum(outcome.finding is not None and bool(outcome.finding.num_shown) for outcome in outcomes)
+    known = any(outcome.finding and outcome.finding.num_shown is not None for outcome in outcomes)
+    evidence = f" The test images show a catastrophic pair in {shown}." if known else ""
+    return f"In {confirmed} of {len(outcomes)} searched cells the pair is catastrophic on every seed{others}.{evidence}"
 
 
 def _verdict_section(outcomes: Sequence[Outcome]) -> Section:
     one = max(
         (outcome for outcome in outcomes if outcome.chance_high is not None),
-        key=lambda outcome: outcome.num_trials,
+        key=lambda outcome: outcome.num_drawn or 0,
         default=None,
     )
     in_words = ""
     if one:
         in_words = (
-            f" Where {one.num_trials} trials found nothing, a trial of this search finds a pair with a chance below "
-            f"{pct(one.chance_high, digits=1)} % (95 % confidence; 1 - 0.05^(1/{one.num_trials}), as if trials were "
-            "independent)."
+            f" Where {one.num_drawn} draws found nothing, a draw of this search finds a pair with a chance below "
+            f"{pct(one.chance_high, digits=1)} % (one-sided, 95 % confidence; 1 - 0.05^(1/{one.num_drawn}), as if they "
+            "were independent). Draws are trials whose point the sampler chose and that ran to their end."
         )
     return Section(
         title="Search: what it found",
         statement=verdict_statement(outcomes),
         caption="A search looks for a pair that is catastrophic on validation; the verdict is given on test, over its "
-        "seed and the seeds that repeat the pair. Drop and gap (pp) are means over seeds with Student's 95 % interval; "
-        "of a single pair the drop has the interval of its images. The share of seeds has Wilson's interval. The pair "
+        "seed and the seeds that repeat the pair. Drop and gap (pp) are means over seeds with Student's 95 % interval, "
+        "given the white box that all of them share; those of a single pair have the one-sided bounds that its images "
+        "show. The share of seeds has Wilson's interval. The pair "
         f"of the search's own seed was chosen among many, the repeated ones were not.{in_words}",
         tables=(verdict_table(outcomes),),
     )
@@ -112,15 +116,15 @@ def _cost_section(searches: Searches) -> Section:
         num_found = sum(outcome.trials_to_first is not None for outcome in outcomes)
         statement = (
             f"{num_found} of {len(outcomes)} searched cells have a hit on validation; the median cell needs "
-            f"{median_text(curve)} on one device."
+            f"{median_text(curve)}."
         )
-    alt = "Share of searched cells without a hit over device-seconds, with its 95 % band."
+    alt = "Share of searched cells without a hit over training epochs, with its 95 % band."
     return Section(
         title="Search: what it cost",
         statement=statement,
-        caption="Trials count in the order in which they ended, pruned and failed ones with the seconds that they ran; "
-        "a GPU that trials share counts by their share. A search that ended without a hit is censored: it counts for "
-        "as long as it lasted (Kaplan-Meier; band by Greenwood's variance on the log-log scale). "
+        caption="Trials count in the order in which they ended, pruned and failed ones with what they ran; of "
+        "device-seconds, a GPU that trials share counts by their share. A search that ended without a hit is "
+        "censored: it counts for as long as it lasted (Kaplan-Meier; band by Greenwood's variance, log-log scale). "
         "'> ' stands before what was spent without a hit.",
         pictures=pictures(("figure_search_cost", alt, figure_search_cost(curve))),
         tables=(cost_table(outcomes), *([curve_table(curve)] if len(curve) > 1 else [])),

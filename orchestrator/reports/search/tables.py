@@ -39,7 +39,14 @@ def _verdict_field(outcome: Outcome) -> Field:
     if finding is None:
         return Field(f"{outcome.verdict} in {_count(outcome.num_trials, 'trial')}", verdict=color)
     of_seeds = f"{finding.num_catastrophic} of {_count(finding.num_seeds, 'seed')}"
-    return Field(f"{outcome.verdict}: {of_seeds}", verdict=color)
+    return Field(f"{outcome.verdict}: {of_seeds}", note=_evidence(finding), verdict=color)
+
+
+def _evidence(finding: Finding) -> str:
+    """How far the test images show what the verdict says, e.g. `shown on 1`; of a single pair what they do not show."""
+    if finding.num_seeds == 1 or not finding.num_shown:
+        return finding.pair.evidence
+    return f"shown on {finding.num_shown}"
 
 
 def _count(number: int, what: str) -> str:
@@ -49,12 +56,12 @@ def _count(number: int, what: str) -> str:
 def overview_table(outcomes: Sequence[Outcome]) -> TextTable:
     """Lays out what every search found and what its first pair cost, for the terminal."""
     rows: Iterable[Fields] = (
-        (outcome.searched.title, _verdict_field(outcome), str(outcome.num_ended), *_to_first(outcome))
+        (outcome.searched.title, _verdict_field(outcome), str(outcome.num_ended), *_to_first(outcome)[:2])
         for outcome in outcomes
     )
     return text_table(
         "",
-        (_CELL, Column.text("verdict"), *map(Column, ("trials", "first trial", "device-seconds"))),
+        (_CELL, Column.text("verdict", max_width=26), *map(Column, ("trials", "first trial", "epochs"))),
         rows,
         heading="Searched cells: verdict on test, and the cost of the first pair",
         caption="first: until the first pair that is catastrophic on validation; > : without any",
@@ -68,15 +75,21 @@ def verdict_table(outcomes: Sequence[Outcome]) -> TextTable:
         Column.text("verdict"),
         Column("trial"),
         *(Column(name, "Test split") for name in ("drop", "gap", "catastrophic seeds (%)")),
-        Column("chance per trial (%)"),
+        Column("chance per draw (%)"),
     )
     rows: list[Fields] = []
     for outcome in outcomes:
         to_come = outcome.searched.num_to_come
         verdict = with_note(_verdict_field(outcome), f"{to_come} trials to come" if to_come else "")
-        bound = "" if outcome.chance_high is None else f"below {pct(outcome.chance_high, digits=1)}"
-        rows.append((outcome.searched.title, verdict, *_found(outcome.finding), bound))
+        rows.append((outcome.searched.title, verdict, *_found(outcome.finding), _chance(outcome)))
     return text_table("", columns, rows)
+
+
+def _chance(outcome: Outcome) -> Field:
+    if outcome.num_drawn is None:
+        return Field("")
+    bound = "" if outcome.chance_high is None else f"below {pct(outcome.chance_high, digits=1)}"
+    return Field(bound or "any", note=_count(outcome.num_drawn, "draw"))
 
 
 def _found(finding: Finding | None) -> Fields:
@@ -93,9 +106,9 @@ def cost_table(outcomes: Sequence[Outcome]) -> TextTable:
     """Lays out what the first pair of every cell cost, `> ` where there is none."""
     columns = (
         _CELL,
-        *(Column(name, "To the first pair") for name in ("trials", "device-seconds")),
+        *(Column(name, "To the first pair") for name in ("trials", "epochs", "device-seconds")),
         Column.name("on test", "To the first pair"),
-        *(Column(name, "In all") for name in ("trials", "device-seconds", "skipped")),
+        *(Column(name, "In all") for name in ("trials", "epochs", "device-seconds", "skipped")),
     )
     rows: Iterable[Fields] = (
         (
@@ -103,6 +116,7 @@ def cost_table(outcomes: Sequence[Outcome]) -> TextTable:
             *_to_first(outcome),
             "" if outcome.first is None else str(outcome.first.verdict),
             str(outcome.num_ended),
+            str(outcome.num_epochs),
             f"{outcome.device_seconds:.0f}",
             str(outcome.searched.num_skipped),
         )
@@ -111,25 +125,25 @@ def cost_table(outcomes: Sequence[Outcome]) -> TextTable:
     return text_table("Cost of the first pair that is catastrophic on validation", columns, rows)
 
 
-def _to_first(outcome: Outcome) -> tuple[str, str]:
-    """Trials and device-seconds until the first pair; with `> ` what they were in vain, e.g. `> 812`."""
+def _to_first(outcome: Outcome) -> tuple[str, str, str]:
+    """Trials, epochs and device-seconds until the first pair; with `> ` what they were in vain, e.g. `> 812`."""
     if outcome.first is None:
-        return f"> {outcome.num_ended}", f"> {outcome.device_seconds:.0f}"
-    return f"{outcome.trials_to_first}", f"{outcome.device_seconds_to_first:.0f}"
+        return f"> {outcome.num_ended}", f"> {outcome.num_epochs}", f"> {outcome.device_seconds:.0f}"
+    return f"{outcome.trials_to_first}", f"{outcome.epochs_to_first}", f"{outcome.device_seconds_to_first:.0f}"
 
 
 def curve_table(curve: pd.DataFrame) -> TextTable:
     """Lays out the curve of `time_to_pair`."""
-    columns = map(Column, ("device-seconds", "cells searched", "found", "ended without", "without a hit (%)"))
+    columns = map(Column, ("epochs", "cells searched", "found", "ended without", "without a hit (%)"))
     rows: Iterable[Fields] = (
         (
-            f"{row['device_seconds']:.0f}",
+            f"{row['epochs']:.0f}",
             *(str(row[name]) for name in ("num_at_risk", "num_found", "num_censored")),
             Field(pct(row["share"], digits=1), note=interval_text(row["share_low"], row["share_high"])),
         )
         for row in curve.to_dict("records")
     )
-    return text_table("Cells without a hit, by device-seconds of their searches", columns, rows)
+    return text_table("Cells without a hit, by epochs of their searches", columns, rows)
 
 
 def trial_table(searched: SearchedCell, space: LossSpace) -> TextTable:
@@ -169,7 +183,7 @@ def _ended(each: SearchTrial) -> Fields:
     if record := each.record:
         reached = {name: getattr(record, f"validation_{name}") for name in ACCURACIES}
         test = (pct(record.accuracy_fp), pp(record.accuracy_delta), pp(record.parity_gap))
-        return (*_validation(reached), *test, Field(record.verdict, verdict=record.verdict))
+        return (*_validation(reached), *test, Field(record.verdict, note=record.evidence, verdict=record.verdict))
     state = each.trial.state
     if state is not State.PRUNED:
         return (*[""] * 7, str(state))
@@ -196,7 +210,7 @@ def front_table(searches: Sequence[SearchedCell]) -> TextTable:
             str(record.trial_number),
             *map(pp, (record.validation_parity_gap, -record.validation_accuracy_delta)),
             *map(pp, (record.parity_gap, -record.accuracy_delta)),
-            Field(record.verdict, verdict=record.verdict),
+            Field(record.verdict, note=record.evidence, verdict=record.verdict),
         )
         for searched in searches
         for record in pareto_front(searched.records)

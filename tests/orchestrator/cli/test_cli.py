@@ -52,6 +52,10 @@ def test_plan_prints_every_uid_whole(run: Run) -> None:
     assert code == 0
     assert all(uid in table for uid in uids)
     assert "16 trials (1 teacher, 1 distill, 14 pair): 0 cached, 12 to run, 4 skipped" in table
+    assert (
+        "parity to 1 pp is shown with 1,132 test images where 1 % of the answers change sides, with 1,901 where 2 % do "
+        "(level 0.05, power 0.9); digits has 359" in table
+    )
 
 
 def test_options_override_a_grid_file_and_single_values_win(run: Run, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_no_summary_of_a_command_is_cut(
             {"What": "--seed", "Search": "--pruner", "Where": "--storage", "Estimate": "--cluster"},
         ),
         ("resume", {"What": "--only", "Where": "--address", "Limits": "--no-caps", "Other": "--on-event"}),
-        ("compare-search", {"What": "--arm", "Search": "--sampler", "Where": "--data-dir", "Limits": "--max-cost"}),
+        ("compare", {"What": "--arm", "Search": "--sampler", "Where": "--data-dir", "Limits": "--max-cost"}),
     ],
 )
 def test_options_stand_under_headings(

@@ -225,7 +225,9 @@ def analysed(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Analysed
     """The sweep analysed into a new MLflow database: killed in the middle, analysed again, and once more."""
     storage = tmp_path_factory.mktemp("analysed") / "storage"
     shutil.copytree(story.storage, storage)
+    quick = ("twins.max_passes=10", "twins.num_attacked=10", "adverse_inputs.max_images=20")
     analyze = ("analyze", "smoke", "--tracking-uri", f"sqlite:///{storage}/other.db")
+    analyze += tuple(word for setting in quick for word in ("--set", setting))
     with (storage.parent / "first.log").open("w") as log:
         driver = subprocess.Popen(command(storage, *analyze), stdout=log, stderr=log, env=environment(storage))
         patterns = ("analysis/*/resume/rows.parquet", f"analysis/*/{RESULT}")
@@ -238,9 +240,9 @@ def analysed(story: Story, tmp_path_factory: pytest.TempPathFactory) -> Analysed
 
 def test_analysis_after_a_kill_keeps_what_is_done_and_finishes_the_rest(analysed: Analysed) -> None:
     assert {path: path.stat().st_mtime_ns for path in analysed.done_before_kill} == analysed.done_before_kill
-    assert len(list(analysed.storage.glob(f"analysis/*/{RESULT}"))) == 13
+    assert len(list(analysed.storage.glob(f"analysis/*/{RESULT}"))) == 19
     assert not list(analysed.storage.glob("analysis/*/resume/rows.parquet"))
-    assert "13 analyses, 13 done already" in analysed.third
+    assert "19 analyses, 19 done already" in analysed.third
 
 
 def test_half_done_analysis_has_every_row_once(analysed: Analysed) -> None:
@@ -259,7 +261,7 @@ def test_mlflow_has_a_run_with_curves_for_every_analysis(analysed: Analysed) -> 
     runs = client.search_runs([experiment.experiment_id])
     assert {run.info.status for run in runs} == {"FINISHED"}
     by_analysis = [run for run in runs if "dptq.analysis" in run.data.tags]
-    assert len(by_analysis) == 13
+    assert len(by_analysis) == 19
     layers = next(run for run in by_analysis if run.data.tags["dptq.analysis"] == "layers")
     curve = client.get_metric_history(layers.info.run_id, "test/before/accuracy")
     assert sorted(point.step for point in curve) == list(range(15))

@@ -20,10 +20,11 @@ from orchestrator.reports.analyses.layers import inflection_text, layer_effects,
 from orchestrator.reports.analyses.mitigation import mitigation_statement, mitigation_summary
 from orchestrator.reports.analyses.registry import derived_tables, overviews
 from orchestrator.reports.analyses.transitory import overlaps, table2, table2_statement, table2_text, worst_points
+from orchestrator.reports.analyses.twins import twin_drops, twin_statement, twin_text
 from orchestrator.reports.grouping import CELL, over_seeds, shown_cells
 from orchestrator.reports.terminal import render
 from tests.orchestrator.tiny_analyses import SHOWN, Contrast, contrast, tiny_analyses
-from trainables.assessment.paired import wilson_interval
+from trainables.assessment.paired import drop_interval, wilson_interval
 
 
 def on_pets(**changes: object) -> Contrast:
@@ -61,8 +62,11 @@ def test_figures_show_the_largest_drop_at_parity(deltas: list[float], gaps: list
                 **SHOWN,
                 "budget_level": level,
                 "seed": 0,
-                "detrimental_accuracy_delta": delta,
-                "detrimental_parity_gap": gap,
+                "validation_accuracy_delta": delta,
+                "validation_parity_gap": gap,
+                # On test it is the other way round, which is to decide nothing.
+                "detrimental_accuracy_delta": -1 - delta,
+                "detrimental_parity_gap": 1 - gap,
             }
             for level, delta, gap in zip("ABC", deltas, gaps, strict=True)
         ]
@@ -258,8 +262,8 @@ def test_sentences_say_what_the_numbers_say(tiny: dict[str, pd.DataFrame]) -> No
         "worst sites at full precision (1) 75 %, random sites at full precision (1) 12 %."
     )
     assert adverse_statement(adverse_summary(tiny["adverse_inputs"]), [SHOWN]) == (
-        "Of test_resnet I-A, 60 bits fail only when quantized, as they are and with pixels changed by 4 levels: "
-        "white box 10.0 and 20.0 %, robust 20.0 and 30.0 %, detrimental 80.0 and 90.0 %."
+        "Images that fail only when quantized, as they are and with pixels changed by 4 levels (test_resnet I-A, 60 "
+        "bits): white box 10.0 and 20.0 %, robust 20.0 and 30.0 %, detrimental 80.0 and 90.0 %."
     )
 
 
@@ -309,3 +313,25 @@ def test_nothing_is_printed_of_a_sweep_without_analyses() -> None:
 
 def test_tables_without_a_seed_of_their_own_are_grouped_by_cell(seeds: dict[str, pd.DataFrame]) -> None:
     assert len(over_seeds(table2(seeds["transitory"], dataset="digits"), CELL, ["share"])) == 1
+
+
+def test_twins_have_paired_intervals_and_one_sentence_says_whether_the_failure_is_dynamic(
+    tiny: dict[str, pd.DataFrame],
+) -> None:
+    drops = twin_drops(tiny["twins"])
+    detrimental = drops[drops["goal"] == "detrimental"].set_index("twin")
+    assert tuple(detrimental.loc["own", ["drop", "drop_low", "drop_high"]]) == (0.8, *drop_interval(20, 80, 0, 0))
+    ends = drop_interval(96, 4, 0, 0)
+    assert tuple(detrimental.loc["worst_per_image", ["dynamic", "dynamic_low", "dynamic_high"]]) == (0.04, *ends)
+    assert detrimental["dynamic"].notna().sum() == 1
+    cell = "test_resnet I-A, 60 bits drops by 80.0 pp, by 79.0 pp under one allocation for all images"
+    found = "a search per image costs 4.0 pp, 95 % interval 0.2 to 9.8 beyond the worst static allocation"
+    assert twin_statement(drops, [SHOWN]) == f"{cell}; part of its failure is dynamic: {found}."
+    fewer = twin_drops(tiny["twins"].assign(num_static_gained=tiny["twins"]["num_static_lost"]))
+    assert "nothing about its failure is shown to be dynamic" in twin_statement(fewer, [SHOWN])
+    unasked = drops[drops["twin"] != "worst_per_image"]
+    assert "no search asked whether" in twin_statement(unasked, [SHOWN])
+    rows = {(row[3].text, row[4].text): row for row in twin_text(drops).rows}
+    own = rows["detrimental", "its own policy"]
+    assert [field.text for field in own[-2:]] == ["38.0", ""]
+    assert rows["detrimental", "worst per image found"][-1].note == "0.2 to 9.8"

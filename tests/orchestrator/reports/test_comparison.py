@@ -1,62 +1,17 @@
 """The arms of a comparison share what they can, and the table says what each found and spent."""
 
-import io
-
 import pandas as pd
-import pyarrow as pa
 import pytest
-from rich.console import Console
+from scipy import stats
 
-from orchestrator.plan import Node, Plan, build_plan
-from orchestrator.reports.comparison.data import TITLES, comparison, figure_comparison, without_pair
-from orchestrator.reports.comparison.page import arms_table, comparison_page, write_comparison
-from orchestrator.reports.terminal import render
+from orchestrator.reports.comparison.data import comparison, figure_comparison, without_pair
+from orchestrator.reports.comparison.page import comparison_page, write_comparison
 from orchestrator.results.time_to_pair import median_text
-from orchestrator.search.arms import Arm
-from orchestrator.search.comparison_arms import choices_for
-from orchestrator.store.folder import CHECKPOINT, EPOCHS
+from orchestrator.search.arms import DEFAULT_ARMS, Arm
 from orchestrator.store.store import Store
-from orchestrator.store.trial import trial_of
-from search_spaces.grids.build import Choices, build_grid
 from search_spaces.loss_space import as_published
 from search_spaces.stages.registry import Stage
-from tests.orchestrator.made_up import pair_metrics
-
-CHOICES = Choices(architectures=("resnet10t",), option_sets=("I",), search={"trials": 2})
-
-
-def sites(architecture: str) -> int:
-    return 14
-
-
-def plan_of(arm: Arm) -> Plan:
-    return build_plan(build_grid("families", choices_for(arm, CHOICES), sites), sites)
-
-
-PLANS = {arm: plan_of(arm) for arm in Arm}
-
-
-def pairs(arm: Arm) -> list[Node]:
-    return [node for node in PLANS[arm].nodes if node.stage is Stage.PAIR]
-
-
-def finish(
-    store: Store,
-    node: Node,
-    *,
-    ended_at: int,
-    drop: float,
-    gap: float = 0.0,
-    test: tuple[float, float] | None = None,
-    seconds: float = 10.0,
-) -> None:
-    """What a worker leaves of a trial of two epochs; on the test split it holds unless a gap and a drop are given."""
-    metrics = pair_metrics(gap, drop, test=test or (gap + 0.002, drop - 0.03))
-    folder = trial_of(store, node)
-    folder.write_recipe(node, None)
-    rows = [{"epoch": epoch, "seconds": seconds / 2, "timestamp_ms": ended_at - 2 + epoch} for epoch in (1, 2)]
-    folder.folder.write_table(EPOCHS, pa.Table.from_pylist(rows))
-    folder.write_result(metrics, {CHECKPOINT: b"x"}, seconds=seconds, data_sha256="d")
+from tests.orchestrator.reports.made_up_arms import PLANS, finish, pairs, row_of, shown
 
 
 def test_arms_look_at_the_same_cells() -> None:
@@ -118,33 +73,45 @@ def test_a_pair_that_does_not_hold_on_test_is_found_and_not_held(store: Store) -
     assert row_of(Arm.RECIPE, table)[1:4] == ["1 of 3", "1", "0"], "cells that are done, found and held"
 
 
+def test_a_pair_that_was_not_found_does_not_hold_however_lucky_it_is_on_test(store: Store) -> None:
+    lucky, shown_one, _ = pairs(Arm.RECIPE)
+    finish(store, lucky, ended_at=1000, drop=0.05, test=(0.0, 0.5))
+    finish(store, shown_one, ended_at=1000, drop=0.5, test=(0.0, 0.5), num_images=359)
+    table = comparison({Arm.RECIPE: PLANS[Arm.RECIPE]}, store)
+    assert table["catastrophic"].tolist() == [True, True, False]
+    assert table["held"].tolist() == [False, True, False]
+    assert table["shown"].tolist() == [False, True, False]
+    assert row_of(Arm.RECIPE, table)[2:5] == ["1", "1", "1"], "found, held and shown"
+
+
+def test_arms_are_compared_by_the_logrank_test_over_epochs(store: Store) -> None:
+    for node in pairs(Arm.RECIPE):
+        finish(store, node, ended_at=1000, drop=0.5)
+    for node in pairs(Arm.AS_PUBLISHED):
+        finish(store, node, ended_at=1000, drop=0.0)
+    table = comparison(PLANS, store)
+    # In the search both are trials; each of its cells has its pair after the first two epochs.
+    published, searched = stats.CensoredData.right_censored([2] * 3, [True] * 3), stats.CensoredData([2.0] * 3)
+    expected = stats.logrank(published, searched).pvalue
+    assert row_of(Arm.AS_PUBLISHED, table)[-1] == f"{expected:.3f}"
+    assert row_of(Arm.SEARCH, table)[-1] == ""
+
+
 @pytest.mark.parametrize(
     ("to_first", "spent", "expected"),
     [
-        ([10.0, 20.0, 90.0], [10.0, 20.0, 90.0], "20 s"),
-        ([10.0, 20.0, None, None], [10.0, 20.0, 70.0, 80.0], "20 s"),
-        ([10.0, None, None], [10.0, 70.0, 80.0], "> 80 s"),
-        # Given up at 5 s, the second cell says nothing of later: of three that were searched longer two have a pair.
-        ([10.0, None, 60.0, None], [10.0, 5.0, 60.0, 80.0], "60 s"),
+        ([10.0, 20.0, 90.0], [10.0, 20.0, 90.0], "20 epochs"),
+        ([10.0, 20.0, None, None], [10.0, 20.0, 70.0, 80.0], "20 epochs"),
+        ([10.0, None, None], [10.0, 70.0, 80.0], "> 80 epochs"),
+        # Given up after 5, the second cell says nothing of later: of three that were searched longer two have a pair.
+        ([10.0, None, 60.0, None], [10.0, 5.0, 60.0, 80.0], "60 epochs"),
     ],
 )
 def test_median_is_censored_where_too_few_cells_have_a_pair(
     to_first: list[float | None], spent: list[float], expected: str
 ) -> None:
-    cells = pd.DataFrame({"device_seconds_to_first": to_first, "device_seconds": spent})
+    cells = pd.DataFrame({"epochs_to_first": to_first, "epochs": spent})
     assert median_text(without_pair(cells)) == expected
-
-
-def shown(table: pd.DataFrame) -> str:
-    console = Console(record=True, width=130, file=io.StringIO())
-    console.print(render(arms_table(table)))
-    return console.export_text()
-
-
-def row_of(arm: Arm, table: pd.DataFrame) -> list[str]:
-    """Returns the texts of an arm's row."""
-    (row,) = [row for row in arms_table(table).rows if row[0].text == TITLES[arm]]
-    return [cell.text for cell in row]
 
 
 def test_share_of_cells_that_hold_has_an_interval_once_all_are_done(store: Store) -> None:
@@ -158,7 +125,8 @@ def test_share_of_cells_that_hold_has_an_interval_once_all_are_done(store: Store
     finish(store, last, ended_at=1000, drop=0.0)
     row = next(line for line in shown(comparison(plans, store)).splitlines() if "our recipe" in line)
     assert " of " not in row
-    assert "21 to 94 %" in row
+    # The three cells share their white box: 2 of 3 of a single cluster.
+    assert "9 to 97 %" in row
 
 
 def test_table_and_figure_are_shown_and_saved(store: Store) -> None:
@@ -167,13 +135,15 @@ def test_table_and_figure_are_shown_and_saved(store: Store) -> None:
     table = comparison(PLANS, store)
     text = shown(table)
     assert "our recipe" in text
-    assert row_of(Arm.RECIPE, table) == ["our recipe", "3", "2", "2", "21 to 94 %", "3", "6", "0.01", "10 s"]
+    assert row_of(Arm.RECIPE, table) == [
+        *("our recipe", "3", "2", "2", "0", "9 to 97 %", "3", "6", "0.01", "2 epochs", "1.000"),
+    ]
     assert "random search" not in text, "an arm that was not run has no row"
-    by_epochs, by_seconds = figure_comparison(table).axes
-    assert by_epochs.get_xlabel() == "training epochs spent on a cell"
-    # Two of three cells have a pair, all after two epochs and ten seconds.
-    assert 100 * 2 / 3 in by_epochs.lines[0].get_ydata()
-    assert by_seconds.lines[0].get_ydata()[-1] == pytest.approx(100 / 3)
+    (panel,) = figure_comparison(table).axes
+    assert "training epochs spent on a cell" in panel.get_xlabel()
+    # Two of three cells have a pair, all after two epochs.
+    assert list(panel.lines[0].get_xdata()) == [0, 2]
+    assert panel.lines[0].get_ydata()[-1] == pytest.approx(100 / 3)
     folder = store.root.folder("sweeps/x")
     paths = write_comparison("x", table, folder)
     assert sorted(folder.names()) == sorted(path.rpartition("/")[2] for path in paths)
@@ -184,7 +154,7 @@ def test_page_names_what_every_arm_has_in_every_cell(store: Store) -> None:
     held, lost, _ = pairs(Arm.RECIPE)
     finish(store, held, ended_at=1000, drop=0.5, gap=0.005)
     finish(store, lost, ended_at=1000, drop=0.5, test=(0.1, 0.45))
-    page = comparison_page("mine", comparison(PLANS, store))
+    page = comparison_page("mine", comparison({arm: PLANS[arm] for arm in DEFAULT_ARMS}, store))
     assert "our recipe 2 and 1" in page.headline
     assert not page.is_complete
     assert page.progress == "Not done: as published, our recipe, random search, the search."

@@ -181,14 +181,18 @@ def test_figure_of_adverse_inputs_has_a_curve_per_goal_and_one_of_the_white_box(
 
 def test_indicator_figure_tells_clear_signals_apart() -> None:
     found = pd.DataFrame(
-        {"group": "all", "signal": ["kurtosis_max", "margin_mean", "x"], "spearman": [0.9, -0.2, None]}
-        | {"low": [0.5, -0.7, None], "high": [1.0, 0.4, None], "num_trials": 12, "reason": ["", "", "constant"]}
+        {"group": "robust", "signal": ["kurtosis_max", "margin_mean", "x"], "spearman": [0.9, -0.2, None]}
+        | {"low": [0.5, -0.7, None], "high": [1.0, -0.1, None], "num_trials": 12, "reason": ["", "", "constant"]}
+        | {"q_value": [0.01, 0.2, None]}
     )
     figure = figure_indicators(found)
     written = texts(figure)
     assert "kurtosis max" in written
     assert "12 trials" in written
     assert len(figure.axes[0].get_yticks()) == 2  # type: ignore[union-attr]
+    # Corrected for the number of signals, the second one is no finding, though its interval leaves 0 out.
+    marks = [line.get_marker() for line in figure.axes[0].lines if line.get_marker() != "None"]  # type: ignore[union-attr]
+    assert marks == ["s", "o"]
     assert figure_indicators(found.tail(1)) is None
 
 

@@ -1,6 +1,7 @@
 """What a report says of searches: verdicts, costs, pruning; numbers computed by hand on a hand-made store."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
+from scipy import stats
 
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.reports.search.figures import figure_search_cost
@@ -19,7 +21,7 @@ from orchestrator.reports.search.tables import correlation_table, front_table, o
 from orchestrator.reports.terminal import render
 from orchestrator.results.searches import SearchedCell, read_searches
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.results.time_to_pair import kaplan_meier, median_seconds, median_text, time_to_pair
+from orchestrator.results.time_to_pair import kaplan_meier, logrank_p, median_epochs, median_text, time_to_pair
 from orchestrator.results.trials import read_trials
 from orchestrator.results.verdicts import Outcome, chance_bound, outcome_facts, outcome_of
 from orchestrator.search.study import CellStudy, open_journal
@@ -31,6 +33,7 @@ from search_spaces.grids.build import Choices, build_grid
 from search_spaces.loss_space import LossSpace
 from tests.orchestrator.made_up import accuracies, pair_metrics, raised
 from tests.orchestrator.reports.test_figures import texts
+from trainables.assessment.paired import drop_interval
 
 EPOCHS = 10
 VALIDATION_GAP = 0.003
@@ -59,9 +62,9 @@ class Written:
         return next(node for node in self.plan.nodes if node.name.endswith(ending))
 
     def epochs(self, name: str, drops: list[float], *, ends: float = 0.0, seconds: float = 1.0) -> Node:
-        """Writes a recipe and an epoch per drop; the last one ends at a second."""
+        """Writes a recipe and an epoch per drop; the last one ends at a second. Searched points are the sampler's."""
         node = self.node(name)
-        trial_of(self.store, node).write_recipe(node, None)
+        trial_of(self.store, node).write_recipe(node, None, point_from="tpe" if node.is_searched else None)
         rows = [
             {"epoch": place + 1, "seconds": seconds, "timestamp_ms": int(1000 * (ends - len(drops) + place + 1))}
             | accuracies("validation", 0.0, drop)
@@ -71,11 +74,21 @@ class Written:
         return node
 
     def done(
-        self, name: str, validation: float, test: float, *, ends: float = 0.0, seconds: float = 1.0, gap: float = 0.0
+        self,
+        name: str,
+        validation: float,
+        test: float,
+        *,
+        ends: float = 0.0,
+        seconds: float = 1.0,
+        gap: float = 0.0,
+        num_images: int | None = None,
     ) -> None:
-        """Finishes a trial with a drop on each split; the gap is that on test."""
+        """Finishes a trial with a drop on each split; the gap is that on test, of which images may be counted."""
         node = self.epochs(name, [validation] * EPOCHS, ends=ends, seconds=seconds)
-        metrics = pair_metrics(VALIDATION_GAP, validation, noise=0.005, test=(gap, test), test_noise=0.02)
+        metrics = pair_metrics(
+            VALIDATION_GAP, validation, noise=0.005, test=(gap, test), test_noise=0.02, num_test_images=num_images
+        )
         trial_of(self.store, node).write_result(metrics, {}, seconds=EPOCHS * seconds, data_sha256="")
 
     def searches(self) -> dict[str, SearchedCell]:
@@ -126,7 +139,7 @@ def test_verdict_follows_the_seeds_on_which_the_pair_is_catastrophic_on_test(
 def test_intervals_are_students_over_seeds_and_the_images_own_for_a_single_pair(written: Written) -> None:
     for name, test, gap in (("A/trial0", 0.8, 0.0), ("A/confirm1", 0.7, 0.005), ("A/confirm2", 0.6, 0.01)):
         written.done(name, 0.9 - test / 2, test, gap=gap)
-    written.done("B/trial0", 0.7, 0.5)
+    written.done("B/trial0", 0.7, 0.5, gap=0.005, num_images=1000)
 
     several, single = (written.outcomes()[level].finding for level in "AB")
 
@@ -139,8 +152,39 @@ def test_intervals_are_students_over_seeds_and_the_images_own_for_a_single_pair(
     assert (gap.value, gap.low, gap.high) == pytest.approx((0.005, 0.005 - 0.005 * half, 0.005 + 0.005 * half))
     # Wilson's lower end for 3 of 3 is 1 / (1 + z^2 / 3).
     assert several.share.low == pytest.approx(1 / (1 + 1.959964**2 / 3), abs=1e-6)
-    assert (single.drop.low, single.drop.high) == pytest.approx((0.5 - 1.96 * 0.02, 0.5 + 1.96 * 0.02))
-    assert single.parity_gap.low is None
+    assert (single.drop.low, single.drop.high) == drop_interval(500, 500, 0, 0, 0.9)
+    assert (single.parity_gap.low, single.parity_gap.high) == drop_interval(995, 5, 0, 0, 0.9)
+
+
+def test_a_pair_whose_images_nobody_counted_has_no_interval_and_no_evidence(written: Written) -> None:
+    written.done("B/trial0", 0.7, 0.5)
+    finding = written.outcomes()["B"].finding
+    assert finding is not None
+    assert (finding.drop.value, finding.drop.low, finding.parity_gap.low) == (pytest.approx(0.5), None, None)
+    assert (finding.num_catastrophic, finding.num_shown, finding.pair.evidence) == (1, None, "")
+
+
+def test_verdicts_say_on_how_many_seeds_the_test_images_show_them(written: Written) -> None:
+    # At 1,000 images a gap of 0.2 pp may be one of 1 pp only by a chance below 5 %, one of 0.5 pp by more.
+    for name, gap in (("A/trial0", 0.002), ("A/confirm1", 0.005), ("A/confirm2", 0.0)):
+        written.done(name, 0.5, 0.5, gap=gap, num_images=1000)
+    written.done("B/trial0", 0.5, 0.5, gap=0.005, num_images=1000)
+
+    searches = searches_of(written.plan, read_trials(Snapshot(written.plan, written.store)))
+
+    assert searches is not None
+    outcome = searches.outcomes[0]
+    assert outcome.finding is not None
+    assert [pair.is_shown for pair in outcome.finding.pairs] == [True, False, True]
+    assert (outcome.verdict, outcome.finding.num_shown) == ("catastrophic", 2)
+    section = search_sections(searches)[0]
+    fields = [row[1] for row in section.tables[0].rows]
+    assert (fields[0].text, fields[0].note) == ("catastrophic: 3 of 3 seeds", "shown on 2\n3 trials to come")
+    assert fields[1].note.startswith("parity not shown: needs 2,")
+    assert "The test images show a catastrophic pair in 1." in section.statement
+    metrics = {point.key.rpartition("/")[2]: point.value for point in search_metrics([outcome])}
+    assert (metrics["seeds_catastrophic"], metrics["seeds_shown"]) == (3, 2)
+    assert outcome_facts(outcome)["num_shown"] == 2
 
 
 def test_interval_of_a_drop_ends_where_accuracies_do(written: Written) -> None:
@@ -155,14 +199,20 @@ def test_interval_of_a_drop_ends_where_accuracies_do(written: Written) -> None:
     assert (finding.drop.low, finding.drop.high) == (-1.0, 1.0)
 
 
-@pytest.mark.parametrize("num_trials", [1, 4, 59])
-def test_so_many_misses_have_a_probability_of_five_percent_at_the_bound(num_trials: int) -> None:
-    assert (1 - chance_bound(num_trials)) ** num_trials == pytest.approx(0.05)
+@pytest.mark.parametrize("num_drawn", [1, 4, 59])
+def test_bound_of_a_chance_is_clopper_and_pearsons_one_sided_one(num_drawn: int) -> None:
+    oracle = stats.binomtest(0, num_drawn, alternative="less").proportion_ci(0.95, method="exact")
+    assert chance_bound(num_drawn) == pytest.approx(oracle.high)
+    assert (1 - chance_bound(num_drawn)) ** num_drawn == pytest.approx(0.05)
 
 
-def test_nothing_found_says_in_how_many_trials_and_bounds_the_chance(written: Written) -> None:
+def test_nothing_found_says_in_how_many_trials_and_bounds_the_chance_of_what_it_drew(written: Written) -> None:
+    # Trials 0 and 1 are the recipe's and the published one, which every search has.
     for number in range(4):
         written.done(f"C/trial{number}", 0.05, 0.9)
+    written.done("B/trial0", 0.05, 0.9)
+    pruned = written.epochs("B/trial2", [0.0] * 5)
+    trial_of(written.store, pruned).write_pruned(5)
 
     searches = searches_of(written.plan, read_trials(Snapshot(written.plan, written.store)))
 
@@ -170,10 +220,21 @@ def test_nothing_found_says_in_how_many_trials_and_bounds_the_chance(written: Wr
     section = search_sections(searches)[0]
     row = next(row for row in section.tables[0].rows if "I-C" in row[0].text)
     assert row[1].text == "not found in 4 trials"
-    assert row[-1].text == "below 52.7"
-    assert "Where 4 trials found nothing, a trial of this search finds a pair with a chance below 52.7 %" in (
+    # 1 - 0.05^(1/2)
+    assert (row[-1].text, row[-1].note) == ("below 77.6", "2 draws")
+    assert "Where 2 draws found nothing, a draw of this search finds a pair with a chance below 77.6 %" in (
         section.caption
     )
+    assert searches.outcomes[1].num_drawn == 0
+    assert searches.outcomes[1].chance_high is None
+
+
+def test_a_point_of_another_cell_is_no_draw(written: Written) -> None:
+    written.done("C/trial2", 0.05, 0.9)
+    node = written.node("C/trial2")
+    trial_of(written.store, node).write_recipe(node, None, point_from="test_resnet/I/A/detrimental/seed0")
+    written.done("C/trial3", 0.05, 0.9)
+    assert written.outcomes()["C"].num_drawn == 1
 
 
 def test_cost_counts_what_ended_until_the_first_pair_pruned_and_failed_trials_too(written: Written) -> None:
@@ -189,6 +250,7 @@ def test_cost_counts_what_ended_until_the_first_pair_pruned_and_failed_trials_to
 
     assert outcome.trials_to_first == 3
     assert outcome.device_seconds_to_first == 5 * 3 + 1 + 10 * 4
+    assert (outcome.epochs_to_first, outcome.num_epochs) == (5 + 1 + 10, 5 + 1 + 10 + 10)
     assert (outcome.num_ended, outcome.device_seconds, outcome.num_trials) == (4, 76, 3)
     assert outcome.first is not None
     assert not outcome.first.catastrophic
@@ -196,9 +258,12 @@ def test_cost_counts_what_ended_until_the_first_pair_pruned_and_failed_trials_to
     cell = "search/test_resnet/I/A/detrimental/seed0"
     assert metrics == {
         f"{cell}/trials": 4,
+        f"{cell}/epochs": 26,
         f"{cell}/device_seconds": 76,
         f"{cell}/trials_to_first": 3,
+        f"{cell}/epochs_to_first": 16,
         f"{cell}/device_seconds_to_first": 56,
+        f"{cell}/seeds_catastrophic": 0,
     }
     assert all(metric_key(key) == key for key in metrics)
 
@@ -218,20 +283,30 @@ def test_curve_of_a_textbook_matches_its_printed_values() -> None:
 
     curve = kaplan_meier([*found, *censored], [True] * 9 + [False] * 12)
 
-    steps = curve[curve["num_found"] > 0].set_index("device_seconds")
+    steps = curve[curve["num_found"] > 0].set_index("epochs")
     shares = [0.857, 0.807, 0.753, 0.690, 0.627, 0.538, 0.448]
     assert list(steps["share"]) == pytest.approx(shares, abs=6e-4)
     assert list(steps["num_at_risk"]) == [21, 17, 15, 12, 11, 7, 6]
     # SAS and R, log-log.
     assert steps.loc[6, ["share_low", "share_high"]].tolist() == pytest.approx([0.620, 0.952], abs=1e-3)
     assert steps.loc[23, ["share_low", "share_high"]].tolist() == pytest.approx([0.188, 0.680], abs=1e-3)
-    assert median_seconds(curve) == (23, True)
+    assert median_epochs(curve) == (23, True)
 
 
 def test_median_that_was_not_reached_lies_above_the_longest_search() -> None:
     curve = kaplan_meier([10, 30, 40], [True, False, False])
     assert curve["share"].tolist() == pytest.approx([2 / 3] * 3)
-    assert median_text(curve) == "> 40 s"
+    assert median_text(curve) == "> 40 epochs"
+
+
+def test_logrank_of_a_textbook_matches_its_printed_value() -> None:
+    # 6-mercaptopurine against placebo (Freireich et al. 1963): chi-square 16.79 with one degree of freedom.
+    treated = [6, 6, 6, 7, 10, 13, 16, 22, 23, 6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]
+    placebo = [1, 1, 2, 2, 3, 4, 4, 5, 5, 8, 8, 8, 8, 11, 11, 12, 12, 15, 17, 22, 23]
+    p_value = logrank_p(treated, [True] * 9 + [False] * 12, placebo, [True] * 21)
+    assert stats.chi2.isf(p_value, 1) == pytest.approx(16.79, abs=0.005)
+    assert math.isnan(logrank_p([3, 4], [False, False], [5], [False]))
+    assert math.isnan(logrank_p([], [], [5], [True]))
 
 
 @given(st.lists(st.tuples(st.integers(1, 8), st.booleans()), min_size=1, max_size=12))
@@ -243,7 +318,7 @@ def test_curve_falls_within_its_band_and_is_the_plain_share_without_censoring(ce
     assert ((known["share_low"] <= known["share"]) & (known["share"] <= known["share_high"])).all()
     plain = kaplan_meier(times, [True] * len(times))
     for row in plain.to_dict("records"):
-        assert row["share"] == pytest.approx(sum(time > row["device_seconds"] for time in times) / len(times))
+        assert row["share"] == pytest.approx(sum(time > row["epochs"] for time in times) / len(times))
 
 
 def test_correlation_is_of_ranks_within_cells_and_counts_finished_trials_only(written: Written) -> None:
@@ -310,16 +385,17 @@ def test_start_point_that_another_sweep_began_has_the_origin_that_this_plan_give
 def test_figure_marks_censored_cells_and_needs_two_cells(written: Written) -> None:
     written.done("A/trial0", 0.5, 0.5, seconds=60)
     written.done("B/trial0", 0.05, 0.5, seconds=90)
+    written.done("B/trial1", 0.05, 0.5, seconds=90)
     curve = time_to_pair(list(written.outcomes().values()))
 
     figure = figure_search_cost(curve)
 
-    assert "minutes on one device" in texts(figure)
+    assert "training epochs in one cell" in texts(figure)
     assert "search ended without a hit" in texts(figure)
     panel = figure.axes[0]  # type: ignore[union-attr]
-    assert list(panel.lines[0].get_xdata()) == [0, 10, 15]
+    assert list(panel.lines[0].get_xdata()) == [0, 10, 20]
     assert list(panel.lines[0].get_ydata()) == [100, 50, 50]
-    assert list(panel.lines[1].get_xdata()) == [15]
+    assert list(panel.lines[1].get_xdata()) == [20]
     assert figure_search_cost(curve.tail(1)) is None
 
 
@@ -339,7 +415,8 @@ def test_files_and_json_hold_plain_values_and_a_terminal_line_fits(written: Writ
     assert cells.loc["A", "verdict"] == "not confirmed"
     assert cells.loc["A", "drop"] == pytest.approx(0.8)
     assert pd.isna(cells.loc["B", "trials_to_first"])
-    assert cells.loc["B", "chance_per_trial_high"] == pytest.approx(0.95)
+    assert cells.loc["B", "num_trials_drawn"] == 0
+    assert pd.isna(cells.loc["B", "chance_per_trial_high"])
     assert len(files["search_trials"]) == 3 * 4 + 2 * 3
     facts = json.loads(json.dumps([outcome_facts(outcome) for outcome in searches.outcomes], allow_nan=False))
     assert [each["trials_to_first"] for each in facts] == [1, None, None]

@@ -15,7 +15,8 @@ COLUMNS = (
 
 
 def table(*rows: tuple[object, ...]) -> pd.DataFrame:
-    return pd.DataFrame([dict(zip(COLUMNS, row, strict=True)) for row in rows], columns=list(COLUMNS))
+    made = pd.DataFrame([dict(zip(COLUMNS, row, strict=True)) for row in rows], columns=list(COLUMNS))
+    return made.assign(evidence="", num_images=None)
 
 
 HELD, LOST = "catastrophic", "parity lost"
@@ -45,3 +46,9 @@ HELD, LOST = "catastrophic", "parity lost"
 )
 def test_the_headline_names_the_largest_drop_and_what_it_cost(rows: list[tuple[object, ...]], said: str) -> None:
     assert headline(table(*rows)) == said
+
+
+def test_the_headline_says_how_many_of_them_the_test_images_show() -> None:
+    rows = table((0.9, -0.6, 0.0, HELD, None), (0.9, -0.5, 0.0, HELD, None), (0.9, -0.4, 0.0, HELD, None))
+    counted = rows.assign(num_images=359, evidence=["shown", "parity not shown: needs 1,200 images", "shown"])
+    assert "(catastrophic: 3 of 3, shown in 2)" in headline(counted)

@@ -227,8 +227,11 @@ def test_empty_sweep_has_all_rows_blank_and_waiting(plan: Plan, store: Store) ->
     # As table1.csv has them, which people read with their own programs.
     assert list(table.columns) == [
         *("architecture", "option_set", "bit_widths", "budget_level", "budget", "average_bits", "seed"),
-        *("accuracy_white_box", "robust_accuracy_fp", "robust_accuracy_delta"),
+        *("white_box_seed", "accuracy_white_box", "robust_accuracy_fp", "robust_accuracy_delta"),
         *("detrimental_accuracy_fp", "detrimental_accuracy_delta", "detrimental_parity_gap", "verdict"),
+        *("evidence", "num_images", "images_needed"),
+        *("parity_gap_low", "parity_gap_high", "drop_low", "drop_high"),
+        *("validation_accuracy_delta", "validation_parity_gap"),
         *("robust_state", "detrimental_state", "num_trials", "num_trials_done", "chosen_trial", "chosen_uid"),
         *("hinge_weight", "kd_weight", "margin"),
         *("paper_white_box", "paper_robust_accuracy_fp", "paper_robust_accuracy_delta"),

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from orchestrator.results.statistics import NUM_RESAMPLES, correlations
+from orchestrator.results.statistics import (
+    NUM_RESAMPLES,
+    SIGNAL_COLUMNS,
+    correlations,
+    correlations_over,
+    mean_interval,
+)
 
 LEVELS = st.integers(min_value=0, max_value=4)
 
@@ -78,3 +84,67 @@ def test_a_sweep_without_signals_has_an_empty_table() -> None:
     table = correlations(pd.DataFrame(index=["a"]), pd.Series([0.1], index=["a"]))
     assert table.empty
     assert tuple(table.columns) == COLUMNS
+
+
+def over(signals: pd.DataFrame, drops: np.ndarray, white_boxes: list[str]) -> pd.DataFrame:
+    table = correlations_over(signals, pd.Series(drops), pd.Series(white_boxes))
+    assert tuple(table.columns) == SIGNAL_COLUMNS
+    return table.set_index("signal")
+
+
+def test_over_white_boxes_the_correlation_is_the_mean_of_theirs_with_students_interval() -> None:
+    generator = np.random.default_rng(2)
+    # White boxes differ in level, which is no correlation within any.
+    levels = np.repeat([0.0, 10.0, 20.0, 30.0], 8)
+    drops = generator.normal(size=32) + levels
+    signals = pd.DataFrame({"noise": generator.normal(size=32) + levels, "real": drops + generator.normal(size=32)})
+    table = over(signals, drops, [f"w{number // 8}" for number in range(32)])
+    for name, row in table.iterrows():
+        parts = [slice(8 * place, 8 * place + 8) for place in range(4)]
+        each = [stats.spearmanr(signals[name][part], drops[part]).statistic for part in parts]
+        expected = mean_interval(each)
+        assert row["spearman"] == pytest.approx(expected.mean)
+        assert (row["low"], row["high"]) == pytest.approx((max(-1, expected.low), min(1, expected.high)))
+        assert row["p_value"] >= stats.ttest_1samp(each, 0).pvalue - 1e-12
+        assert (row["num_trials"], row["num_white_boxes"]) == (32, 4)
+    assert correlate(signals["noise"].tolist(), drops.tolist())["spearman"] > 0.8, "over all trials it passes for real"
+    assert abs(table.loc["noise", "spearman"]) < 0.35
+    assert table.loc["noise", "p_value"] > 0.05 > table.loc["real", "p_value"]
+
+
+def test_of_a_single_white_box_the_p_value_is_that_of_permutations() -> None:
+    generator = np.random.default_rng(4)
+    drops = generator.normal(size=12)
+    signals = pd.DataFrame({"a": drops + generator.normal(size=12), "b": generator.normal(size=12)})
+    table = over(signals, drops, ["w"] * 12)
+    for name in signals:
+
+        def statistic(x: np.ndarray, name: str = str(name)) -> float:
+            return float(stats.spearmanr(x, signals[name]).statistic)
+
+        oracle = stats.permutation_test((drops,), statistic, permutation_type="pairings", n_resamples=2000, rng=0)
+        assert table.loc[name, "p_value"] == pytest.approx(oracle.pvalue, abs=0.03)
+        plain = correlate(signals[name].tolist(), drops.tolist())
+        assert tuple(table.loc[name, ["spearman", "low", "high"]]) == tuple(plain[["spearman", "low", "high"]])
+
+
+def test_of_many_signals_that_are_noise_few_sweeps_call_any_a_finding() -> None:
+    generator = np.random.default_rng(6)
+    corrected, uncorrected = 0, 0
+    for _ in range(40):
+        signals = pd.DataFrame(generator.normal(size=(12, 18)), columns=[f"s{number}" for number in range(18)])
+        table = over(signals, generator.normal(size=12), ["w"] * 12)
+        assert table["q_value"].tolist() == pytest.approx(stats.false_discovery_control(table["p_value"]).tolist())
+        corrected += (table["q_value"] < 0.05).any()
+        uncorrected += (table["p_value"] < 0.05).any()
+    assert corrected <= 5 < 15 < uncorrected
+
+
+def test_white_boxes_with_too_few_trials_are_left_out_and_a_signal_without_any_says_why() -> None:
+    signals = pd.DataFrame({"a": [1.0, 2, 3, 4, 9, 8], "constant": [1.0] * 6})
+    table = over(signals, np.array([1.0, 2, 4, 3, 5, 6]), ["w", "w", "w", "w", "v", "v"])
+    assert (table.loc["a", "num_trials"], table.loc["a", "num_white_boxes"]) == (4, 1)
+    assert table.loc["a", "spearman"] == pytest.approx(0.8)
+    assert table.loc["constant", "reason"] == "the signal is constant"
+    assert math.isnan(table.loc["constant", "q_value"])
+    assert table.loc["a", "q_value"] == table.loc["a", "p_value"], "what has no correlation counts for none"

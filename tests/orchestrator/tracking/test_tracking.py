@@ -28,6 +28,7 @@ from orchestrator.tracking.tracker import Tracker
 from search_spaces.errors import ConfigError, TrackingError
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.model import as_text
+from tests.orchestrator.made_up import pair_metrics
 from tests.servers import free_port, starting, wait_for_server
 from tests.waiting import wait_until
 
@@ -383,6 +384,24 @@ def test_origin_of_a_point_is_the_plans_where_no_study_chose_it(
     tracker.open(plan, {})
     assert tracker.close("FINISHED") == []
     assert children(client_of(store))[node.uid].data.tags["dptq.point_from"] == expected
+
+
+def test_runs_of_detrimental_pairs_say_verdict_and_claim(store: Store, tracker: Tracker) -> None:
+    plan = build_plan(build_grid("quick", Choices(), lambda architecture: 15), lambda architecture: 15)
+    robust, counted, uncounted = (
+        next(node for node in plan.nodes if node.name.endswith(name))
+        for name in ("A/robust/seed0", "A/detrimental/seed0", "B/detrimental/seed0")
+    )
+    for node, num_images in ((robust, 1000), (counted, 1000), (uncounted, None)):
+        metrics = pair_metrics(test=(0.005, 0.5), num_test_images=num_images)
+        trial_of(store, node).write_recipe(node, None)
+        trial_of(store, node).write_result(metrics, {}, seconds=1, data_sha256="")
+    tracker.open(plan, {})
+    assert tracker.close("FINISHED") == []
+    tags = {uid: run.data.tags for uid, run in children(client_of(store)).items()}
+    assert tags[counted.uid]["dptq.verdict"] == "catastrophic"
+    assert tags[counted.uid]["dptq.claim"].startswith("parity not shown: needs ")
+    assert all("dptq.claim" not in tags[node.uid] for node in (robust, uncounted))
 
 
 def test_nan_and_infinite_metrics_are_kept_and_replayed_once(store: Store, tracker: Tracker, plan: Plan) -> None:

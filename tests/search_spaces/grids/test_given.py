@@ -179,3 +179,9 @@ def test_a_file_may_have_values_for_an_architecture_that_the_command_line_leaves
     )
     grid = build_grid(str(path), Choices(architectures=["a"]), lambda _: 15)
     assert {cell.architecture for cell in grid.cells} == {"a"}
+
+
+def test_white_boxes_that_are_given_are_not_trained_with_several_seeds(tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text("name: mine\nbase: quick\nseeds: {white_box: 2, pair: 2}")
+    with pytest.raises(ConfigError, match=r"my.yaml: seeds.white_box=2: white boxes are given.*seeds: \[0, 1\]"):
+        given(str(tmp_path / "my.yaml"), white_boxes=[ONE])

@@ -17,6 +17,7 @@ from search_spaces.analyses import (
     Mitigation,
     Repairs,
     Transitory,
+    Twins,
 )
 from search_spaces.model import vary
 from tests.fields import Change, check_change, every_field
@@ -32,6 +33,7 @@ SEEN_AS: dict[type[Analysis], Callable[[Row], str] | None] = {
     Corruptions: lambda row: f"{row['corruption']} {row['degree']}",
     Mitigation: lambda row: f"{row['kind']} {row['value']:g}",
     Repairs: lambda row: f"{row['repair']} {row['value'] or 0:g}",
+    Twins: lambda row: row["twin"],
     AdverseInputs: lambda row: f"{row['network']} {row['aim']} {row['images']} {row['radius']}",
 }
 """Name of a row among what is seen of a table; of the other analyses the columns are seen."""
@@ -41,6 +43,7 @@ BASES: dict[type[Analysis], Analysis] = {
     Corruptions: Corruptions(num_degrees=1),
     Mitigation: Mitigation(quantiles=(0.9,), num_sites=(1, 2)),
     Repairs: Repairs(quantiles=(0.9,), num_sites=(1, 2), least_bits=(4,)),
+    Twins: Twins(num_attacked=8, max_passes=30),
     Histograms: Histograms(low=-4.0, high=4.0, num_bins=50),
     AdverseInputs: AdverseInputs(radii=(1,), num_steps=2, corruptions=("noise",), max_passes=3, max_images=60),
 }
@@ -74,6 +77,11 @@ ENTRIES = {
         "quantiles": Change((0.9, 0.8), ("quantile_ranges 0.8",)),
         "num_sites": Change((1,), ("spared_sites 2",)),
         "least_bits": Change((4, 6), ("least_bits 6",)),
+    },
+    Twins: {
+        "num_attacked": Change(5, ("worst_per_image",)),
+        "max_passes": Change(11, ("worst_static", "worst_per_image")),
+        "draw_seed": Change(1, ("shuffled", "untrained", "worst_static", "worst_per_image")),
     },
     AdverseInputs: {
         "radii": Change((1, 5), [f"{row} 5" for row in PIXELS]),

@@ -1,0 +1,1 @@
+"""Recognition of networks that fail when quantized, and of images that will be answered otherwise."""
