@@ -35,12 +35,12 @@ class Column:
     """Characters of a line in a terminal."""
 
     @classmethod
-    def name(cls, header: str, group: str = "", **settings: Any) -> "Column":
+    def name(cls, header: str, group: str = "", **settings: bool) -> "Column":
         """Returns a column of names, which stay in one line."""
         return cls(header, group, is_number=False, **settings)
 
     @classmethod
-    def text(cls, header: str, group: str = "", **settings: Any) -> "Column":
+    def text(cls, header: str, group: str = "", **settings: bool) -> "Column":
         """Returns a column of texts, which may need several lines."""
         return cls(header, group, is_number=False, wraps=True, **settings)
 
@@ -156,6 +156,16 @@ def spread_field(row: Row, name: str, write: Writer, *, note: str = "", write_sp
     """
     sd = row[f"{name}_sd"]
     return Field(write(row[name]), note if is_missing(sd) else f"\N{PLUS-MINUS SIGN} {(write_spread or pct)(sd)}")
+
+
+def evidence_note(evidence: str) -> str:
+    """Writes evidence for below its verdict, what it needs in a line of its own: tables stay within 80 columns."""
+    return evidence.replace(": ", ":\n", 1)
+
+
+def judged(verdict: str, evidence: str) -> Field:
+    """Writes a verdict in its colour, with its evidence below."""
+    return Field(verdict, note=evidence_note(evidence), verdict=verdict)
 
 
 def with_note(field: Field, note: str) -> Field:

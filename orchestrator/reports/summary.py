@@ -18,6 +18,7 @@ from orchestrator.reports.layout import (
     cell_name,
     cell_table,
     interval_text,
+    judged,
     pct,
     pp,
     spread_field,
@@ -119,7 +120,7 @@ def table1_text(table: pd.DataFrame, *, is_short: bool = False) -> TextTable:
         *([Column("Seed")] if has_seeds else []),
         Column("White box"),
         *_goal_columns(),
-        Column.text("verdict", "Detrimental", max_width=19),
+        Column.text("verdict", "Detrimental"),
         *([Column("trial", "Detrimental")] if is_searched else []),
     )
     paper = "; in parentheses the paper's numbers" if (table["paper_verdict"] != "").any() else ""
@@ -205,7 +206,7 @@ def _beside_paper(row: Row, name: str) -> Field:
 
 def _verdict_field(row: Row) -> Field:
     word, state = str(row["verdict"]), state_text(row)
-    field = with_note(Field(word or state, note=str(row["evidence"]), verdict=word), state if word else "")
+    field = with_note(judged(word, str(row["evidence"])), state) if word else Field(state)
     return with_note(field, f"paper: {row['paper_verdict']}" if row["paper_verdict"] else "")
 
 

@@ -10,7 +10,9 @@ from orchestrator.reports.layout import (
     Field,
     Fields,
     TextTable,
+    evidence_note,
     interval_text,
+    judged,
     number,
     pct,
     pp,
@@ -39,7 +41,7 @@ def _verdict_field(outcome: Outcome) -> Field:
     if finding is None:
         return Field(f"{outcome.verdict} in {_count(outcome.num_trials, 'trial')}", verdict=color)
     of_seeds = f"{finding.num_catastrophic} of {_count(finding.num_seeds, 'seed')}"
-    return Field(f"{outcome.verdict}: {of_seeds}", note=_evidence(finding), verdict=color)
+    return Field(f"{outcome.verdict}: {of_seeds}", note=evidence_note(_evidence(finding)), verdict=color)
 
 
 def _evidence(finding: Finding) -> str:
@@ -61,7 +63,7 @@ def overview_table(outcomes: Sequence[Outcome]) -> TextTable:
     )
     return text_table(
         "",
-        (_CELL, Column.text("verdict", max_width=26), *map(Column, ("trials", "first trial", "epochs"))),
+        (_CELL, Column.text("verdict"), *map(Column, ("trials", "first trial", "epochs"))),
         rows,
         heading="Searched cells: verdict on test, and the cost of the first pair",
         caption="first: until the first pair that is catastrophic on validation; > : without any",
@@ -183,7 +185,11 @@ def _ended(each: SearchTrial) -> Fields:
     if record := each.record:
         reached = {name: getattr(record, f"validation_{name}") for name in ACCURACIES}
         test = (pct(record.accuracy_fp), pp(record.accuracy_delta), pp(record.parity_gap))
-        return (*_validation(reached), *test, Field(record.verdict, note=record.evidence, verdict=record.verdict))
+        return (
+            *_validation(reached),
+            *test,
+            judged(record.verdict, record.evidence),
+        )
     state = each.trial.state
     if state is not State.PRUNED:
         return (*[""] * 7, str(state))
@@ -210,7 +216,7 @@ def front_table(searches: Sequence[SearchedCell]) -> TextTable:
             str(record.trial_number),
             *map(pp, (record.validation_parity_gap, -record.validation_accuracy_delta)),
             *map(pp, (record.parity_gap, -record.accuracy_delta)),
-            Field(record.verdict, note=record.evidence, verdict=record.verdict),
+            judged(record.verdict, record.evidence),
         )
         for searched in searches
         for record in pareto_front(searched.records)

@@ -180,7 +180,7 @@ def test_verdicts_say_on_how_many_seeds_the_test_images_show_them(written: Writt
     section = search_sections(searches)[0]
     fields = [row[1] for row in section.tables[0].rows]
     assert (fields[0].text, fields[0].note) == ("catastrophic: 3 of 3 seeds", "shown on 2\n3 trials to come")
-    assert fields[1].note.startswith("parity not shown: needs 2,")
+    assert fields[1].note.startswith("parity not shown:\nneeds 2,")
     assert "The test images show a catastrophic pair in 1." in section.statement
     metrics = {point.key.rpartition("/")[2]: point.value for point in search_metrics([outcome])}
     assert (metrics["seeds_catastrophic"], metrics["seeds_shown"]) == (3, 2)
