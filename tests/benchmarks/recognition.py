@@ -17,6 +17,7 @@ import torch
 
 from tests.benchmarks.assess_verdicts import CPU, say
 from tests.benchmarks.recognition_networks import KINDS, Made, add_arguments, networks, opened
+from trainables.assessment.paired import wilson_interval
 from trainables.assessment.subject import quantizable
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import TEST, VALIDATION, ImageData
@@ -148,6 +149,7 @@ def judge_networks(table: pd.DataFrame) -> pd.DataFrame:
                 value = auroc(scores[among], is_attack[among])
                 counts = int((kind == attack).sum()), int((kind == "white box").sum())
                 low, high = auroc_interval(value, *counts)
+                false_alarms = int((scores[kind == "white box"] > 0).sum())
                 rows.append(
                     {
                         "fitted_on": fitted_on,
@@ -158,8 +160,9 @@ def judge_networks(table: pd.DataFrame) -> pd.DataFrame:
                         "high": high,
                         "recognized": int((scores[kind == attack] > 0).sum()),
                         "attacks": counts[0],
-                        "false_alarms": int((scores[kind == "white box"] > 0).sum()),
+                        "false_alarms": false_alarms,
                         "healthy": counts[1],
+                        "false_alarm_high": wilson_interval(false_alarms, counts[1])[1],
                     }
                 )
     return pd.DataFrame(rows)

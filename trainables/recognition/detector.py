@@ -16,9 +16,8 @@ from sklearn.linear_model import LogisticRegression
 
 from search_spaces.errors import ConfigError
 from search_spaces.model import Frozen
+from trainables.assessment.paired import CONFIDENCE
 
-CONFIDENCE = 0.95
-"""Of the intervals."""
 _CLOSE = 1e-9
 
 
