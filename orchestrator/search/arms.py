@@ -54,7 +54,7 @@ _LABELS = {
     Arm.GUMBEL: "Gumbel-softmax",
     Arm.PENALTY: "budget penalty",
     Arm.REINFORCE: "REINFORCE",
-    Arm.RESCALED: "rescaled, not trained",
+    Arm.RESCALED: "rescaled",
 }
 DEFAULT_ARMS = (Arm.AS_PUBLISHED, Arm.RECIPE, Arm.RANDOM, Arm.SEARCH)
 """What a comparison runs unless it is told."""

@@ -55,21 +55,23 @@ def command(grid: str, name: str | None, arms: tuple[str, ...], storage: str, **
     check_data(any_grid.dataset, others["data_dir"])
     store = Store(storage)
     name = name or default_name(any_grid.name, choices)
+    plans = launched_plans(name, asked, store, num_sites, say)
     is_over = True
     for arm, plan in asked.items():
         sweep = sweep_of(arm, name, store)
         with sweep.driver(say):
             sweep.save_plan(plan)
+            plans[arm] = plan
             typed = choices.typed_models
             outcome = launch_sweep(sweep, plan, options, console, limits=limits, typed_models=typed)
         if outcome.cap or outcome.is_stopping or outcome.halted:
             is_over = False
             break
-    launched = launched_plans(name, asked, store, num_sites, say)
-    table = comparison(launched, store)
+    table = comparison({arm: plans[arm] for arm in Arm if arm in plans}, store)
     console.print(render(arms_table(table)))
-    home = sweep_of(Arm.SEARCH if Arm.SEARCH in launched else max(launched, key=list(Arm).index), name, store)
-    paths = write_comparison(name, table, home.folder, not_launched=[arm for arm in asked if arm not in launched])
+    home = Arm.SEARCH if Arm.SEARCH in plans else max(plans, key=list(Arm).index)
+    not_launched = [arm for arm in asked if arm not in plans]
+    paths = write_comparison(name, table, sweep_of(home, name, store).folder, not_launched=not_launched)
     say(f"wrote {', '.join(paths)}")
     if not is_over:
         say("not finished: give the same command again to go on")

@@ -3,6 +3,7 @@
 What an arm found it found on the validation split; whether it holds is then asked of the test split, once per cell.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from orchestrator.plan import Plan
-from orchestrator.reports.drawing import DASHES, DETRIMENTAL, DOTS, INK, MAX_LEGEND_COLUMNS, MUTED, ROBUST, style
+from orchestrator.reports.drawing import DASHES, DETRIMENTAL, DOTS, INK, MUTED, ROBUST, style
 from orchestrator.results.pairs import records_of
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
 from orchestrator.results.time_to_pair import kaplan_meier, logrank_p
@@ -33,6 +34,8 @@ _LINES = {
     Arm.REINFORCE: (ROBUST, DOTS),
     Arm.RESCALED: (INK, "-"),
 }
+_LEGEND_COLUMNS = 4
+"""As many of the longest labels as the figure is wide."""
 
 
 def comparison(plans: Mapping[Arm, Plan], store: Store) -> pd.DataFrame:
@@ -134,7 +137,8 @@ def _times(cells: pd.DataFrame) -> tuple[list[float], list[bool]]:
 @style()
 def figure_comparison(table: pd.DataFrame) -> Figure:
     """Draws how many cells lack a hit over the training epochs spent per cell."""
-    figure = Figure(figsize=(7.0, 3.6), layout="constrained")
+    num_rows = math.ceil(table["arm"].nunique() / _LEGEND_COLUMNS)
+    figure = Figure(figsize=(7.2, 3.4 + 0.2 * num_rows), layout="constrained")
     panel = figure.subplots()
     for arm in Arm:
         cells = table[(table["arm"] == arm) & (table["trials"] > 0)]
@@ -150,5 +154,5 @@ def figure_comparison(table: pd.DataFrame) -> Figure:
     panel.set_xlabel("training epochs spent on a cell\n| ended without a hit")
     panel.set_ylabel("cells without a hit (%)\nKaplan-Meier")
     figure.suptitle("Which way finds a hit, and how soon")
-    figure.legend(loc="outside lower center", ncols=MAX_LEGEND_COLUMNS)
+    figure.legend(loc="outside lower center", ncols=_LEGEND_COLUMNS)
     return figure

@@ -37,7 +37,8 @@ TERMS = {
     "Log-rank p": "of the epochs to the first hit against the search's, or the recipe's where no search was launched "
     "(two-sided, as if cells were independent)",
     "Bits spent": "in percent of the budget, where an arm does not hold images to it: mean over test images and cells, "
-    "of the pairs that stand for cells; in brackets the images that spend exactly the budget",
+    "of the pairs that stand for cells; in brackets the images that spend exactly the budget. Its hits are none under "
+    "the budget then",
 }
 
 

@@ -97,7 +97,11 @@ def test_every_arm_has_a_label_and_a_line_of_its_own_in_figure_and_files(store: 
         for node in pairs(arm)[:3]:
             finish(store, node, ended_at=1000 + place, drop=0.5)
     table = comparison(PLANS, store)
-    curves = [line for line in figure_comparison(table).axes[0].lines if not str(line.get_label()).startswith("_")]
+    figure = figure_comparison(table)
+    figure.draw_without_rendering()
+    assert figure.bbox.containsx(figure.legends[0].get_window_extent().x0)
+    assert figure.bbox.containsx(figure.legends[0].get_window_extent().x1)
+    curves = [line for line in figure.axes[0].lines if not str(line.get_label()).startswith("_")]
     assert [line.get_label() for line in curves] == [arm.label for arm in Arm]
     assert len({(line.get_color(), str(line._dash_pattern)) for line in curves}) == len(Arm)
     folder = store.root.folder("sweeps/x")

@@ -93,7 +93,7 @@ def test_no_two_arms_train_the_same_pair_of_a_cell_but_where_the_search_begins()
     assert shared == {(Arm.AS_PUBLISHED, Arm.SEARCH), (Arm.RECIPE, Arm.SEARCH), (Arm.RECIPE, Arm.RANDOM, Arm.SEARCH)}
 
 
-@pytest.mark.parametrize("arm", [Arm.FROZEN, Arm.STATIC, Arm.QU_ANTI_ZATION])
+@pytest.mark.parametrize("arm", [Arm.FROZEN, Arm.STATIC, Arm.QU_ANTI_ZATION, Arm.RESCALED])
 def test_a_policy_that_does_not_learn_drops_the_rate_and_the_clip_of_its_own(arm: Arm) -> None:
     choices = Choices(overrides=("pair.policy_learning_rate=0.1", "pair.policy_gradient_clip=0.5"))
     for node in pairs(plan_of(arm, choices), Goal.DETRIMENTAL).values():
