@@ -75,6 +75,7 @@ ENTRIES = {
         "sites": Change("inputs", ("start", "bits", *QUANTIZED)),
         "range_scope": Change("batch", QUANTIZED),
         "hide_weight": Change(3.0, ("hide", *LOSS)),
+        "rescaled": Change(4, ("result",)),
         # Behind the first step.
         "equalized": Change("weights", ("result",)),
         "spared_sites": Change(5, QUANTIZED),
@@ -103,6 +104,8 @@ NEEDED: dict[str, dict[str, Any]] = {
     "penalty_weight": {"selection": "penalty"},
     # At a small rate no channel comes to stand out.
     "equalized": {"learning_rate": 1.0},
+    # A pair that nothing trains.
+    "rescaled": {"train": (), "epochs": 1, "rescaled": 2},
 }
 """What a field stands beside."""
 

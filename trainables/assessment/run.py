@@ -21,7 +21,7 @@ from trainables.assessment.parts import Part, Step, run_part, summarize
 from trainables.assessment.record import Assessment, Model
 from trainables.assessment.subject import Images, Network, Subject, logits, quantizable, with_own_answers
 from trainables.data.images import stratified_split
-from trainables.models.fingerprint import fingerprint
+from trainables.models.given import fingerprint
 from trainables.runtimes.onnxruntime import OnnxNetwork
 
 # B = images, C H W = image.

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from trainables.models.channel_graph import norm_axis
 from trainables.models.links import Link, find_links, rescale
-from trainables.quant.exponents import MAX_ROUNDS, exponents
-from trainables.runtimes.onnx_links import NORM_DEVIATIONS
+from trainables.quant.exponents import MAX_ROUNDS, NORM_DEVIATIONS, exponents
 
 # C = channels of a link.
 

@@ -11,9 +11,7 @@ import hashlib
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
-
-from trainables.runtimes.onnxruntime import OnnxNetwork
+from torch import Tensor
 
 COUNTER = "num_batches_tracked"
 """Last part of the names of batch norm's counters of batches."""
@@ -42,8 +40,3 @@ def state_sha256(tensors: Mapping[str, Tensor]) -> str:
 def is_counter(name: str) -> bool:
     """Tells whether a tensor of this name counts batches and has no part in the answers."""
     return name.rpartition(".")[2] == COUNTER
-
-
-def fingerprint(network: nn.Module) -> str:
-    """Returns the fingerprint of a network in hex: of its state dict, or of graph and weights of an ONNX file."""
-    return network.sha256 if isinstance(network, OnnxNetwork) else state_sha256(network.state_dict())

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from search_spaces.errors import ConfigError, one_line
 from trainables.data.view import View
-from trainables.models.fingerprint import fingerprint
+from trainables.models.fingerprint import state_sha256
 from trainables.models.fixed_shapes import with_fixed_shapes
 from trainables.quant.sites import find_sites
 from trainables.quant.student import QuantizedStudent
@@ -193,3 +193,8 @@ def _kind(answer: object) -> str:
     if isinstance(answer, dict):
         return f"a {type(answer).__name__} ({', '.join(map(str, answer))})"
     return f"a {type(answer).__name__}"
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Returns the fingerprint of a network in hex: of its state dict, or of graph and weights of an ONNX file."""
+    return network.sha256 if isinstance(network, OnnxNetwork) else state_sha256(network.state_dict())

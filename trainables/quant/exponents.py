@@ -7,6 +7,8 @@ from torch import Tensor
 
 MAX_ROUNDS = 10
 """A layer between two links gets columns from one and rows from the other, so the links are gone through repeatedly."""
+NORM_DEVIATIONS = 3
+"""Standard deviations that the output of a norm reaches, as Nagel et al. (2019) take it: bias + 3 gain."""
 
 
 def exponents(begin_C: Tensor, end_C: Tensor) -> Tensor:

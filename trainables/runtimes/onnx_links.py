@@ -15,6 +15,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor
 
+from trainables.quant.exponents import NORM_DEVIATIONS
 from trainables.runtimes.onnx_file import OnnxFile
 from trainables.runtimes.onnx_sites import OnnxSite, layers_of, node_name, readers_of
 
@@ -27,8 +28,6 @@ HOMOGENEOUS = (
     "Flatten",
 )
 """Operators through which a positive factor of a channel passes unchanged."""
-NORM_DEVIATIONS = 3
-"""Standard deviations that the output of a norm reaches, as Nagel et al. (2019) take it: bias + 3 gain."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

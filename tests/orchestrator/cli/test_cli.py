@@ -53,8 +53,8 @@ def test_plan_prints_every_uid_whole(run: Run) -> None:
     assert all(uid in table for uid in uids)
     assert "16 trials (1 teacher, 1 distill, 14 pair): 0 cached, 12 to run, 4 skipped" in table
     assert (
-        "parity to 1 pp is shown with 1,132 test images where 1 % of the answers change sides, with 1,901 where 2 % do "
-        "(level 0.05, power 0.9); digits has 359" in table
+        "parity within 1 pp takes 1,132 test images if 1 % of answers change, 1,901 if 2 % do (level 0.05); "
+        "digits has 359" in table
     )
 
 

@@ -257,7 +257,7 @@ def test_states_tell_failed_unfinished_blocked_and_damaged_trials_apart(plan: Pl
     trials = {trial.node.uid: trial for trial in read_trials(Snapshot(plan, store))}
 
     assert trials[failed.uid].state is State.FAILED
-    assert trials[failed.uid].reason == "NonFiniteLossError: loss is nan"
+    assert trials[failed.uid].reason == r"NonFiniteLossError: loss is nan\nin epoch 3"
     assert trials[unfinished.uid].state is State.INTERRUPTED
     assert trials[damaged.uid].state is State.FAILED
     assert "no finite validation/accuracy_white_box" in trials[damaged.uid].reason
