@@ -72,6 +72,6 @@ def images_text(plan: Plan) -> str:
     known = grid.dataset.num_test_images
     here = f"; {grid.dataset.name} has {known:,}" if known else ""
     return (
-        f"parity within {100 * PARITY_TOLERANCE:g} pp takes {one:,} test images if 1 % of answers change, {two:,} if 2 % "
-        f"do (level {grid.claims.level:g}){here}"
+        f"parity within {100 * PARITY_TOLERANCE:g} pp takes {one:,} test images if 1 % of answers change, {two:,} if "
+        f"2 % do (level {grid.claims.level:g}){here}"
     )
