@@ -5,7 +5,6 @@ Ray is imported by the function that needs it: some of them do without, and impo
 
 import contextlib
 import copy
-import functools
 import importlib.util
 import io
 import json
@@ -37,27 +36,6 @@ def output_files() -> list[Path]:
 
     places = (global_worker.get_out_file_path(), global_worker.get_err_file_path())
     return [Path(place) for place in places if place and Path(place).exists()]
-
-
-@contextlib.contextmanager
-def process_groups_of_their_own() -> Iterator[None]:
-    """Keeps the processes that Ray starts on this machine out of the driver's process group, as Ray does on Windows.
-
-    timeout(1), systemd and scancel signal the whole group: Ray would be gone before the driver has stopped in order.
-    Where the kernel cannot end Ray's processes with the driver, Ray needs its group for that, and nothing changes.
-    """
-    from ray._private import services
-    from ray._private.utils import detect_fate_sharing_support
-
-    if not detect_fate_sharing_support():
-        yield
-        return
-    popen = services.ConsolePopen
-    services.ConsolePopen = functools.partial(popen, process_group=0)
-    try:
-        yield
-    finally:
-        services.ConsolePopen = popen
 
 
 def launcher_schema() -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 import logging
 import os
-import signal
 import socket
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -13,7 +11,7 @@ import ray
 from cluster.runtime.autoscaler import Autoscaler, ask_autoscaler
 from cluster.runtime.capacity import Capacity, current_capacity
 from cluster.runtime.code import code_for_workers
-from cluster.runtime.ray_internals import is_in_job, process_groups_of_their_own
+from cluster.runtime.ray_internals import is_in_job
 from search_spaces.errors import ConfigError, UnavailableError
 from search_spaces.uris import redact
 
@@ -80,15 +78,14 @@ def session(address: str | None = None, *, environment: Mapping[str, str] | None
     # A job's workers have both from their job, and Ray refuses to be told twice.
     code, more = (code_for_workers(), environment or {}) if address and not is_in_job() else ({}, {})
     try:
-        with process_groups_of_their_own(), _handlers_kept():
-            ray.init(
-                # Without an address Ray would join whatever cluster was started last on this machine.
-                address=address or "local",
-                runtime_env={"env_vars": {**WORKER_ENVIRONMENT, **more}} | code,
-                include_dashboard=False if address is None else None,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+        ray.init(
+            # Without an address Ray would join whatever cluster was started last on this machine.
+            address=address or "local",
+            runtime_env={"env_vars": {**WORKER_ENVIRONMENT, **more}} | code,
+            include_dashboard=False if address is None else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     except ConnectionError as error:
         raise _no_cluster(address) from error
     except RuntimeError as error:
@@ -122,20 +119,6 @@ def check_address(address: str | None) -> None:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise _no_cluster(address) from error
-
-
-@contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """Gives signals back the handlers that they had: Ray's own prints a stack and ends the process at SIGTERM."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _no_cluster(address: str | None) -> UnavailableError:

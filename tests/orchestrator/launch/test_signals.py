@@ -57,7 +57,7 @@ def test_the_first_signal_asks_to_stop_and_the_second_ends_the_driver(
 def test_a_signal_that_is_ignored_from_the_start_stays_so_and_the_other_one_stops(
     sweep: Sweep, number: signal.Signals
 ) -> None:
-    other, *_ = (each for each in SIGNALS if each != number)
+    (other,) = set(SIGNALS) - {number}
     said: list[str] = []
     with ignored(number), stop_on_signals(sweep, said.append):
         signal.raise_signal(number)
