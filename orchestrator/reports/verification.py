@@ -87,10 +87,14 @@ def run_on(processors: Iterable[str]) -> tuple[str, ...]:
 
 def runtime_table(verified: VerifiedTrials, dataset: str) -> TextTable:
     """Lays out the trials that were verified, one a row."""
+    lead = (NETWORK, Column.text("pair"), Column("bits", is_detail=True))
+    return table_of_runs(lead, (_trial_row(node, each, dataset) for node, each in verified))
+
+
+def table_of_runs(lead: tuple[Column, ...], rows: Iterable[Iterable[Field | str]]) -> TextTable:
+    """Lays out what ran in ONNX Runtime, one a row: what it was, then how many images, accuracies and verdict."""
     columns = (
-        NETWORK,
-        Column.text("pair"),
-        Column("bits", is_detail=True),
+        *lead,
         Column("images", is_detail=True),
         Column("FP", is_detail=True),
         Column("simulation"),
@@ -104,7 +108,7 @@ def runtime_table(verified: VerifiedTrials, dataset: str) -> TextTable:
     return text_table(
         "Accuracy in percent, drops in percentage points with 95 % intervals",
         columns,
-        (_trial_row(node, each, dataset) for node, each in verified),
+        rows,
         heading=f"{TITLE}: accuracy in percent",
         caption="drops in pp with their 95 % intervals; exported file: the same bits as the simulation",
     )

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 
-import torch
 from torch import Tensor
 
 from search_spaces.analyses import AdverseInputs
 from search_spaces.errors import unknown_name
+from trainables.analyses.corruptions import classify_corrupted
 from trainables.analyses.trained_pair import Row, Subject, Unit, paired_counts
 from trainables.attacks.per_image import worst_per_image
 from trainables.attacks.pixels import Logits, Pixels, adverse
@@ -140,15 +140,16 @@ def _changed(
 def _allocated(
     subject: Subject, each: _Network, clean: Callable[[], Tensor], kind: str, settings: AdverseInputs
 ) -> list[Row]:
-    images, split = clean(), subject.split(TEST)
-    if kind != CLEAN:
+    split, view = subject.split(TEST), subject.data.view
+    if kind == CLEAN:
+        images, full = clean(), subject.full_precision(TEST, each.network)
+    else:
         corruption = Corruption(kind=kind, degree=settings.corruption_degree)
         changed = corrupt(split.images_BCHW, split.image_ids_B, corruption)
-        images = shift_normalization(evaluation_batch(changed, subject.data.view), split.image_ids_B, corruption)
+        images = shift_normalization(evaluation_batch(changed, view), split.image_ids_B, corruption)
+        (full,) = classify_corrupted([each.network], split, view, corruption)
     worst = worst_per_image(each.network, images, split.labels_B, _space(subject), max_passes=settings.max_passes)
-    with torch.inference_mode():
-        full_BK = torch.cat([each.network(part).float().cpu() for part in images.split(64)])
-    return [_row(subject, each, kind, ALLOCATION, 0, full_BK, worst.logits_BK)]
+    return [_row(subject, each, kind, ALLOCATION, 0, full.logits_BK, worst.logits_BK)]
 
 
 def _row(

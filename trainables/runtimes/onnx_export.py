@@ -6,11 +6,6 @@ that they can be quantized as in training, and every site is marked on the way t
 our order, whatever the exporter makes of the nodes around them.
 """
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import onnx
 import torch
 from torch import Tensor, nn
@@ -20,6 +15,7 @@ from trainables.quant.sites import LAYER_KINDS
 from trainables.quant.student import QuantizedStudent
 from trainables.runtimes.onnx_bits import IMAGES, LOGITS, MARK_DOMAIN, OPSET, Places
 from trainables.runtimes.onnx_int8 import SCOPES
+from trainables.runtimes.quiet import quietly
 
 MARK = (MARK_DOMAIN, "Site")
 """Domain and name of the operator that marks a site while a network is exported."""
@@ -115,7 +111,7 @@ def _exported(network: nn.Module, size: tuple[int, int], *, what: str, outputs: 
     images = torch.zeros(2, 3, *size)
     batch = torch.export.Dim("batch", min=1, max=MOST_IMAGES)
     try:
-        with torch.no_grad(), _quietly():
+        with torch.no_grad(), quietly("torch.onnx"):
             program = torch.onnx.export(
                 network,
                 (images,),
@@ -143,17 +139,3 @@ def _exported(network: nn.Module, size: tuple[int, int], *, what: str, outputs: 
         node.doc_string = ""
     del model.graph.metadata_props[:]
     return model
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keeps what the exporter says of the tools that it is made of off the terminal."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -6,10 +6,7 @@ and its weights with one scale per output. It has no dynamic int8 of convolution
 
 import copy
 import importlib.util
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +17,7 @@ from search_spaces.errors import one_line
 from trainables.quant.quantizable import Quantizable
 from trainables.quant.sites import LAYER_KINDS
 from trainables.quant.student import QuantizedStudent
+from trainables.runtimes.quiet import quietly
 
 IS_INSTALLED = importlib.util.find_spec("torchao") is not None
 
@@ -58,7 +56,7 @@ def linear_int8(network: Quantizable, size: tuple[int, int]) -> LinearInt8 | Non
 
 
 def _exported(model: nn.Module, size: tuple[int, int]) -> Callable[[Tensor], np.ndarray]:
-    with _quietly(), torch.inference_mode(False), torch.no_grad():
+    with quietly("torch.utils._pytree"), torch.inference_mode(False), torch.no_grad():
         from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 
         own = copy.deepcopy(model).eval()
@@ -70,17 +68,3 @@ def _exported(model: nn.Module, size: tuple[int, int]) -> Callable[[Tensor], np.
             return np.asarray(program(images_BCHW.clone()))
 
     return run
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keeps what torchao says of torch's and its own deprecations off the terminal."""
-    logger = logging.getLogger("torch.utils._pytree")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

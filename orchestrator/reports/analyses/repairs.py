@@ -22,6 +22,7 @@ _NAMES = {
     "spared_sites": "{value:g} worst sites at full precision",
     "least_bits": "at least {value:g} bits per site",
 }
+_WORST_SITE = "worst site at full precision"
 _OF_REPAIR = ("accuracy_white_box", "accuracy_fp", "parity_gap", "gap_low", "gap_high", "mean_bits")
 _OF_ALLOCATION = ("accuracy_q", "drop", "drop_low", "drop_high")
 _KEYS = ("trained_against", "repair", "value")
@@ -44,7 +45,8 @@ def repair_matrix(repairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _name(row: Row) -> str:
-    return _NAMES[str(row["repair"])].format(value=row["value"]).replace("1 worst sites", "worst site")
+    repair, value = str(row["repair"]), row["value"]
+    return _WORST_SITE if repair == "spared_sites" and value == 1 else _NAMES[repair].format(value=value)
 
 
 def section(tables: Tables, cells: Sequence[Row]) -> Section:

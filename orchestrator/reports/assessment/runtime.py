@@ -2,8 +2,8 @@
 
 from orchestrator.reports.assessment.tables import TITLES
 from orchestrator.reports.document import Section
-from orchestrator.reports.layout import Column, Field, TextTable, filled, pct, text_table
-from orchestrator.reports.verification import ORT, TERM, TITLE, accuracy_field, run_on, verdict_field
+from orchestrator.reports.layout import Column, Field, TextTable, filled, pct
+from orchestrator.reports.verification import TERM, TITLE, accuracy_field, run_on, table_of_runs, verdict_field
 from trainables.assessment.record import Assessment, RuntimeRung
 
 
@@ -24,26 +24,8 @@ def runtime_sentences(assessment: Assessment) -> list[str]:
 
 def runtime_table(assessment: Assessment) -> TextTable:
     """Lays out the rungs that ran in ONNX Runtime, one a row."""
-    columns = (
-        Column("Bits"),
-        Column.name("Rung"),
-        Column("images", is_detail=True),
-        Column("FP", is_detail=True),
-        Column("simulation"),
-        Column("exported file", ORT),
-        Column("dynamic int8", ORT),
-        Column("dynamic int8", "torchao", is_optional=True, is_detail=True),
-        Column.name("verdict"),
-        Column("differ", is_detail=True),
-        Column.text("nodes", is_optional=True, is_detail=True),
-    )
-    return text_table(
-        "Accuracy in percent, drops in percentage points with 95 % intervals",
-        columns,
-        (_row(each) for each in assessment.runtime if each.verdict),
-        heading=f"{TITLE}: accuracy in percent",
-        caption="drops in pp with their 95 % intervals; exported file: the same bits as the simulation",
-    )
+    lead = (Column("Bits"), Column.name("Rung"))
+    return table_of_runs(lead, (_row(each) for each in assessment.runtime if each.verdict))
 
 
 def _row(each: RuntimeRung) -> tuple[Field | str, ...]:
