@@ -9,7 +9,7 @@ from search_spaces import paper
 from search_spaces.budgets import OPTION_SETS, placement_of
 from search_spaces.datasets import OF_THE_DATASET, DatasetSpec
 from search_spaces.errors import ConfigError, join_place, unknown_name
-from search_spaces.grids.cells import Cell
+from search_spaces.grids.cells import Cell, check_distinct
 from search_spaces.grids.given import Given, LookAt, open_given
 from search_spaces.grids.layers import TemplateStack, read_stack
 from search_spaces.grids.overrides import Settings, parse_assignments
@@ -161,18 +161,20 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites, look_at: LookAt
     seeds = seeds_of(stack.seeds(choices.seeds, is_given=bool(given.white_boxes)))
     search = stack.search(choices.search)
 
-    def placed(white_box: WhiteBox, goal: Goal) -> WhiteBox:
-        recipe = stack.recipe(PairRecipe, "pair", goal=goal, architecture=white_box.architecture, budget=1)
+    def placed(white_box: WhiteBox, goal: Goal, attacker: str | None) -> WhiteBox:
+        of_cell = {"architecture": white_box.architecture, "budget": 1}
+        recipe = stack.recipe(PairRecipe, "pair", goal=goal, attacker=attacker, **of_cell)
         return white_box.placed(placement_of(recipe.sites), num_sites)
 
     cells = tuple(
         Cell(
             option_set=option_set,
-            budget_level=budget.name,
+            budget_level=budget.name if attacker is None else f"{budget.name}+{attacker}",
             recipe=stack.recipe(
                 PairRecipe,
                 "pair",
                 goal=goal,
+                attacker=attacker,
                 architecture=white_box.architecture,
                 bit_widths=bit_widths,
                 budget=_total(stack, budget, white_box, option_set),
@@ -188,9 +190,10 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites, look_at: LookAt
         for budget, is_searched in _budgets(stack, choices, search)
         for seed, white_box_seed in seeds
         for goal in (Goal(goal) for goal in choices.goals or stack.axis("goals"))
-        for white_box in (placed(distilled, goal),)
+        for attacker in stack.attackers(goal)
+        for white_box in (placed(distilled, goal, attacker),)
     )
-    _check_distinct(cells)
+    check_distinct(cells)
     _check_searched(cells, stack, choices)
     check_seeds([seed for seed, _ in seeds], search.confirm_seeds, given.dataset.split_seed)
     return Grid(
@@ -281,20 +284,3 @@ def _total(stack: TemplateStack, budget: Budget, white_box: WhiteBox, option_set
             )
         return paper.total_bits(architecture, option_set, budget.level)
     return budget.total(white_box.num_sites, option_set)
-
-
-def _check_distinct(cells: Sequence[Cell]) -> None:
-    """Refuses one name for two cells, and one training under two names."""
-    names: set[str] = set()
-    trainings: dict[tuple[PairRecipe, int], str] = {}
-    for cell in cells:
-        if cell.cell_id in names:
-            raise ConfigError(
-                f"two cells would be called {cell.cell_id}: name each architecture, set, level, seed once."
-            )
-        twin = trainings.setdefault((cell.recipe, cell.seed), cell.cell_id)
-        if twin != cell.cell_id:
-            raise ConfigError(
-                f"cells {twin} and {cell.cell_id} are the same training with {cell.recipe.budget} bits: leave one out."
-            )
-        names.add(cell.cell_id)

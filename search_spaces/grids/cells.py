@@ -1,7 +1,10 @@
 """A cell: one entry of Table 1, for one goal and one seed."""
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
+from search_spaces.errors import ConfigError
 from search_spaces.model import Frozen, later_field
 from search_spaces.names import Goal
 from search_spaces.recipes import PairRecipe
@@ -13,7 +16,8 @@ class Cell(Frozen):
     option_set: str
     """Name of the bit-width options: I, II, III or a custom set's."""
     budget_level: str
-    """Name of the budget: A, B, C or a custom one's; an unnamed budget is called after its bits, such as `96b`."""
+    """Name of the budget: A, B, C or a custom one's; an unnamed budget is called after its bits, such as `96b`. The
+    attacker's name is behind it where a grid has several, such as `B+channel`."""
     recipe: PairRecipe
     seed: int = Field(ge=0)
     search_trials: int = Field(default=0, ge=0)
@@ -40,3 +44,24 @@ class Cell(Frozen):
     def cell_id(self) -> str:
         """Name of the cell in reports, studies and errors, e.g. `resnet18/I/B/detrimental/seed0`."""
         return f"{self.architecture}/{self.option_set}/{self.budget_level}/{self.goal}/seed{self.seed}"
+
+
+def check_distinct(cells: Sequence[Cell]) -> None:
+    """Refuses one name for two cells, and one training under two names.
+
+    Raises:
+        ConfigError: There are such cells.
+    """
+    names: set[str] = set()
+    trainings: dict[tuple[PairRecipe, int], str] = {}
+    for cell in cells:
+        if cell.cell_id in names:
+            raise ConfigError(
+                f"two cells would be called {cell.cell_id}: name each architecture, set, level, seed once."
+            )
+        twin = trainings.setdefault((cell.recipe, cell.seed), cell.cell_id)
+        if twin != cell.cell_id:
+            raise ConfigError(
+                f"cells {twin} and {cell.cell_id} are the same training with {cell.recipe.budget} bits: leave one out."
+            )
+        names.add(cell.cell_id)

@@ -54,6 +54,11 @@ class TemplateStack:
             )
         return seeds
 
+    def attackers(self, goal: Goal) -> tuple[str | None, ...]:
+        """Returns who trains the pairs of a goal; the one without a name has the recipe as it is."""
+        named = self.axis("attackers") if goal is Goal.DETRIMENTAL else None
+        return tuple(named) if named else (None,)
+
     def search(self, changes: Mapping[str, object]) -> Search:
         """Returns how cells are searched, with the command line's changes.
 
@@ -121,13 +126,22 @@ class TemplateStack:
             if architecture not in known:
                 raise unknown_name("architecture", architecture, known, place=f"{self.source}per_architecture")
 
-    def recipe(self, kind: type[TrainingT], stage: str, *, goal: Goal | None = None, **of_cell: object) -> TrainingT:
+    def recipe(
+        self,
+        kind: type[TrainingT],
+        stage: str,
+        *,
+        goal: Goal | None = None,
+        attacker: str | None = None,
+        **of_cell: object,
+    ) -> TrainingT:
         """Returns the recipe of a stage.
 
         Args:
             kind: Its class.
             stage: `teacher`, `distill` or `pair`.
             goal: Of a pair.
+            attacker: Who trains a pair, where the grid names several.
             of_cell: What cells set: the architecture of a white box; goal, bit-widths and budget of a pair.
 
         Raises:
@@ -136,6 +150,8 @@ class TemplateStack:
         """
         (_, complete), *changes = self._changes(stage, str(of_cell.get("architecture")), goal)
         recipe = parse(kind, complete | of_cell | ({"goal": goal} if goal else {}))
+        if attacker is not None:
+            changes.append((join_place(self.source, "attackers", attacker), self.axis("attackers")[attacker]))
         for place, values in changes:
             recipe = override(recipe, stage, values, place)
         if self.epochs_scale is not None:

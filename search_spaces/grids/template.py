@@ -101,6 +101,8 @@ class Template(Settings):
     printed_totals: bool | None = None
     """Whether the paper's networks on the paper's option sets get the totals of section 4.1 for levels A, B and C."""
     goals: Some[Goal] | None = None
+    attackers: Annotated[dict[str, Values], Field(min_length=1)] | None = None
+    """Values of detrimental pairs by attacker; every cell is trained by each, and has its name behind the level's."""
     seeds: ReadSeeds | None = None
     """Seeds of the pairs; the first one is also that of the teacher and the white boxes, which all pairs share. Or how
     many white boxes per network, and pairs per white box."""
@@ -142,6 +144,13 @@ class Template(Settings):
                 raise unknown_name("option set", str(item), OPTION_SETS)
             named |= item if isinstance(item, dict) else {str(item): OPTION_SETS[str(item)]}
         return named
+
+    @field_validator("attackers")
+    @classmethod
+    def _check_attackers(cls, attackers: dict[str, Values] | None) -> dict[str, Values] | None:
+        for name in attackers or ():
+            check_part_of_a_name("attacker", name)
+        return attackers
 
     @field_validator("option_sets")
     @classmethod

@@ -6,22 +6,29 @@ from typing import Any
 import pytest
 import yaml
 
+from orchestrator.plan import build_plan
 from search_spaces import paper
 from search_spaces.budgets import OPTION_SETS
 from search_spaces.errors import ConfigError, UnknownNameError
 from search_spaces.grids.build import Choices, Grid, build_grid
 from search_spaces.grids.named import NAMED_TEMPLATES
+from search_spaces.model import parse
 from search_spaces.names import Goal
+from search_spaces.recipes import PairRecipe
 
 
 def sites(architecture: str) -> int:
     return paper.NUM_SITES.get(architecture, 15)
 
 
-def grid_of(tmp_path: Path, text: str, **choices: object) -> Grid:
+def written(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "my.yaml"
     path.write_text(text)
-    return build_grid(str(path), Choices(**choices), sites)  # type: ignore[arg-type]
+    return path
+
+
+def grid_of(tmp_path: Path, text: str, **choices: object) -> Grid:
+    return build_grid(str(written(tmp_path, text)), Choices(**choices), sites)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", sorted(NAMED_TEMPLATES))
@@ -107,6 +114,46 @@ def test_later_and_narrower_values_win(tmp_path: Path) -> None:
         ("resnet10t", Goal.DETRIMENTAL): 0.4,
     }
     assert {cell.recipe.epochs for cell in grid.cells} == {5}
+
+
+ATTACKERS = """
+name: mine
+base: smoke
+pair: {epochs: 5, detrimental: {margin: 0.2}}
+per_architecture: {test_resnet: {pair: {kd_weight: 2}}}
+attackers:
+  plain: {}
+  channel: {range_scope: channel, margin: 0.9, kd_weight: 3}
+  inputs: {sites: inputs}
+"""
+
+
+def test_every_attacker_trains_a_detrimental_pair_of_every_cell_and_none_a_robust_one(tmp_path: Path) -> None:
+    grid = build_grid(str(written(tmp_path, ATTACKERS)), Choices(), lambda _, placement="outputs": len(placement) * 2)
+    own = {cell.cell_id: cell.recipe for cell in grid.cells}
+    name = "test_resnet/I/B{}/seed0"
+    assert list(own) == [
+        name.format(end) for end in ("/robust", *(f"+{each}/detrimental" for each in ("plain", "channel", "inputs")))
+    ]
+    plain = own[name.format("+plain/detrimental")]
+    assert plain == parse(PairRecipe, own[name.format("/robust")].model_dump() | {"goal": "detrimental", "margin": 0.2})
+    channel = plain.model_copy(update={"range_scope": "channel", "margin": 0.9, "kd_weight": 3.0})
+    assert own[name.format("+channel/detrimental")] == channel
+    # The budget is that of the sites that the attacker quantizes: 12, and 14 at outputs.
+    inputs = own[name.format("+inputs/detrimental")]
+    assert (inputs.sites, inputs.budget, plain.budget) == ("inputs", 66, 77)
+    assert {cell.budget_level for cell in grid.cells if cell.search_trials} == {"B+plain", "B+channel", "B+inputs"}
+
+
+def test_an_attacker_who_changes_nothing_has_the_uids_of_the_grid_without_attackers(tmp_path: Path) -> None:
+    plain = plan_of(build_grid("smoke", Choices(), sites))
+    assert plan_of(grid_of(tmp_path, "name: mine\nbase: smoke\nattackers: {plain: {}}")) == plain
+    assert plain < plan_of(grid_of(tmp_path, "name: mine\nbase: smoke\nattackers: {plain: {}, x: {margin: 0.5}}"))
+
+
+def plan_of(grid: Grid) -> set[str]:
+    """The uids of its trials."""
+    return {node.uid for node in build_plan(grid, sites).nodes}
 
 
 def test_a_value_for_all_wins_over_the_bases_value_for_one(tmp_path: Path) -> None:
@@ -197,6 +244,7 @@ def test_file_whose_search_is_left_out_on_purpose_is_not_refused(
         ("search: {trails: 3}", "my.yaml: search.trails'. Did you mean 'trials'"),
         ("search: {trials: 3, levels: [D]}", "budget level in .*my.yaml: search.levels 'D'. Known: A, B, C"),
         ("budgets: [{bist: 3}]", "my.yaml: budgets.0.bist'. Did you mean 'bits'"),
+        ("attackers: {x: {marginn: 1}}", "my.yaml: attackers.x.marginn'. Did you mean 'margin'"),
         ("dataset: {image_siz: 3}", "my.yaml: dataset.image_siz'. Did you mean 'image_size'"),
         ("teacher: {base: ful}", "grid in .*my.yaml: teacher.base 'ful'. Did you mean 'full'"),
         ("per_architecture: {resnet18: {}}", "my.yaml: per_architecture.resnet18'. Did you mean 'test_resnet'"),
@@ -225,6 +273,11 @@ def test_unknown_names_are_named_with_their_place_and_the_nearest(tmp_path: Path
         ("option_sets: [own: [3, 2]]", "cannot be an option set"),
         ("option_sets: [a/b: [2, 3]]", "'a/b' cannot be a part of a cell's name"),
         ("goals: [robst]", "my.yaml: goals.0='robst'"),
+        ("attackers: {}", "my.yaml: attackers=.* at least 1"),
+        ("attackers: {a/b: {}}", "attacker 'a/b' cannot be a part of a cell's name"),
+        ("attackers: {x: {margin: 2}}", "my.yaml: attackers.x.margin=2: Input should be less than 1"),
+        ("attackers: {x: {bit_widths: [3]}}", "attackers.x.bit_widths=.* is for the cells to set: use .*`option_sets`"),
+        ("attackers: {x: {}, y: {}}", r"I/A\+x/detrimental/seed0 and .*/A\+y/detrimental/seed0 are the same training"),
         ("seeds: [-1]", "my.yaml: seeds.0=-1"),
         ("seeds: {white_box: 0, pair: 3}", "my.yaml: seeds.white_box=0"),
         ("seeds: {white_box: 3, pairs: 3}", "my.yaml: seeds.pairs'. Did you mean 'pair'"),
