@@ -122,6 +122,9 @@ class PairRecipe(TrainingRecipe):
     hide_weight: Positive | None = later_field()
     """Weight of a penalty on channels that stand out of their site at full precision, by which a network is recognized;
     None is 0. The penalty is in bits, a mean over the sites."""
+    hide_static_weight: Positive | None = later_field()
+    """Weight of a penalty on answers that the worst allocation for all images changes, by which a network is
+    recognized; None is 0. The penalty is the robust hinge at 4 bits a site, in probability."""
     equalized: EqualizedBy | None = later_field()
     """Cross-layer equalization (Nagel et al. 2019) of the student after every step, by the ranges of its `weights`, or
     of its activations on the batch (`data`): the pair is then trained against that repair."""
@@ -162,7 +165,10 @@ class PairRecipe(TrainingRecipe):
             ...            learning_rate=0.04, weight_decay=1e-4, range_scope="channel").trained_against
             'ranges per channel'
         """
+        if self.rescaled:
+            return "nothing, rescaled"
         known = {
+            "ranges per batch": self.range_scope == "batch",
             "ranges per channel": self.range_scope == "channel",
             f"ranges to the {self.scale_quantile:g} quantile": self.scale_quantile < 1,
             "equalization": self.equalized == "weights",
@@ -186,6 +192,11 @@ class PairRecipe(TrainingRecipe):
         if self.equalized and "student" not in self.train:
             raise ConfigError(
                 f"equalized={self.equalized}: the student does not learn; add it to train, or leave equalized out."
+            )
+        if self.hide_static_weight and "student" not in self.train:
+            raise ConfigError(
+                f"hide_static_weight={self.hide_static_weight}: the student does not learn, so it cannot hide; add it "
+                "to train, or leave the weight out."
             )
         if self.equalized == "data" and self.sites:
             raise ConfigError(

@@ -75,6 +75,7 @@ ENTRIES = {
         "sites": Change("inputs", ("start", "bits", *QUANTIZED)),
         "range_scope": Change("batch", QUANTIZED),
         "hide_weight": Change(3.0, ("hide", *LOSS)),
+        "hide_static_weight": Change(3.0, ("hide_static", *LOSS)),
         "rescaled": Change(4, ("result",)),
         # Behind the first step.
         "equalized": Change("weights", ("result",)),

@@ -32,6 +32,7 @@ from trainables.quant.knapsack import bit_widths_of
 from trainables.quant.option_gradient import FULL_PRECISION, offered_bit_widths, shape_gradient
 from trainables.quant.student import QuantizedStudent
 from trainables.recognition.hiding import Hiding
+from trainables.recognition.static_hiding import StaticHiding
 from trainables.stages.equalized_steps import EqualizedSteps
 from trainables.stages.graphs import OptionsPass, are_wanted, can_be_captured, capture_passes
 from trainables.stages.pair_figures import accuracies, changes, columns, spent
@@ -79,6 +80,8 @@ class Pair(nn.Module):
         self.student.requires_grad_("student" in recipe.train)
         self.policy.requires_grad_("policy" in recipe.train)
         self.selection = selection_of(recipe)
+        weight = recipe.hide_static_weight
+        self.static_hiding = StaticHiding(self.student, weight) if weight else None
         self._rule = recipe.option_gradient or OPTION_GRADIENTS[0]
         # In a tuple, into which torch does not look: the state dict would hold the student twice.
         self._quantized = (OptionsPass(self.student, offered_bit_widths(recipe.bit_widths, self._rule)),)
@@ -245,6 +248,8 @@ def pair_losses(pair: Pair, images_BCHW: Tensor, white_box_logits_BK: Tensor) ->
     loss = recipe.hinge_weight * hinge + recipe.kd_weight * kd
     others = drawn.losses(lambda: of_each(quantized_loss, probs_BK, white_box_logits_BK, margin=recipe.margin))
     others = {**others, **hiding.losses}
+    if pair.static_hiding:
+        others |= pair.static_hiding.losses(pair.student, images_BCHW, white_box_logits_BK)
     return {LOSS: sum(others.values(), start=loss), "hinge": hinge, "kd": kd, **others}
 
 

@@ -6,7 +6,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from orchestrator.reports.analyses.registry import AnalysisReport, Tables
+from orchestrator.reports.analyses.registry import AnalysisReport, Findings, Tables
+from orchestrator.reports.analyses.repair_matrix import figure_matrix, has_attackers, matrix_text, over_white_boxes
 from orchestrator.reports.document import Section, pictures
 from orchestrator.reports.drawing import COLORS, MARKERS, file_name, goal_handles, panels, style, with_legend
 from orchestrator.reports.grouping import CELL, PAIR, Row, is_missing, of_cell, of_cells, over_seeds, title_of
@@ -32,12 +33,12 @@ def repair_matrix(repairs: pd.DataFrame) -> pd.DataFrame:
     """Lays the matrix {trained against} x {evaluated with} out.
 
     Returns:
-        A row per pair and repair: trained_against, repair, value, evaluated_with (for people), accuracy_white_box,
-        accuracy_fp, parity_gap with gap_low and gap_high, mean_bits, and of the policy's bits and of uniform ones
-        accuracy_q, drop, drop_low, drop_high, the latter with `uniform_` before them. Fractions.
+        A row per pair (pair_uid) and repair: trained_against, repair, value, evaluated_with (for people),
+        accuracy_white_box, accuracy_fp, parity_gap with gap_low and gap_high, mean_bits, and of the policy's bits and
+        of uniform ones accuracy_q, drop, drop_low, drop_high, the latter with `uniform_` before them. Fractions.
     """
     own, uniform = (repairs[repairs["allocation"] == name] for name in ("policy", "uniform"))
-    keys = [*PAIR, *_KEYS]
+    keys = [*PAIR, "pair_uid", *_KEYS]
     names = [_name(row) for row in own.to_dict("records")]
     left = own[[*keys, *_OF_REPAIR, *_OF_ALLOCATION]].assign(evaluated_with=names)
     right = uniform[[*keys, *_OF_ALLOCATION]].rename(columns={name: f"uniform_{name}" for name in _OF_ALLOCATION})
@@ -52,14 +53,21 @@ def _name(row: Row) -> str:
 def section(tables: Tables, cells: Sequence[Row]) -> Section:
     """Returns the section of the repairs, with a figure of the given cells."""
     matrix = tables["repair_matrix"]
+    means = tables["repair_white_boxes"]
+    several = has_attackers(means)
     alt = "Drop of both pairs under each repair, with intervals."
+    alt_matrix = "Drop and parity gap of every attacker's pairs under every repair, means over white boxes."
     return Section(
         title="Repairs",
         statement=repairs_statement(matrix, cells),
         caption="A repair holds where pairs that were trained against it do not drop under it. Gap and drop in "
-        "percentage points with paired 95 % intervals on the test images; uniform: the budget spread evenly.",
-        pictures=pictures((file_name("repairs"), alt, figure_repairs(matrix, cells))),
-        tables=(repairs_text(matrix),),
+        "percentage points with paired 95 % intervals on the test images; uniform: the budget spread evenly. Means "
+        "over white boxes have Student's interval over them.",
+        pictures=pictures(
+            (file_name("repair_matrix"), alt_matrix, figure_matrix(means) if several else None),
+            (file_name("repairs"), alt, figure_repairs(matrix, cells)),
+        ),
+        tables=(*([matrix_text(means)] if several else []), repairs_text(matrix)),
     )
 
 
@@ -139,6 +147,10 @@ def _drops(panel: Axes, rows: pd.DataFrame, names: Sequence[str]) -> None:
     panel.set_xlim(-8, 103)
 
 
-REPORT = AnalysisReport(
-    derive=lambda findings: {"repair_matrix": repair_matrix(findings.tables["repairs"])}, section=section
-)
+def _derive(findings: Findings) -> dict[str, pd.DataFrame]:
+    matrix = repair_matrix(findings.tables["repairs"])
+    white_boxes = {record.uid: record.white_box_seed or 0 for record in findings.records}
+    return {"repair_matrix": matrix, "repair_white_boxes": over_white_boxes(matrix, white_boxes)}
+
+
+REPORT = AnalysisReport(derive=_derive, section=section)

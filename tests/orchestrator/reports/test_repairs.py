@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from orchestrator.reports.analyses.repair_matrix import figure_matrix, matrix_text, over_white_boxes
 from orchestrator.reports.analyses.repairs import (
     figure_repairs,
     repair_matrix,
@@ -66,7 +67,59 @@ def test_the_figure_has_a_line_per_repair_and_both_goals(matrix: pd.DataFrame) -
 
 
 def test_the_section_has_table_and_figure(matrix: pd.DataFrame) -> None:
-    found = section({"repair_matrix": matrix}, [SHOWN])
+    found = section(both(matrix, {"d0": 0}), [SHOWN])
     assert isinstance(found, Section)
     assert found.title == "Repairs"
     assert [len(found.tables), len(found.pictures)] == [1, 1]
+
+
+def both(matrix: pd.DataFrame, white_boxes: dict[str, int]) -> dict[str, pd.DataFrame]:
+    return {"repair_matrix": matrix, "repair_white_boxes": over_white_boxes(matrix, white_boxes)}
+
+
+WHITE_BOXES = {"x0": 0, "x1": 0, "x2": 1, "y0": 0, "y2": 1}
+
+
+@pytest.fixture(scope="module")
+def attackers() -> pd.DataFrame:
+    """Attacker x has two pairs of one white box and one of another, attacker y has one of each."""
+    names = [("A+x", 0), ("A+x", 1), ("A+x", 2), ("A+y", 0), ("A+y", 2)]
+    contrasts = [contrast(level, seed, uid=f"{level[-1]}{seed}") for level, seed in names]
+    matrix = repair_matrix(tiny_analyses(contrasts, shift=0.1)["repairs"])
+    return matrix.assign(parity_gap=matrix["parity_gap"].where(matrix["seed"] < 2, 0.0))
+
+
+def test_pairs_of_a_white_box_are_one_value_of_a_mean(attackers: pd.DataFrame) -> None:
+    means = over_white_boxes(attackers, WHITE_BOXES)
+    names = list(means["budget_level"] + " " + means["evaluated_with"])
+    assert names == [f"A+{each} {repair}" for each in "xy" for repair in ("nothing", "ranges per channel")]
+    row = means.iloc[0]
+    assert (row["num_white_boxes"], row["num_pairs"]) == (2, 3)
+    # 80 and 70 pp of one white box, 60 of the other; Student's factor of one degree of freedom is 12.71.
+    assert row["drop"] == pytest.approx((0.75 + 0.60) / 2)
+    assert row["drop_high"] - row["drop"] == pytest.approx(12.706 * 0.15 / 2, rel=1e-3)
+    # The gap is 1 pp in the first two, and the drop under ranges per channel 5 pp or less.
+    assert list(means["num_catastrophic"]) == [3, 0, 2, 0]
+    assert over_white_boxes(attackers.head(0), {}).empty
+    one = over_white_boxes(attackers[attackers["seed"] == 0], WHITE_BOXES)
+    assert one["drop_low"].isna().all()
+
+
+def test_several_attackers_have_a_table_and_a_heat_map_of_their_own(attackers: pd.DataFrame) -> None:
+    means = over_white_boxes(attackers, WHITE_BOXES)
+    found = section(both(attackers, WHITE_BOXES), [])
+    assert [picture.name for picture in found.pictures] == ["figure_repair_matrix"]
+    table = found.tables[0]
+    assert table == matrix_text(means)
+    row = {column.header: field for column, field in zip(table.columns, table.rows[0], strict=True)}
+    assert len(table.rows) == 4
+    assert (row["drop"].text, row["catastrophic"].text) == ("67.50", "3 of 3")
+    figure = figure_matrix(means)
+    assert figure is not None
+    (panel,) = figure.axes
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["A+x\nnothing", "A+y\nnothing"]
+    texts = {text.get_position(): text.get_text() for text in panel.texts}
+    assert texts[(0, 0)] == "67.5\n(0.5)"
+    # Framed where the repair is known, which is none here.
+    frames = [patch for patch in panel.patches if patch.get_linewidth() > 1]
+    assert sorted(frame.get_xy()[1] for frame in frames) == pytest.approx([-0.46, 0.54])

@@ -129,7 +129,14 @@ def test_every_table_is_a_file_and_lists_are_in_parquet_only(analyzed: tuple[Pat
     names = {path.stem for path in (folder / "analyses").iterdir()}
     derived = {"table2", "transitory_points", "transitory_overlaps", "table3", "layer_effects", "layer_inflections"}
     derived |= {"histogram_summary", "collapse_correlations", "corruption_summary", "corruption_curves"}
-    own = {"mitigation_summary", "repair_matrix", "twin_drops", "adverse_summary", "indicator_correlations"}
+    own = {
+        "mitigation_summary",
+        "repair_matrix",
+        "repair_white_boxes",
+        "twin_drops",
+        "adverse_summary",
+        "indicator_correlations",
+    }
     assert names == set(analyses) | derived | own
     flat = pd.read_csv(folder / "analyses" / "transitory.csv")
     whole = pd.read_parquet(folder / "analyses" / "transitory.parquet")
