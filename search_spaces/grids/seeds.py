@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import Field, PlainSerializer, ValidatorFunctionWrapHandler, WrapValidator
 
 from search_spaces.model import Frozen, check_seed
 
@@ -22,9 +22,13 @@ def _read(value: object, read_list: ValidatorFunctionWrapHandler) -> object:
     return NestedSeeds.model_validate(value) if isinstance(value, dict | NestedSeeds) else read_list(value)
 
 
+def _written(seeds: object) -> object:
+    return seeds.model_dump() if isinstance(seeds, NestedSeeds) else seeds
+
+
 SeedList = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 Seeds = tuple[int, ...] | NestedSeeds
-ReadSeeds = Annotated[SeedList, WrapValidator(_read)]
+ReadSeeds = Annotated[SeedList, WrapValidator(_read), PlainSerializer(_written)]
 """A field of `Seeds`, as a grid file writes it: a list, or a section."""
 
 
