@@ -17,13 +17,19 @@ import torch
 
 from tests.benchmarks.assess_verdicts import CPU, say
 from tests.benchmarks.recognition_networks import KINDS, Made, add_arguments, networks, opened
-from trainables.assessment.paired import wilson_interval
 from trainables.assessment.subject import quantizable
 from trainables.data.augment import evaluation_batch
 from trainables.data.images import TEST, VALIDATION, ImageData
 from trainables.quant.random_allocation import random_allocations
 from trainables.quant.student import QuantizedStudent
-from trainables.recognition.detector import auroc, auroc_interval, cluster_interval, held_out_scores
+from trainables.recognition.detector import (
+    alarm_rate_bound,
+    auroc,
+    auroc_interval,
+    cluster_interval,
+    fit,
+    held_out_scores,
+)
 from trainables.recognition.image_signals import IMAGE_SIGNALS, image_signals, median_ranges
 from trainables.recognition.signals import (
     AVERAGE_BITS,
@@ -44,6 +50,7 @@ DETECTORS = {
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Of the images, those with the smallest margins, which fall back."""
 FALLBACK_BITS = 8
+NUM_HALVES = 200
 FEW_ROWS = 5
 """Answers of either outcome that a network must have for an AUROC of its own."""
 
@@ -70,6 +77,7 @@ def main() -> int:
     found = {
         "recognition_networks": table,
         "recognition_auroc": judge_networks(table),
+        "recognition_halves": judge_halves(table),
         "recognition_answers": judge_answers(answered),
         "recognition_fallback": fallback(answered),
     }
@@ -162,10 +170,34 @@ def judge_networks(table: pd.DataFrame) -> pd.DataFrame:
                         "attacks": counts[0],
                         "false_alarms": false_alarms,
                         "healthy": counts[1],
-                        "false_alarm_high": wilson_interval(false_alarms, counts[1])[1],
+                        "false_alarm_high": alarm_rate_bound(counts[1] - 1),
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def judge_halves(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the alarms of detectors that were fitted, threshold included, on one half of the white boxes.
+
+    The other half is judged. Both have half of the attacked white boxes; means over `NUM_HALVES` draws.
+    """
+    kind, seeds = table["kind"].to_numpy(), table["seed"].to_numpy()
+    is_attack, random = kind != "white box", np.random.default_rng(0)
+    attacked = np.unique(seeds[is_attack])
+    others = np.setdiff1d(seeds, attacked)
+    rows = []
+    for _ in range(NUM_HALVES):
+        drawn = [random.permutation(each)[: len(each) // 2] for each in (attacked, others)]
+        is_in = np.isin(seeds, np.concatenate(drawn))
+        for name, signals in DETECTORS.items():
+            fitted = is_in & np.isin(kind, PLAIN)
+            alarms = fit(table[fitted], is_attack[fitted], signals).scores(table) > 0
+            for judged in KINDS:
+                rows.append(
+                    {"detector": name, "judged": judged, "alarms": alarms[~is_in & (kind == judged)].mean(), "draws": 1}
+                )
+    means = pd.DataFrame(rows).groupby(["detector", "judged"], sort=False)
+    return means.agg({"alarms": "mean", "draws": "sum"}).reset_index()
 
 
 def answer_scores(answered: pd.DataFrame, bits: str) -> pd.DataFrame:

@@ -149,6 +149,25 @@ def auroc_interval(
     return float(low), float(high)
 
 
+def alarm_rate_bound(num_healthy: int, confidence: float = CONFIDENCE) -> float:
+    """Returns the one-sided bound of the rate of false alarms of a detector, which is not known from counting them.
+
+    Its alarm begins above the highest of n healthy networks. When these are judged one by one by what is fitted on the
+    others, one alarm is what the rule makes, whatever the rate: only the highest of all can be above the rest. The rate
+    itself has the Beta(1, n) distribution (Wilks, Annals of Mathematical Statistics 12:91, 1941), so it is above r with
+    the chance (1 - r)^n. That the fit has seen these networks, too, is left out.
+
+    Args:
+        num_healthy: Healthy networks that the detector was fitted on, at least 1.
+        confidence: Of the bound.
+
+    Examples:
+        >>> round(alarm_rate_bound(39), 3), round(alarm_rate_bound(59), 3)
+        (0.074, 0.05)
+    """
+    return float(1 - (1 - confidence) ** (1 / num_healthy))
+
+
 def cluster_interval(values: Sequence[float], *, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
     """Returns the 95 % interval of a mean over clusters, by the percentiles of a bootstrap of whole clusters."""
     drawn = np.random.default_rng(seed).choice(np.asarray(values, dtype=float), size=(draws, len(values)))
