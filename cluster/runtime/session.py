@@ -11,7 +11,7 @@ import ray
 from cluster.runtime.autoscaler import Autoscaler, ask_autoscaler
 from cluster.runtime.capacity import Capacity, current_capacity
 from cluster.runtime.code import code_for_workers
-from cluster.runtime.ray_internals import is_in_job
+from cluster.runtime.ray_internals import is_in_job, signals_left_to_the_driver
 from search_spaces.errors import ConfigError, UnavailableError
 from search_spaces.uris import redact
 
@@ -78,14 +78,15 @@ def session(address: str | None = None, *, environment: Mapping[str, str] | None
     # A job's workers have both from their job, and Ray refuses to be told twice.
     code, more = (code_for_workers(), environment or {}) if address and not is_in_job() else ({}, {})
     try:
-        ray.init(
-            # Without an address Ray would join whatever cluster was started last on this machine.
-            address=address or "local",
-            runtime_env={"env_vars": {**WORKER_ENVIRONMENT, **more}} | code,
-            include_dashboard=False if address is None else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with signals_left_to_the_driver():
+            ray.init(
+                # Without an address Ray would join whatever cluster was started last on this machine.
+                address=address or "local",
+                runtime_env={"env_vars": {**WORKER_ENVIRONMENT, **more}} | code,
+                include_dashboard=False if address is None else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except ConnectionError as error:
         raise _no_cluster(address) from error
     except RuntimeError as error:

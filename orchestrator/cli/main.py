@@ -12,6 +12,7 @@ import traceback
 
 import click
 
+from cluster.runtime.ray_internals import without_crash_handler
 from orchestrator.cli.cluster import group
 from orchestrator.cli.help import Group
 from orchestrator.cli.network import assess, export, verify
@@ -64,6 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     _keep_out_of_the_home_directory()
+    without_crash_handler()
     try:
         # By this name, because the shell completes it, and every error says what to type.
         sys.exit(dptq_sweep.main(arguments, prog_name="dptq-sweep", standalone_mode=False) or 0)

@@ -1,6 +1,9 @@
 """Ray sessions: threads, and who sees which GPU."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,8 @@ from ray import tune
 from cluster.runtime.resources import share_of, trial_resources
 from cluster.runtime.session import DRIVER_ENVIRONMENT, WORKER_ENVIRONMENT, session
 from search_spaces.errors import UnavailableError
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -43,6 +48,49 @@ def test_workers_run_one_thread_and_the_session_ends_with_its_block() -> None:
         assert capacity.resources["CPU"] >= 1
         assert ray.get(threads.remote()) == ["1", "1", "0"]
     assert not ray.is_initialized()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_signals_reach_the_drivers_handlers_also_while_ray_starts_and_no_process_of_rays_is_in_its_group() -> None:
+    # A process of its own: what fails is aborted.
+    code = """
+import os, signal, threading
+from contextlib import suppress
+from orchestrator.cli.main import main
+
+with suppress(SystemExit):
+    main(["--version"])
+
+from cluster.runtime.session import session
+
+NUMBERS = (signal.SIGTERM, signal.SIGHUP)
+heard, is_up = {number: 0 for number in NUMBERS}, threading.Event()
+
+def hear(number, frame):
+    heard[number] += 1
+
+def signal_all_the_time():
+    while not is_up.wait(0.01):
+        for number in NUMBERS:
+            os.killpg(os.getpgrp(), number)
+
+for number in NUMBERS:
+    signal.signal(number, hear)
+threading.Thread(target=signal_all_the_time, daemon=True).start()
+with session() as capacity:
+    is_up.set()
+    print(min(heard.values()) > 10, {signal.getsignal(each) for each in NUMBERS} == {hear})
+    before = heard[signal.SIGTERM]
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(heard[signal.SIGTERM] - before)
+"""
+    # A group of its own: the tests are not signalled.
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, process_group=0
+    )
+    _, *said = done.stdout.splitlines()
+    assert (done.returncode, said) == (0, ["True True", "1"]), done.stderr
 
 
 @pytest.mark.ray
