@@ -80,13 +80,23 @@ def make_journal_whole(path: Path) -> str | None:
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     *lines, rest = path.read_bytes().split(b"\n") if path.exists() else [b""]
     try:
-        if not rest and all(isinstance(json.loads(line), dict) for line in lines):
+        if not rest and all(isinstance(json.loads(line), dict) for line in lines) and _is_read_by_optuna(path):
             return None
     except ValueError:
         pass  # no JSON, which is what was to be found out
     aside = path.with_name(f"{path.name}.damaged")
     path.replace(aside)
     return f"{path} was cut short or edited: it is now {aside.name}, and the studies are filled from the store"
+
+
+def _is_read_by_optuna(path: Path) -> bool:
+    if not path.exists():
+        return True
+    try:
+        open_journal(path)
+    except Exception:  # Optuna raises whatever a wrong line comes to: KeyError, TypeError, errors of its own
+        return False
+    return True
 
 
 class CellStudy:
