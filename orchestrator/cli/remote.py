@@ -21,6 +21,7 @@ from orchestrator.cli.values import choices_of, plan_from_options
 from orchestrator.launch.notifications import WEB
 from orchestrator.store.provenance import code_variables
 from orchestrator.store.sweep import check_sweep_name
+from orchestrator.tracking.backend import database_of, database_uri
 from search_spaces.errors import ConfigError
 from search_spaces.grids.template import is_file_name, read_template
 from search_spaces.models import model_spec
@@ -109,9 +110,8 @@ def job_request(launch: click.Context) -> JobRequest:
         places["teacher"] = model_spec(values["teacher"]).uri
     if (values["teacher_weights"] or "").endswith(".safetensors"):
         places["teacher_weights"] = absolute_uri(values["teacher_weights"], what="weights")
-    if (values["tracking_uri"] or "").startswith("sqlite:///"):
-        database = absolute_uri(values["tracking_uri"].removeprefix("sqlite:///"), what="tracking")
-        places["tracking_uri"] = f"sqlite:///{database}"
+    if database := database_of(values["tracking_uri"] or ""):
+        places["tracking_uri"] = database_uri(database)
     arguments = [launch.command.name or "", *as_arguments(launch.command, given | places)]
     if any(redact(argument) != argument for argument in arguments):
         # A job's command line is shown to everyone who opens the dashboard.
