@@ -10,7 +10,6 @@ loses no value, repeats no point and leaves no trial RUNNING for ever.
 
 import json
 import math
-import tempfile
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from search_spaces.grids.cells import Cell
 from search_spaces.loss_space import Point, place_of, suggest
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
 from search_spaces.recipes import PairRecipe
+from search_spaces.scratch import scratch_folder
 from search_spaces.search import Search
 
 JOURNAL = "studies.log"
@@ -56,8 +56,8 @@ def sweep_journal(folder: Folder) -> Iterator[JournalStorage]:
         folder.local_path.mkdir(parents=True, exist_ok=True)
         yield open_journal(folder.local_path / JOURNAL)
         return
-    with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as temporary:
-        copy = Path(temporary, JOURNAL)
+    with scratch_folder() as scratch:
+        copy = scratch / JOURNAL
         before = folder.read_bytes(JOURNAL)
         copy.write_bytes(before or b"")
         try:

@@ -5,15 +5,14 @@ run: one image per run has its own range. Weights are int8, symmetric, with one 
 """
 
 import logging
-import tempfile
 from ast import literal_eval
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import onnx
 
 from search_spaces.errors import ConfigError, one_line, unknown_name
+from search_spaces.scratch import scratch_folder
 from trainables.runtimes.ort import quantization
 
 SCOPES = "pkg.torch.onnx.name_scopes"
@@ -67,8 +66,8 @@ def layers_of_nodes(plain: onnx.ModelProto) -> dict[str, str]:
 def _quantized(named: onnx.ModelProto, exclude: Sequence[str]) -> onnx.ModelProto:
     own = onnx.ModelProto()
     own.CopyFrom(named)  # it works in place
-    with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as folder, _quietly():
-        path = Path(folder, "int8.onnx")
+    with scratch_folder() as scratch, _quietly():
+        path = scratch / "int8.onnx"
         try:
             quantization.quantize_dynamic(
                 own,
