@@ -66,10 +66,10 @@ def locate(tracking_uri: str | None, store: Store) -> Location:
         return Location(database_uri(database), database)
     if urllib.parse.urlsplit(tracking_uri).scheme in ("http", "https"):
         return Location(tracking_uri.rstrip("/"), None)
-    database = database_of(tracking_uri)
-    if database is None:
+    named = database_of(tracking_uri)
+    if named is None:
         raise ConfigError(_refusal(tracking_uri))
-    return Location(database_uri(database), database)
+    return Location(database_uri(named), named)
 
 
 def database_of(tracking_uri: str) -> Path | None:
