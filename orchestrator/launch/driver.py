@@ -134,7 +134,7 @@ def run_sweep(
     tracker.check()
     facts = sweep_facts(plan)
     ended = AnalysesEnd()
-    with _no_run_left_open(tracker), launch.open_frontier() as frontier:
+    with _no_run_left_open(tracker), launch.open_frontier(say) as frontier:
         for refusal in plan.refused:
             say(f"refused {refusal.cell}: {refusal.reason}")
         say(f"sweep {sweep.name} in {store.uri}")

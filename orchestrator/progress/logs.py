@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 
 from orchestrator.store.inventory import sweeps_of
+from orchestrator.store.leases.trials import Leases
 from orchestrator.store.logs import epoch_line
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
@@ -34,4 +35,7 @@ def log_lines(trial: TrialFolder, store: Store, *, follow: bool, seconds: float 
     yield from (line for line in trial.log() if line not in epochs)
     if error := trial.error():
         yield error.rstrip()
-    yield str(trial.state())
+    state = trial.state()
+    if state.is_open and (lease := Leases(store, sweep="").holder(trial.folder)):
+        yield f"{lease} trains it"
+    yield str(state)

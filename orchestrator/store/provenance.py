@@ -13,7 +13,6 @@ from typing import Any
 from orchestrator.plan import Plan
 from orchestrator.store.trial import VERSIONED
 
-ENVIRONMENT = "env.json"
 PACKAGES = ("dptq-sweep", "torch", "torchvision", "timm", "numpy", "numba", "pillow", "safetensors", "scikit-learn")
 """Whose versions can change a number."""
 COMMIT, DIFF_SHA256 = "DPTQ_GIT_COMMIT", "DPTQ_GIT_DIFF_SHA256"

@@ -73,6 +73,10 @@ class TrialResult(Record):
     metrics: dict[str, int | float]
     files: dict[str, str]
     """Checksums of the files that belong to the result, by name."""
+    recorded: dict[str, str] = {}
+    """Checksums of what was written before: recipe, environment, epochs; versions before leases kept none."""
+    attempt: str = ""
+    """Token of the attempt that finished the trial; empty where nobody took its lease."""
     seconds: float
     data_sha256: str = ""
     finished_at: str = ""

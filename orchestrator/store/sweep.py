@@ -16,7 +16,8 @@ from orchestrator.plan import SCHEMA, Plan, build_plan
 from orchestrator.store.defaults import STALLED_MINUTES
 from orchestrator.store.failures import MAX_RETRIES
 from orchestrator.store.folder import Folder
-from orchestrator.store.lease import Pace, driver_lock, exit_after_loss, is_owned
+from orchestrator.store.leases.sweeps import Pace, driver_lock, exit_after_loss, is_owned, read_owner
+from orchestrator.store.leases.trials import Leases
 from orchestrator.store.store import Store
 from orchestrator.store.usage import Usage
 from search_spaces.errors import ConfigError, StorageError, shown, unknown_name
@@ -203,6 +204,10 @@ class Sweep:
             # A launch is to run, whatever was wished before.
             self.folder.delete(STOP)
             yield
+
+    def leases(self) -> Leases:
+        """Returns what takes trials for the driver of the sweep."""
+        return Leases(self.store, sweep=self.name, driver=(read_owner(self.folder) or {}).get("id"))
 
     def has_driver(self) -> bool:
         """Tells whether a process works on the sweep."""

@@ -10,14 +10,16 @@ import ray
 from ray import tune
 
 from orchestrator.store.failures import full_disk
-from orchestrator.store.folder import CHECKPOINT, PREDICTIONS, RESUME, parquet_bytes
+from orchestrator.store.folder import CHECKPOINT, ENVIRONMENT, PREDICTIONS, RESUME, parquet_bytes
+from orchestrator.store.leases.fenced import LostLeaseError
 from orchestrator.store.logs import last_lines
-from orchestrator.store.provenance import ENVIRONMENT, environment
+from orchestrator.store.provenance import environment
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import ROW, TrialFolder, now_ms, parent_stage
 from orchestrator.store.usage import GPU_SECONDS
+from orchestrator.workers.attempt import at_work, attempt_at
 from orchestrator.workers.given_networks import trial_reader
 from orchestrator.workers.output import WorkerOutput
 from orchestrator.workers.verified import verify_result
@@ -40,22 +42,27 @@ def run_trial(config: dict[str, Any]) -> None:
     Args:
         config: `storage` (URI), `stage`, `uid`, `data_dir` (path or None), `typed_models` (URIs of networks that the
             user typed in this command), and `stop_file`: a path in the storage; once it exists, the trial ends after
-            its epoch. `verify_images`: run the first so many test images in ONNX Runtime in the end; 0 runs none.
+            its epoch. `attempt`: the token by which its driver took the trial's lease; see
+            `orchestrator.workers.attempt`. `verify_images`: run the first so many test images in ONNX Runtime in
+            the end; 0 runs none.
     """
     store = Store(config["storage"], create=False)
-    trial = TrialFolder(store, config["stage"], config["uid"])
+    trial = attempt_at(store, config, config["stage"])
     if trial.state() is State.DONE:
         # Finished meanwhile by a worker that outlived its driver for a moment.
         return
     output = WorkerOutput()
-    try:
-        _run(store, trial, config, lambda: store.root.exists(config["stop_file"]))
-    except StoppedError:
-        pass
-    except Exception as error:
-        trial.write_error(full_disk(error, gethostname()) or error, log=last_lines(trial, output.lines()))
-        if not isinstance(error, SweepError):
+    with at_work(trial):
+        try:
+            _run(store, trial, config, lambda: store.root.exists(config["stop_file"]))
+        except StoppedError:
+            pass
+        except LostLeaseError:
             raise
+        except Exception as error:
+            trial.write_error(full_disk(error, gethostname()) or error, log=last_lines(trial, output.lines()))
+            if not isinstance(error, SweepError):
+                raise
 
 
 def _run(store: Store, trial: TrialFolder, config: dict[str, Any], is_stopping: Callable[[], bool]) -> None:

@@ -26,7 +26,7 @@ from orchestrator.search.dashboard import study_file
 from orchestrator.search.study import JOURNAL, CellStudy, open_journal, sweep_journal
 from orchestrator.store.folder import ERROR, RESULT, RESUME, Folder, upload
 from orchestrator.store.inventory import find_garbage, list_sweeps, remove
-from orchestrator.store.lease import OWNER, Pace, driver_lock, is_owned
+from orchestrator.store.leases.sweeps import OWNER, Pace, driver_lock, is_owned
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep

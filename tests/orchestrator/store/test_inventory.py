@@ -182,8 +182,10 @@ def test_runs_go_with_what_is_removed_and_with_their_parent(two_sweeps: Store) -
 
 
 def test_logs_show_epochs_and_error_by_a_part_of_the_uid_or_by_name(two_sweeps: Store) -> None:
-    trial_of(two_sweeps, DISTILL).write_error(RuntimeError("out of luck"))
-    by_uid, by_name = (call(logs, two_sweeps, text).output for text in (TEACHER.uid[:6], DISTILL.uid))
+    failed = trial_of(two_sweeps, PAIRS[0])
+    failed.write_recipe(PAIRS[0], None)
+    failed.write_error(RuntimeError("out of luck"))
+    by_uid, by_name = (call(logs, two_sweeps, text).output for text in (TEACHER.uid[:6], PAIRS[0].uid))
     assert by_uid.splitlines() == [f"{TEACHER.name} ({TEACHER.uid})", "epoch 1/1  1.0 s  train/loss 0.5", "done"]
     assert "RuntimeError: out of luck" in by_name
     # Both sweeps have a teacher of this name.

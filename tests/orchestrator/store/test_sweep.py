@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.plan import Plan, build_plan
-from orchestrator.store.lease import OWNER, Pace, read_owner
+from orchestrator.store.leases.sweeps import OWNER, Pace, read_owner
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import PLAN, Caps, LaunchOptions, Sweep, latest_sweep_name
 from search_spaces.errors import ConfigError, StorageError, UnknownNameError

@@ -85,7 +85,7 @@ def is_owned(folder: Folder) -> bool:
     if owner is None:
         return False
     if owner.get("host") == socket.gethostname():
-        return _holds_file_lock(folder) if folder.local_path else _is_alive(owner.get("pid"))
+        return _holds_file_lock(folder) if folder.local_path else is_alive(owner.get("pid"))
     return abs(time.time() - owner.get("beat_at", 0)) < Pace().dead_seconds
 
 
@@ -99,7 +99,7 @@ def read_owner(folder: Folder) -> dict[str, Any] | None:
 
 def _wait_until_dead(folder: Folder, sweep: str, other: dict[str, Any], say: Callable[[str], None], pace: Pace) -> None:
     """Returns once an owner is known to be dead, and refuses while it lives."""
-    if other.get("host") == socket.gethostname() and (folder.local_path or not _is_alive(other.get("pid"))):
+    if other.get("host") == socket.gethostname() and (folder.local_path or not is_alive(other.get("pid"))):
         # On this machine the file lock has answered already, or the process is gone.
         return
     say(f"sweep {sweep} belongs to {_name(other)}: watching for {pace.dead_seconds:g} s whether it is alive")
@@ -174,7 +174,8 @@ def _holds_file_lock(folder: Folder) -> bool:
         return True
 
 
-def _is_alive(pid: object) -> bool:
+def is_alive(pid: object) -> bool:
+    """Tells whether a process of this machine runs."""
     if not isinstance(pid, int):
         return False
     try:
