@@ -16,7 +16,8 @@ from orchestrator.plan import SCHEMA, Plan, build_plan
 from orchestrator.store.defaults import STALLED_MINUTES
 from orchestrator.store.failures import MAX_RETRIES
 from orchestrator.store.folder import Folder
-from orchestrator.store.leases.sweeps import Pace, driver_lock, exit_after_loss, is_owned, read_owner
+from orchestrator.store.leases.collection import wait_for_collection
+from orchestrator.store.leases.sweeps import Owned, Pace, driver_lock, exit_after_loss, is_owned, read_owner
 from orchestrator.store.leases.trials import Leases
 from orchestrator.store.store import Store
 from orchestrator.store.usage import Usage
@@ -200,9 +201,27 @@ class Sweep:
         Raises:
             ConfigError: Another process is at work on the sweep; names it.
         """
-        with driver_lock(self.folder, self.name, say, pace=pace, on_loss=on_loss):
+        with self.locked(say, pace=pace, on_loss=on_loss):
+            wait_for_collection(self.store, say, pace=pace)
             # A launch is to run, whatever was wished before.
             self.folder.delete(STOP)
+            yield
+
+    @contextmanager
+    def locked(
+        self,
+        say: Callable[[str], None] = lambda line: None,
+        *,
+        pace: Pace = Pace(),  # noqa: B008  # frozen
+        on_loss: Callable[[], None] = exit_after_loss,
+    ) -> Iterator[None]:
+        """Keeps drivers off the sweep, as `driver` does, and changes nothing else."""
+        hint = (
+            f"wait for it, stop it with `dptq-sweep stop {self.name}`, or look at it with `dptq-sweep status "
+            f"{self.name}`."
+        )
+        owned = Owned(f"sweep {self.name}", hint)
+        with driver_lock(self.folder, owned, say, pace=pace, on_loss=on_loss):
             yield
 
     def leases(self) -> Leases:

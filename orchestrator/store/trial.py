@@ -192,13 +192,13 @@ class TrialFolder:
         """Saves the files of a finished trial, and last of all the result that makes it done."""
         for name, content in files.items():
             self.folder.write_bytes(name, content)
-        recorded = {name: content for name in RECORDED if (content := self.folder.read_bytes(name)) is not None}
+        recorded = {name: kept for name in RECORDED if (kept := self.folder.read_bytes(name)) is not None}
         result = TrialResult(
             uid=self.uid,
             stage=self.stage,
             metrics=dict(metrics),
             files={name: sha256(content) for name, content in files.items()},
-            recorded={name: sha256(content) for name, content in recorded.items()},
+            recorded={name: sha256(kept) for name, kept in recorded.items()},
             attempt=self.folder.attempt if isinstance(self.folder, FencedFolder) else "",
             seconds=seconds,
             data_sha256=data_sha256,

@@ -11,7 +11,6 @@ other attempt ends before its next write: see `orchestrator.store.leases.fenced`
 import os
 import shutil
 import socket
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from orchestrator.store.folder import LEASE, TEMPORARY, Folder
 from orchestrator.store.leases.fenced import FencedFolder, attempt_path, beat_path
+from orchestrator.store.leases.standstill import Standstill
 from orchestrator.store.leases.sweeps import Pace, is_alive, read_owner
 from orchestrator.store.store import Store
 from search_spaces.errors import StorageError
@@ -28,8 +28,6 @@ from search_spaces.errors import StorageError
 LOCK = ".leases.lock"
 LOCK_SECONDS = 10.0
 """Longest wait for another process that changes a lease."""
-MOST_SECONDS_BETWEEN_LOOKS = 5.0
-"""A longer pause counts as one of so many: the one who looks may have been frozen together with the others."""
 
 
 class Lease(BaseModel):
@@ -48,23 +46,6 @@ class Lease(BaseModel):
     def __str__(self) -> str:
         """Who has it, for people."""
         return f"sweep {self.sweep} (process {self.pid} on {self.host})"
-
-
-class Standstill:
-    """Tells what has not changed for some time, by the clock of this process alone."""
-
-    def __init__(self, seconds: float) -> None:
-        """Takes how long something may stay the same."""
-        self._seconds = seconds
-        self._seen: dict[str, tuple[object, float, float]] = {}
-
-    def is_still(self, key: str, content: object) -> bool:
-        """Tells whether what was seen at every look under a key is this content, for too long."""
-        now = time.monotonic()
-        before, looked_at, still = self._seen.get(key, (None, now, 0.0))
-        still = still + min(now - looked_at, MOST_SECONDS_BETWEEN_LOOKS) if before == content else 0.0
-        self._seen[key] = (content, now, still)
-        return still >= self._seconds
 
 
 class Leases:

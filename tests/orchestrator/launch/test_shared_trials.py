@@ -268,7 +268,7 @@ def test_clocks_do_not_decide_who_stands_still_and_a_frozen_observer_takes_nothi
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, now = store.trial(TEACHER.stage, TEACHER.uid), [0.0]
-    monkeypatch.setattr("orchestrator.store.leases.trials.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("orchestrator.store.leases.standstill.time.monotonic", lambda: now[0])
     owner = Sweep(store, "c").folder
     owner.write_json(OWNER, {"id": "c", "beat": 1, "beat_at": 4e9})
     assert isinstance(Leases(store, sweep="c", driver="c").take(folder), FencedFolder)
