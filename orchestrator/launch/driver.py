@@ -38,7 +38,7 @@ from orchestrator.reports.terminal import render
 from orchestrator.results.pairs import pair_records
 from orchestrator.results.searches import read_searches
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
-from orchestrator.results.trials import read_trials
+from orchestrator.results.trials import mixed_code, read_trials
 from orchestrator.results.verdicts import outcome_of
 from orchestrator.search.study import JOURNAL, make_journal_whole
 from orchestrator.store.integrity import find_damage
@@ -215,6 +215,8 @@ def _print_pairs(overview: Overview, console: Console) -> None:
     """Prints Table 1 and what became of the searches."""
     trials = read_trials(overview.snapshot)
     console.print(render(table1_text(table1(overview.plan, trials), is_short=True)))
+    if mixed := mixed_code(trials):
+        line_printer(console)(mixed)
     if searches := read_searches(trials):
         console.print(render(overview_table([outcome_of(cell) for cell in searches])))
 

@@ -81,6 +81,8 @@ class TrialResult(Record):
     data_sha256: str = ""
     finished_at: str = ""
     """In ISO format, UTC."""
+    code: tuple[str, ...] = ()
+    """Versions of the code that its epochs ran with, the first one first; earlier versions did not say."""
     versions: dict[str, str] = {}
     """Of the packages that it ran with."""
 

@@ -187,9 +187,18 @@ class TrialFolder:
         self.folder.write_bytes(RESUME, resume)
 
     def write_result(
-        self, metrics: Mapping[str, float], files: dict[str, bytes], *, seconds: float, data_sha256: str
+        self,
+        metrics: Mapping[str, float],
+        files: dict[str, bytes],
+        *,
+        seconds: float,
+        data_sha256: str,
+        code: Sequence[str] = (),
     ) -> None:
-        """Saves the files of a finished trial, and last of all the result that makes it done."""
+        """Saves the files of a finished trial, and last of all the result that makes it done.
+
+        `code` names the versions of the code that it ran with, one unless it was resumed with another.
+        """
         for name, content in files.items():
             self.folder.write_bytes(name, content)
         recorded = {name: kept for name in RECORDED if (kept := self.folder.read_bytes(name)) is not None}
@@ -203,6 +212,7 @@ class TrialFolder:
             seconds=seconds,
             data_sha256=data_sha256,
             finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            code=tuple(code),
             versions={"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
         )
         self.folder.write_json(RESULT, result.as_json())

@@ -13,7 +13,7 @@ from orchestrator.store.failures import full_disk
 from orchestrator.store.folder import CHECKPOINT, ENVIRONMENT, PREDICTIONS, RESUME, parquet_bytes
 from orchestrator.store.leases.fenced import LostLeaseError
 from orchestrator.store.logs import last_lines
-from orchestrator.store.provenance import environment
+from orchestrator.store.provenance import code_names, environment, with_attempt
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
@@ -69,8 +69,11 @@ def _run(store: Store, trial: TrialFolder, config: dict[str, Any], is_stopping: 
     running, parent = open_trial(store, trial, config["data_dir"])
     seeds = _record_of(trial).seeds
     facts = environment(device=running.device_name, data_sha256=running.data_sha256, seeds=seeds)
-    trial.folder.write_json(ENVIRONMENT, facts)
     resume = trial.folder.read_bytes(RESUME)
+    rows = trial.epochs() if resume else []
+    before = trial.folder.read_json(ENVIRONMENT) if resume else None
+    ran_with = with_attempt(before, facts, first_epoch=len(rows) + 1)
+    trial.folder.write_json(ENVIRONMENT, ran_with)
     run = running.start(
         parent=parent,
         resume=resume,
@@ -78,10 +81,14 @@ def _run(store: Store, trial: TrialFolder, config: dict[str, Any], is_stopping: 
         typed_models=config.get("typed_models", ()),
         read_trial=trial_reader(store),
     )
-    rows = trial.epochs() if resume else []
     gpu_share = _gpu_share()
 
     def on_epoch(report: EpochReport) -> None:
+        nonlocal ran_with
+        if report.epoch < ran_with["first_epoch"]:
+            # The epoch of the last row was not saved, and is run again.
+            ran_with = with_attempt(before, facts, first_epoch=report.epoch)
+            trial.folder.write_json(ENVIRONMENT, ran_with)
         # Rows past the resume point belong to epochs that were lost and are run again.
         del rows[report.epoch - 1 :]
         row = {"epoch": report.epoch, "seconds": report.seconds, "timestamp_ms": now_ms()} | report.metrics
@@ -102,6 +109,7 @@ def _run(store: Store, trial: TrialFolder, config: dict[str, Any], is_stopping: 
         | {f"{name}.parquet": parquet_bytes(pa.Table.from_pandas(each)) for name, each in result.tables.items()},
         seconds=sum(row["seconds"] for row in rows),
         data_sha256=running.data_sha256,
+        code=code_names(ran_with),
     )
 
 
