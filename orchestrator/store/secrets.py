@@ -8,7 +8,9 @@ from search_spaces.uris import redact
 
 BLACKED_OUT = "***"
 _SECRET = r"secret|token|passw(?:or)?d|passwd|credential|api_?key|access_?key|private_?key|authorization|webhook"
-_ASSIGNMENT = re.compile(rf"""(?i)((?:{_SECRET})\w{{0,40}}["']?\s{{0,9}}[:=]\s{{0,9}})(?:"[^"\n]*"|'[^'\n]*'|[^\s"',;]+)""")
+_VALUE = r"""(?:"[^"\n]*"|'[^'\n]*'|[^\s"',;]+)"""
+# Nothing of any length before or after a word: long lines take no long time.
+_ASSIGNMENT = re.compile(rf"""(?i)((?:{_SECRET})\w{{0,40}}["']?\s{{0,9}}[:=]\s{{0,9}}){_VALUE}""")
 _KNOWN = re.compile(
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"  # Amazon
     r"|\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bglpat-[\w-]{20,}"  # GitHub, GitLab
