@@ -4,14 +4,14 @@ import logging
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import ray
 
 from cluster.runtime.autoscaler import Autoscaler, ask_autoscaler
 from cluster.runtime.capacity import Capacity, current_capacity
 from cluster.runtime.code import code_for_workers
-from cluster.runtime.ray_internals import is_in_job
+from cluster.runtime.ray_internals import guarded_cluster, is_in_job
 from search_spaces.errors import ConfigError, UnavailableError
 from search_spaces.uris import redact
 
@@ -40,10 +40,7 @@ NOT_JOINED = {
     "https": _TAKES_JOBS,
 }
 """What is said of an address that is a URI, by its scheme."""
-AUTH_MODE = "RAY_AUTH_MODE"
 DRIVER_ENVIRONMENT = {
-    # Explicit, because Ray otherwise turns tokens on for local clusters and writes one into the home directory.
-    AUTH_MODE: "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     # Tune's old reporter keeps quiet when told to; the new one prints its tables all the same.
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -60,7 +57,8 @@ def session(address: str | None = None, *, environment: Mapping[str, str] | None
     The workers of a joined cluster get the code of this process (`cluster.runtime.code`).
 
     Args:
-        address: None starts a cluster on this machine's cores and GPUs; `auto` or `host:port` joins a running one.
+        address: None starts a cluster on this machine's cores and GPUs, which nobody else can join or call; `auto` or
+            `host:port` joins a running one.
         environment: Variables for the workers of a joined cluster, besides `WORKER_ENVIRONMENT`.
 
     Yields:
@@ -72,9 +70,10 @@ def session(address: str | None = None, *, environment: Mapping[str, str] | None
     """
     check_address(address)
     for name, value in DRIVER_ENVIRONMENT.items():
-        # A cluster that others started may want a token.
-        if address is None or name != AUTH_MODE:
-            os.environ.setdefault(name, value)
+        os.environ.setdefault(name, value)
+    guard = ExitStack()
+    if address is None:
+        guard.enter_context(guarded_cluster())
     # A job's workers have both from their job, and Ray refuses to be told twice.
     code, more = (code_for_workers(), environment or {}) if address and not is_in_job() else ({}, {})
     try:
@@ -100,6 +99,7 @@ def session(address: str | None = None, *, environment: Mapping[str, str] | None
         yield current_capacity(Autoscaler() if address is None else ask_autoscaler())
     finally:
         ray.shutdown()
+        guard.close()
 
 
 def check_address(address: str | None) -> None:

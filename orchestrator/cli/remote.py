@@ -18,11 +18,12 @@ from cluster.remote.jobs import Job, JobRequest, JobServer
 from orchestrator.cli.default_names import default_name
 from orchestrator.cli.values import choices_of, plan_from_options
 from orchestrator.store.provenance import code_variables
+from orchestrator.store.secrets import without_secrets
 from orchestrator.store.sweep import check_sweep_name
 from search_spaces.errors import ConfigError
 from search_spaces.grids.template import is_file_name, read_template
 from search_spaces.models import model_spec
-from search_spaces.uris import absolute_uri, redact
+from search_spaces.uris import absolute_uri, trusted_variables
 
 
 def is_dashboard(address: str | None) -> bool:
@@ -99,15 +100,24 @@ def job_request(launch: click.Context) -> JobRequest:
     if (values["tracking_uri"] or "").startswith("sqlite:///"):
         database = absolute_uri(values["tracking_uri"].removeprefix("sqlite:///"), what="tracking")
         places["tracking_uri"] = f"sqlite:///{database}"
+    if str(given.get("on_event", "")).startswith(("http://", "https://")):
+        raise ConfigError(
+            "--on-event names a URL, which is as good as a password, and a job's command line is public: leave it out "
+            "and set DPTQ_ON_EVENT in the environment of the cluster's machines."
+        )
     arguments = [launch.command.name or "", *as_arguments(launch.command, given | places)]
-    if any(redact(argument) != argument for argument in arguments):
+    if any(without_secrets(argument) != argument for argument in arguments):
         # A job's command line is shown to everyone who opens the dashboard.
         raise ConfigError(
-            "a URI among the options holds a user name or a password, and a job's command line is public: leave it out "
-            "and set it in the environment of the cluster's machines (MLFLOW_TRACKING_USERNAME, AWS_ACCESS_KEY_ID)."
+            "an option holds a token, a user name or a password, and a job's command line is public: leave it out and "
+            "set it in the environment of the cluster's machines (MLFLOW_TRACKING_USERNAME, AWS_ACCESS_KEY_ID)."
         )
     return JobRequest(
-        sweep=places["name"], storage=places["storage"], arguments=arguments, files=files, environment=code_variables()
+        sweep=places["name"],
+        storage=places["storage"],
+        arguments=arguments,
+        files=files,
+        environment=code_variables() | trusted_variables(),
     )
 
 

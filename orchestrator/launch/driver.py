@@ -47,7 +47,7 @@ from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.tracking.tracker import Tracker
 from search_spaces.analyses import Analysis
 from search_spaces.errors import StorageError
-from search_spaces.uris import redact
+from search_spaces.uris import redact, trusted_variables
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -245,7 +245,7 @@ def _ray_and_mlflow(
     """Starts Ray and opens the tracker at the same time: each takes seconds, and neither needs the other."""
     if address:
         # Joining takes no time, and a cluster that cannot see the storage must leave nothing in MLflow.
-        with session(address, environment=code_variables()) as capacity:
+        with session(address, environment=code_variables() | trusted_variables()) as capacity:
             check_storage(launch.sweep, capacity, is_shared=shared_storage)
             tracker.open(launch.plan, facts)
             yield capacity

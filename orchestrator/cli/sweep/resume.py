@@ -46,7 +46,7 @@ def command(
     it may hold a secret, so it has to be given again.
     """
     from cluster.runtime.session import check_address
-    from orchestrator.cli.values import check_data, limits_of, open_sweep
+    from orchestrator.cli.values import check_data, check_places, limits_of, open_sweep
     from orchestrator.console import line_printer, make_console
     from orchestrator.launch.driver import finish_sweep, launch_sweep
     from orchestrator.launch.restarts import find_node, forget_failures, other_plans, restart, with_parents
@@ -62,6 +62,7 @@ def command(
     limits = limits_of(others, options)
     # What is left of the options are the places.
     options = options.model_copy(update={name: value for name, value in others.items() if value not in (None, False)})
+    check_places(options.tracking_uri, options.address)
     locate(options.tracking_uri, sweep.store)
     chosen = [find_node(plan, prefix) for prefix in only]
     to_restart = [find_node(plan, prefix) for prefix in restarted]
