@@ -17,6 +17,7 @@ from orchestrator.store.defaults import STALLED_MINUTES
 from orchestrator.store.failures import MAX_RETRIES
 from orchestrator.store.folder import Folder
 from orchestrator.store.leases.collection import wait_for_collection
+from orchestrator.store.leases.standstill import Standstill
 from orchestrator.store.leases.sweeps import Owned, Pace, driver_lock, exit_after_loss, is_owned, read_owner
 from orchestrator.store.leases.trials import Leases
 from orchestrator.store.store import Store
@@ -228,9 +229,9 @@ class Sweep:
         """Returns what takes trials for the driver of the sweep."""
         return Leases(self.store, sweep=self.name, driver=(read_owner(self.folder) or {}).get("id"))
 
-    def has_driver(self) -> bool:
-        """Tells whether a process works on the sweep."""
-        return is_owned(self.folder)
+    def has_driver(self, standstill: Standstill | None = None, *, pace: Pace = Pace()) -> bool:  # noqa: B008  # frozen
+        """Tells whether a process works on the sweep; see `orchestrator.store.leases.sweeps.is_owned`."""
+        return is_owned(self.folder, standstill, pace=pace)
 
     @property
     def stop_file(self) -> str:

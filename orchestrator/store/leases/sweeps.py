@@ -29,6 +29,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from orchestrator.store.folder import Folder
+from orchestrator.store.leases.standstill import Standstill
 from search_spaces.errors import ConfigError, StorageError, UnreachableError
 
 LOCK = "driver.lock"
@@ -90,17 +91,25 @@ def driver_lock(
         yield
 
 
-def is_owned(folder: Folder) -> bool:
-    """Tells whether a driver works on the sweep, as far as that can be told at once.
+def is_owned(folder: Folder, standstill: Standstill | None = None, *, pace: Pace = Pace()) -> bool:  # frozen
+    """Tells whether a driver works on the sweep.
 
-    Of a driver on another machine its last sign of life counts, by that machine's clock and this one's.
+    One on another machine is watched until its heart beats, for two beats and a half at most; clocks are not compared.
+    Whoever asks again and again gives a `standstill`, and has an answer at once: it works until it stands still.
     """
     owner = read_owner(folder)
     if owner is None:
         return False
     if owner.get("host") == socket.gethostname():
         return _holds_file_lock(folder) if folder.local_path else is_alive(owner.get("pid"))
-    return abs(time.time() - owner.get("beat_at", 0)) < Pace().dead_seconds
+    if standstill:
+        return not standstill.is_still(folder.path, owner)
+    deadline = time.monotonic() + 2.5 * pace.beat_seconds
+    while time.monotonic() < deadline:
+        time.sleep(pace.beat_seconds / 10)
+        if (current := read_owner(folder)) != owner:
+            return current is not None
+    return False
 
 
 def read_owner(folder: Folder) -> dict[str, Any] | None:
