@@ -28,11 +28,11 @@ from orchestrator.search.samplers import make_pruner, make_sampler
 from orchestrator.store.folder import Folder
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder
+from search_spaces.files.scratch import scratch_folder
 from search_spaces.grids.cells import Cell
 from search_spaces.loss_space import Point, place_of, suggest
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
 from search_spaces.recipes import PairRecipe
-from search_spaces.scratch import scratch_folder
 from search_spaces.search import Search
 
 JOURNAL = "studies.log"
