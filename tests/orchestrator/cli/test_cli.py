@@ -111,7 +111,7 @@ BAD_INPUT = {
     "key in a grid file": (["plan", "--grid", "bad.yaml"], "unknown field 'bad.yaml: pair.robust.marginn'. Did you"),
     "budget of a grid file changed": (
         ["launch", "--grid", "edited.yaml"],
-        "or launch it with all that it has",
+        "launch it with all that it has",
     ),
     "storage is a file": (["launch", "--storage", "file"], "cannot write"),
     "storage of unknown kind": (["launch", "--storage", "ftp://host/x"], "storage 'ftp://host/x' cannot be opened"),
