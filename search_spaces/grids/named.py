@@ -67,7 +67,7 @@ QUICK = vary(
     dataset={"name": "mnist-5k", "test_fraction": 0.3},
     teacher=_DIGITS_TEACHER | {"epochs": 4},
     distill=_DIGITS_DISTILL | {"epochs": 10},
-    # With mixup, or at 0.04, gaps were 0.1 to 0.6 pp larger (levels A to C, seeds 0 and 1).
+    # Parity gap at level C, seed 0: 0.07 pp; with mixup 0.40, at a learning rate of 0.04 0.27, with both 0.87.
     pair=_DIGITS_PAIR | {"epochs": 13, "learning_rate": 0.03, "augmentations": ("padded_crop",)},
 )
 SMOKE = vary(
