@@ -194,7 +194,7 @@ def test_uids_of_digits_are_those_of_stored_sweeps() -> None:
 @pytest.mark.parametrize(
     ("name", "digest"),
     [
-        ("quick", "62045a155c15563f5da991d76353d373788252aa45ba1b4e676cd593932e753f"),
+        ("quick", "08b7d9a3c242f58e74c8a537278e98404cf3bfadf040acfeb9b36ae708811349"),
         ("smoke", "a18779eb7235f7d0f0fde62737deb5c83b6eea12e37da9dd8c588f49ddd1fffa"),
         ("families", "9e5595aff497bda99b8341f85ae2c312f05f26e22f6960a8d897e83dc4d8b607"),
         ("cifar10", "5959991990145db092234cbb2a79a7d8bada588298d7d9da93d76ce94081cc3c"),
