@@ -67,7 +67,8 @@ QUICK = vary(
     dataset={"name": "mnist-5k", "test_fraction": 0.3},
     teacher=_DIGITS_TEACHER | {"epochs": 4},
     distill=_DIGITS_DISTILL | {"epochs": 10},
-    # Of what a pair may lose the drop has most to spare, so that the KL term weighs more than on digits.
+    # Parity gaps of 0.00, 0.40 and 0.13 pp at levels A, B and C with drops of 96 pp (1,500 images, seed 0). Without
+    # mixup 0.13, 0.53 and 0.20 with drops of 87, 87 and 97; with the KL term weighed by 1 and 13 epochs up to 0.87.
     pair=_DIGITS_PAIR | {"epochs": 16, "kd_weight": 1.5},
 )
 SMOKE = vary(
