@@ -54,7 +54,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return build_plan(build_grid("quick", Choices(search=SEARCH), lambda architecture: 15), lambda architecture: 15)
+    return build_plan(build_grid("digits", Choices(search=SEARCH), lambda architecture: 15), lambda architecture: 15)
 
 
 @pytest.fixture
