@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from orchestrator.tracking.sweep_metrics import search_metrics
 from rich.console import Console
 from scipy import stats
 
@@ -28,7 +29,6 @@ from orchestrator.search.study import CellStudy, open_journal
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from orchestrator.tracking.runs import metric_key
-from orchestrator.tracking.sweep_metrics import search_metrics
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.loss_space import LossSpace
 from tests.orchestrator.made_up import accuracies, pair_metrics, raised
