@@ -54,17 +54,20 @@ CHARTED: dict[str, Charted] = {
         by=("kind",),
         step="value",
     ),
-    "repairs": Charted(columns=("drop",), where={"allocation": ("policy",)}, by=("repair",), step="value"),
-    "twins": Charted(
-        columns=("accuracy_q",), where={"twin": ("own", "common", "uniform", "int8", "per_channel")}, by=("twin",)
+    "repairs": Charted(
+        columns=("drop",),
+        where={"allocation": ("policy",), "repair": ("plain", "channel_ranges", "spared_sites", "least_bits")},
+        by=("repair",),
+        step="value",
     ),
+    "twins": Charted(columns=("accuracy_q",), where={"twin": ("own", "common", "int8", "per_channel")}, by=("twin",)),
     "adverse_inputs": Charted(
         columns=("accuracy_q",),
         where={"network": ("student",), "images": ("adverse",)},
         by=("aim",),
         step="radius",
     ),
-    "indicators": Charted(columns=("margin_mean", "corruption_loss", "kurtosis_max")),
+    "indicators": Charted(columns=("margin_mean", "corruption_loss")),
 }
 """By analysis; all numbers are charted of one that is not listed."""
 

@@ -85,6 +85,11 @@ def check(location: Location) -> None:
         )
 
 
+def answers(address: str) -> bool:
+    """Tells whether an MLflow server answers at its address."""
+    return _unreachable(address) is None
+
+
 def locate_existing(tracking_uri: str | None, store: Store) -> Location | None:
     """Finds the backend that holds the runs of a storage; None if nothing was ever tracked there."""
     if tracking_uri is None and store.root.local_path is None:

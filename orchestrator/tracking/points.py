@@ -24,7 +24,8 @@ UNCHARTED = frozenset(
     }
 )
 """Figures of a split or a rung that bounds and tests are made of; no chart shows them."""
-_SAME_EVERY_EPOCH = frozenset({"validation/accuracy_white_box"})
+_OF_WHITE_BOX = "validation/accuracy_white_box"
+"""The same in every epoch and every pair of a white box; `test/accuracy_white_box` has its bar."""
 _LONGEST_METRIC = 250
 
 
@@ -50,13 +51,14 @@ def epoch_points(row: Mapping[str, Any], stage: Stage = Stage.PAIR) -> list[Poin
     step, timestamp_ms = int(values.pop("epoch")), int(values.pop("timestamp_ms"))
     # An assessment trains nothing: its epochs are rungs.
     section = str(stage) if stage is Stage.ASSESS else "train"
-    named = {_curve(name, section): value for name, value in values.items() if name not in _SAME_EVERY_EPOCH}
+    named = {_curve(name, section): value for name, value in values.items() if name != _OF_WHITE_BOX}
     return points_of(named.items(), timestamp_ms, step)
 
 
 def final_points(result: TrialResult, timestamp_ms: int) -> list[Point]:
     """Returns the metrics of result.json that charts show."""
-    return points_of((result.metrics | {"trial_seconds": result.seconds}).items(), timestamp_ms, FINAL)
+    values = result.metrics | {"trial_seconds": result.seconds}
+    return points_of(((name, value) for name, value in values.items() if name != _OF_WHITE_BOX), timestamp_ms, FINAL)
 
 
 def points_of(values: Iterable[tuple[str, Any]], timestamp_ms: int, step: int) -> list[Point]:
