@@ -112,6 +112,8 @@ def ui_command(tracking_uri: str | None, store: Store, host: str = "127.0.0.1", 
         *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", location.uri),
         *("--artifacts-destination", str(location.artifacts)),
         *("--host", host, "--port", str(port), "--workers", "1"),
+        # A line per request would push the links out of sight.
+        *("--uvicorn-opts", "--log-level=warning"),
     ]
 
 

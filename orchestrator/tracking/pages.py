@@ -35,7 +35,7 @@ def experiment_tags(*, has_chosen: bool) -> dict[str, str]:
     view = {
         "searchFilter": chosen,
         # By their names: robust beside detrimental. Runs that are sorted so are not folded into their parent.
-        "orderByKey": "attributes.`Run Name`",
+        "orderByKey": "attributes.`run_name`",
         "orderByAsc": True,
         "selectedColumns": list(_COLUMNS),
         "runsHiddenMode": "FIRST_20_RUNS",

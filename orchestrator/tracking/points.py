@@ -26,6 +26,9 @@ UNCHARTED = frozenset(
 """Figures of a split or a rung that bounds and tests are made of; no chart shows them."""
 _OF_WHITE_BOX = "validation/accuracy_white_box"
 """The same in every epoch and every pair of a white box; `test/accuracy_white_box` has its bar."""
+_FIRST = ("test/accuracy_delta", "train/validation_accuracy_delta")
+_LAST = ("learning_rate", "_seconds")
+"""Ends of the names of metrics that say nothing of what came of a trial."""
 _LONGEST_METRIC = 250
 
 
@@ -51,14 +54,13 @@ def epoch_points(row: Mapping[str, Any], stage: Stage = Stage.PAIR) -> list[Poin
     step, timestamp_ms = int(values.pop("epoch")), int(values.pop("timestamp_ms"))
     # An assessment trains nothing: its epochs are rungs.
     section = str(stage) if stage is Stage.ASSESS else "train"
-    named = {_curve(name, section): value for name, value in values.items() if name != _OF_WHITE_BOX}
-    return points_of(named.items(), timestamp_ms, step)
+    charted = {_curve(name, section): value for name, value in values.items() if _is_charted(name)}
+    return points_of(_in_order(charted), timestamp_ms, step)
 
 
 def final_points(result: TrialResult, timestamp_ms: int) -> list[Point]:
     """Returns the metrics of result.json that charts show."""
-    values = result.metrics | {"trial_seconds": result.seconds}
-    return points_of(((name, value) for name, value in values.items() if name != _OF_WHITE_BOX), timestamp_ms, FINAL)
+    return points_of(_in_order(result.metrics | {"trial_seconds": result.seconds}), timestamp_ms, FINAL)
 
 
 def points_of(values: Iterable[tuple[str, Any]], timestamp_ms: int, step: int) -> list[Point]:
@@ -66,8 +68,24 @@ def points_of(values: Iterable[tuple[str, Any]], timestamp_ms: int, step: int) -
     return [
         Point(metric_key(name), float(value), timestamp_ms, step)
         for name, value in values
-        if isinstance(value, (int, float)) and name.rpartition("/")[2] not in UNCHARTED
+        if isinstance(value, (int, float)) and _is_charted(name)
     ]
+
+
+def _in_order(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Orders metrics as MLflow is to show them: its comparison of runs begins with the one that was logged first."""
+
+    def place(item: tuple[str, Any]) -> int:
+        name = item[0]
+        if name in _FIRST:
+            return _FIRST.index(name)
+        return len(_FIRST) + name.endswith(_LAST)
+
+    return sorted(values.items(), key=place)
+
+
+def _is_charted(name: str) -> bool:
+    return name != _OF_WHITE_BOX and name.rpartition("/")[2] not in UNCHARTED
 
 
 def metric_key(name: str) -> str:

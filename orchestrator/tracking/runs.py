@@ -144,7 +144,8 @@ def read_content(node: Node, trial: TrialFolder, claims: Claims, draw: Draw | No
     """Reads what the run of a trial that is not running should hold, given the status that `read_standing` says."""
     rows = trial.epochs()
     first, end_ms = rows[0] if rows else None, int(rows[-1]["timestamp_ms"]) if rows else None
-    points = [point for row in rows for point in epoch_points(row, node.stage)]
+    curves = [point for row in rows for point in epoch_points(row, node.stage)]
+    points: list[Point] = []
     result = trial.result() if status == "FINISHED" else None
     tags, made = error_tag(trial) if status == "FAILED" else {}, {}
     files = list(_ARTIFACTS[status])
@@ -167,7 +168,7 @@ def read_content(node: Node, trial: TrialFolder, claims: Claims, draw: Draw | No
         status=status,
         params=node_params(node, record),
         tags=tags,
-        points=points,
+        points=points + curves,
         note=describe_trial(node, result, trial.state(), tags.get(CLAIM_TAG, ""), tags.get(ERROR_TAG, "")),
         artifacts=[name for name in files if name in names],
         made=made,

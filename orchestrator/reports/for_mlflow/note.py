@@ -26,7 +26,10 @@ def sweep_note(snapshot: Snapshot, sweep: str) -> str:
     else:
         table = table1(plan, trials)
         text = table1_text(table, is_short=True)
-        said, section = headline(table), Section(title="Table 1", caption=f"{text.title}.", tables=(text,))
+        said, section = (
+            headline(table),
+            Section(title="Table 1", caption=f"{text.title}.", tables=(replace(text, title=""),)),
+        )
     page = Page(
         title=f"Sweep {sweep}", headline=said, progress=progress(plan, trials), is_complete=True, sections=(section,)
     )
