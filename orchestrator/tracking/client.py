@@ -32,14 +32,14 @@ _RUNS_PER_PAGE = 1000
 _OLDEST_FIRST = ["attributes.start_time ASC"]
 _SWEEP_STAGE = "sweep"
 LOGGED_TAG = "dptq.logged"
-"""Marks of the files of a folder that were logged: beginnings of checksums of their names and stamps."""
+"""Marks of the files of an object store that were logged: beginnings of checksums of their names and stamps."""
 MOST_MARKS = 500
 """That fit into a tag; files beyond these are logged every time."""
 LAYOUT_TAG, LAYOUT = "dptq.layout", "2"
 """Which metrics, tags and artifacts a run has; raised when a metric gets another name or another step. MLflow can
 rename no metric: runs of another layout go to its bin, and are made again from the store."""
 OUR_NOTE_TAG = "dptq.note"
-"""Checksum of the description that was written here: one that somebody changed in MLflow is left alone."""
+"""Begin of the checksum of the description that was written here: one that somebody changed in MLflow is left alone."""
 _DIGEST = 36
 """Characters that MLflow keeps of a dataset's digest."""
 _NO_ARTIFACTS = frozenset({LOCK, OWNER})
@@ -145,8 +145,8 @@ class Experiment:
     def describe(self, run: KnownRun, note: str) -> None:
         """Writes the description of a run, unless somebody else changed it."""
         standing = run.tags.get(NOTE_TAG)
-        if standing is None or run.tags.get(OUR_NOTE_TAG) == sha256(standing.encode()):
-            self.log(run, tags={NOTE_TAG: note, OUR_NOTE_TAG: sha256(note.encode())})
+        if standing is None or run.tags.get(OUR_NOTE_TAG) == sha256(standing.encode())[:8]:
+            self.log(run, tags={NOTE_TAG: note, OUR_NOTE_TAG: sha256(note.encode())[:8]})
 
     def log_data(self, run: KnownRun, data: Data) -> None:
         """Logs a dataset as the input of a run; once, however often it is called."""
@@ -209,17 +209,16 @@ class Experiment:
                 self._client.log_artifacts(run.run_id, folder)
 
     def log_folder(self, run: KnownRun, folder: Folder) -> None:
-        """Logs what changed of a folder, and below it, as artifacts under its name; not who works on it."""
+        """Logs a folder, but not who works on it, as artifacts under its name; of an object store what changed."""
         stamps = {path: stamp for path, stamp in folder.stamps().items() if path not in _NO_ARTIFACTS}
         marks = {path: sha256(f"{path} {stamp}".encode())[:8] for path, stamp in stamps.items()}
-        known = run.tags.get(LOGGED_TAG, "").split()
+        known = run.tags.get(LOGGED_TAG, "").split() if folder.is_on_object_store else []
         changed = [path for path, mark in marks.items() if mark not in known]
-        if not changed:
-            return
         with folder.on_disk(changed) as path:
             for name in changed:
                 self._client.log_artifact(run.run_id, str(path / name), str(PurePosixPath(path.name, name).parent))
-        self.log(run, tags={LOGGED_TAG: " ".join([*marks.values()][:MOST_MARKS])})
+        if changed and folder.is_on_object_store:
+            self.log(run, tags={LOGGED_TAG: " ".join([*marks.values()][:MOST_MARKS])})
 
     def _create(self, name: str, tags: dict[str, str], *, start_ms: int | None = None) -> KnownRun:
         tags = tags | {LAYOUT_TAG: LAYOUT}

@@ -59,6 +59,11 @@ def run_page(address: str, experiment_id: str, run_id: str) -> str:
     return f"{address}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
 
+def artifact_page(experiment_id: str, run_id: str, path: str) -> str:
+    """Returns the page of an artifact, as it is linked from another page of the same server."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{quote(path)}"
+
+
 def comparison_page(address: str, experiment_id: str, run_ids: Iterable[str]) -> str:
     """Returns MLflow's comparison of runs, in the given order.
 

@@ -15,7 +15,6 @@ replayed.
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from queue import Queue
@@ -24,7 +23,6 @@ from typing import Any
 from orchestrator.plan import Node, Plan
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import Folder
-from orchestrator.store.pages import CHARTS, COMPARISON
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
@@ -32,10 +30,10 @@ from orchestrator.tracking import runs as replay
 from orchestrator.tracking.backend import check, locate
 from orchestrator.tracking.client import Experiment, KnownRun
 from orchestrator.tracking.names import run_names
-from orchestrator.tracking.pages import comparison_page, experiment_tags, runs_page
+from orchestrator.tracking.pages import experiment_tags
 from orchestrator.tracking.points import epoch_points
 from orchestrator.tracking.runs import Draw, Tracked
-from orchestrator.tracking.writing import SweepContent, write_run, write_sweep
+from orchestrator.tracking.writing import SweepContent, pages_on, write_run, write_sweep
 from search_spaces.errors import StorageError, TrackingError
 from search_spaces.objective import Claims
 from search_spaces.uris import redact
@@ -66,7 +64,7 @@ class Tracker:
         self._rows_lock = threading.Lock()
         self._reports: list[Folder] = []
         self._analyses: list[Tracked] = []
-        self._content = SweepContent()
+        self._content: SweepContent | None = None
 
     def check(self) -> None:
         """Asks whether MLflow's backend is there, without creating runs; takes seconds at most.
@@ -143,12 +141,8 @@ class Tracker:
 
         Nothing where the runs lie in a file of this machine, which has no address, or MLflow does not answer.
         """
-        experiment = self._experiment
-        if self.location.database or experiment is None or self._is_stale:
-            return {}
-        runs = [experiment.runs[uid].run_id for uid in uids if uid in experiment.runs]
-        address, number = self.location.address, experiment.experiment_id
-        return {CHARTS: runs_page(address, number), COMPARISON: comparison_page(address, number, runs)}
+        is_away = self.location.database or self._experiment is None or self._is_stale
+        return {} if is_away else pages_on(self._connected, self.location.address, uids)
 
     def close(self, status: str, snapshot: Snapshot | None = None) -> list[str]:
         """Delivers what is queued, replays every run that differs from the store, and ends the parent run.
@@ -210,7 +204,7 @@ class Tracker:
         self._experiment = Experiment(self.location, self._sweep)
         self._experiment.reopen(self._experiment.parent)
         self._experiment.log(self._experiment.parent, tags=self._tags)
-        self._experiment.show(experiment_tags(has_chosen=bool(self._content.chosen)))
+        self._experiment.show(experiment_tags(has_chosen=False))
         self._is_stale = False
         self._retry_at = 0.0
 
@@ -284,17 +278,7 @@ class Tracker:
         return (run.status, run.tags.get(replay.MARK_TAG), run.tags.get(replay.PARENT_TAG)) != (*standing, parent)
 
     def _end_sweep(self, plan: Plan, status: str) -> None:
-        """Ends the parent run, and runs of an earlier plan that died with their driver."""
-        experiment, uids = self._connected, plan.by_uid()
-        counts = Counter(run.status for uid, run in experiment.runs.items() if uid in uids)
-        tags = {
-            "dptq.grid": plan.grid.name,
-            "dptq.trials": str(len(plan.nodes)),
-            "dptq.trials_done": str(counts["FINISHED"]),
-            "dptq.trials_failed": str(counts["FAILED"]),
-            "dptq.cells_refused": str(len(plan.refused)),
-        }
-        write_sweep(experiment, plan, self._content, self._reports, tags, status)
+        write_sweep(self._connected, plan, self._content, self._reports, status)
 
     def _warn(self, error: Exception) -> None:
         if self._has_warned:

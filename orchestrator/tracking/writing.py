@@ -1,12 +1,14 @@
 """What is written into runs that are not running: the content of a trial or an analysis, and that of a sweep."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.plan import Plan
 from orchestrator.store.folder import Folder
+from orchestrator.store.pages import CHARTS, COMPARISON
 from orchestrator.tracking.client import Experiment, KnownRun
-from orchestrator.tracking.pages import STANDS_TAG, experiment_tags
+from orchestrator.tracking.pages import STANDS_TAG, artifact_page, comparison_page, experiment_tags, runs_page
 from orchestrator.tracking.points import Point
 from orchestrator.tracking.runs import Content
 from orchestrator.tracking.tables import TABLES_TAG, tables_tag
@@ -40,27 +42,47 @@ def write_run(experiment: Experiment, run: KnownRun, content: Content, folder: F
 
 
 def write_sweep(
-    experiment: Experiment,
-    plan: Plan,
-    content: SweepContent,
-    reports: Sequence[Folder],
-    tags: Mapping[str, str],
-    status: str,
+    experiment: Experiment, plan: Plan, content: SweepContent | None, reports: Sequence[Folder], status: str
 ) -> None:
-    """Ends the parent run with what it says, marks the pairs that stand for their cells, and sets the view of both.
+    """Ends the parent run with what it says of the sweep; runs of an earlier plan that died with their driver, too.
 
-    Runs of an earlier plan that died with their driver end as well.
+    Without content, what stands there of an earlier launch stays.
     """
     parent, uids = experiment.parent, plan.by_uid()
     for uid, run in experiment.runs.items():
         if uid not in uids and run.status == "RUNNING":
             experiment.end(run, "KILLED")
-        experiment.mark(run, STANDS_TAG, is_so=uid in content.chosen)
-    named = {TABLES_TAG: tables_tag([*content.tables])} if content.tables else {}
-    experiment.log(parent, points=content.points, tags={**tags, **named})
-    experiment.describe(parent, content.note)
-    experiment.log_made(parent, content.tables)
+    counts = Counter(run.status for uid, run in experiment.runs.items() if uid in uids)
+    tags = {
+        "dptq.grid": plan.grid.name,
+        "dptq.trials": str(len(plan.nodes)),
+        "dptq.trials_done": str(counts["FINISHED"]),
+        "dptq.trials_failed": str(counts["FAILED"]),
+        "dptq.cells_refused": str(len(plan.refused)),
+    }
+    experiment.log(parent, tags=tags)
     for folder in reports:
         experiment.log_folder(parent, folder)
-    experiment.show(experiment_tags(has_chosen=bool(content.chosen)))
+    if content:
+        _write_content(experiment, content)
     experiment.end(parent, status)
+
+
+def _write_content(experiment: Experiment, content: SweepContent) -> None:
+    """Writes what a sweep says of itself, marks the pairs that stand for their cells, and makes them the view."""
+    parent = experiment.parent
+    experiment.log(parent, points=content.points, tags={TABLES_TAG: tables_tag([*content.tables])})
+    experiment.log_made(parent, content.tables)
+    files = [f"{parent.name}/report.html", *content.tables]
+    links = [f"[{name}]({artifact_page(experiment.experiment_id, parent.run_id, name)})" for name in files]
+    experiment.describe(parent, f"{content.note}\n\nArtifacts: {', '.join(links)}")
+    for uid, run in experiment.runs.items():
+        experiment.mark(run, STANDS_TAG, is_so=uid in content.chosen)
+    experiment.show(experiment_tags(has_chosen=bool(content.chosen)))
+
+
+def pages_on(experiment: Experiment, address: str, uids: Sequence[str]) -> dict[str, str]:
+    """Returns the addresses of a sweep's pages on a server: its charts, and the comparison of some of its pairs."""
+    runs = [experiment.runs[uid].run_id for uid in uids if uid in experiment.runs]
+    number = experiment.experiment_id
+    return {CHARTS: runs_page(address, number), COMPARISON: comparison_page(address, number, runs)}

@@ -42,7 +42,8 @@ def _fitting(page: Page) -> str:
         (section,) = page.sections
         (table,) = section.tables
         page = replace(page, sections=(replace(section, tables=(_shorter(table, MOST_CHARACTERS / len(text)),)),))
-    return text[:MOST_CHARACTERS]
+    # Without its title: MLflow folds a description after a few lines.
+    return text.partition("\n\n")[2][:MOST_CHARACTERS]
 
 
 def _shorter(table: TextTable, share: float) -> TextTable:
