@@ -263,6 +263,6 @@ def test_mlflow_has_a_run_with_curves_for_every_analysis(analysed: Analysed) -> 
     by_analysis = [run for run in runs if "dptq.analysis" in run.data.tags]
     assert len(by_analysis) == 19
     layers = next(run for run in by_analysis if run.data.tags["dptq.analysis"] == "layers")
-    curve = client.get_metric_history(layers.info.run_id, "test/before/accuracy")
+    curve = client.get_metric_history(layers.info.run_id, "layers/before/accuracy")
     assert sorted(point.step for point in curve) == list(range(15))
     assert {artifact.path for artifact in client.list_artifacts(layers.info.run_id)} >= {"rows.parquet", "result.json"}
