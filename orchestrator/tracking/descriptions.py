@@ -57,7 +57,7 @@ def describe_trial(node: Node, result: TrialResult | None, state: State, claim: 
     """
     lines = [_outcome(node, result, state, error)]
     if claim:
-        lines[0] += f" What the test images show: {claim}."
+        lines[0] += f" Evidence on the test images: {claim}."
     if result and isinstance(node.recipe, PairRecipe):
         lines.append(f"Artifacts: `{PREVIEW}` shows its training and its sites, `result.json` all its figures.")
     lines.append(f"{WHAT[node.stage]} Trial `{node.uid}` ({node.name}) on {redact(node.dataset.title)}.")

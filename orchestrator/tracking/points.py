@@ -79,7 +79,7 @@ def _in_order(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
         name = item[0]
         if name in _FIRST:
             return _FIRST.index(name)
-        return len(_FIRST) + name.endswith(_LAST)
+        return len(_FIRST) + (2 if name.endswith(_LAST) else 0 if name.startswith("test/") else 1)
 
     return sorted(values.items(), key=place)
 
