@@ -142,12 +142,6 @@ class Experiment:
             self._client.delete_tag(run.run_id, tag)
             del run.tags[tag]
 
-    def describe(self, run: KnownRun, note: str) -> None:
-        """Writes the description of a run, unless somebody else changed it."""
-        standing = run.tags.get(NOTE_TAG)
-        if standing is None or run.tags.get(OUR_NOTE_TAG) == sha256(standing.encode())[:8]:
-            self.log(run, tags={NOTE_TAG: note, OUR_NOTE_TAG: sha256(note.encode())[:8]})
-
     def log_data(self, run: KnownRun, data: Data) -> None:
         """Logs a dataset as the input of a run; once, however often it is called."""
         dataset = Dataset(
@@ -278,6 +272,13 @@ def _runs_of(client: MlflowClient, experiment_id: str) -> list[Run]:
         page = search(page_token=page.token)
         runs += page
     return runs
+
+
+def note_tags(run: KnownRun, note: str) -> dict[str, str]:
+    """Returns the tags that describe a run; none where somebody else changed its description."""
+    standing = run.tags.get(NOTE_TAG)
+    is_ours = standing is None or run.tags.get(OUR_NOTE_TAG) == sha256(standing.encode())[:8]
+    return {NOTE_TAG: note, OUR_NOTE_TAG: sha256(note.encode())[:8]} if is_ours else {}
 
 
 def _known(run: Run) -> KnownRun:

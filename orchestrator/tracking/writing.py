@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from orchestrator.plan import Plan
 from orchestrator.store.folder import Folder
 from orchestrator.store.pages import CHARTS, COMPARISON
-from orchestrator.tracking.client import Experiment, KnownRun
+from orchestrator.tracking.client import Experiment, KnownRun, note_tags
 from orchestrator.tracking.pages import STANDS_TAG, artifact_page, comparison_page, experiment_tags, runs_page
 from orchestrator.tracking.points import Point
 from orchestrator.tracking.runs import Content
@@ -31,8 +31,7 @@ def write_run(experiment: Experiment, run: KnownRun, content: Content, folder: F
     """Makes a run hold its content; may be repeated. Its status and its mark come after it."""
     tables = [name for name in content.made if name.endswith(".json")]
     tags = content.tags | ({TABLES_TAG: tables_tag(tables)} if tables else {})
-    experiment.log(run, points=content.points, tags=tags)
-    experiment.describe(run, content.note)
+    experiment.log(run, points=content.points, tags=tags | note_tags(run, content.note))
     if content.status != "FAILED":
         experiment.clear_error(run)
     if content.data:
@@ -71,11 +70,12 @@ def write_sweep(
 def _write_content(experiment: Experiment, content: SweepContent) -> None:
     """Writes what a sweep says of itself, marks the pairs that stand for their cells, and makes them the view."""
     parent = experiment.parent
-    experiment.log(parent, points=content.points, tags={TABLES_TAG: tables_tag([*content.tables])})
-    experiment.log_made(parent, content.tables)
     files = [f"{parent.name}/report.html", *content.tables]
     links = [f"[{name}]({artifact_page(experiment.experiment_id, parent.run_id, name)})" for name in files]
-    experiment.describe(parent, f"{content.note}\n\nArtifacts: {', '.join(links)}")
+    note = f"{content.note}\n\nArtifacts: {', '.join(links)}"
+    tags = note_tags(parent, note) | {TABLES_TAG: tables_tag([*content.tables])}
+    experiment.log(parent, points=content.points, tags=tags)
+    experiment.log_made(parent, content.tables)
     for uid, run in experiment.runs.items():
         experiment.mark(run, STANDS_TAG, is_so=uid in content.chosen)
     experiment.show(experiment_tags(has_chosen=bool(content.chosen)))

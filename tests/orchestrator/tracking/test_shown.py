@@ -117,7 +117,7 @@ def test_an_experiment_with_everything_has_at_most_sixty_metrics(tiny: dict[str,
             keys |= {point.key for point in final_points(result, 0)}
     # What a pair that is made today has, too, and tables with all that the analyses measure.
     keys |= {f"runtime/accuracy_{name}" for name in ("simulated", "exported", "int8", "torchao")}
-    today = {name: 0.5 for name in pair_metrics(num_test_images=100)} | {"validation/num_images": 1.0}
+    today = {name: 0.5 for name in pair_metrics() if name.startswith("validation/")} | {"validation/num_images": 1.0}
     keys |= {point.key for point in epoch_points(today | {"epoch": 1, "timestamp_ms": 1, "gpu_seconds": 1.0})}
     tables = tiny | {
         "twins": pd.DataFrame({"twin": TWINS, "accuracy_q": 0.5}),
