@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple
 
 from orchestrator.plan import Node
-from orchestrator.results.claims import claim_of
+from orchestrator.results.claims import Evidence, claim_of
 from orchestrator.results.pairs import verdict
 from orchestrator.results.verifications import read_verified
 from orchestrator.store.folder import (
@@ -43,7 +43,7 @@ PRUNED_TAG = "dptq.pruned_after_epoch"
 POINT_TAG = "dptq.point_from"
 PAIR_VERDICT_TAG = "dptq.verdict"
 HIT_TAG = "dptq.hit"
-"""Whether a detrimental pair is a hit: what a search looks for, on the validation split."""
+"""Whether a detrimental pair is catastrophic and, where test images were counted, chance is excluded."""
 CLAIM_TAG = "dptq.claim"
 """Whether the test images show a pair to be catastrophic; see `orchestrator.results.claims`."""
 VERDICT_TAG = "dptq.runtime_verdict"
@@ -182,11 +182,12 @@ def pair_tags(node: Node, result: TrialResult, claims: Claims) -> dict[str, str]
     """Returns the tags that say what came of a pair; none of other trials."""
     if not isinstance(node.recipe, PairRecipe) or not has_accuracies(result):
         return {}
-    tags = {PAIR_VERDICT_TAG: str(verdict(**accuracies_of(result.metrics, "test")))}
+    test, claim = accuracies_of(result.metrics, "test"), claim_of(result.metrics, claims)
+    tags = {PAIR_VERDICT_TAG: str(verdict(**test))}
     if node.recipe.goal is Goal.ROBUST:
         return tags
-    tags[HIT_TAG] = str(is_catastrophic(**accuracies_of(result.metrics, "validation"))).lower()
-    claim = claim_of(result.metrics, claims)
+    is_shown = claim is None or claim.evidence is Evidence.SHOWN
+    tags[HIT_TAG] = str(is_catastrophic(**test) and is_shown).lower()
     return tags | ({CLAIM_TAG: claim.text} if claim else {})
 
 
