@@ -45,7 +45,9 @@ def has_accuracies(result: TrialResult) -> bool:
     return {f"{split}/{name}" for split in ("validation", "test") for name in ACCURACIES} <= set(result.metrics)
 
 
-def describe_trial(node: Node, result: TrialResult | None, state: State, claim: str = "", error: str = "") -> str:
+def describe_trial(
+    node: Node, result: TrialResult | None, state: State, claim: str = "", error: str = "", *, is_drawn: bool = False
+) -> str:
     """Returns the description of a trial's run.
 
     Args:
@@ -54,11 +56,12 @@ def describe_trial(node: Node, result: TrialResult | None, state: State, claim: 
         state: How far it is.
         claim: How far the test images show the verdict on a pair; empty where nothing counts them.
         error: Why it failed, in one line.
+        is_drawn: Whether the run has a picture of it.
     """
     lines = [_outcome(node, result, state, error)]
     if claim:
         lines[0] += f" Evidence on the test images: {claim}."
-    if result and isinstance(node.recipe, PairRecipe):
+    if is_drawn:
         lines.append(f"Artifacts: `{PREVIEW}` shows its training and its sites, `result.json` all its figures.")
     lines.append(f"{WHAT[node.stage]} Trial `{node.uid}` ({node.name}) on {redact(node.dataset.title)}.")
     if result:

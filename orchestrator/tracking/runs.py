@@ -121,8 +121,10 @@ def tracked_node(
         sweep: Name of the sweep.
         name: Of the run.
         claims: Settings of the tests behind a verdict.
-        draw: Draws a pair that is done; None draws nothing.
+        draw: Draws a pair that is done; None draws nothing. A search makes too many: only those that stand for their
+            cells are drawn, in the end.
     """
+    draw = None if node.is_of_search else draw
     return Tracked(node.uid, name, trial, node_tags(node, sweep), partial(read_content, node, trial, claims, draw))
 
 
@@ -169,7 +171,9 @@ def read_content(node: Node, trial: TrialFolder, claims: Claims, draw: Draw | No
         params=node_params(node, record),
         tags=tags,
         points=points + curves,
-        note=describe_trial(node, result, trial.state(), tags.get(CLAIM_TAG, ""), tags.get(ERROR_TAG, "")),
+        note=describe_trial(
+            node, result, trial.state(), tags.get(CLAIM_TAG, ""), tags.get(ERROR_TAG, ""), is_drawn=PREVIEW in made
+        ),
         artifacts=[name for name in files if name in names],
         made=made,
         data=_data(node, result),

@@ -33,7 +33,7 @@ from orchestrator.tracking.names import run_names
 from orchestrator.tracking.pages import experiment_tags
 from orchestrator.tracking.points import epoch_points
 from orchestrator.tracking.runs import Draw, Tracked
-from orchestrator.tracking.writing import SweepContent, pages_on, write_run, write_sweep
+from orchestrator.tracking.writing import SweepContent, draw_searched, pages_on, write_run, write_sweep
 from search_spaces.errors import StorageError, TrackingError
 from search_spaces.objective import Claims
 from search_spaces.uris import redact
@@ -278,6 +278,8 @@ class Tracker:
         return (run.status, run.tags.get(replay.MARK_TAG), run.tags.get(replay.PARENT_TAG)) != (*standing, parent)
 
     def _end_sweep(self, plan: Plan, status: str) -> None:
+        if self._content and self._draw:
+            draw_searched(self._connected, plan, self._content, self._store, self._draw)
         write_sweep(self._connected, plan, self._content, self._reports, status)
 
     def _warn(self, error: Exception) -> None:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from orchestrator.plan import Plan
 from orchestrator.store.folder import Folder
 from orchestrator.store.pages import CHARTS, COMPARISON
+from orchestrator.store.store import Store
+from orchestrator.store.trial import trial_of
 from orchestrator.tracking.client import Experiment, KnownRun, note_tags
+from orchestrator.tracking.descriptions import PREVIEW
 from orchestrator.tracking.pages import STANDS_TAG, artifact_page, comparison_page, experiment_tags, runs_page
 from orchestrator.tracking.points import Point
-from orchestrator.tracking.runs import Content
+from orchestrator.tracking.runs import Content, Draw
 from orchestrator.tracking.tables import TABLES_TAG, tables_tag
 
 
@@ -38,6 +41,16 @@ def write_run(experiment: Experiment, run: KnownRun, content: Content, folder: F
         experiment.log_data(run, content.data)
     experiment.log_files(run, folder, content.artifacts)
     experiment.log_made(run, content.made)
+
+
+def draw_searched(experiment: Experiment, plan: Plan, content: SweepContent, store: Store, draw: Draw) -> None:
+    """Draws the pairs that stand for their cells now and were found by a search, which drew none of its trials."""
+    by_uid = plan.by_uid()
+    for uid in content.chosen:
+        run = experiment.runs.get(uid)
+        if run and by_uid[uid].is_of_search and STANDS_TAG not in run.tags:
+            picture = draw(trial_of(store, by_uid[uid]))
+            experiment.log_made(run, {PREVIEW: picture} if picture else {})
 
 
 def write_sweep(
