@@ -7,11 +7,10 @@ obeys MLFLOW_RUN_ID. The command line calls `quiet_mlflow` before it imports thi
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
@@ -23,6 +22,7 @@ from orchestrator.tracking.backend import Location
 from orchestrator.tracking.descriptions import NOTE_TAG
 from orchestrator.tracking.points import Point
 from orchestrator.tracking.runs import ERROR_TAG, PARENT_TAG, STAGE_TAG, UID_TAG, Data
+from search_spaces.scratch import scratch_folder
 
 # MLflow takes 1000 metrics, 100 params and 100 tags a call, and 1000 of all together.
 _METRICS_PER_CALL = 800
@@ -187,20 +187,27 @@ class Experiment:
         run.tags |= new_tags
 
     def log_files(self, run: KnownRun, folder: Folder, names: Sequence[str]) -> None:
-        """Logs files of the store as artifacts under their names."""
+        """Logs files of the store as artifacts under their names.
+
+        A file that is gone by now, as the error of a trial that is tried again, is left out: its run is told again.
+        """
         with folder.on_disk(names) as path:
             for name in names:
-                self._client.log_artifact(run.run_id, str(path / name))
+                try:
+                    self._client.log_artifact(run.run_id, str(path / name))
+                except OSError:
+                    if (path / name).exists():
+                        raise
 
     def log_made(self, run: KnownRun, files: Mapping[str, bytes]) -> None:
         """Logs files that no folder has as artifacts, by their paths."""
         if files:
-            with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as folder:
+            with scratch_folder() as folder:
                 for name, content in files.items():
-                    path = Path(folder, name)
+                    path = folder / name
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(content)
-                self._client.log_artifacts(run.run_id, folder)
+                self._client.log_artifacts(run.run_id, str(folder))
 
     def log_folder(self, run: KnownRun, folder: Folder) -> None:
         """Logs a folder, but not who works on it, as artifacts under its name; of an object store what changed."""
