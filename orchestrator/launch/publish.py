@@ -9,6 +9,7 @@ from orchestrator.reports.page import write_report
 from orchestrator.results.pairs import records_of
 from orchestrator.results.searches import read_searches
 from orchestrator.results.snapshot import Snapshot
+from orchestrator.results.standing import Standing, standing_of
 from orchestrator.results.trials import read_trials
 from orchestrator.results.verdicts import outcome_of
 from orchestrator.store.sweep import Sweep
@@ -25,20 +26,25 @@ def publish(
     console: Console,
     *,
     analyses: SweepTables | None = None,
-) -> None:
+) -> Standing:
     """Writes the report of a sweep, brings its MLflow runs up to date and closes the tracker, which is open.
 
     Without the sweep's tables of `analyses` it reads them from the store. The snapshot is up to date.
+
+    Returns:
+        How far the sweep is, once its driver has ended.
     """
-    paths = write_report(snapshot, sweep.name, facts=facts, analyses=analyses)
+    standing = standing_of(snapshot, sweep.folder, is_running=False)
+    paths = write_report(snapshot, sweep.name, facts=facts, standing=standing, analyses=analyses)
     tracker.sweep_artifacts(sweep.folder)
     trials = read_trials(snapshot)
     tracker.sweep_metrics(search_metrics([outcome_of(cell) for cell in read_searches(trials)]))
     tasks = tasks_of_sweep(records_of(trials), snapshot, sweep.folder)
     tracker.analyses(tracked_analyses(tasks, snapshot, sweep.name))
-    is_done = not any(state.needs_work for state in snapshot.states.values())
-    if behind := tracker.close("FINISHED" if is_done else "FAILED", snapshot):
+    tracker.sweep_tags(standing.as_tags())
+    if behind := tracker.close("FINISHED" if standing.is_complete else "FAILED", snapshot):
         console.print(
             f"MLflow lacks {len(behind)} runs; the same command replays them when its server answers.", highlight=False
         )
     console.print(f"report: {next(path for path in paths if path.endswith('.html'))}", highlight=False, soft_wrap=True)
+    return standing

@@ -50,7 +50,7 @@ def running_lines(overview: Overview) -> list[str]:
 
 def summary_line(overview: Overview, num_parallel: int) -> str:
     """Returns done and all trials, the best pair so far and the time left, in one line."""
-    parts = [f"{overview.num_done()}/{overview.num_needed()} trials done"]
+    parts = [overview.count.text]
     if best := overview.best:
         parity = "" if best.is_feasible else ", parity lost"
         parts.append(

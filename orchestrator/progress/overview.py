@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.plan import Node, Plan
 from orchestrator.results.snapshot import Snapshot
+from orchestrator.results.standing import Count, count_of
 from orchestrator.store.states import State
 from orchestrator.store.usage import Usage
 from search_spaces.grids.cells import Cell
@@ -93,18 +94,15 @@ class Overview:
             counts[node.stage][State.RUNNING if node.uid in self.epochs else self.states[node.uid]] += 1
         return counts
 
-    def num_done(self) -> int:
-        """Returns the number of trials that ended well: finished, or pruned."""
-        return sum(state.ended_well for state in self.states.values())
-
-    def num_needed(self) -> int:
-        """Returns the number of trials that a launch runs as far as is known: all but those that a search skips."""
-        return sum(state is not State.SKIPPED for state in self.states.values())
+    @property
+    def count(self) -> Count:
+        """How many trials the sweep needs, and how they ended."""
+        return count_of(self.states)
 
     def num_left(self) -> int:
         """Returns the number of trials that have yet to end well; where a search diverged at a point, that is known."""
         known = [node for node in self.plan.nodes if node.is_of_search and self.states[node.uid] is State.DIVERGED]
-        return self.num_needed() - self.num_done() - len(known)
+        return self.count.left + self.count.failed - len(known)
 
     def eta_seconds(self, num_parallel: int) -> float | None:
         """Estimates the time left from the epochs seen so far, None before the first.
@@ -172,9 +170,9 @@ def overview_of(snapshot: Snapshot, *, has_driver: bool) -> Overview:
 def summary(plan: Plan, states: Mapping[str, State]) -> str:
     """Returns the totals of a plan in one line."""
     counts = ", ".join(f"{count} {stage}" for stage, count in plan.stage_counts().items())
-    num_done = sum(state.ended_well for state in states.values())
-    num_skipped = sum(state is State.SKIPPED for state in states.values())
-    skipped = f", {num_skipped} skipped" if num_skipped else ""
+    count = count_of(states)
+    skipped = f", {count.skipped} skipped" if count.skipped else ""
     refused = f"; {len(plan.refused)} cells refused" if plan.refused else ""
-    num_left = len(plan.nodes) - num_done - num_skipped
-    return f"{len(plan.nodes)} trials ({counts}): {num_done} cached, {num_left} to run{skipped}{refused}"
+    return (
+        f"{count.planned} trials ({counts}): {count.done} cached, {count.needed - count.done} to run{skipped}{refused}"
+    )

@@ -17,6 +17,7 @@ from orchestrator.progress.overview import BestPair, Overview, overview_of
 from orchestrator.results.pairs import records_of
 from orchestrator.results.searches import read_searches
 from orchestrator.results.snapshot import Snapshot
+from orchestrator.results.standing import Standing, standing_of
 from orchestrator.results.trials import Trial, read_trials
 from orchestrator.results.verdicts import Outcome, outcome_facts, outcome_of
 from orchestrator.store.folder import EPOCHS, RESULT
@@ -38,6 +39,7 @@ class Status:
     usage: Usage
     """What the sweep took so far, in epochs and outside of them."""
     has_driver: bool
+    standing: Standing
     analyses: tuple[int, int]
     """How many are done, and how many there are in all; 0 of 0 while none was begun."""
     searches: tuple[Outcome, ...] = ()
@@ -59,6 +61,7 @@ def read_status(sweep: Sweep, plan: Plan, *, price_per_hour: float | None = None
         overview=overview,
         usage=overview.usage.plus(sweep.outside_epochs()),
         has_driver=has_driver,
+        standing=standing_of(snapshot, sweep.folder, is_running=has_driver),
         analyses=_count_analyses(sweep, snapshot, trials),
         searches=tuple(outcome_of(cell) for cell in read_searches(trials)),
         price_per_hour=price_per_hour,
@@ -90,9 +93,8 @@ def watch(read: Callable[[], Status], console: Console, *, refresh_seconds: floa
 def render_status(status: Status) -> RenderableType:
     """Draws a status: counts, running trials, hours, the best pair of every cell, failures and what to do next."""
     sweep, overview = status.sweep, status.overview
-    activity = "a launch is at work" if status.has_driver else "no launch is at work"
     parts: list[RenderableType] = [
-        _line(f"sweep {sweep.name} in {sweep.store.uri}: {activity}"),
+        _line(f"sweep {sweep.name} in {sweep.store.uri}: {status.standing.state}"),
         render_overview(overview, max(1, len(overview.epochs))),
         _line(usage_line(status)),
     ]
@@ -104,7 +106,9 @@ def render_status(status: Status) -> RenderableType:
         parts.append(_line(f"{overview.states[uid]} {nodes[uid].name}: {headline}"))
         parts.append(_line(f"  {sweep.resume_command('--failed', '--only', uid)}"))
     if not status.has_driver and overview.num_left():
-        parts.append(_line(f"finish it with: {sweep.resume_command()}"))
+        # A launch alone runs what failed again only where tries are left.
+        arguments = () if overview.count.left else ("--failed",)
+        parts.append(_line(f"finish it with: {sweep.resume_command(*arguments)}"))
     return Group(*parts)
 
 
@@ -123,6 +127,7 @@ def status_as_json(status: Status) -> dict[str, Any]:
     done, total = status.analyses
     return {
         "sweep": status.sweep.name,
+        **status.standing.as_json(),
         "has_driver": status.has_driver,
         "counts": {str(stage): {str(k): v for k, v in c.items()} for stage, c in overview.counts().items()},
         "running": [

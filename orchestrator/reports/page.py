@@ -34,6 +34,7 @@ from orchestrator.reports.table1 import table1, table1_summary, table1_white_box
 from orchestrator.reports.verification import runtime_data, runtime_section
 from orchestrator.results.pairs import records_of
 from orchestrator.results.snapshot import Snapshot
+from orchestrator.results.standing import Standing, standing_of
 from orchestrator.results.trials import Curve, Trial, read_curve, read_trials
 from orchestrator.results.verifications import verified_trials
 from orchestrator.store.folder import Folder, sha256
@@ -50,12 +51,17 @@ _OWN_FILE = re.compile(
 
 
 def write_report(
-    snapshot: Snapshot, sweep: str, *, facts: Mapping[str, str], analyses: SweepTables | None = None
+    snapshot: Snapshot,
+    sweep: str,
+    *,
+    facts: Mapping[str, str],
+    standing: Standing | None = None,
+    analyses: SweepTables | None = None,
 ) -> list[str]:
     """Writes the report of a sweep into its folder, whatever has been done of it so far.
 
     `facts` are what else to record, e.g. versions, seeds, commands, the date, shown in this order. Without `analyses`,
-    from `sweep_tables`, they are read from the store.
+    from `sweep_tables`, they are read from the store, and without `standing` the folder is asked how far the sweep is.
 
     Returns:
         The paths of the files written.
@@ -64,9 +70,10 @@ def write_report(
         StorageError: The folder cannot be written.
     """
     plan, folder = snapshot.plan, snapshot.store.sweep(sweep)
+    standing = standing or standing_of(snapshot, folder)
     if plan.grid.assessments:
         rules = Sweep(snapshot.store, sweep).launch_options().fail_if
-        return _write(folder, assessment_files(snapshot, sweep, facts=facts, rules=rules))
+        return _write(folder, assessment_files(snapshot, sweep, facts=facts, standing=standing, rules=rules))
     trials = read_trials(snapshot)
     table, records, verified = table1(plan, trials), records_of(trials), verified_trials(trials)
     analyses = sweep_tables(records, snapshot, folder) if analyses is None else analyses
@@ -97,8 +104,8 @@ def write_report(
     page = Page(
         title=f"Sweep {sweep}",
         headline=headline(table),
-        progress=progress(plan, trials),
-        is_complete=not trouble_table(plan, trials).rows,
+        progress=progress(plan, standing),
+        is_complete=standing.is_complete and not plan.refused,
         sections=tuple(section for section in sections if not section.is_empty),
     )
     tables = {"table1": table}

@@ -1,6 +1,5 @@
 """What a report says, before it becomes Markdown or HTML: sentences, tables of text, definitions."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -28,6 +27,7 @@ from orchestrator.reports.layout import (
 from orchestrator.reports.table1 import MEASURED, PAPER, SUMMARIZED, state_text
 from orchestrator.results.claims import Evidence
 from orchestrator.results.pairs import Verdict
+from orchestrator.results.standing import Standing
 from orchestrator.results.trials import Curve, Trial
 from orchestrator.store.states import State
 from search_spaces.names import Goal
@@ -89,19 +89,12 @@ def headline(table: pd.DataFrame) -> str:
     return sentence[0].upper() + sentence[1:] + "."
 
 
-def progress(plan: Plan, trials: Sequence[Trial]) -> str:
-    """Says how much of the sweep is done; `Complete` only where nothing is left, failed or refused."""
-    counts = Counter(trial.state for trial in trials)
-    others = [f"{counts[state]} {state}" for state in State if state is not State.DONE and counts[state]]
-    searched = ", ".join(f"{counts[state]} {state}" for state in (State.PRUNED, State.SKIPPED) if counts[state])
-    refused = f" Refused, because no allocation meets the budget: {len(plan.refused)} cells."
-    refused = refused if plan.refused else ""
-    if not any(state.needs_work for state in counts):
-        skipped = f"{counts[State.DONE]} trials are done, {searched} by the search" if searched else ""
-        return f"Complete: {skipped or f'all {len(trials)} trials are done'}.{refused}"
-    summary = ", ".join([f"{counts[State.DONE]} of {len(trials)} trials are done", *others])
-    covered = " What follows covers the trials that are done." if counts[State.DONE] else ""
-    return f"Not complete: {summary}.{covered}{refused}"
+def progress(plan: Plan, standing: Standing) -> str:
+    """Says how far the sweep is, and what was refused."""
+    count, text = standing.count, standing.text
+    covered = " What follows covers the trials that are done." if 0 < count.done < count.needed else ""
+    refused = f" Refused, because no allocation meets the budget: {len(plan.refused)} cells." if plan.refused else ""
+    return f"{text[0].upper()}{text[1:]}.{covered}{refused}"
 
 
 def table1_text(table: pd.DataFrame, *, is_short: bool = False) -> TextTable:

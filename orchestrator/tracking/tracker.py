@@ -13,7 +13,6 @@ replayed.
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from queue import Queue
@@ -59,6 +58,7 @@ class Tracker:
         self._reports: list[Folder] = []
         self._analyses: list[Tracked] = []
         self._metrics: list[Point] = []
+        self._sweep_tags: dict[str, str] = {}
 
     def check(self) -> None:
         """Asks whether MLflow's backend is there, without creating runs; takes seconds at most.
@@ -111,6 +111,10 @@ class Tracker:
     def sweep_metrics(self, points: Sequence[Point]) -> None:
         """Notes metrics of the whole sweep, which `close` logs on the parent run."""
         self._metrics = list(points)
+
+    def sweep_tags(self, tags: Mapping[str, str]) -> None:
+        """Notes tags of the whole sweep, which `open` and `close` set on the parent run."""
+        self._sweep_tags = dict(tags)
 
     def analyses(self, analyses: Sequence[Tracked]) -> None:
         """Notes analyses that are done or failed, which `close` replays."""
@@ -183,7 +187,7 @@ class Tracker:
         check(self.location)
         self._experiment = Experiment(self.location, self._sweep)
         self._experiment.reopen(self._experiment.parent)
-        self._experiment.log(self._experiment.parent, tags=self._tags)
+        self._experiment.log(self._experiment.parent, tags=self._tags | self._sweep_tags)
         self._is_stale = False
         self._retry_at = 0.0
 
@@ -263,15 +267,8 @@ class Tracker:
         for uid, run in experiment.runs.items():
             if uid not in uids and run.status == "RUNNING":
                 experiment.end(run, "KILLED")
-        counts = Counter(run.status for uid, run in experiment.runs.items() if uid in uids)
-        tags = {
-            "dptq.grid": plan.grid.name,
-            "dptq.trials": str(len(plan.nodes)),
-            "dptq.trials_done": str(counts["FINISHED"]),
-            "dptq.trials_failed": str(counts["FAILED"]),
-            "dptq.cells_refused": str(len(plan.refused)),
-        }
-        experiment.log(experiment.parent, points=self._metrics, tags=tags)
+        tags = {"dptq.grid": plan.grid.name, "dptq.cells_refused": str(len(plan.refused))}
+        experiment.log(experiment.parent, points=self._metrics, tags=tags | self._sweep_tags)
         for folder in self._reports:
             experiment.log_folder(experiment.parent, folder)
         experiment.end(experiment.parent, status)

@@ -23,6 +23,7 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
     from orchestrator.results.pairs import records_of
     from orchestrator.results.searches import read_searches
     from orchestrator.results.snapshot import EVERYTHING, Snapshot
+    from orchestrator.results.standing import standing_of
     from orchestrator.results.trials import read_trials
     from orchestrator.results.verdicts import outcome_of
     from orchestrator.results.verifications import verified_trials
@@ -35,14 +36,16 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
         return
     trials = read_trials(snapshot)
     if as_json:
-        echo_json({"pairs": [record.as_json() for record in records_of(trials)]})
+        pairs = [record.as_json() for record in records_of(trials)]
+        echo_json({"sweep": {"name": sweep.name, **standing_of(snapshot, sweep.folder).as_json()}, "pairs": pairs})
         return
-    console = make_console()
+    console, standing = make_console(), standing_of(snapshot, sweep.folder)
+    console.print(f"sweep {sweep.name} is {standing.text}", highlight=False, soft_wrap=True)
     console.print(render(table1_text(table1(plan, trials), is_short=True)))
     if searches := read_searches(trials):
         console.print(render(overview_table([outcome_of(cell) for cell in searches])))
     if (runtime := runtime_table(verified_trials(trials), plan.grid.dataset.title)).rows:
         console.print(render(runtime))
     analyses = print_analyses(sweep, snapshot, records_of(trials), console)
-    paths = write_report(snapshot, sweep.name, facts=sweep_facts(plan), analyses=analyses)
+    paths = write_report(snapshot, sweep.name, facts=sweep_facts(plan), standing=standing, analyses=analyses)
     console.print(written(paths), highlight=False, soft_wrap=True)

@@ -61,12 +61,12 @@ def test_trial_that_runs_is_not_skipped_when_its_cell_finds_the_pair(store: Stor
         trial_of(store, node).write_recipe(node, None)
         overview.snapshot.look_again(node)
         overview.started(node)
-    assert overview.num_needed() == 5, "the two trials that are paid for, and what comes before them"
+    assert overview.count.needed == 5, "the two trials that are paid for, and what comes before them"
     finish(store, first)
     overview.snapshot.look_again(first)
     overview.ended(first)
     assert overview.states[running.uid] is State.WAITING
-    assert overview.num_needed() == 4
+    assert overview.count.needed == 4
     assert overview.counts()[Stage.PAIR] == {"done": 1, "running": 1, "skipped": 3}
 
 
@@ -129,14 +129,16 @@ def test_table_names_stages_running_trials_and_time_left(store: Store) -> None:
     assert f"distill/test_resnet  epoch 4/{DISTILL.recipe.model_dump()['epochs']}" in shown
     # The other stages cost what they usually do beside a distillation, of which an epoch took a second.
     teacher, distill, *pairs = (node.recipe.epochs for node in PLAN.nodes)
-    assert f"0/12 trials done; about {format_seconds((2 * teacher + distill - 4 + 3 * sum(pairs)) / 2)} left" in shown
+    assert (
+        f"0 of 12 trials done; about {format_seconds((2 * teacher + distill - 4 + 3 * sum(pairs)) / 2)} left" in shown
+    )
 
 
 def test_summary_of_a_finished_sweep_claims_no_time_left(store: Store) -> None:
     for node in PLAN.nodes:
         finish(store, node)
     line = summary_line(overview_of(Snapshot(PLAN, store), has_driver=False), 2)
-    assert line.startswith("12/12 trials done; best pair drops 50.0 pp")
+    assert line.startswith("12 of 12 trials done; best pair drops 50.0 pp")
     assert "left" not in line
 
 

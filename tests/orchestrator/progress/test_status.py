@@ -93,7 +93,7 @@ def test_a_search_that_skipped_trials_needs_no_finishing(store: Store, sweep: Sw
     assert json.loads(status(store, "--json").output)["counts"]["pair"]["skipped"] > 0
     assert "finish it with" not in shown
     # All but the one that diverged, which would only do so again.
-    assert "10/11 trials done" in shown
+    assert "10 of 11 trials done, 1 failed" in shown
 
 
 def test_json_says_what_every_search_found_and_what_that_cost(store: Store, sweep: Sweep) -> None:
@@ -149,10 +149,11 @@ def test_watch_follows_until_the_sweep_has_no_driver(store: Store, sweep: Sweep,
     last, printed = followed(lambda: next(moments), terminal=terminal)
     assert not last.has_driver
     assert last.overview.states[TEACHER.uid] is State.DONE
-    assert "1/12 trials done" in printed
+    assert "1 of 12 trials done" in printed
     if not terminal:
         # A pipe gets a line per change, not one per look.
-        assert [line.split(";")[0] for line in printed.splitlines()] == ["0/12 trials done", "1/12 trials done"]
+        counts = [line.split(",")[0] for line in printed.splitlines()]
+        assert counts == ["0 of 12 trials done", "1 of 12 trials done"]
 
 
 def test_watch_and_json_exclude_each_other(store: Store, sweep: Sweep) -> None:

@@ -174,7 +174,7 @@ def test_sweep_without_any_result_says_so_and_has_no_figures(plan: Plan, tmp_pat
 
     assert set(files) == SEARCH_TABLES | {"table1.csv", "table1.parquet", "report.md", "report.html"}
     assert "No pair is done yet." in files["report.html"].decode()
-    assert "Not complete: 0 of 12 trials are done, 12 waiting." in files["report.md"].decode()
+    assert "Planned: 0 of 12 trials done." in files["report.md"].decode()
     assert len(pd.read_csv(io.BytesIO(files["table1.csv"]))) == 3
 
 
@@ -183,7 +183,7 @@ def test_partial_sweep_names_what_is_missing(plan: Plan, tmp_path: Path) -> None
 
     text = files_of(write_report(Snapshot(plan, store), "demo", facts=FACTS))["report.md"].decode()
 
-    assert "Not complete: 7 of 12 trials are done, 1 failed, 4 waiting." in text
+    assert "Incomplete: 7 of 12 trials done, 1 failed. What follows" in text
     assert "| pair/test\\_resnet/I/C/robust/seed0 | waiting |" in text
 
 

@@ -66,12 +66,12 @@ def files(store: Store) -> set[str]:
 def test_ls_tells_how_far_every_sweep_is_and_what_it_takes(two_sweeps: Store) -> None:
     first, second = json.loads(call(ls, two_sweeps, "--json").output)
     assert (first["name"], first["grid"], first["dataset"]) == ("a", "smoke", "digits")
-    assert (first["num_done"], first["num_trials"]) == (2, len(A.nodes))
+    assert (first["num_done"], first["num_planned"], first["state"]) == (2, len(A.nodes), "incomplete")
     assert first["launched_at"] < second["launched_at"]
     reached = [f"{node.stage}/{node.uid}/" for node in A.nodes] + ["sweeps/a/"]
     sizes = two_sweeps.root.sizes()
     assert first["num_bytes"] == sum(s for path, s in sizes.items() if path.startswith(tuple(reached))) > 2000
-    assert f"2/{len(A.nodes)}" in call(ls, two_sweeps).output
+    assert f"2 of {first['num_needed']}" in call(ls, two_sweeps).output
     trial_of(two_sweeps, A.nodes[-1]).write_pruned(1)
     trial_of(two_sweeps, A.nodes[-2]).write_error(raised(RuntimeError("out of luck")))
     assert json.loads(call(ls, two_sweeps, "--json").output)[0]["num_done"] == 3
