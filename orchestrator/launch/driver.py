@@ -39,8 +39,8 @@ from orchestrator.results.pairs import pair_records
 from orchestrator.results.searches import read_searches
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
 from orchestrator.results.standing import Standing, standing_of
-from orchestrator.results.trials import read_trials
-from orchestrator.results.verdicts import outcome_of
+from orchestrator.results.trials import chance_level, read_trials
+from orchestrator.results.verdicts import cell_verdicts, outcome_of
 from orchestrator.search.study import JOURNAL, make_journal_whole
 from orchestrator.store.integrity import find_damage
 from orchestrator.store.provenance import code_variables, sweep_facts
@@ -223,7 +223,8 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
 def _print_pairs(overview: Overview, console: Console) -> None:
     """Prints Table 1 and what became of the searches."""
     trials = read_trials(overview.snapshot)
-    console.print(render(table1_text(table1(overview.plan, trials), is_short=True)))
+    table = table1(overview.plan, trials)
+    console.print(render(table1_text(table, cell_verdicts(trials), chance=chance_level(trials), is_short=True)))
     if searches := read_searches(trials):
         console.print(render(overview_table([outcome_of(cell) for cell in searches])))
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.analyses.results import tasks_of_sweep
+from orchestrator.console import make_table
 from orchestrator.plan import Plan
 from orchestrator.progress.live import render_overview, summary_line
 from orchestrator.progress.overview import BestPair, Overview, overview_of
@@ -19,7 +19,7 @@ from orchestrator.results.searches import read_searches
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.standing import Standing, standing_of
 from orchestrator.results.trials import Trial, read_trials
-from orchestrator.results.verdicts import Outcome, outcome_facts, outcome_of
+from orchestrator.results.verdicts import CellVerdict, Outcome, cell_verdicts, outcome_facts, outcome_of
 from orchestrator.store.folder import EPOCHS, RESULT
 from orchestrator.store.states import State
 from orchestrator.store.sweep import Sweep
@@ -42,6 +42,8 @@ class Status:
     standing: Standing
     analyses: tuple[int, int]
     """How many are done, and how many there are in all; 0 of 0 while none was begun."""
+    verdicts: tuple[CellVerdict, ...] = ()
+    """On every detrimental cell that has a pair."""
     searches: tuple[Outcome, ...] = ()
     """What became of the search in every searched cell."""
     price_per_hour: float | None = None
@@ -63,6 +65,7 @@ def read_status(sweep: Sweep, plan: Plan, *, price_per_hour: float | None = None
         has_driver=has_driver,
         standing=standing_of(snapshot, sweep.folder, is_running=has_driver),
         analyses=_count_analyses(sweep, snapshot, trials),
+        verdicts=cell_verdicts(trials),
         searches=tuple(outcome_of(cell) for cell in read_searches(trials)),
         price_per_hour=price_per_hour,
     )
@@ -100,7 +103,7 @@ def render_status(status: Status) -> RenderableType:
     ]
     done, total = status.analyses
     parts += [_line(f"{done}/{total} analyses done")] if total else []
-    parts += [_best_table(overview)] if overview.best_by_cell else []
+    parts += [_best_table(overview, status.verdicts)] if overview.best_by_cell else []
     nodes = overview.plan.by_uid()
     for uid, headline in overview.headlines.items():
         parts.append(_line(f"{overview.states[uid]} {nodes[uid].name}: {headline}"))
@@ -146,6 +149,7 @@ def status_as_json(status: Status) -> dict[str, Any]:
         "cost": None if status.price_per_hour is None else usage.paid_hours * status.price_per_hour,
         "best": _pair_as_json(overview.best) if overview.best else None,
         "best_by_cell": {cell: _pair_as_json(pair) for cell, pair in overview.best_by_cell.items()},
+        "cells": [verdict.as_json() for verdict in status.verdicts],
         "failures": [
             {
                 "uid": uid,
@@ -171,13 +175,14 @@ def _count_analyses(sweep: Sweep, snapshot: Snapshot, trials: Sequence[Trial]) -
     return done, len(tasks)
 
 
-def _best_table(overview: Overview) -> RenderableType:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("best pair per cell, validation", "drop", "parity gap"):
-        table.add_column(heading, justify="left" if heading.startswith("best") else "right", no_wrap=True)
-    shown = list(overview.best_by_cell.values())[:MAX_CELLS]
-    for pair in shown:
-        table.add_row(pair.name.removeprefix("pair/"), pair.drop_text, f"{100 * pair.parity_gap:+.1f} pp")
+def _best_table(overview: Overview, verdicts: Sequence[CellVerdict]) -> RenderableType:
+    headings = ("best pair per cell, validation", "drop", "parity gap", "verdict on the cell, test")
+    table, by_cell = make_table(*headings, right=headings[1:3]), {each.cell_id: each for each in verdicts}
+    shown = list(overview.best_by_cell.items())[:MAX_CELLS]
+    for cell_id, pair in shown:
+        verdict = f"{by_cell[cell_id].text} {by_cell[cell_id].evidence}".strip() if cell_id in by_cell else ""
+        gap = f"{100 * pair.parity_gap:+.1f} pp"
+        table.add_row(pair.name.removeprefix("pair/"), pair.drop_text, gap, verdict)
     more = len(overview.best_by_cell) - len(shown)
     return Group(table, _line(f"and {more} cells more: --json lists them")) if more else table
 

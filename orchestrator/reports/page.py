@@ -35,7 +35,8 @@ from orchestrator.reports.verification import runtime_data, runtime_section
 from orchestrator.results.pairs import records_of
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.standing import Standing, standing_of
-from orchestrator.results.trials import Curve, Trial, read_curve, read_trials
+from orchestrator.results.trials import Curve, Trial, chance_level, read_curve, read_trials
+from orchestrator.results.verdicts import CellVerdict, cell_verdicts
 from orchestrator.results.verifications import verified_trials
 from orchestrator.store.folder import Folder, sha256
 from orchestrator.store.sweep import Sweep
@@ -76,6 +77,7 @@ def write_report(
         return _write(folder, assessment_files(snapshot, sweep, facts=facts, standing=standing, rules=rules))
     trials = read_trials(snapshot)
     table, records, verified = table1(plan, trials), records_of(trials), verified_trials(trials)
+    verdicts = cell_verdicts(trials)
     analyses = sweep_tables(records, snapshot, folder) if analyses is None else analyses
     searches = searches_of(plan, trials)
     derived = derived_tables(analyses.tables, records, dataset=plan.grid.dataset.name)
@@ -83,7 +85,7 @@ def write_report(
     curves = _curves(trials, table)
     alt = "Validation accuracy by epoch, at full precision and quantized, for every pair of Table 1."
     sections = [
-        *_table1_sections(table),
+        *_table1_sections(table, verdicts, chance_level(trials)),
         runtime_section(verified, plan.grid.dataset.title),
         *_analysis_sections(analyses.tables, derived, table),
         *(search_sections(searches) if searches else []),
@@ -140,8 +142,8 @@ def _write(folder: Folder, files: Mapping[str, bytes]) -> list[str]:
     return [f"{folder.root}/{name}" for name in files]
 
 
-def _table1_sections(table: pd.DataFrame) -> list[Section]:
-    text = table1_text(table)
+def _table1_sections(table: pd.DataFrame, verdicts: Sequence[CellVerdict], chance: float | None) -> list[Section]:
+    text = table1_text(table, verdicts, chance=chance)
     tables = [replace(text, title="")]
     if _is_nested(table):
         tables.append(table1_white_boxes_text(table1_white_boxes(table)))

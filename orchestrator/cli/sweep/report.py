@@ -24,8 +24,8 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
     from orchestrator.results.searches import read_searches
     from orchestrator.results.snapshot import EVERYTHING, Snapshot
     from orchestrator.results.standing import standing_of
-    from orchestrator.results.trials import read_trials
-    from orchestrator.results.verdicts import outcome_of
+    from orchestrator.results.trials import chance_level, read_trials
+    from orchestrator.results.verdicts import cell_verdicts, outcome_of
     from orchestrator.results.verifications import verified_trials
     from orchestrator.store.provenance import sweep_facts
 
@@ -37,11 +37,14 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
     trials = read_trials(snapshot)
     if as_json:
         pairs = [record.as_json() for record in records_of(trials)]
-        echo_json({"sweep": {"name": sweep.name, **standing_of(snapshot, sweep.folder).as_json()}, "pairs": pairs})
+        standing = {"name": sweep.name, **standing_of(snapshot, sweep.folder).as_json()}
+        cells = [verdict.as_json() for verdict in cell_verdicts(trials)]
+        echo_json({"sweep": standing, "cells": cells, "pairs": pairs})
         return
     console, standing = make_console(), standing_of(snapshot, sweep.folder)
     console.print(f"sweep {sweep.name} is {standing.text}", highlight=False, soft_wrap=True)
-    console.print(render(table1_text(table1(plan, trials), is_short=True)))
+    verdicts, chance = cell_verdicts(trials), chance_level(trials)
+    console.print(render(table1_text(table1(plan, trials), verdicts, chance=chance, is_short=True)))
     if searches := read_searches(trials):
         console.print(render(overview_table([outcome_of(cell) for cell in searches])))
     if (runtime := runtime_table(verified_trials(trials), plan.grid.dataset.title)).rows:

@@ -23,8 +23,13 @@ from orchestrator.launch.publish import publish
 from orchestrator.plan import Node, Plan
 from orchestrator.progress.live import summary_line
 from orchestrator.progress.overview import overview_of
+from orchestrator.reports.summary import table1_text
+from orchestrator.reports.table1 import table1
+from orchestrator.reports.terminal import render
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
 from orchestrator.results.standing import Standing, standing_of
+from orchestrator.results.trials import read_trials
+from orchestrator.results.verdicts import cell_verdicts
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import LaunchOptions, Sweep
@@ -233,6 +238,46 @@ def test_every_place_says_the_same_state_and_count(told: dict[str, Told], name: 
     }
 
     assert said == dict.fromkeys(said, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"), [("complete", "catastrophic (1 seed)"), ("skipped", "catastrophic (3 of 3 seeds)")]
+)
+def test_every_place_gives_the_same_verdict_with_its_evidence(told: dict[str, Told], name: str, verdict: str) -> None:
+    each = told[name]
+    texts, (word, seeds) = each.texts, verdict.rstrip(")").split(" (")
+    (cell,) = json.loads(texts["status.json"])["cells"]
+    searches = json.loads(texts["status.json"])["searches"]
+
+    assert cell["verdict"] == verdict
+    assert cell["is_hit"]
+    assert json.loads(texts["report.json"])["cells"] == [cell]
+    assert [search["verdict"] for search in searches] == [verdict] * len(searches)
+    assert f"{verdict} {cell['evidence']}" in texts["status"]
+    for text in (each.log, texts["report"]):
+        # Of Table 1, and of the searched cells where there are any.
+        lines = [line.split() for line in text.splitlines() if "first pair" not in line]
+        assert sum(word in line for line in lines) == 1 + len(searches)
+        assert sum(seeds.split() == line[-len(seeds.split()) :] for line in lines) == 1 + len(searches)
+    assert texts["report.md"].count(f"| {word} ({seeds}; {cell['evidence']}") == 1 + len(searches)
+    with sqlite3.connect(Path(each.sweep.store.uri) / "mlflow.db") as connection:
+        query = "SELECT value FROM tags WHERE key = 'dptq.verdict' AND run_uuid IN "
+        runs = "(SELECT run_uuid FROM tags WHERE key = 'dptq.uid' AND value = ?)"
+        assert connection.execute(query + runs, (cell["uid"],)).fetchall() == [(word,)]
+
+
+def test_table_1_keeps_its_last_column_on_80_columns(told: dict[str, Told]) -> None:
+    each = told["skipped"]
+    trials = read_trials(Snapshot(each.plan, each.sweep.store))
+    table = table1_text(table1(each.plan, trials), cell_verdicts(trials), chance=0.1, is_short=True)
+
+    narrow, wide = (Console(file=io.StringIO(), width=width) for width in (80, 200))
+    for console in (narrow, wide):
+        console.print(render(table))
+
+    said = [" ".join(console.file.getvalue().split()) for console in (narrow, wide)]  # type: ignore[attr-defined]
+    assert said[0] == said[1]
+    assert "test split (5,000 images, chance 10.0 %)" in said[0]
 
 
 @pytest.mark.parametrize("name", SWEEPS)

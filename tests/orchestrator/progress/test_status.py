@@ -99,7 +99,7 @@ def test_a_search_that_skipped_trials_needs_no_finishing(store: Store, sweep: Sw
 def test_json_says_what_every_search_found_and_what_that_cost(store: Store, sweep: Sweep) -> None:
     finish(store, SEARCHED[0])
     (search,) = json.loads(status(store, "--json").output)["searches"]
-    assert (search["cell"], search["verdict"]) == (SEARCHED[0].cell_id, "not confirmed")
+    assert (search["cell"], search["verdict"]) == (SEARCHED[0].cell_id, "parity lost")
     assert (search["trials_to_first"], search["device_seconds_to_first"]) == (1, 1.0)
 
 

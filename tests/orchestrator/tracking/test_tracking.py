@@ -399,7 +399,7 @@ def test_runs_of_detrimental_pairs_say_verdict_and_claim(store: Store, tracker: 
     assert tracker.close("FINISHED") == []
     tags = {uid: run.data.tags for uid, run in children(client_of(store)).items()}
     assert tags[counted.uid]["dptq.verdict"] == "catastrophic"
-    assert tags[counted.uid]["dptq.claim"].startswith("parity not shown: needs ")
+    assert tags[counted.uid]["dptq.claim"].startswith("parity within noise: needs ")
     assert all("dptq.claim" not in tags[node.uid] for node in (robust, uncounted))
 
 
