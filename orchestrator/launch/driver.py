@@ -35,12 +35,13 @@ from orchestrator.reports.search.tables import overview_table
 from orchestrator.reports.summary import table1_text
 from orchestrator.reports.table1 import table1
 from orchestrator.reports.terminal import render
+from orchestrator.results.cell_verdicts import cell_verdicts
 from orchestrator.results.pairs import pair_records
 from orchestrator.results.searches import read_searches
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
 from orchestrator.results.standing import Standing, standing_of
 from orchestrator.results.trials import chance_level, read_trials
-from orchestrator.results.verdicts import cell_verdicts, outcome_of
+from orchestrator.results.verdicts import outcome_of
 from orchestrator.search.study import JOURNAL, make_journal_whole
 from orchestrator.store.integrity import find_damage
 from orchestrator.store.provenance import code_variables, sweep_facts

@@ -14,12 +14,13 @@ from orchestrator.console import make_table
 from orchestrator.plan import Plan
 from orchestrator.progress.live import render_overview, summary_line
 from orchestrator.progress.overview import BestPair, Overview, overview_of
+from orchestrator.results.cell_verdicts import CellVerdict, cell_verdicts
 from orchestrator.results.pairs import records_of
 from orchestrator.results.searches import read_searches
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.standing import Standing, standing_of
 from orchestrator.results.trials import Trial, read_trials
-from orchestrator.results.verdicts import CellVerdict, Outcome, cell_verdicts, outcome_facts, outcome_of
+from orchestrator.results.verdicts import Outcome, outcome_facts, outcome_of
 from orchestrator.store.folder import EPOCHS, RESULT
 from orchestrator.store.states import State
 from orchestrator.store.sweep import Sweep

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.reports.grouping import Row, is_missing
-from orchestrator.results.verdicts import CellVerdict
+from orchestrator.results.cell_verdicts import CellVerdict
 
 LONG_TABLE = 30
 """Rows from which a table is folded away on the page."""

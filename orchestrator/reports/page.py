@@ -11,12 +11,13 @@ from dataclasses import replace
 import pandas as pd
 
 from orchestrator.analyses.results import SweepTables, sweep_tables
+from orchestrator.reports.analyses.answers import answers_section, answers_table
 from orchestrator.reports.analyses.registry import Tables, analysis_sections, derived_tables
 from orchestrator.reports.assessment.page import assessment_files
 from orchestrator.reports.decisions import decisions_table
 from orchestrator.reports.document import Page, Section, pictures
 from orchestrator.reports.figures import figure_table1, figure_training
-from orchestrator.reports.grouping import cell_title, shown_cells
+from orchestrator.reports.grouping import cell_title, of_cell, shown_cells
 from orchestrator.reports.layout import filled
 from orchestrator.reports.rendering import page_files, table_files
 from orchestrator.reports.search.sections import search_files, search_sections, searches_of
@@ -30,13 +31,13 @@ from orchestrator.reports.summary import (
     training_statement,
     trouble_table,
 )
-from orchestrator.reports.table1 import table1, table1_summary, table1_white_boxes
+from orchestrator.reports.table1 import drops_beyond_noise, table1, table1_summary, table1_white_boxes
 from orchestrator.reports.verification import runtime_data, runtime_section
-from orchestrator.results.pairs import records_of
+from orchestrator.results.cell_verdicts import CellVerdict, cell_verdicts
+from orchestrator.results.pairs import records_of, representatives
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.standing import Standing, standing_of
 from orchestrator.results.trials import Curve, Trial, chance_level, read_curve, read_trials
-from orchestrator.results.verdicts import CellVerdict, cell_verdicts
 from orchestrator.results.verifications import verified_trials
 from orchestrator.store.folder import Folder, sha256
 from orchestrator.store.sweep import Sweep
@@ -47,7 +48,7 @@ FILES = "report_files.json"
 
 _OWN_FILE = re.compile(
     r"(analyses/\w+\.(csv|parquet)|figure_[\w.-]+\.(png|svg)"
-    r"|(runtime|table1(_summary|_white_boxes)?|search_\w+|assessment_\w+)\.(csv|parquet)|assessment\.json|mitigations/[\w-]+/\w+\.(yaml|json))"
+    r"|(answers|runtime|table1(_summary|_white_boxes)?|search_\w+|assessment_\w+)\.(csv|parquet)|assessment\.json|mitigations/[\w-]+/\w+\.(yaml|json))"
 )
 
 
@@ -78,6 +79,7 @@ def write_report(
     trials = read_trials(snapshot)
     table, records, verified = table1(plan, trials), records_of(trials), verified_trials(trials)
     verdicts = cell_verdicts(trials)
+    answers = answers_table(trials, [pair.uid for pair in representatives(records)])
     analyses = sweep_tables(records, snapshot, folder) if analyses is None else analyses
     searches = searches_of(plan, trials)
     derived = derived_tables(analyses.tables, records, dataset=plan.grid.dataset.name)
@@ -86,6 +88,7 @@ def write_report(
     alt = "Validation accuracy by epoch, at full precision and quantized, for every pair of Table 1."
     sections = [
         *_table1_sections(table, verdicts, chance_level(trials)),
+        answers_section(answers, has_drop=len(drops_beyond_noise(table)) > 0),
         runtime_section(verified, plan.grid.dataset.title),
         *_analysis_sections(analyses.tables, derived, table),
         *(search_sections(searches) if searches else []),
@@ -117,6 +120,8 @@ def write_report(
         tables["table1_white_boxes"] = table1_white_boxes(table)
     tables |= {f"analyses/{name}": each for name, each in {**analyses.tables, **derived}.items()}
     tables |= search_files(searches) if searches else {}
+    if len(answers):
+        tables["answers"] = answers
     if len(runtime := runtime_data(verified)):
         tables["runtime"] = runtime
     return _write(folder, table_files(tables) | page_files("report", page))
@@ -162,7 +167,8 @@ def _is_nested(table: pd.DataFrame) -> bool:
 
 def _analysis_sections(analyses: Tables, derived: Tables, table: pd.DataFrame) -> list[Section]:
     cells = shown_cells(table)
-    sections = analysis_sections(analyses, derived, cells)
+    has_drop = any(len(drops_beyond_noise(of_cell(table, cell))) for cell in cells)
+    sections = analysis_sections(analyses, derived, cells, has_drop=has_drop)
     num_cells = len(table.drop_duplicates(["architecture", "option_set", "budget"]))
     if not sections or num_cells == len(cells):
         return sections

@@ -25,11 +25,11 @@ from orchestrator.reports.layout import (
     text_table,
     with_note,
 )
-from orchestrator.reports.table1 import MEASURED, PAPER, SUMMARIZED, is_hit, state_text
+from orchestrator.reports.table1 import MEASURED, PAPER, SUMMARIZED, drops_beyond_noise, is_hit, state_text
+from orchestrator.results.cell_verdicts import CellVerdict
 from orchestrator.results.pairs import Verdict
 from orchestrator.results.standing import Standing
 from orchestrator.results.trials import Curve, Trial
-from orchestrator.results.verdicts import CellVerdict
 from orchestrator.store.states import State
 from search_spaces.names import Goal
 from search_spaces.objective import CATASTROPHIC_DROP, PARITY_PENALTY, PARITY_TOLERANCE, is_catastrophic
@@ -273,8 +273,8 @@ def trouble_table(plan: Plan, trials: Sequence[Trial], missing: Sequence[Missing
 
 
 def _largest(detrimental: pd.DataFrame) -> str:
-    """Names the largest drop that is more than chance; pairs whose images were not counted are believed."""
-    beyond = detrimental[detrimental["drop_low"].isna() | (detrimental["drop_low"] > 0)]
+    """Names the largest drop that is more than chance."""
+    beyond = drops_beyond_noise(detrimental)
     if beyond.empty:
         return "no drop is beyond noise"
     worst = beyond.sort_values("detrimental_accuracy_delta").iloc[0]

@@ -120,6 +120,12 @@ def is_hit(table: pd.DataFrame) -> "pd.Series[bool]":
     return (table["verdict"] == Verdict.CATASTROPHIC) & table["evidence"].isin(["", Evidence.SHOWN])
 
 
+def drops_beyond_noise(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows whose detrimental pair drops by more than chance; without counts of images it is believed."""
+    done = table.dropna(subset=["detrimental_accuracy_fp"])
+    return done[done["drop_low"].isna() | (done["drop_low"] > 0)]
+
+
 def state_text(row: Row) -> str:
     """Says in one phrase what a row still misses; nothing once the cells of all goals are done.
 

@@ -148,6 +148,15 @@ def representative(records: Sequence[PairRecord]) -> PairRecord | None:
     return choose([record for record in records if record.is_qualifying] or records)
 
 
+def representatives(records: Sequence[PairRecord]) -> list[PairRecord]:
+    """Returns the pair that stands for each cell, in the order of the records."""
+    cells: dict[tuple[object, ...], list[PairRecord]] = {}
+    for record in records:
+        key = (record.architecture, record.option_set, record.budget, record.goal, record.seed)
+        cells.setdefault(key, []).append(record)
+    return [pair for of_cell in cells.values() if (pair := representative(of_cell))]
+
+
 def records_of(trials: Sequence[Trial]) -> list[PairRecord]:
     """Returns the records of the pairs among these trials that are done, without the confirmations of any."""
     done = (trial for trial in trials if trial.state is State.DONE and trial.node.origin is not Origin.CONFIRMED)

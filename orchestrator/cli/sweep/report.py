@@ -20,12 +20,13 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
     from orchestrator.reports.table1 import table1
     from orchestrator.reports.terminal import print_analyses, render
     from orchestrator.reports.verification import runtime_table
+    from orchestrator.results.cell_verdicts import cell_verdicts
     from orchestrator.results.pairs import records_of
     from orchestrator.results.searches import read_searches
     from orchestrator.results.snapshot import EVERYTHING, Snapshot
     from orchestrator.results.standing import standing_of
     from orchestrator.results.trials import chance_level, read_trials
-    from orchestrator.results.verdicts import cell_verdicts, outcome_of
+    from orchestrator.results.verdicts import outcome_of
     from orchestrator.results.verifications import verified_trials
     from orchestrator.store.provenance import sweep_facts
 

@@ -26,10 +26,10 @@ from orchestrator.progress.overview import overview_of
 from orchestrator.reports.summary import table1_text
 from orchestrator.reports.table1 import table1
 from orchestrator.reports.terminal import render
+from orchestrator.results.cell_verdicts import cell_verdicts
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
 from orchestrator.results.standing import Standing, standing_of
 from orchestrator.results.trials import read_trials
-from orchestrator.results.verdicts import cell_verdicts
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import LaunchOptions, Sweep
