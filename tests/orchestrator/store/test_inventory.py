@@ -15,7 +15,7 @@ from orchestrator.store.analysis import AnalysisFolder
 from orchestrator.store.folder import CHECKPOINT, RESUME
 from orchestrator.store.inventory import find_garbage
 from orchestrator.store.store import Store
-from orchestrator.store.sweep import PLAN, LaunchOptions, Sweep
+from orchestrator.store.sweep import PLAN, LaunchOptions, Sweep, latest_sweep_name
 from orchestrator.store.trial import trial_of
 from orchestrator.tracking.tracker import Tracker
 from search_spaces.analyses import analysis_named
@@ -75,6 +75,15 @@ def test_ls_tells_how_far_every_sweep_is_and_what_it_takes(two_sweeps: Store) ->
     trial_of(two_sweeps, A.nodes[-1]).write_pruned(1)
     trial_of(two_sweeps, A.nodes[-2]).write_error(raised(RuntimeError("out of luck")))
     assert json.loads(call(ls, two_sweeps, "--json").output)[0]["num_done"] == 3
+
+
+def test_folder_of_a_launch_that_died_before_its_plan_is_no_sweep_for_any_command(two_sweeps: Store) -> None:
+    Sweep(two_sweeps, "c").save_launch(LaunchOptions())
+
+    assert [each["name"] for each in json.loads(call(ls, two_sweeps, "--json").output)] == ["a", "b"]
+    assert latest_sweep_name(two_sweeps) == "b"
+    with pytest.raises(ConfigError, match=r"unknown sweep 'c'.* Known: a, b\.$"):
+        Sweep(two_sweeps, "c").load_plan(lambda _: 15)
 
 
 def test_ls_of_nothing_says_how_to_start(store: Store) -> None:
