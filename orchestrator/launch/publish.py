@@ -7,6 +7,7 @@ from rich.console import Console
 from orchestrator.analyses.results import SweepTables, tasks_of_sweep
 from orchestrator.reports.page import write_report
 from orchestrator.results.pairs import records_of
+from orchestrator.results.run_facts import run_facts
 from orchestrator.results.searches import read_searches
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.standing import Standing, standing_of
@@ -35,9 +36,10 @@ def publish(
         How far the sweep is, once its driver has ended.
     """
     standing = standing_of(snapshot, sweep.folder, is_running=False)
-    paths = write_report(snapshot, sweep.name, facts=facts, standing=standing, analyses=analyses)
-    tracker.sweep_artifacts(sweep.folder)
     trials = read_trials(snapshot)
+    shown = {**run_facts(snapshot, sweep.folder, trials), **facts}
+    paths = write_report(snapshot, sweep.name, facts=shown, standing=standing, analyses=analyses)
+    tracker.sweep_artifacts(sweep.folder)
     tracker.sweep_metrics(search_metrics([outcome_of(cell) for cell in read_searches(trials)]))
     tasks = tasks_of_sweep(records_of(trials), snapshot, sweep.folder)
     tracker.analyses(tracked_analyses(tasks, snapshot, sweep.name))

@@ -14,6 +14,7 @@ from orchestrator.console import make_table
 from orchestrator.plan import Plan
 from orchestrator.progress.live import render_overview, summary_line
 from orchestrator.progress.overview import BestPair, Overview, overview_of
+from orchestrator.progress.pace import TimeLeft
 from orchestrator.results.cell_verdicts import CellVerdict, cell_verdicts
 from orchestrator.results.pairs import records_of
 from orchestrator.results.searches import read_searches
@@ -140,11 +141,12 @@ def status_as_json(status: Status) -> dict[str, Any]:
                 "name": nodes[uid].name,
                 "epoch": epoch,
                 "num_epochs": nodes[uid].recipe.epochs,
-                "eta_seconds": overview.trial_eta_seconds(uid),
+                "measured": {name: value for name, value in overview.latest.get(uid, {}).items() if "/" in name},
+                **_left_as_json(overview.trial_time_left(uid)),
             }
             for uid, epoch in overview.epochs.items()
         ],
-        "eta_seconds": overview.eta_seconds(max(1, len(overview.epochs))),
+        **_left_as_json(overview.time_left(max(1, len(overview.epochs))) if overview.count.left else None),
         "cpu_hours": usage.cpu_hours,
         "gpu_hours": usage.gpu_hours,
         "cost": None if status.price_per_hour is None else usage.paid_hours * status.price_per_hour,
@@ -164,6 +166,11 @@ def status_as_json(status: Status) -> dict[str, Any]:
         "analyses": {"done": done, "total": total},
         "searches": [outcome_facts(outcome) for outcome in status.searches],
     }
+
+
+def _left_as_json(left: TimeLeft | None) -> dict[str, float | None]:
+    """Returns the ends of the time left, in seconds; None where nothing is known, or left."""
+    return {"eta_seconds_low": left.low if left else None, "eta_seconds_high": left.high if left else None}
 
 
 def _pair_as_json(pair: BestPair) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class Column:
     """Whether it is left out where it holds no text in any row."""
     is_detail: bool = False
     """Whether it is left out in a terminal, which is narrow."""
+    is_key: bool = False
+    """Whether a narrow screen shows it before the others of its row, in a table of cards."""
     max_width: int | None = None
     """Characters of a line in a terminal."""
 
@@ -77,6 +79,8 @@ class TextTable:
     """Title where no section stands around the table, in a terminal."""
     caption: str = ""
     """How to read it there."""
+    is_cards: bool = False
+    """Whether a narrow screen shows every row as a card."""
 
     @property
     def groups(self) -> list[tuple[str, int]]:

@@ -31,7 +31,12 @@ from orchestrator.reports.summary import (
     training_statement,
     trouble_table,
 )
-from orchestrator.reports.table1 import drops_beyond_noise, table1, table1_summary, table1_white_boxes
+from orchestrator.reports.table1 import (
+    drops_beyond_noise,
+    table1,
+    table1_summary,
+    table1_white_boxes,
+)
 from orchestrator.reports.verification import runtime_data, runtime_section
 from orchestrator.results.cell_verdicts import CellVerdict, cell_verdicts
 from orchestrator.results.pairs import records_of, representatives
@@ -100,10 +105,11 @@ def write_report(
         Section(
             title="Decisions in force",
             caption="Where the paper is silent, allows more than one thing or contradicts itself.",
+            is_folded=True,
             tables=(decisions_table(plan),),
         ),
         Section(title="Not done", tables=filled(trouble)),
-        Section(title="Terms", terms=DEFINITIONS),
+        Section(title="Terms", terms=DEFINITIONS, is_folded=True),
         Section(title="Facts", terms=facts, is_literal=True),
     ]
     page = Page(
@@ -149,7 +155,7 @@ def _write(folder: Folder, files: Mapping[str, bytes]) -> list[str]:
 
 def _table1_sections(table: pd.DataFrame, verdicts: Sequence[CellVerdict], chance: float | None) -> list[Section]:
     text = table1_text(table, verdicts, chance=chance)
-    tables = [replace(text, title="")]
+    tables = [replace(text, title="", is_cards=True)]
     if _is_nested(table):
         tables.append(table1_white_boxes_text(table1_white_boxes(table)))
     elif table["seed"].nunique() > 1:

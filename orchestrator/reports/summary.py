@@ -119,7 +119,7 @@ def table1_text(
         *([Column("Seed")] if has_seeds else []),
         *([] if is_short else [Column("White box")]),
         *_goal_columns(),
-        Column.text("verdict", "Detrimental"),
+        Column.text("verdict", "Detrimental", is_key=True),
         *([Column("trial", "Detrimental")] if is_searched else []),
     )
     shown = SUMMARIZED[1:] if is_short else SUMMARIZED
@@ -208,7 +208,11 @@ def table1_white_boxes_text(means: pd.DataFrame) -> TextTable:
 
 
 def _goal_columns() -> list[Column]:
-    return [Column(_HEADERS[name], goal.capitalize()) for goal, names in MEASURED.items() for name in names]
+    return [
+        Column(_HEADERS[name], goal.capitalize(), is_key=goal is Goal.DETRIMENTAL and name == "accuracy_delta")
+        for goal, names in MEASURED.items()
+        for name in names
+    ]
 
 
 _HEADERS = {"accuracy_fp": "FP", "accuracy_delta": "delta", "parity_gap": "gap"}

@@ -22,6 +22,7 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
     from orchestrator.reports.verification import runtime_table
     from orchestrator.results.cell_verdicts import cell_verdicts
     from orchestrator.results.pairs import records_of
+    from orchestrator.results.run_facts import run_facts
     from orchestrator.results.searches import read_searches
     from orchestrator.results.snapshot import EVERYTHING, Snapshot
     from orchestrator.results.standing import standing_of
@@ -51,5 +52,6 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
     if (runtime := runtime_table(verified_trials(trials), plan.grid.dataset.title)).rows:
         console.print(render(runtime))
     analyses = print_analyses(sweep, snapshot, records_of(trials), console)
-    paths = write_report(snapshot, sweep.name, facts=sweep_facts(plan), standing=standing, analyses=analyses)
+    facts = {**run_facts(snapshot, sweep.folder, trials), **sweep_facts(plan)}
+    paths = write_report(snapshot, sweep.name, facts=facts, standing=standing, analyses=analyses)
     console.print(written(paths), highlight=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -48,7 +49,8 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.loaded += [value or "" for name, value in attrs if name in ("src", "srcset", "href", "data", "poster")]
+        links = (value or "" for name, value in attrs if name in ("src", "srcset", "href", "data", "poster"))
+        self.loaded += [link for link in links if not link.startswith("#")]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -123,6 +125,9 @@ def test_html_loads_nothing_and_has_both_themes(folder: Path) -> None:
     reader.feed(page)
 
     assert reader.open == []
+    anchors = set(re.findall(r'<a href="#([^"]*)"', page))
+    assert anchors == set(re.findall(r'<section id="([^"]*)"', page))
+    assert anchors
     assert reader.tags.count("img") == reader.tags.count("source") == len(FIGURES)
     assert len(reader.loaded) == 2 * len(FIGURES)
     assert all(value.startswith("data:image/svg+xml;base64,") for value in reader.loaded)
