@@ -5,9 +5,13 @@ a reason, never an exception.
 """
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from orchestrator.plan import Node, Origin
 from orchestrator.results.claims import COUNTS, Claim, claim_of, counts_of
@@ -52,6 +56,8 @@ class Trial:
     seconds: float | None = None
     finished_ms: int = 0
     """When it was done, in milliseconds since 1970; 0 unless its result says so."""
+    code: tuple[str, ...] = ()
+    """Versions of the code that its epochs ran with, as far as its result says."""
     folder: TrialFolder = field(repr=False, compare=False)
     """For what only some readers need."""
 
@@ -91,6 +97,15 @@ def read_trials(snapshot: Snapshot, *, points: bool = True) -> tuple[Trial, ...]
     return tuple(trials.values())
 
 
+def mixed_code(trials: Iterable[Trial]) -> str:
+    """Says in a sentence which versions of the code done trials ran with; nothing if it was one, or nobody knows."""
+    counts = Counter(name for trial in trials for name in trial.code)
+    if len(counts) < 2:
+        return ""
+    told = ", ".join(f"{name} ({count} trials)" for name, count in counts.most_common())
+    return f"The trials ran with {len(counts)} versions of the code: {told}."
+
+
 def trials_by_cell(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
     """Groups the trials of cells by `cell_id`, in the given order; confirmations are left out."""
     by_cell: dict[str, list[Trial]] = {}
@@ -100,10 +115,36 @@ def trials_by_cell(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
     return by_cell
 
 
+def chance_level(trials: Iterable[Trial]) -> float | None:
+    """Returns what a guess gets right on the test split, one over its number of classes; None without a pair."""
+    for trial in trials:
+        if trial.node.stage is Stage.PAIR and trial.state is State.DONE:
+            labels = read_predictions(trial, {"label"})
+            if labels is not None and len(labels):
+                return 1 / len(pc.unique(labels["label"]))
+    return None
+
+
+def read_predictions(trial: Trial, columns: Collection[str], split: str = "test") -> pa.Table | None:
+    """Returns columns of a trial's predictions.parquet on a split; None where it has no such columns, or is damaged."""
+    try:
+        table = trial.folder.folder.read_table(PREDICTIONS)
+    except StorageError:
+        return None
+    if table is None or not {"split", *columns} <= set(table.column_names):
+        return None
+    return table.filter(pc.equal(pc.cast(table["split"], pa.string()), split)).select(list(columns))
+
+
 def read_rows(trial: Trial, columns: Collection[str]) -> tuple[Mapping[str, Any], ...]:
     """Returns the epochs of a trial in order; none where the table is damaged, which costs a detail and no report."""
+    return rows_of(trial.folder, columns)
+
+
+def rows_of(folder: TrialFolder, columns: Collection[str]) -> tuple[Mapping[str, Any], ...]:
+    """Returns the epochs in a trial's folder; see `read_rows`."""
     try:
-        table = trial.folder.folder.read_table(EPOCHS)
+        table = folder.folder.read_table(EPOCHS)
     except StorageError:
         return ()
     if table is None or not set(columns) <= set(table.column_names):
@@ -115,7 +156,12 @@ def read_rows(trial: Trial, columns: Collection[str]) -> tuple[Mapping[str, Any]
 
 def read_curve(trial: Trial) -> Curve | None:
     """Returns a pair's training curve, or None while there are no epochs to show."""
-    rows = [[row[name] for name in CURVE_COLUMNS] for row in read_rows(trial, CURVE_COLUMNS)]
+    return curve_of(trial.folder)
+
+
+def curve_of(folder: TrialFolder) -> Curve | None:
+    """Returns the training curve of the pair in a folder; see `read_curve`."""
+    rows = [[row[name] for name in CURVE_COLUMNS] for row in rows_of(folder, CURVE_COLUMNS)]
     rows = [row for row in rows if None not in row]
     if not rows:
         return None
@@ -138,6 +184,7 @@ def _read_trial(node: Node, folder: TrialFolder, state: State, earlier: Mapping[
         metrics=_metrics(node, folder, result) if result else {},
         seconds=result.seconds if result else None,
         finished_ms=result.finished_ms if result else 0,
+        code=result.code if result else (),
         folder=folder,
     )
 

@@ -10,7 +10,7 @@ loses no value, repeats no point and leaves no trial RUNNING for ever.
 
 import json
 import math
-import tempfile
+import warnings
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,18 +19,21 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.plan import Node
-from orchestrator.search.optuna_internals import SeenBySampler, trial_handle
+from orchestrator.search.notes import objective_names, study_note
+from orchestrator.search.optuna_internals import SeenBySampler, trial_handle, write_note
 from orchestrator.search.samplers import make_pruner, make_sampler
 from orchestrator.store.folder import Folder
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder
+from search_spaces.files.scratch import scratch_folder
 from search_spaces.grids.cells import Cell
-from search_spaces.loss_space import Point, place_of, suggest
+from search_spaces.loss_space import Point, place_of, point_of, suggest
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
 from search_spaces.recipes import PairRecipe
 from search_spaces.search import Search
@@ -56,8 +59,8 @@ def sweep_journal(folder: Folder) -> Iterator[JournalStorage]:
         folder.local_path.mkdir(parents=True, exist_ok=True)
         yield open_journal(folder.local_path / JOURNAL)
         return
-    with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as temporary:
-        copy = Path(temporary, JOURNAL)
+    with scratch_folder() as scratch:
+        copy = scratch / JOURNAL
         before = folder.read_bytes(JOURNAL)
         copy.write_bytes(before or b"")
         try:
@@ -80,13 +83,23 @@ def make_journal_whole(path: Path) -> str | None:
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     *lines, rest = path.read_bytes().split(b"\n") if path.exists() else [b""]
     try:
-        if not rest and all(isinstance(json.loads(line), dict) for line in lines):
+        if not rest and all(isinstance(json.loads(line), dict) for line in lines) and _is_read_by_optuna(path):
             return None
     except ValueError:
         pass  # no JSON, which is what was to be found out
     aside = path.with_name(f"{path.name}.damaged")
     path.replace(aside)
     return f"{path} was cut short or edited: it is now {aside.name}, and the studies are filled from the store"
+
+
+def _is_read_by_optuna(path: Path) -> bool:
+    if not path.exists():
+        return True
+    try:
+        open_journal(path)
+    except Exception:  # Optuna raises whatever a wrong line comes to: KeyError, TypeError, errors of its own
+        return False
+    return True
 
 
 class CellStudy:
@@ -114,6 +127,12 @@ class CellStudy:
             load_if_exists=True,
         )
         self._seen_by_sampler = SeenBySampler(self._study.study_name, journal)
+        if self._study.metric_names != (names := objective_names(search)):
+            with warnings.catch_warnings():
+                # It is experimental since Optuna 3.2.
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                self._study.set_metric_names(names)
+        write_note(self._study, study_note(cell, search, sweep))
 
     def reconcile(self, folders: Sequence[tuple[Node, TrialFolder]]) -> None:
         """Makes the study agree with the store at the start of a launch.
@@ -145,7 +164,9 @@ class CellStudy:
         is_known = known is not None and known.state in (TrialState.RUNNING, TrialState.COMPLETE)
         if not node.is_searched:
             if not is_known:
-                self._adopt(node.uid, self._own_point(node), str(node.origin))
+                assert isinstance(node.recipe, PairRecipe)
+                recipe = point_of(node.recipe, self._search.space)
+                self._adopt(node.uid, self._own_point(node), str(node.origin), recipe)
             return None
         if planned := folder.recipe():
             point = {name: planned.recipe[name] for name in self._search.space.fields}
@@ -236,14 +257,19 @@ class CellStudy:
         assert isinstance(node.recipe, PairRecipe)
         return place_of(node.recipe, self.cell.recipe, self._search.space) or {}
 
-    def _adopt(self, uid: str, point: Point, origin: str) -> None:
-        """Puts a trial at a given point into the study, as RUNNING."""
+    def _adopt(self, uid: str, point: Point, origin: str, recipe: Mapping[str, Any] | None = None) -> None:
+        """Puts a trial at a given point into the study, as RUNNING.
+
+        Of one that has no point in the space the values of `recipe` are attributes, which no sampler looks at.
+        """
         self._study.enqueue_trial(point)
         trial = self._study.ask()
         trial.set_user_attr(UID, uid)
         trial.set_user_attr(ORIGIN, origin)
         if point:
             suggest(self._search.space, trial)
+        for name, value in (recipe or {}).items() if not point else ():
+            trial.set_user_attr(name, value)
 
     def _find(self, uid: str) -> FrozenTrial | None:
         """Returns the study's trial of a node: the complete one, else the newest."""

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.static_hiding FOLDER [--weights 1 5] [--seeds 101 102 103] [--out docs/results]
 
-Trains pairs of the grid `quick`, and its teacher and white boxes where FOLDER does not hold them, with fewer epochs.
+Trains pairs of the grid `digits`, and its teacher and white boxes where FOLDER does not hold them, with fewer epochs.
 Detectors are fitted on the networks of docs/results/recognition_networks.parquet, without the seeds that are judged.
 """
 

@@ -38,8 +38,15 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
     launch runs as a job on the head of that cluster, and this command follows it.
     """
     from cluster.runtime.session import check_address
-    from orchestrator.cli.default_names import default_name
-    from orchestrator.cli.remote import follow_to_the_end, is_dashboard, job_request, job_server, submit
+    from orchestrator.cli.default_names import default_name, extension_note
+    from orchestrator.cli.remote import (
+        check_place_of_job,
+        follow_to_the_end,
+        is_dashboard,
+        job_request,
+        job_server,
+        submit,
+    )
     from orchestrator.cli.values import (
         check_data,
         check_data_if_here,
@@ -61,7 +68,10 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
     is_remote = bool(options.address and is_dashboard(options.address))
     place = {"storage": storage, "data_dir": others["data_dir"], "download": download}
     plan = plan_from_options(grid, chosen, **place, runs_here=not is_remote)
-    name = name or default_name(plan.grid.name, chosen)
+    if name is None:
+        name = default_name(plan.grid.name, chosen)
+        if note := extension_note(grid, plan.grid.name, name):
+            console.print(note, highlight=False, soft_wrap=True)
     check_sweep_name(name)
     if dry_run:
         check_data_if_here(plan.grid.dataset, others["data_dir"])
@@ -72,6 +82,7 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
         with job_server(options.address) as server:
             follow_to_the_end(submit(request, server, console), server, options.address, console)
         return
+    check_place_of_job(click.get_current_context())
     check_address(options.address)
     location = locate(options.tracking_uri, Store(storage, create=False))
     if options.tracking_uri is not None:

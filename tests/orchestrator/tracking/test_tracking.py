@@ -2,12 +2,13 @@
 
 import logging
 import math
+import multiprocessing
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.plan import Node, Origin, Plan, build_plan
-from orchestrator.store.folder import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, RECIPE, RESULT
+from orchestrator.store.folder import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, RECIPE, RESULT, Folder
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
-from orchestrator.tracking.backend import ui_command
+from orchestrator.tracking.backend import Location, locate, ui_command
 from orchestrator.tracking.client import Experiment, KnownRun
-from orchestrator.tracking.runs import Point, epoch_points, metric_key
+from orchestrator.tracking.names import run_names
+from orchestrator.tracking.points import Point, epoch_points, metric_key
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.tracking.writing import SweepContent
 from search_spaces.errors import ConfigError, TrackingError
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.model import as_text
@@ -53,7 +56,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return build_plan(build_grid("quick", Choices(search=SEARCH), lambda architecture: 15), lambda architecture: 15)
+    return build_plan(build_grid("digits", Choices(search=SEARCH), lambda architecture: 15), lambda architecture: 15)
 
 
 @pytest.fixture
@@ -189,7 +192,7 @@ def test_one_run_per_uid_over_launches_with_params_tags_metrics_and_artifacts(
     assert node.cell
     assert set(runs) == set(plan.by_uid())
     assert {run.info.status for run in [*runs.values(), parent]} == {"FINISHED"}
-    assert run.info.run_name == node.name
+    assert run.info.run_name == run_names(plan)[node.uid]
     recipe = {name: as_text(value) for name, value in node.recipe.model_dump(mode="json").items()}
     assert run.data.params == {**recipe, "seed": "0", "dataset": "digits"}
     expected = {
@@ -207,29 +210,28 @@ def test_one_run_per_uid_over_launches_with_params_tags_metrics_and_artifacts(
     assert expected.items() <= run.data.tags.items()
     points = history(client, run)
     assert points["train/loss"] == [(row["epoch"], row["timestamp_ms"], row["train/loss"]) for row in rows()]
-    assert points["test/accuracy_fp"] == [(2, START_MS + 6000, 0.75)]
+    assert points["test/accuracy_fp"] == [(0, START_MS + 6000, 0.75)], "a bar, at step 0"
     assert set(points) == {
         "train/loss",
-        "validation/accuracy_fp",
-        "epoch_seconds",
+        "train/validation_accuracy_fp",
+        "train/epoch_seconds",
         "test/accuracy_fp",
         "trial_seconds",
     }
     assert (run.info.start_time, run.info.end_time) == (START_MS, START_MS + 6000)
     assert artifact_names(client, run) == sorted([RECIPE, RESULT, CHECKPOINT, PREDICTIONS, EPOCHS])
-    assert parent.data.tags["dptq.trials_done"] == str(len(plan.nodes))
 
 
 def test_metrics_of_the_sweep_lie_on_the_parent_run_once_however_often_it_is_closed(
     store: Store, tracker: Tracker, plan: Plan
 ) -> None:
-    points = [Point("search/test_resnet/I/B/detrimental/seed0/trials_to_first", 3.0, START_MS, 4)]
+    points = [Point("cells/detrimental_accuracy_delta_mean", -0.5, START_MS, 4)]
     for each in (tracker, Tracker(None, store, SWEEP)):
         each.open(plan, {})
-        each.sweep_metrics(points)
+        each.sweep_content(SweepContent(points=points))
         assert each.close("FINISHED") == []
     client = client_of(store)
-    assert history(client, parent_of(client)) == {points[0].key: [(4, START_MS, 3.0)]}
+    assert history(client, parent_of(client)) == {points[0].key: [(4, START_MS, -0.5)]}
 
 
 def test_artifacts_lie_in_the_storage_folder(store: Store, tracker: Tracker, plan: Plan) -> None:
@@ -317,6 +319,25 @@ def test_failed_trial_has_its_error_and_a_retry_reuses_its_run(store: Store, tra
     assert "dptq.error" not in retried.data.tags
 
 
+def test_error_that_a_new_try_removes_while_it_is_logged_is_no_outage(
+    store: Store, plan: Plan, tracker: Tracker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    node, log_files = plan.nodes[0], Experiment.log_files
+
+    def begin_again(self: Experiment, run: KnownRun, folder: Folder, names: Sequence[str]) -> None:
+        folder.delete(ERROR)
+        log_files(self, run, folder, names)
+
+    write_begun(store, node)
+    trial_of(store, node).write_error(CUDA_ERROR)
+    monkeypatch.setattr(Experiment, "log_files", begin_again)
+    tracker.open(plan, {})
+    tracker.close("FAILED")
+    assert "MLflow is behind" not in caplog.text
+    client = client_of(store)
+    assert artifact_names(client, children(client)[node.uid]) == sorted([RECIPE, EPOCHS])
+
+
 def test_long_error_is_cut(store: Store, tracker: Tracker, plan: Plan) -> None:
     node = plan.nodes[0]
     write_failed(store, node, "x" * 20_000)
@@ -400,7 +421,7 @@ def test_runs_of_detrimental_pairs_say_verdict_and_claim(store: Store, tracker: 
     assert tracker.close("FINISHED") == []
     tags = {uid: run.data.tags for uid, run in children(client_of(store)).items()}
     assert tags[counted.uid]["dptq.verdict"] == "catastrophic"
-    assert tags[counted.uid]["dptq.claim"].startswith("parity not shown: needs ")
+    assert tags[counted.uid]["dptq.claim"].startswith("parity within noise: needs ")
     assert all("dptq.claim" not in tags[node.uid] for node in (robust, uncounted))
 
 
@@ -437,7 +458,8 @@ def test_many_metrics_epochs_and_long_params_fit_mlflow_s_limits(store: Store, t
 
 
 def test_reports_are_artifacts_of_the_parent_run(store: Store, tracker: Tracker, plan: Plan) -> None:
-    store.root.folder("report").write_bytes("table1.md", b"| |")
+    for name in ("table1.md", "driver.lock", "driver.json"):
+        store.root.folder("report").write_bytes(name, b"| |")
     tracker.open(plan, {})
     tracker.sweep_artifacts(store.root.folder("report"))
     assert tracker.close("FINISHED") == []
@@ -455,7 +477,7 @@ def test_folder_that_cannot_be_read_is_behind_and_holds_up_nobody(
     tracker.open(plan, {})
     with caplog.at_level(logging.WARNING, "orchestrator.tracking.tracker"):
         tracker.ended(broken)
-        assert tracker.close("FINISHED") == [broken.name]
+        assert tracker.close("FINISHED") == [run_names(plan)[broken.uid]]
     assert children(client_of(store))[whole.uid].info.status == "FINISHED"
     assert len(caplog.records) == 1
 
@@ -495,6 +517,25 @@ def test_other_uris_are_refused_without_credentials(store: Store, uri: str) -> N
 def test_relative_database_is_made_absolute(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert Tracker("sqlite:///runs.db", store, SWEEP).location.address == f"sqlite:///{tmp_path}/runs.db"
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a?b", "100%", "a#b c", "ü'é\"", "a:b&c=d+e"])
+def test_runs_lie_in_the_storage_whatever_letters_its_name_has(
+    name: str, tmp_path: Path, database: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store(str(tmp_path / "storages" / name))
+    shutil.copy(database, tmp_path / "storages" / name / "mlflow.db")
+    node = plan.nodes[0]
+    write_done(store, node)
+    tracker = Tracker(None, store, SWEEP)
+    tracker.open(plan, {})
+    assert tracker.close("FINISHED") == []
+    assert [path.name for path in tmp_path.iterdir()] == ["storages"]
+    assert [path.name for path in (tmp_path / "storages").iterdir()] == [name]
+    assert any(path.name == RESULT for path in (tmp_path / "storages" / name / "mlflow-artifacts").rglob("*"))
+    # What is shown of it means the same when it is typed.
+    assert locate(tracker.location.address, store) == tracker.location
 
 
 def test_unreachable_server_is_one_line_at_once_without_credentials(store: Store, plan: Plan) -> None:
@@ -677,7 +718,7 @@ def test_outage_of_a_server_fails_nothing_and_loses_nothing(
     write_failed(store, failed, "boom")
     tracker.ended(failed)
     with caplog.at_level(logging.WARNING, "orchestrator.tracking.tracker"):
-        assert tracker.close("FINISHED") == [during.name, failed.name, SWEEP]
+        assert tracker.close("FINISHED") == [*(run_names(plan)[node.uid] for node in (during, failed)), SWEEP]
     assert time.perf_counter() - start < 10
 
     url, _ = server()
@@ -699,3 +740,22 @@ def test_outage_of_a_server_fails_nothing_and_loses_nothing(
     assert f"cannot reach the MLflow server at {url} (connection re" in warning
     output = capfd.readouterr()
     assert (output.out, output.err) == ("", "")
+
+
+def test_first_launches_of_two_sweeps_make_the_database_one_after_the_other(tmp_path: Path) -> None:
+    location = Location(f"sqlite:///{tmp_path}/new.db", tmp_path / "new.db")
+    fork = multiprocessing.get_context("fork")
+    together = fork.Barrier(2)
+
+    def launch(name: str) -> None:
+        together.wait()
+        Experiment(location, name)
+
+    launches = [fork.Process(target=launch, args=(name,)) for name in ("c", "d")]
+    for each in launches:
+        each.start()
+    for each in launches:
+        each.join()
+    assert [each.exitcode for each in launches] == [0, 0]
+    names = {each.name for each in MlflowClient(tracking_uri=location.uri).search_experiments()}
+    assert {"c", "d"} <= names
