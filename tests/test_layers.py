@@ -42,7 +42,7 @@ ORDER = {
         {"results"},
         {"search", "workers", "costs"},
         {"store"},
-        {"plan", "console"},
+        {"plan", "console", "scratch"},
     ],
     "trainables": [
         {"memory_probe"},

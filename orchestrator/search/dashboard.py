@@ -19,11 +19,11 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from orchestrator.plan import Plan
+from orchestrator.scratch import scratch_folder
 from orchestrator.search.study import CONSTRAINT, JOURNAL, CellStudy, open_journal
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import ConfigError, StorageError, one_line
-from search_spaces.scratch import scratch_folder
 
 READ_ONLY = "dptq-sweep shows studies and changes none: what is true of a trial lies in the storage"
 

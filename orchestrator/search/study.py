@@ -23,6 +23,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.plan import Node
+from orchestrator.scratch import scratch_folder
 from orchestrator.search.optuna_internals import SeenBySampler, trial_handle
 from orchestrator.search.samplers import make_pruner, make_sampler
 from orchestrator.store.folder import Folder
@@ -32,7 +33,6 @@ from search_spaces.grids.cells import Cell
 from search_spaces.loss_space import Point, place_of, suggest
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
 from search_spaces.recipes import PairRecipe
-from search_spaces.scratch import scratch_folder
 from search_spaces.search import Search
 
 JOURNAL = "studies.log"
