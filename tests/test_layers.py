@@ -42,7 +42,7 @@ ORDER = {
         {"results"},
         {"search", "workers", "costs"},
         {"store"},
-        {"plan", "console", "scratch"},
+        {"plan", "console"},
     ],
     "trainables": [
         {"memory_probe"},
@@ -70,7 +70,7 @@ ORDER = {
         {"loss_space", "paper", "objective"},
         {"recipes"},
         {"datasets", "models"},
-        {"budgets", "model", "pixels", "yaml_files", "uris"},
+        {"budgets", "model", "pixels", "files", "uris"},
         {"errors", "names", "dataset_kinds"},
     ],
 }

@@ -20,7 +20,6 @@ from orchestrator.launch.frontier import Frontier
 from orchestrator.launch.notifications import Hook
 from orchestrator.plan import Node, Plan
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.scratch import scratch_folder
 from orchestrator.search.study import CellStudy, sweep_journal
 from orchestrator.store.failures import MAX_RETRIES, failed_import
 from orchestrator.store.leases.shared import SharedTrials
@@ -28,6 +27,7 @@ from orchestrator.store.records import TrialRecord
 from orchestrator.store.sweep import Caps, Sweep
 from orchestrator.store.trial import ROW
 from orchestrator.workers.entry_points import run_trial
+from search_spaces.files.scratch import scratch_folder
 
 SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 

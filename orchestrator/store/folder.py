@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from orchestrator.scratch import scratch_folder
 from search_spaces.errors import StorageError, UnreachableError, UnwritableError, one_line
+from search_spaces.files.scratch import scratch_folder
 
 RECIPE = "recipe.json"
 ENVIRONMENT = "env.json"

@@ -136,8 +136,8 @@ class Sweep:
         if missing := kept - set(uids):
             raise ConfigError(
                 f"sweep {self.name!r} exists with another plan ({len(before)} trials, this one has {len(uids)} and "
-                f"lacks {len(missing)} of them, such as {min(missing)}): choose another --name, or launch it with all "
-                "that it has and more."
+                f"lacks {len(missing)} of them, such as {min(missing)}): choose another --name, launch it with all "
+                f"that it has and more, or finish it as it is with `{self.resume_command()}`."
             )
         grid = plan.grid.model_dump(mode="json")
         content = {"schema": SCHEMA, "grid": grid, "uids": uids, "confirmations": confirmations}

@@ -18,7 +18,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
-from orchestrator.scratch import scratch_folder
 from orchestrator.store.inventory import find_trial
 from orchestrator.store.store import Store
 from orchestrator.tracking.backend import Location, check, locate
@@ -27,6 +26,7 @@ from orchestrator.tracking.registered import description, model_name, version_ta
 from orchestrator.tracking.runs import UID_TAG
 from orchestrator.workers.entry_points import export_served
 from search_spaces.errors import SweepError, TrackingError, one_line
+from search_spaces.files.scratch import scratch_folder
 from search_spaces.uris import redact
 
 EXPERIMENT = "exports"
