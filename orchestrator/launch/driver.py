@@ -31,6 +31,7 @@ from orchestrator.launch.tuner import Launch
 from orchestrator.plan import Plan
 from orchestrator.progress.live import Progress
 from orchestrator.progress.overview import Overview, overview_of, summary
+from orchestrator.reports.for_mlflow.picture import draw_pair
 from orchestrator.reports.search.tables import overview_table
 from orchestrator.reports.summary import table1_text
 from orchestrator.reports.table1 import table1
@@ -130,7 +131,7 @@ def run_sweep(
     say, journal = line_printer(console), sweep.folder.local_path
     if journal and (damage := make_journal_whole(journal / JOURNAL)):
         say(damage)
-    tracker = Tracker(tracking_uri, store, sweep.name)
+    tracker = Tracker(tracking_uri, store, sweep.name, draw=draw_pair)
     tracker.check()
     facts = sweep_facts(plan)
     ended = AnalysesEnd()

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from rich.console import Console
 
 from orchestrator.analyses.results import SweepTables, tasks_of_sweep
+from orchestrator.reports.for_mlflow.note import sweep_note
 from orchestrator.reports.page import write_report
 from orchestrator.results.pairs import records_of
-from orchestrator.results.searches import read_searches
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import read_trials
-from orchestrator.results.verdicts import outcome_of
+from orchestrator.store.pages import save_pages
 from orchestrator.store.sweep import Sweep
 from orchestrator.tracking.analysis_runs import tracked_analyses
-from orchestrator.tracking.sweep_metrics import search_metrics
+from orchestrator.tracking.sweep_content import sweep_content
 from orchestrator.tracking.tracker import Tracker
 
 
@@ -30,12 +30,16 @@ def publish(
 
     Without the sweep's tables of `analyses` it reads them from the store. The snapshot is up to date.
     """
-    paths = write_report(snapshot, sweep.name, facts=facts, analyses=analyses)
-    tracker.sweep_artifacts(sweep.folder)
     trials = read_trials(snapshot)
-    tracker.sweep_metrics(search_metrics([outcome_of(cell) for cell in read_searches(trials)]))
+    content = sweep_content(trials, sweep_note(snapshot, sweep.name))
     tasks = tasks_of_sweep(records_of(trials), snapshot, sweep.folder)
     tracker.analyses(tracked_analyses(tasks, snapshot, sweep.name))
+    tracker.sweep_content(content)
+    # Before the report, which links to the runs.
+    tracker.catch_up(snapshot)
+    save_pages(sweep, tracker.pages(content.chosen))
+    paths = write_report(snapshot, sweep.name, facts=facts, analyses=analyses)
+    tracker.sweep_artifacts(sweep.folder)
     is_done = not any(state.needs_work for state in snapshot.states.values())
     if behind := tracker.close("FINISHED" if is_done else "FAILED", snapshot):
         console.print(

@@ -37,6 +37,7 @@ from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import Curve, Trial, mixed_code, read_curve, read_trials
 from orchestrator.results.verifications import verified_trials
 from orchestrator.store.folder import Folder, sha256
+from orchestrator.store.pages import pages_of
 from orchestrator.store.sweep import Sweep
 from search_spaces.names import Goal
 
@@ -100,6 +101,7 @@ def write_report(
         progress=progress(plan, trials),
         is_complete=not trouble_table(plan, trials).rows,
         sections=tuple(section for section in sections if not section.is_empty),
+        pages=pages_of(Sweep(snapshot.store, sweep)),
     )
     tables = {"table1": table}
     if table["seed"].nunique() > 1:

@@ -114,8 +114,13 @@ def trials_by_cell(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
 
 def read_rows(trial: Trial, columns: Collection[str]) -> tuple[Mapping[str, Any], ...]:
     """Returns the epochs of a trial in order; none where the table is damaged, which costs a detail and no report."""
+    return rows_of(trial.folder, columns)
+
+
+def rows_of(folder: TrialFolder, columns: Collection[str]) -> tuple[Mapping[str, Any], ...]:
+    """Returns the epochs in a trial's folder; see `read_rows`."""
     try:
-        table = trial.folder.folder.read_table(EPOCHS)
+        table = folder.folder.read_table(EPOCHS)
     except StorageError:
         return ()
     if table is None or not set(columns) <= set(table.column_names):
@@ -127,7 +132,12 @@ def read_rows(trial: Trial, columns: Collection[str]) -> tuple[Mapping[str, Any]
 
 def read_curve(trial: Trial) -> Curve | None:
     """Returns a pair's training curve, or None while there are no epochs to show."""
-    rows = [[row[name] for name in CURVE_COLUMNS] for row in read_rows(trial, CURVE_COLUMNS)]
+    return curve_of(trial.folder)
+
+
+def curve_of(folder: TrialFolder) -> Curve | None:
+    """Returns the training curve of the pair in a folder; see `read_curve`."""
+    rows = [[row[name] for name in CURVE_COLUMNS] for row in rows_of(folder, CURVE_COLUMNS)]
     rows = [row for row in rows if None not in row]
     if not rows:
         return None
