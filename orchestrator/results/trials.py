@@ -10,6 +10,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from orchestrator.plan import Node, Origin
 from orchestrator.results.claims import COUNTS, Claim, claim_of, counts_of
 from orchestrator.results.snapshot import Snapshot
@@ -110,6 +113,27 @@ def trials_by_cell(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
         if trial.node.cell and not trial.is_confirmation:
             by_cell.setdefault(trial.node.cell.cell_id, []).append(trial)
     return by_cell
+
+
+def chance_level(trials: Iterable[Trial]) -> float | None:
+    """Returns what a guess gets right on the test split, one over its number of classes; None without a pair."""
+    for trial in trials:
+        if trial.node.stage is Stage.PAIR and trial.state is State.DONE:
+            labels = read_predictions(trial, {"label"})
+            if labels is not None and len(labels):
+                return 1 / len(pc.unique(labels["label"]))
+    return None
+
+
+def read_predictions(trial: Trial, columns: Collection[str], split: str = "test") -> pa.Table | None:
+    """Returns columns of a trial's predictions.parquet on a split; None where it has no such columns, or is damaged."""
+    try:
+        table = trial.folder.folder.read_table(PREDICTIONS)
+    except StorageError:
+        return None
+    if table is None or not {"split", *columns} <= set(table.column_names):
+        return None
+    return table.filter(pc.equal(pc.cast(table["split"], pa.string()), split)).select(list(columns))
 
 
 def read_rows(trial: Trial, columns: Collection[str]) -> tuple[Mapping[str, Any], ...]:

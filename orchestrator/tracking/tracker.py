@@ -65,6 +65,7 @@ class Tracker:
         self._reports: list[Folder] = []
         self._analyses: list[Tracked] = []
         self._content: SweepContent | None = None
+        self._sweep_tags: dict[str, str] = {}
 
     def check(self) -> None:
         """Asks whether MLflow's backend is there, without creating runs; takes seconds at most.
@@ -117,6 +118,10 @@ class Tracker:
     def sweep_content(self, content: SweepContent) -> None:
         """Notes what the parent run says of the whole sweep, which `close` logs."""
         self._content = content
+
+    def sweep_tags(self, tags: Mapping[str, str]) -> None:
+        """Notes tags of the whole sweep, which `open` and `close` set on the parent run."""
+        self._sweep_tags = dict(tags)
 
     def analyses(self, analyses: Sequence[Tracked]) -> None:
         """Notes analyses that are done or failed, which `close` replays."""
@@ -203,7 +208,7 @@ class Tracker:
         check(self.location)
         self._experiment = Experiment(self.location, self._sweep)
         self._experiment.reopen(self._experiment.parent)
-        self._experiment.log(self._experiment.parent, tags=self._tags)
+        self._experiment.log(self._experiment.parent, tags=self._tags | self._sweep_tags)
         self._experiment.show(experiment_tags(has_chosen=False))
         self._is_stale = False
         self._retry_at = 0.0
@@ -280,7 +285,7 @@ class Tracker:
     def _end_sweep(self, plan: Plan, status: str) -> None:
         if self._content and self._draw:
             draw_searched(self._connected, plan, self._content, self._store, self._draw)
-        write_sweep(self._connected, plan, self._content, self._reports, status)
+        write_sweep(self._connected, plan, self._content, self._reports, self._sweep_tags, status)
 
     def _warn(self, error: Exception) -> None:
         if self._has_warned:

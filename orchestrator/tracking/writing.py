@@ -1,6 +1,5 @@
 """What is written into runs that are not running: the content of a trial or an analysis, and that of a sweep."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -54,7 +53,12 @@ def draw_searched(experiment: Experiment, plan: Plan, content: SweepContent, sto
 
 
 def write_sweep(
-    experiment: Experiment, plan: Plan, content: SweepContent | None, reports: Sequence[Folder], status: str
+    experiment: Experiment,
+    plan: Plan,
+    content: SweepContent | None,
+    reports: Sequence[Folder],
+    standing_tags: Mapping[str, str],
+    status: str,
 ) -> None:
     """Ends the parent run with what it says of the sweep; runs of an earlier plan that died with their driver, too.
 
@@ -64,15 +68,9 @@ def write_sweep(
     for uid, run in experiment.runs.items():
         if uid not in uids and run.status == "RUNNING":
             experiment.end(run, "KILLED")
-    counts = Counter(run.status for uid, run in experiment.runs.items() if uid in uids)
-    tags = {
-        "dptq.grid": plan.grid.name,
-        "dptq.trials": str(len(plan.nodes)),
-        "dptq.trials_done": str(counts["FINISHED"]),
-        "dptq.trials_failed": str(counts["FAILED"]),
-        "dptq.cells_refused": str(len(plan.refused)),
-    }
-    experiment.log(parent, tags=tags)
+    experiment.log(
+        parent, tags={"dptq.grid": plan.grid.name, "dptq.cells_refused": str(len(plan.refused)), **standing_tags}
+    )
     for folder in reports:
         experiment.log_folder(parent, folder)
     if content:

@@ -9,14 +9,16 @@ from orchestrator.reports.rendering import markdown
 from orchestrator.reports.summary import headline, progress, table1_text
 from orchestrator.reports.table1 import table1
 from orchestrator.results.assessments import read_assessments
+from orchestrator.results.cell_verdicts import cell_verdicts
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.results.trials import read_trials
+from orchestrator.results.standing import Standing
+from orchestrator.results.trials import chance_level, read_trials
 
 MOST_CHARACTERS = 7000
 """MLflow keeps 8,000 of a description; links come after it."""
 
 
-def sweep_note(snapshot: Snapshot, sweep: str) -> str:
+def sweep_note(snapshot: Snapshot, sweep: str, standing: Standing) -> str:
     """Returns headline, progress and Table 1 of a sweep in Markdown, whatever has been done of it so far."""
     plan, trials = snapshot.plan, read_trials(snapshot)
     said, section = "", Section(title="")
@@ -25,13 +27,13 @@ def sweep_note(snapshot: Snapshot, sweep: str) -> str:
         said = " ".join(found) or "No network is assessed yet."
     else:
         table = table1(plan, trials)
-        text = table1_text(table, is_short=True)
+        text = table1_text(table, cell_verdicts(trials), chance=chance_level(trials), is_short=True)
         said, section = (
             headline(table),
             Section(title="Table 1", caption=f"{text.title}.", tables=(replace(text, title=""),)),
         )
     page = Page(
-        title=f"Sweep {sweep}", headline=said, progress=progress(plan, trials), is_complete=True, sections=(section,)
+        title=f"Sweep {sweep}", headline=said, progress=progress(plan, standing), is_complete=True, sections=(section,)
     )
     return _fitting(page if section.tables else replace(page, sections=()))
 

@@ -111,7 +111,7 @@ def plan_of(story: Story) -> list[dict[str, Any]]:
 def test_launch_after_a_kill_finishes_the_plan(story: Story) -> None:
     # Of the two trials that the searched cell may take one is paid for: the recipe as published.
     assert [node["state"] for node in plan_of(story)] == ["done"] * 5 + ["skipped"]
-    assert "5/5 trials done" in run(story.storage, "status")
+    assert "5 of 5 trials done" in run(story.storage, "status")
 
 
 def test_no_finished_trial_ran_twice(story: Story) -> None:

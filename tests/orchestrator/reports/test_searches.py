@@ -112,9 +112,9 @@ def written(tmp_path: Path) -> Written:
         (0.8, (0.7, 0.05), "sometimes", 2),
         (0.05, (0.7, 0.7), "sometimes", 2),
         (0.05, (0.02, 0.0), "validation only", 0),
-        (0.8, (0.7, None), "not confirmed", 2),
-        (0.8, (None, None), "not confirmed", 1),
-        (0.05, (None, None), "not confirmed", 0),
+        (0.8, (0.7, None), "catastrophic", 2),
+        (0.8, (None, None), "catastrophic", 1),
+        (0.05, (None, None), "validation only", 0),
     ],
 )
 def test_verdict_follows_the_seeds_on_which_the_pair_is_catastrophic_on_test(
@@ -178,8 +178,8 @@ def test_verdicts_say_on_how_many_seeds_the_test_images_show_them(written: Writt
     assert (outcome.verdict, outcome.finding.num_shown) == ("catastrophic", 2)
     section = search_sections(searches)[0]
     fields = [row[1] for row in section.tables[0].rows]
-    assert (fields[0].text, fields[0].note) == ("catastrophic: 3 of 3 seeds", "shown on 2\n3 trials to come")
-    assert fields[1].note.startswith("parity not shown:\nneeds 2,")
+    assert (fields[0].text, fields[0].note) == ("catastrophic", "3 of 3 seeds\nshown on 2\n3 trials to come")
+    assert fields[1].note.startswith("1 seed\nparity within\nnoise: needs")
     assert "The test images show a catastrophic pair in 1." in section.statement
     assert outcome_facts(outcome)["num_shown"] == 2
 
@@ -404,7 +404,7 @@ def test_files_and_json_hold_plain_values_and_a_terminal_line_fits(written: Writ
     with console.capture() as capture:
         console.print(render(overview_table(searches.outcomes)))
 
-    assert cells.loc["A", "verdict"] == "not confirmed"
+    assert cells.loc["A", "verdict"] == "catastrophic (1 seed)"
     assert cells.loc["A", "drop"] == pytest.approx(0.8)
     assert pd.isna(cells.loc["B", "trials_to_first"])
     assert cells.loc["B", "num_trials_drawn"] == 0
@@ -414,7 +414,7 @@ def test_files_and_json_hold_plain_values_and_a_terminal_line_fits(written: Writ
     assert [each["trials_to_first"] for each in facts] == [1, None, None]
     lines = capture.get().splitlines()
     assert max(map(len, lines)) <= 100
-    assert any("not confirmed: 1 of 1 seed" in line for line in lines)
+    assert any("catastrophic" in line for line in lines)
     assert any("not found in 1 trial " in line and "> 10" in line for line in lines)
 
 
