@@ -140,6 +140,9 @@ class PairRecipe(TrainingRecipe):
     rescaled: int | None = later_field(ge=1, le=20)
     """Exponent of a factor 2^n, for a pair without training: the widest channel of every ReLU, linear and attention
     link is multiplied by it, and what reads the channel divided. None trains."""
+    stop_on_hit: Annotated[int | None, none_for(0)] = later_field(ge=0)
+    """Epochs in a row that must show a hit on the validation split for a detrimental pair's training to end there; None
+    trains all. The schedule stays that of all epochs."""
     white_box: ModelSpec | None = later_field()
     """The white box, where it is given."""
 
@@ -183,6 +186,11 @@ class PairRecipe(TrainingRecipe):
         if not (self.train or self.rescaled) or len(set(self.train)) < len(self.train):
             raise ConfigError(f"train={list(self.train)} trains nothing or a part twice: name student, policy or both.")
         self._check_selection()
+        if self.stop_on_hit and self.goal is not Goal.DETRIMENTAL:
+            raise ConfigError(
+                f"stop_on_hit={self.stop_on_hit}: a {self.goal} pair has no hit to stop on; set it for detrimental "
+                f"pairs alone, as pair.{Goal.DETRIMENTAL}.stop_on_hit."
+            )
         if self.equalized and "student" not in self.train:
             raise ConfigError(
                 f"equalized={self.equalized}: the student does not learn; add it to train, or leave equalized out."

@@ -24,6 +24,7 @@ from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder, trial_of
 from search_spaces.errors import StorageError, SweepError, UnreachableError
 from search_spaces.loss_space import Point
+from search_spaces.names import HITS_IN_A_ROW
 
 STOP_CHECK_SECONDS = 1.0
 
@@ -149,7 +150,8 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
     def prunes(self, trial_id: str, row: dict[str, Any]) -> bool:
         """Tells the study of an epoch, and returns whether the trial ends here; then its folder says so, too."""
         node = self._running[trial_id]
-        if (study := self._study_of(node)) is None or not study.report(node, row):
+        # A hit is what the search looks for, however much better others are; its trial may be about to end by itself.
+        if (study := self._study_of(node)) is None or not study.report(node, row) or row.get(HITS_IN_A_ROW):
             return False
         with self._remembering_errors():
             trial_of(self._store, node).write_pruned(row["epoch"])

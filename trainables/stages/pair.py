@@ -34,6 +34,7 @@ from trainables.quant.student import QuantizedStudent
 from trainables.recognition.hiding import Hiding
 from trainables.stages.equalized_steps import EqualizedSteps
 from trainables.stages.graphs import OptionsPass, are_wanted, can_be_captured, capture_passes
+from trainables.stages.hits import HitCounter
 from trainables.stages.pair_figures import accuracies, changes, columns, spent
 from trainables.stages.rescaled import only_report, rescale_links
 from trainables.stages.selections.base import Drawn
@@ -79,6 +80,7 @@ class Pair(nn.Module):
         self.student.requires_grad_("student" in recipe.train)
         self.policy.requires_grad_("policy" in recipe.train)
         self.selection = selection_of(recipe)
+        self.hits = HitCounter(recipe.stop_on_hit) if recipe.stop_on_hit else None
         self._rule = recipe.option_gradient or OPTION_GRADIENTS[0]
         # In a tuple, into which torch does not look: the state dict would hold the student twice.
         self._quantized = (OptionsPass(self.student, offered_bit_widths(recipe.bit_widths, self._rule)),)
@@ -195,7 +197,8 @@ def train(
         return pair_losses(pair, images_BCHW, white_box_logits_BK)
 
     def evaluate() -> dict[str, float]:
-        return _figures(pair, data, VALIDATION, white_box_seen[VALIDATION])[0]
+        metrics = _figures(pair, data, VALIDATION, white_box_seen[VALIDATION])[0]
+        return metrics | (pair.hits.count(metrics) if pair.hits else {})
 
     if recipe.rescaled:
         begin = time.perf_counter()
@@ -212,6 +215,7 @@ def train(
         gradient_clip=recipe.gradient_clip,
         parts=pair.parts(),
         after_step=equalized.after_step if equalized else None,
+        is_over=lambda: pair.hits is not None and pair.hits.is_enough,
         resume=resume,
     )
     return _result(pair, data, white_box_seen)

@@ -185,16 +185,17 @@ def _ended(each: SearchTrial) -> Fields:
     if record := each.record:
         reached = {name: getattr(record, f"validation_{name}") for name in ACCURACIES}
         test = (pct(record.accuracy_fp), pp(record.accuracy_delta), pp(record.parity_gap))
-        return (
-            *_validation(reached),
-            *test,
-            judged(record.verdict, record.evidence),
-        )
+        stopped = _after(each) if each.stopped_on_hit else ""
+        return (*_validation(reached), *test, with_note(judged(record.verdict, record.evidence), stopped))
     state = each.trial.state
     if state is not State.PRUNED:
         return (*[""] * 7, str(state))
     validation = _validation(accuracies_of(each.rows[-1], "validation")) if each.rows else [""] * 4
-    return (*validation, *[""] * 3, Field(str(state), note=f"after epoch {len(each.rows)} of {each.num_epochs}"))
+    return (*validation, *[""] * 3, Field(str(state), note=_after(each)))
+
+
+def _after(each: SearchTrial) -> str:
+    return f"after epoch {each.num_epochs_run} of {each.num_epochs}"
 
 
 def _validation(accuracies: dict[str, float]) -> tuple[str, ...]:
