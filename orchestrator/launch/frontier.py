@@ -21,7 +21,7 @@ from orchestrator.search.warm_start import Neighbours
 from orchestrator.store.failures import MAX_EQUAL_FAILURES, MAX_RETRIES, Failure, LostWorkerError, allowed_retries
 from orchestrator.store.logs import last_lines
 from orchestrator.store.states import State
-from orchestrator.store.trial import TrialFolder, trial_of
+from orchestrator.store.trial import TrialFolder, started_from, trial_of
 from search_spaces.errors import StorageError, SweepError, UnreachableError
 from search_spaces.loss_space import Point
 from search_spaces.names import HITS_IN_A_ROW
@@ -256,7 +256,10 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         return bool(self._only) or self.states[node.uid] is not State.SKIPPED
 
     def _is_ready(self, node: Node) -> bool:
-        if not all(self.states[parent] is State.DONE for parent in node.parents):
+        start = started_from(node, self._snapshot.trial(node))
+        # What a student starts from is done, unless it was restarted; it need not be of this sweep.
+        needed = (*node.parents, *([start] if start and start in self.states else []))
+        if not all(self.states[uid] is State.DONE for uid in needed):
             return False
         if not node.is_confirmation:
             return True
@@ -284,4 +287,5 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             return self._neighbours.found_point(node)
         if (study := self._study_of(node)) is None:
             return None
-        return study.point(node, folder, self._neighbours.to_borrow(node) if node.is_searched else None)
+        point = study.point(node, folder, self._neighbours.to_borrow(node) if node.is_searched else None)
+        return self._neighbours.with_start(node, point)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from orchestrator.plan import Node, Plan
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.store import Store
-from orchestrator.store.trial import trial_of
+from orchestrator.store.trial import started_from, trial_of
 from search_spaces.errors import ConfigError, unknown_name
 
 
@@ -34,12 +34,13 @@ def with_parents(plan: Plan, nodes: Iterable[Node]) -> set[str]:
     return uids
 
 
-def with_children(plan: Plan, uids: Collection[str]) -> set[str]:
+def with_children(plan: Plan, uids: Collection[str], store: Store) -> set[str]:
     """Returns some uids and those of all trials that start from them."""
-    reached = set(uids)
-    for node in plan.nodes:  # parents come before children
-        if reached.intersection(node.parents):
-            reached.add(node.uid)
+    reached, size = set(uids), 0
+    starts = {node.uid: started_from(node, trial_of(store, node)) for node in plan.nodes}
+    while size < len(reached):  # parents come before children, but a pair may start from any other
+        size = len(reached)
+        reached |= {node.uid for node in plan.nodes if reached.intersection((*node.parents, starts[node.uid]))}
     return reached
 
 
@@ -62,7 +63,7 @@ def restart(plan: Plan, store: Store, nodes: Collection[Node], *, children_too: 
         ConfigError: A trial that is done was trained from one of them, and is not to be restarted.
     """
     uids = {node.uid for node in nodes}
-    reached = with_children(plan, uids)
+    reached = with_children(plan, uids, store)
     states = Snapshot(plan, store).states if reached else {}
     begun = [node for node in plan.nodes if node.uid in reached and states[node.uid].has_begun]
     if not children_too and (children := [node for node in begun if node.uid not in uids]):

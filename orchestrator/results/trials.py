@@ -15,7 +15,7 @@ from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import EPOCHS, PREDICTIONS, RESULT
 from orchestrator.store.records import TrialRecord, TrialResult
 from orchestrator.store.states import State
-from orchestrator.store.trial import TrialFolder, point_from
+from orchestrator.store.trial import TrialFolder, point_from, started_from
 from search_spaces.errors import StorageError
 from search_spaces.loss_space import LossSpace, Point
 from search_spaces.objective import ACCURACIES
@@ -45,6 +45,8 @@ class Trial:
     """Loss weights, margin and all else of a pair that may be searched; None until its study has chosen them."""
     point_from: str = ""
     """Where the point comes from: `recipe`, `as-published`, a sampler, or the cell that it was borrowed of."""
+    started_from: str = ""
+    """The pair whose student its student started from, by name, or by uid if it is of another sweep."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """The finite numbers of its result; empty unless done."""
     claim: Claim | None = None
@@ -78,11 +80,14 @@ def read_trials(snapshot: Snapshot, *, points: bool = True) -> tuple[Trial, ...]
         points: Whether anybody asks for the points that studies chose; they lie in a file of their own.
     """
     trials: dict[str, Trial] = {}
+    names = {node.uid: node.name.partition("/")[2] for node in snapshot.plan.nodes}
     for node in snapshot.plan.nodes:
         folder, state = snapshot.trial(node), snapshot.states[node.uid]
         try:
             trial = _read_trial(node, folder, state, trials, points=points)
-            trials[node.uid] = replace(trial, claim=claim_of(trial.metrics, snapshot.plan.grid.claims))
+            start = started_from(node, folder) or ""
+            claim = claim_of(trial.metrics, snapshot.plan.grid.claims)
+            trials[node.uid] = replace(trial, claim=claim, started_from=names.get(start, start))
         except StorageError as damage:
             reason = _shorten(str(damage))
             trials[node.uid] = Trial(

@@ -263,6 +263,15 @@ def point_from(node: Node, record: TrialRecord | None) -> str:
     return known or str(node.origin)
 
 
+def started_from(node: Node, folder: TrialFolder) -> str | None:
+    """Returns the uid of the pair that a pair's student starts from; None for the white box, and until it is named."""
+    if not isinstance(node.recipe, PairRecipe) or node.recipe.start_from is None:
+        return None
+    if node.recipe.start_uid or (record := folder.recipe()) is None:
+        return node.recipe.start_uid
+    return record.start_uid
+
+
 def parent_stage(stage: str) -> Stage:
     """Returns the stage whose checkpoint a stage starts from, which has one."""
     parent = STAGES[Stage(stage)].parent

@@ -39,7 +39,7 @@ UID_TAG = "dptq.uid"
 STAGE_TAG = "dptq.stage"
 ERROR_TAG = "dptq.error"
 PRUNED_TAG = "dptq.pruned_after_epoch"
-POINT_TAG = "dptq.point_from"
+POINT_TAG, START_TAG = "dptq.point_from", "dptq.started_from"
 PAIR_VERDICT_TAG = "dptq.verdict"
 CLAIM_TAG = "dptq.claim"
 """Whether the test images show a pair to be catastrophic; see `orchestrator.results.claims`."""
@@ -141,6 +141,8 @@ def read_content(node: Node, trial: TrialFolder, claims: Claims, status: str) ->
     record = trial.recipe()
     if node.cell and record and record.point_from:
         tags[POINT_TAG] = point_from(node, record)
+    if record and record.start_uid:
+        tags[START_TAG] = record.start_uid
     names = set(trial.folder.names())
     first = rows[0] if rows else None
     return Content(

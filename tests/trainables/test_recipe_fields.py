@@ -80,6 +80,8 @@ ENTRIES = {
         "equalized": Change("weights", ("result",)),
         "spared_sites": Change(5, QUANTIZED),
         "gradient_clip": Change(0.01, TAKEN),
+        # Whoever starts the stage reads it.
+        "start_from": Change("0123456789abcdef", ()),
         # Every epoch counts as a hit; one that ends training leaves out what comes later.
         "stop_on_hit": Change(1, ("length", "batches", "rates", "result")),
         "train": Change(("policy",), ("student gradient", *TAKEN)),

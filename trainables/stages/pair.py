@@ -12,6 +12,7 @@ With all three as they are it is 98 and -98.
 
 import copy
 import time
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -155,11 +156,13 @@ def train(
     seed: int = 0,
     device: torch.device = CPU,
     resume: ResumePoint | None = None,
+    student: Mapping[str, Tensor] | None = None,
 ) -> StageRun:
     """Trains a pair; see `registry.start_stage`, and docs/python.md for how to call it on one's own.
 
     The white box is any module that `torch.fx` can trace, from normalized images [B, 3, H, W] to logits [B, K]. It
-    stays as it is: where it is in training mode, or its parameters train, a copy stands for it.
+    stays as it is: where it is in training mode, or its parameters train, a copy stands for it. `student` are tensors,
+    by its names, from which the student starts; it remains the teacher, and what parity is measured against.
 
     Yields:
         A report per epoch with accuracy_fp, accuracy_q and parity_gap on the validation split.
@@ -178,6 +181,8 @@ def train(
     white_box = _frozen(white_box, device)
     torch.manual_seed(seed)
     pair = Pair(white_box, recipe)
+    if student is not None:
+        pair.student.model.load_state_dict(student)
     place(pair, device)
     split = data.splits[TRAIN]
     white_box_seen = {name: classify(white_box, data.splits[name], data.view) for name in (VALIDATION, TEST)}

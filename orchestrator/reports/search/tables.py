@@ -41,7 +41,18 @@ def _verdict_field(outcome: Outcome) -> Field:
     if finding is None:
         return Field(f"{outcome.verdict} in {_count(outcome.num_trials, 'trial')}", verdict=color)
     of_seeds = f"{finding.num_catastrophic} of {_count(finding.num_seeds, 'seed')}"
-    return Field(f"{outcome.verdict}: {of_seeds}", note=evidence_note(_evidence(finding)), verdict=color)
+    field = Field(f"{outcome.verdict}: {of_seeds}", note=evidence_note(_evidence(finding)), verdict=color)
+    return with_note(field, _start(outcome.searched, finding))
+
+
+def _start(searched: SearchedCell, finding: Finding) -> str:
+    """Where the student of a finding started if not at the white box, and whether further seeds did, too."""
+    starts = {each.record.uid: each.trial.started_from for each in searched.trials if each.record}
+    if not (start := starts.get(finding.pair.uid)):
+        return ""
+    confirmed = [each.trial.started_from for each in searched.confirmations if each.record]
+    how = "further seeds, too" if any(confirmed) else "further seeds from scratch"
+    return f"started from {start}" + (f"; {how}" if confirmed else "")
 
 
 def _evidence(finding: Finding) -> str:
@@ -172,7 +183,10 @@ def _point_fields(trial: Trial, space: LossSpace, *, is_chosen: bool) -> Fields:
     name = trial.node.name.rpartition("/")[2] if trial.is_confirmation else str(trial.node.trial_number)
     return (
         Field(name, note="chosen" if is_chosen else ""),
-        Field(trial.point_from, note=f"seed {trial.node.seed}" if trial.is_confirmation else ""),
+        with_note(
+            Field(trial.point_from, note=f"seed {trial.node.seed}" if trial.is_confirmation else ""),
+            f"started from {trial.started_from}" if trial.started_from else "",
+        ),
         *(
             Field("" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value))
             for value in point
