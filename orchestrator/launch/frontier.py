@@ -64,6 +64,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         self._whole_gpu = {uid for uid, state in self.states.items() if state is State.OUT_OF_MEMORY}
         self._pending = [node for node in plan.nodes if self._has_tries_left(node) and (not only or node.uid in only)]
         self._running: dict[str, Node] = {}
+        self._longest_epoch: dict[tuple[str, str], float] = {}
         self._may_start: Callable[[], bool] = lambda: True
         self._room: Callable[[], float] = lambda: math.inf
         self._equal_failures: list[tuple[str, tuple[str, str]]] = []
@@ -140,6 +141,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             "data_dir": self._data_dir,
             "stop_file": self._stop_file,
             "whole_gpu": ready.uid in self._whole_gpu,
+            "usual_seconds": self._longest_epoch.get(_training(ready)),
             "typed_models": self._typed_models,
             "verify_images": self._snapshot.plan.verified_images(ready),
         }
@@ -150,6 +152,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
     def prunes(self, trial_id: str, row: dict[str, Any]) -> bool:
         """Tells the study of an epoch, and returns whether the trial ends here; then its folder says so, too."""
         node = self._running[trial_id]
+        self._longest_epoch[_training(node)] = max(row["seconds"], self._longest_epoch.get(_training(node), 0.0))
         # A hit is what the search looks for, however much better others are; its trial may be about to end by itself.
         if (study := self._study_of(node)) is None or not study.report(node, row) or row.get(HITS_IN_A_ROW):
             return False
@@ -289,3 +292,8 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             return None
         point = study.point(node, folder, self._neighbours.to_borrow(node) if node.is_searched else None)
         return self._neighbours.with_start(node, point)
+
+
+def _training(node: Node) -> tuple[str, str]:
+    """Returns what epochs of trials have in common that take about as long."""
+    return node.stage, node.recipe.architecture

@@ -1,6 +1,7 @@
 """The stage generators as one Ray function trainable: read the store, run, write the store, report epochs."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from socket import gethostname
 from typing import Any
@@ -20,8 +21,10 @@ from orchestrator.store.trial import ROW, TrialFolder, now_ms, parent_stage
 from orchestrator.store.usage import GPU_SECONDS
 from orchestrator.workers.given_networks import trial_reader
 from orchestrator.workers.output import WorkerOutput
+from orchestrator.workers.stalled import StallWatch
 from orchestrator.workers.verified import verify_result
 from search_spaces.errors import SweepError
+from search_spaces.stages.registry import STAGES, Stage
 from trainables.stage_runner import ParentCheckpoint, Trial, TrialSpec, checkpoint_bytes, predictions_table
 from trainables.training_loop import EpochReport, finish
 
@@ -40,7 +43,8 @@ def run_trial(config: dict[str, Any]) -> None:
     Args:
         config: `storage` (URI), `stage`, `uid`, `data_dir` (path or None), `typed_models` (URIs of networks that the
             user typed in this command), and `stop_file`: a path in the storage; once it exists, the trial ends after
-            its epoch. `verify_images`: run the first so many test images in ONNX Runtime in the end; 0 runs none.
+            its epoch. `usual_seconds`: the longest epoch of trainings like it in this launch; None if there was none.
+            `verify_images`: run the first so many test images in ONNX Runtime in the end; 0 runs none.
     """
     store = Store(config["storage"], create=False)
     trial = TrialFolder(store, config["stage"], config["uid"])
@@ -73,6 +77,7 @@ def _run(store: Store, trial: TrialFolder, config: dict[str, Any], is_stopping: 
     )
     rows = trial.epochs() if resume else []
     gpu_share = _gpu_share()
+    watch = StallWatch(lambda error: trial.write_error(error, log=last_lines(trial)), config.get("usual_seconds"))
 
     def on_epoch(report: EpochReport) -> None:
         # Rows past the resume point belong to epochs that were lost and are run again.
@@ -82,11 +87,13 @@ def _run(store: Store, trial: TrialFolder, config: dict[str, Any], is_stopping: 
             row[GPU_SECONDS] = gpu_share * report.seconds
         rows.append(row)
         trial.write_epoch(rows, report.snapshot().to_bytes())
+        watch.epoch(report.seconds)
         tune.report({ROW: row, "num_epochs": report.num_epochs})
         if report.epoch < report.num_epochs and is_stopping():
             raise StoppedError
 
-    result = finish(run, on_epoch)
+    with watch if STAGES[Stage(trial.stage)].is_training else nullcontext():
+        result = finish(run, on_epoch)
     if num_images := config.get("verify_images", 0):
         verify_result(store, trial, running, result, num_images, typed_models=config.get("typed_models", ()))
     trial.write_result(
