@@ -64,13 +64,15 @@ class Trial:
         Args:
             spec: What to compute.
             use_gpu: Train on the first visible GPU.
-            num_threads: Of torch on the CPU. Ray packs one trial per core, so more than one makes trials fight.
+            num_threads: Of torch on the CPU. Ray packs one trial per core, so more than one makes trials fight, but for
+                one that runs alone. Sums of other parts round differently.
 
         Raises:
             ConfigError: The recipe or the dataset breaks a rule.
             UnavailableError: The data is not on this machine.
         """
         torch.set_num_threads(num_threads)
+        self.num_threads = num_threads
         self.spec = spec
         self.recipe = parse_recipe(spec.stage, spec.recipe)
         self.device = torch.device("cuda" if use_gpu else "cpu")

@@ -44,7 +44,7 @@ NOTHING_KEPT = LaunchOptions()
 # Of `LaunchOptions`, what options set under the same name: never --on-event, whose target may hold a secret.
 _KEPT = (
     *("address", "tracking_uri", "analyze", "gpus_per_trial", "max_retries", "shared_storage"),
-    *("json_file", "junit_file"),
+    *("threads", "json_file", "junit_file"),
 )
 
 _OF_ASSESSMENTS = (

@@ -23,6 +23,7 @@ from orchestrator.launch.caps import Meter, more_of
 from orchestrator.launch.frontier import Frontier
 from orchestrator.launch.gpu_packing import choose_gpu_shares
 from orchestrator.launch.limits import Limits
+from orchestrator.launch.lone import lone_trials
 from orchestrator.launch.notifications import Event, Hook, kind_of_target
 from orchestrator.launch.publish import publish
 from orchestrator.launch.signals import stop_on_signals
@@ -105,6 +106,7 @@ def launch_sweep(
             sweep=sweep,
             snapshot=snapshot,
             data_dir=options.data_dir,
+            threads=options.threads,
             gpus_per_trial=options.gpus_per_trial,
             max_retries=options.max_retries,
             only=only,
@@ -268,6 +270,7 @@ def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: 
         gpus_per_trial=launch.gpus_per_trial,
         say=say,
     )
+    frontier.threads = dict.fromkeys(lone_trials(launch.plan), launch.threads)
     bundles = {node.name: as_bundle(trial_resources(gpu_shares[node.uid])) for node in frontier.pending}
     check_room(bundles, capacity)
     sweep, meter = launch.sweep, launch.meter

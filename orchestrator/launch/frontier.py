@@ -72,6 +72,8 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         """Why the sweep ends before its plan does, in full; None while it does not."""
         self.error: SweepError | None = None
         """What ended the launch, if the storage failed: Tune keeps only the text of an error."""
+        self.threads: Mapping[str, int] = {}
+        """Threads of trials that have more than one, by uid."""
         self.is_stopping = False
         """Whether the stop file was seen."""
         self._next_stop_check = 0.0
@@ -141,7 +143,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             "data_dir": self._data_dir,
             "stop_file": self._stop_file,
             "whole_gpu": ready.uid in self._whole_gpu,
-            "usual_seconds": self._longest_epoch.get(_training(ready)),
+            "usual_seconds": self._longest_epoch.get(ready.workload),
             "typed_models": self._typed_models,
             "verify_images": self._snapshot.plan.verified_images(ready),
         }
@@ -152,7 +154,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
     def prunes(self, trial_id: str, row: dict[str, Any]) -> bool:
         """Tells the study of an epoch, and returns whether the trial ends here; then its folder says so, too."""
         node = self._running[trial_id]
-        self._longest_epoch[_training(node)] = max(row["seconds"], self._longest_epoch.get(_training(node), 0.0))
+        self._longest_epoch[node.workload] = max(row["seconds"], self._longest_epoch.get(node.workload, 0.0))
         # A hit is what the search looks for, however much better others are; its trial may be about to end by itself.
         if (study := self._study_of(node)) is None or not study.report(node, row) or row.get(HITS_IN_A_ROW):
             return False
@@ -279,7 +281,8 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         """Fixes what the trial runs before anybody runs it, and forgets how it failed before."""
         folder = trial_of(self._store, node)
         point, study = self._point(node, folder), self._study_of(node)
-        folder.write_recipe(node, point, point_from=study.point_from(node) if study else None)
+        place = study.point_from(node) if study else None
+        folder.write_recipe(node, point, point_from=place, num_threads=self.threads.get(node.uid, 1))
         folder.clear_error()
         if Failure.OUT_OF_MEMORY in folder.attempts():
             self._whole_gpu.add(node.uid)
@@ -292,8 +295,3 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             return None
         point = study.point(node, folder, self._neighbours.to_borrow(node) if node.is_searched else None)
         return self._neighbours.with_start(node, point)
-
-
-def _training(node: Node) -> tuple[str, str]:
-    """Returns what epochs of trials have in common that take about as long."""
-    return node.stage, node.recipe.architecture

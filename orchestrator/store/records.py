@@ -47,6 +47,8 @@ class TrialRecord(Record):
     origin: str = "recipe"
     point_from: str | None = None
     """A sampler, the cell that the point was borrowed of, or the plan's origin; None where it was not written down."""
+    num_threads: int = 1
+    """Of torch, where it trains on a CPU."""
 
     @property
     def architecture(self) -> str:

@@ -66,6 +66,7 @@ def _run(store: Store, trial: TrialFolder, config: dict[str, Any], is_stopping: 
     running, parent = open_trial(store, trial, config["data_dir"])
     seeds = _record_of(trial).seeds
     facts = environment(device=running.device_name, data_sha256=running.data_sha256, seeds=seeds)
+    facts["num_threads"] = running.num_threads
     trial.folder.write_json(ENVIRONMENT, facts)
     resume = trial.folder.read_bytes(RESUME)
     run = running.start(
@@ -129,7 +130,7 @@ def open_trial(
         data_dir=Path(data_dir) if data_dir else None,
     )
     use_gpu = bool(ray.get_gpu_ids()) if use_gpu is None else use_gpu
-    return Trial(spec, use_gpu=use_gpu), _parent(store, trial.stage, record.parents)
+    return Trial(spec, use_gpu=use_gpu, num_threads=record.num_threads), _parent(store, trial.stage, record.parents)
 
 
 def _record_of(trial: TrialFolder) -> TrialRecord:

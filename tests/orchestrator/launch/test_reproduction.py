@@ -83,6 +83,7 @@ def test_every_run_tells_what_it_ran_with(finished: Path) -> None:
     assert facts["versions"].keys() == {"python", *provenance.PACKAGES}
     assert facts["device"].startswith("cpu ")
     assert facts["seeds"] == {"trial": 0, "split": 0}
+    assert facts["num_threads"] == 1
     assert facts["data_sha256"] == json.loads((finished / "pair" / CHAIN[2].uid / RESULT).read_text())["data_sha256"]
     assert {"git_commit", "git_diff_sha256", "git_diff", "machine"} <= facts.keys()
 
