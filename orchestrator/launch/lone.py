@@ -1,7 +1,7 @@
 """Trials beside which no other can run, so that they may take the cores that nobody uses (`--threads`).
 
 One thread is the default. Sums of other parts round differently, so that two machines would give different bits for one
-command; and where something else is at work, threads that wait for each other take many times as long.
+command. Where something else is at work, threads wait long for each other.
 """
 
 from orchestrator.plan import Plan

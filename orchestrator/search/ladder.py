@@ -1,7 +1,7 @@
 """Ladders: pairs whose students start from the student of another pair, of the same network, that is done.
 
 Weights that were made to fail under an easier allocation fail sooner under a harder one than the white box does
-(docs/results.md, "Weights carried over"). Cells of a network and a seed are the rungs; `nearest_first` is their order.
+(docs/results.md, "Ladders"). Cells of a network and a seed are the rungs; `nearest_first` is their order.
 """
 
 from collections.abc import Iterable
