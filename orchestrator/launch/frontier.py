@@ -281,8 +281,9 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         """Fixes what the trial runs before anybody runs it, and forgets how it failed before."""
         folder = trial_of(self._store, node)
         point, study = self._point(node, folder), self._study_of(node)
-        place = study.point_from(node) if study else None
-        folder.write_recipe(node, point, point_from=place, num_threads=self.threads.get(node.uid, 1))
+        place, num_threads = study.point_from(node) if study else None, self.threads.get(node.uid, 1)
+        num_threads = self._snapshot.trial(node).num_threads(otherwise=num_threads)
+        folder.write_recipe(node, point, point_from=place, num_threads=num_threads)
         folder.clear_error()
         if Failure.OUT_OF_MEMORY in folder.attempts():
             self._whole_gpu.add(node.uid)

@@ -34,11 +34,7 @@ _SEARCHES = (Arm.RANDOM, Arm.SEARCH)
 
 def choices_for(arm: Arm, choices: Choices) -> Choices:
     """Returns what the user chose, for one arm; the search that was chosen is that of `Arm.SEARCH`."""
-    match arm:
-        case Arm.SEARCH:
-            return choices
-        case _:
-            return _alone(arm, choices)
+    return choices if arm is Arm.SEARCH else _alone(arm, choices)
 
 
 def _alone(arm: Arm, choices: Choices) -> Choices:

@@ -75,10 +75,9 @@ class TrialFolder:
             point: Where its study moved it; None keeps the recipe's own point.
             point_from: Where that point comes from: a sampler, or the cell it was borrowed of; None for the node's own
                 origin.
-            num_threads: Of its training on a CPU, unless it was begun: then it keeps those that it had, since sums of
-                other parts round differently.
+            num_threads: Of its training on a CPU.
         """
-        recipe, begun = node.recipe, self.folder.read_json(RECIPE)
+        recipe = node.recipe
         if point is not None:
             assert isinstance(recipe, PairRecipe)
             recipe = vary(recipe, **point)
@@ -94,9 +93,18 @@ class TrialFolder:
             trial_number=node.trial_number,
             origin=node.origin,
             point_from=point_from or str(node.origin),
-            num_threads=int(begun.get("num_threads", 1)) if begun else num_threads,
+            num_threads=num_threads,
         )
         self.folder.write_json(RECIPE, record.as_json())
+
+    def num_threads(self, otherwise: int) -> int:
+        """Returns with how many threads the trial was begun, which it keeps, since sums of other parts round otherwise.
+
+        Args:
+            otherwise: Of one that was not begun.
+        """
+        content = self.folder.read_json(RECIPE)
+        return otherwise if content is None else int(content.get("num_threads", 1))
 
     def recipe(self) -> TrialRecord | None:
         """Returns what `write_recipe` wrote, or None if the trial never started.
