@@ -82,11 +82,6 @@ class Node:
         return self.is_of_search and self.is_searched
 
     @property
-    def workload(self) -> tuple[str, str]:
-        """What trials have in common whose epochs take about as long."""
-        return self.stage, self.recipe.architecture
-
-    @property
     def cell_id(self) -> str | None:
         """The cell of a pair, None for the shared stages."""
         return self.cell.cell_id if self.cell else None

@@ -39,7 +39,7 @@ from orchestrator.reports.terminal import render
 from orchestrator.results.pairs import pair_records
 from orchestrator.results.searches import read_searches
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
-from orchestrator.results.trials import read_trials
+from orchestrator.results.trials import mixed_code, read_trials
 from orchestrator.results.verdicts import outcome_of
 from orchestrator.search.study import JOURNAL, make_journal_whole
 from orchestrator.store.integrity import find_damage
@@ -48,7 +48,7 @@ from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.tracking.tracker import Tracker
 from search_spaces.analyses import Analysis
 from search_spaces.errors import StorageError
-from search_spaces.uris import redact
+from search_spaces.uris import redact, trusted_variables
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +136,7 @@ def run_sweep(
     tracker.check()
     facts = sweep_facts(plan)
     ended = AnalysesEnd()
-    with _no_run_left_open(tracker), launch.open_frontier() as frontier:
+    with _no_run_left_open(tracker), launch.open_frontier(say) as frontier:
         for refusal in plan.refused:
             say(f"refused {refusal.cell}: {refusal.reason}")
         say(f"sweep {sweep.name} in {store.uri}")
@@ -217,6 +217,8 @@ def _print_pairs(overview: Overview, console: Console) -> None:
     """Prints Table 1 and what became of the searches."""
     trials = read_trials(overview.snapshot)
     console.print(render(table1_text(table1(overview.plan, trials), is_short=True)))
+    if mixed := mixed_code(trials):
+        line_printer(console)(mixed)
     if searches := read_searches(trials):
         console.print(render(overview_table([outcome_of(cell) for cell in searches])))
 
@@ -245,7 +247,7 @@ def _ray_and_mlflow(
     """Starts Ray and opens the tracker at the same time: each takes seconds, and neither needs the other."""
     if address:
         # Joining takes no time, and a cluster that cannot see the storage must leave nothing in MLflow.
-        with session(address, environment=code_variables()) as capacity:
+        with session(address, environment=code_variables() | trusted_variables()) as capacity:
             check_storage(launch.sweep, capacity, is_shared=shared_storage)
             tracker.open(launch.plan, facts)
             yield capacity

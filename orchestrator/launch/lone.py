@@ -5,6 +5,8 @@ command. Where something else is at work, threads wait long for each other.
 """
 
 from orchestrator.plan import Plan
+from orchestrator.store.folder import RECIPE
+from orchestrator.store.trial import TrialFolder
 from search_spaces.stages.registry import Stage
 
 
@@ -24,3 +26,9 @@ def lone_trials(plan: Plan) -> set[str]:
         if len(related) == len(plan.nodes):
             lone.add(node.uid)
     return lone
+
+
+def threads_of(trial: TrialFolder, *, otherwise: int) -> int:
+    """Returns with how many threads a trial was begun, which it keeps; `otherwise` for one that was not begun."""
+    content = trial.folder.read_json(RECIPE)
+    return otherwise if content is None else int(content.get("num_threads", 1))

@@ -6,7 +6,7 @@ Weights that were made to fail under an easier allocation fail sooner under a ha
 
 from collections.abc import Iterable
 
-from orchestrator.plan import Plan
+from orchestrator.plan import Node, Plan
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
 from search_spaces.errors import ConfigError
@@ -31,6 +31,24 @@ def nearest_first(cell: Cell, cells: Iterable[Cell]) -> list[Cell]:
     place = (cell.architecture, cell.seed)
     others = [other for other in cells if (other.architecture, other.seed) == place and other.cell_id != cell.cell_id]
     return sorted(others, key=distance)
+
+
+def started_from(node: Node, folder: TrialFolder) -> str | None:
+    """Returns the uid of the pair that a pair's student starts from; None for the white box, and until it is named."""
+    if not isinstance(node.recipe, PairRecipe) or node.recipe.start_from is None:
+        return None
+    if node.recipe.start_uid or (record := folder.recipe()) is None:
+        return node.recipe.start_uid
+    return record.start_uid
+
+
+def needed_by(node: Node, folder: TrialFolder) -> tuple[str, ...]:
+    """Returns the uids of all that must be done before a trial runs.
+
+    A pair that its student starts from is, unless it was restarted, and need not be of the same sweep.
+    """
+    start = started_from(node, folder)
+    return (*node.parents, start) if start else node.parents
 
 
 def check_starts(plan: Plan, storage: str) -> None:

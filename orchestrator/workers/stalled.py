@@ -34,8 +34,8 @@ class StallWatch:
 
         Args:
             record: Writes the failure.
-            usual_seconds: Longest epoch of trainings like this one; None if there was none, and then nothing is said of
-                the first epoch, which may load data and compile.
+            usual_seconds: Longest epoch that the trial had before; None if there was none. Then nothing is said of the
+                first one, which may load data and compile.
             min_seconds: Shortest wait.
             end_process: Called with an exit code behind `record`, whatever that does.
         """

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import multiprocessing
 import shutil
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from orchestrator.store.folder import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, RE
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
-from orchestrator.tracking.backend import locate, ui_command
+from orchestrator.tracking.backend import Location, locate, ui_command
 from orchestrator.tracking.client import Experiment, KnownRun
 from orchestrator.tracking.runs import Point, epoch_points, metric_key
 from orchestrator.tracking.tracker import Tracker
@@ -737,3 +738,22 @@ def test_outage_of_a_server_fails_nothing_and_loses_nothing(
     assert f"cannot reach the MLflow server at {url} (connection re" in warning
     output = capfd.readouterr()
     assert (output.out, output.err) == ("", "")
+
+
+def test_first_launches_of_two_sweeps_make_the_database_one_after_the_other(tmp_path: Path) -> None:
+    location = Location(f"sqlite:///{tmp_path}/new.db", tmp_path / "new.db")
+    fork = multiprocessing.get_context("fork")
+    together = fork.Barrier(2)
+
+    def launch(name: str) -> None:
+        together.wait()
+        Experiment(location, name)
+
+    launches = [fork.Process(target=launch, args=(name,)) for name in ("c", "d")]
+    for each in launches:
+        each.start()
+    for each in launches:
+        each.join()
+    assert [each.exitcode for each in launches] == [0, 0]
+    names = {each.name for each in MlflowClient(tracking_uri=location.uri).search_experiments()}
+    assert {"c", "d"} <= names
