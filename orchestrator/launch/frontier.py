@@ -156,7 +156,7 @@ class Frontier(StatelessSearcher):
         }
 
     def prunes(self, trial_id: str, row: dict[str, Any]) -> bool:
-        """Tells the study of an epoch, and returns whether the trial ends here, as its folder then says. No hit does."""
+        """Tells the study of an epoch, and returns whether the trial ends here, as its folder then says; hits go on."""
         node = self._running[trial_id]
         if (study := self._study_of(node)) is None or not study.report(node, row) or row.get(HITS_IN_A_ROW):
             return False
