@@ -23,7 +23,6 @@ from orchestrator.launch.caps import Meter, more_of
 from orchestrator.launch.frontier import Frontier
 from orchestrator.launch.gpu_packing import choose_gpu_shares
 from orchestrator.launch.limits import Limits
-from orchestrator.launch.lone import lone_trials
 from orchestrator.launch.notifications import Event, Hook, kind_of_target
 from orchestrator.launch.publish import publish
 from orchestrator.launch.signals import stop_on_signals
@@ -49,6 +48,7 @@ from orchestrator.store.integrity import find_damage
 from orchestrator.store.provenance import code_variables, sweep_facts
 from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.workers.threads import lone_trials
 from search_spaces.analyses import Analysis
 from search_spaces.errors import StorageError
 from search_spaces.uris import redact, trusted_variables

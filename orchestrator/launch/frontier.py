@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from orchestrator.launch.lone import threads_of
 from orchestrator.launch.restarts import has_tries_left
 from orchestrator.launch.stateless import FINISHED, StatelessSearcher
 from orchestrator.plan import Node
@@ -34,6 +33,7 @@ from orchestrator.store.leases.trials import Leases
 from orchestrator.store.logs import last_lines
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder
+from orchestrator.workers.threads import threads_of
 from search_spaces.errors import StorageError, SweepError, UnreachableError
 from search_spaces.loss_space import Point
 from search_spaces.names import HITS_IN_A_ROW

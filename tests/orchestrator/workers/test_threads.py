@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from orchestrator.launch.frontier import Frontier
-from orchestrator.launch.lone import lone_trials
 from orchestrator.plan import Plan, build_plan
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import RECIPE
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
+from orchestrator.workers.threads import lone_trials
 from orchestrator.workers.trial import open_trial
 from search_spaces.grids.build import Choices, build_grid
 
