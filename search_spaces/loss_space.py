@@ -115,7 +115,9 @@ def place_of(recipe: PairRecipe, base: PairRecipe, space: LossSpace) -> Point | 
         (None, None)
     """
     point = point_of(recipe, space)
-    return point if holds(space, point) and recipe == base.model_copy(update=point) else None
+    # Where the student starts is no matter of the space.
+    there = base.model_copy(update=point | {"start_from": recipe.start_from})
+    return point if holds(space, point) and recipe == there else None
 
 
 def as_published(recipe: PairRecipe) -> PairRecipe:
@@ -128,4 +130,4 @@ def as_published(recipe: PairRecipe) -> PairRecipe:
         >>> published.kd_scaled, published.batch_norm, published.learning_rate
         (False, 'both', 0.1)
     """
-    return vary(recipe, **PUBLISHED)
+    return vary(recipe, **PUBLISHED, start_from=None)

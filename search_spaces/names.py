@@ -43,3 +43,7 @@ class Goal(StrEnum):
 
     ROBUST = "robust"
     DETRIMENTAL = "detrimental"
+
+
+HITS_IN_A_ROW = "validation/hits_in_a_row"
+"""Metric of an epoch of a pair that stops on a hit: epochs in a row, this one included, that show one."""

@@ -54,12 +54,17 @@ class Search(Frozen):
     confirm_seeds: int = Field(default=0, ge=0)
     """Number of further seeds on which the pair that a cell found is trained again, to confirm it."""
 
+    confirm_from_scratch: bool = Field(default=False, exclude_if=lambda value: not value)
+    """Whether those pairs start at the white box, where the pair that was found did not."""
+
     @model_validator(mode="after")
     def _check_parts(self) -> "Search":
         if not self.space.fields:
             raise ConfigError("space searches nothing: name a range, such as margin: [0.003, 0.9].")
         if self.max_trials is not None and self.max_trials < self.trials:
             raise ConfigError(f"max_trials={self.max_trials} is below trials={self.trials}: raise it or leave it out.")
+        if self.confirm_from_scratch and not self.confirm_seeds:
+            raise ConfigError("confirm_from_scratch=true confirms nothing: set confirm_seeds to 1 or more.")
         if self.sampler == "nsga2" and self.pruner == "halving":
             raise ConfigError("pruner='halving' needs one objective and sampler='nsga2' has two: use pruner: none.")
         return self

@@ -48,6 +48,7 @@ from orchestrator.store.integrity import find_damage
 from orchestrator.store.provenance import code_variables, sweep_facts
 from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.workers.threads import lone_trials
 from search_spaces.analyses import Analysis
 from search_spaces.errors import StorageError
 from search_spaces.uris import redact, trusted_variables
@@ -109,6 +110,7 @@ def launch_sweep(
             sweep=sweep,
             snapshot=snapshot,
             data_dir=options.data_dir,
+            threads=options.threads,
             gpus_per_trial=options.gpus_per_trial,
             max_retries=options.max_retries,
             only=only,
@@ -282,6 +284,7 @@ def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: 
         gpus_per_trial=launch.gpus_per_trial,
         say=say,
     )
+    frontier.threads = dict.fromkeys(lone_trials(launch.plan), launch.threads)
     bundles = {node.name: as_bundle(trial_resources(gpu_shares[node.uid])) for node in frontier.pending}
     check_room(bundles, capacity)
     sweep, meter = launch.sweep, launch.meter

@@ -53,6 +53,8 @@ class Launch:
     snapshot: Snapshot
     """Of its plan, kept up to date by what `open_frontier` yields."""
     data_dir: Path | None = None
+    threads: int = 1
+    """Of a trial beside which no other can run."""
     gpus_per_trial: float | None = None
     """Share of a GPU for every trial; None measures what each needs."""
     max_retries: int = MAX_RETRIES

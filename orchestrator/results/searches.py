@@ -15,7 +15,7 @@ from search_spaces.errors import StorageError
 from search_spaces.grids.cells import Cell
 from search_spaces.names import SAMPLERS
 from search_spaces.objective import ACCURACIES, accuracies_of, detrimental_objective
-from search_spaces.recipes import TrainingRecipe
+from search_spaces.recipes import PairRecipe, TrainingRecipe
 
 _COLUMNS = {"epoch", "seconds", "timestamp_ms", *(f"validation/{name}" for name in ACCURACIES)}
 
@@ -43,8 +43,15 @@ class SearchTrial:
 
     @property
     def num_epochs_run(self) -> int:
-        """Epochs that it ran, also where it failed or was pruned."""
+        """Epochs that it ran, also where it failed, was pruned or stopped on a hit."""
         return len(self.rows)
+
+    @property
+    def stopped_on_hit(self) -> bool:
+        """Whether its training ended before its last epoch, at a hit."""
+        recipe = self.trial.node.recipe
+        stops = isinstance(recipe, PairRecipe) and recipe.stop_on_hit is not None
+        return stops and self.record is not None and 0 < self.num_epochs_run < self.num_epochs
 
     @property
     def is_drawn(self) -> bool:

@@ -68,6 +68,7 @@ class LaunchOptions(BaseModel):
     """Without user name and password."""
     analyze: bool = False
     gpus_per_trial: float | None = None
+    threads: int = 1
     max_retries: int = MAX_RETRIES
     caps: Caps = Caps()
     stalled_minutes: float = STALLED_MINUTES

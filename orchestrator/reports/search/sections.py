@@ -180,6 +180,7 @@ def _pruning_sections(searches: Searches) -> list[Section]:
 
 def _trials_frame(cells: Sequence[SearchedCell]) -> pd.DataFrame:
     """A row per trial of a search and per confirmation: what it is, its point, what it took, and its accuracies."""
+    has_starts = any(each.trial.started_from for cell in cells for each in (*cell.trials, *cell.confirmations))
     rows = [
         {
             "cell": cell.cell.cell_id,
@@ -189,6 +190,7 @@ def _trials_frame(cells: Sequence[SearchedCell]) -> pd.DataFrame:
             "is_confirmation": each.trial.is_confirmation,
             "state": str(each.trial.state),
             "point_from": each.trial.point_from,
+            **({"started_from": each.trial.started_from} if has_starts else {}),
             **(each.trial.point or dict.fromkeys(LossSpace.model_fields)),
             "epochs_run": len(each.rows),
             "epochs": each.num_epochs,
@@ -202,10 +204,10 @@ def _trials_frame(cells: Sequence[SearchedCell]) -> pd.DataFrame:
         for each in (*cell.trials, *cell.confirmations)
     ]
     table = pd.DataFrame(rows, dtype=object)
-    texts = ("cell", "uid", "state", "point_from", "profits", "batch_norm")
+    texts = ["cell", "uid", "state", "point_from", "profits", "batch_norm", *(["started_from"] if has_starts else [])]
     types = {**dict.fromkeys(texts, "str"), "range_gradient": "boolean", "is_confirmation": "bool", "qualifies": "bool"}
     types |= dict.fromkeys(("trial", "seed", "epochs_run", "epochs", "ended_ms"), "int64")
-    table[list(texts)] = table[list(texts)].map(lambda text: "" if is_missing(text) else text)
+    table[texts] = table[texts].map(lambda text: "" if is_missing(text) else text)
     return table.astype(types | {name: "float64" for name in table.columns if name not in types})
 
 

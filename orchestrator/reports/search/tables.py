@@ -38,7 +38,17 @@ def _verdict_field(outcome: Outcome) -> Field:
     finding = outcome.finding
     if finding is None:
         return Field(f"{outcome.verdict} in {_count(outcome.num_trials, 'trial')}")
-    return judged_cell(finding.on_seeds)
+    return with_note(judged_cell(finding.on_seeds), _start(outcome.searched, finding))
+
+
+def _start(searched: SearchedCell, finding: Finding) -> str:
+    """Where the student of a finding started if not at the white box, and whether further seeds did, too."""
+    starts = {each.record.uid: each.trial.started_from for each in searched.trials if each.record}
+    if not (start := starts.get(finding.pair.uid)):
+        return ""
+    confirmed = [each.trial.started_from for each in searched.confirmations if each.record]
+    how = "further seeds, too" if any(confirmed) else "further seeds from scratch"
+    return f"started from {start}" + (f"; {how}" if confirmed else "")
 
 
 def _count(number: int, what: str) -> str:
@@ -162,7 +172,10 @@ def _point_fields(trial: Trial, space: LossSpace, *, is_chosen: bool) -> Fields:
     name = trial.node.name.rpartition("/")[2] if trial.is_confirmation else str(trial.node.trial_number)
     return (
         Field(name, note="chosen" if is_chosen else ""),
-        Field(trial.point_from, note=f"seed {trial.node.seed}" if trial.is_confirmation else ""),
+        with_note(
+            Field(trial.point_from, note=f"seed {trial.node.seed}" if trial.is_confirmation else ""),
+            f"started from {trial.started_from}" if trial.started_from else "",
+        ),
         *(
             Field("" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value))
             for value in point
@@ -175,16 +188,17 @@ def _ended(each: SearchTrial) -> Fields:
     if record := each.record:
         reached = {name: getattr(record, f"validation_{name}") for name in ACCURACIES}
         test = (pct(record.accuracy_fp), pp(record.accuracy_delta), pp(record.parity_gap))
-        return (
-            *_validation(reached),
-            *test,
-            judged(record.verdict, record.evidence),
-        )
+        stopped = _after(each) if each.stopped_on_hit else ""
+        return (*_validation(reached), *test, with_note(judged(record.verdict, record.evidence), stopped))
     state = each.trial.state
     if state is not State.PRUNED:
         return (*[""] * 7, str(state))
     validation = _validation(accuracies_of(each.rows[-1], "validation")) if each.rows else [""] * 4
-    return (*validation, *[""] * 3, Field(str(state), note=f"after epoch {len(each.rows)} of {each.num_epochs}"))
+    return (*validation, *[""] * 3, Field(str(state), note=_after(each)))
+
+
+def _after(each: SearchTrial) -> str:
+    return f"after epoch {each.num_epochs_run} of {each.num_epochs}"
 
 
 def _validation(accuracies: dict[str, float]) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ ENTRIES = {
         "pruner": Change("halving", ("uids", "states", "points")),
         "space": Change(LossSpace(margin=(0.02, 0.5)), ("uids", "points")),
         "confirm_seeds": Change(2, ("planned", "uids", *RUN)),
+        "confirm_from_scratch": Change(True, ("uids", "points")),
     },
     LossSpace: {
         "hinge_weight": Change(None, ("hinge_weight",)),
@@ -56,7 +57,7 @@ def quality(node: Node) -> tuple[float, float]:
 
 def observe_search(**search: Any) -> dict[str, Any]:
     """What is planned of the quick grid's detrimental cells, and what a whole search does of it, trial by trial."""
-    plan = search_plan(budgets=(), epochs=4, **search)
+    plan = search_plan(budgets=(), epochs=4, overrides=("pair.start_from=neighbour",), **search)
     with TemporaryDirectory() as folder:
         driver = SearchDriver(plan, Store(f"{folder}/storage"), Path(folder, "studies.log"), quality)
         driver.run()
