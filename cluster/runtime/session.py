@@ -3,21 +3,26 @@
 import logging
 import os
 import socket
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import ray
+from ray.exceptions import AuthenticationError
 
 from cluster.runtime.autoscaler import Autoscaler, ask_autoscaler
 from cluster.runtime.capacity import Capacity, current_capacity
 from cluster.runtime.code import code_for_workers
-from cluster.runtime.ray_internals import guarded_cluster, is_in_job
-from search_spaces.errors import ConfigError, UnavailableError
+from cluster.runtime.ray_internals import guarded_cluster, is_in_job, signals_left_to_the_driver
+from search_spaces.errors import ConfigError, UnavailableError, one_line
 from search_spaces.uris import redact
 
 CONNECT_SECONDS = 5.0
 NOT_A_NODE = "No node info found"
 """What Ray says, after half a minute, on a machine without a node of the cluster."""
+MAX_REASON = 200
+"""Letters that are shown of an error of Ray's, which may be a page."""
 # One thread per trial: Ray packs a trial on every core, and two trials with two threads each fight for both.
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -66,7 +71,7 @@ def session(address: str | None = None, *, environment: Mapping[str, str] | None
 
     Raises:
         ConfigError: The address is of a kind that cannot be joined.
-        UnavailableError: No cluster answers at the address.
+        UnavailableError: No cluster answers at the address, or Ray does not start here.
     """
     check_address(address)
     for name, value in DRIVER_ENVIRONMENT.items():
@@ -77,24 +82,20 @@ def session(address: str | None = None, *, environment: Mapping[str, str] | None
     # A job's workers have both from their job, and Ray refuses to be told twice.
     code, more = (code_for_workers(), environment or {}) if address and not is_in_job() else ({}, {})
     try:
-        ray.init(
-            # Without an address Ray would join whatever cluster was started last on this machine.
-            address=address or "local",
-            runtime_env={"env_vars": {**WORKER_ENVIRONMENT, **more}} | code,
-            include_dashboard=False if address is None else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except ConnectionError as error:
-        raise _no_cluster(address) from error
-    except RuntimeError as error:
-        if NOT_A_NODE not in str(error):
-            raise
-        raise UnavailableError(
-            f"this machine is no node of the cluster at {address!r}, and Ray lets only nodes join: launch with the "
-            "dashboard's address instead (http://HOST:8265), and the cluster's head runs it as a job."
-        ) from error
-    try:
+        try:
+            with signals_left_to_the_driver():
+                ray.init(
+                    # Without an address Ray would join whatever cluster was started last on this machine.
+                    address=address or "local",
+                    runtime_env={"env_vars": {**WORKER_ENVIRONMENT, **more}} | code,
+                    include_dashboard=False if address is None else None,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
+        except (
+            Exception
+        ) as error:  # ray.init raises whatever goes wrong in it: OSError, ValueError, RuntimeError, its own
+            raise _not_up(error, address) from error
         # What this process started itself never grows.
         yield current_capacity(Autoscaler() if address is None else ask_autoscaler())
     finally:
@@ -119,6 +120,30 @@ def check_address(address: str | None) -> None:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise _no_cluster(address) from error
+
+
+def _not_up(error: Exception, address: str | None) -> UnavailableError:
+    """Says why Ray neither starts nor joins, and what to do about it."""
+    if isinstance(error, ConnectionError):
+        return _no_cluster(address)
+    if NOT_A_NODE in str(error):
+        return UnavailableError(
+            f"this machine is no node of the cluster at {address!r}, and Ray lets only nodes join: launch with the "
+            "dashboard's address instead (http://HOST:8265), and the cluster's head runs it as a job."
+        )
+    what = f"Ray does not join the cluster at {address!r}" if address else "Ray does not start on this machine"
+    return UnavailableError(f"{what} ({one_line(error)[:MAX_REASON]}): {_hint(error)}")
+
+
+def _hint(error: Exception) -> str:
+    if "AF_UNIX path" in str(error):
+        return "its sockets lie below TMPDIR, whose path is too long for that: set RAY_TMPDIR to a short one, as /tmp."
+    if isinstance(error, AuthenticationError):
+        return "set RAY_AUTH_MODE=disabled for a cluster of your own, or RAY_AUTH_TOKEN_PATH to the file of its token."
+    if isinstance(error, OSError):
+        return "set RAY_TMPDIR to a folder that exists, has room, and is yours to write."
+    logs = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()), "ray", "session_latest", "logs")
+    return f"this machine may be busy, or short of memory: try again; Ray's logs are in {logs}."
 
 
 def _no_cluster(address: str | None) -> UnavailableError:

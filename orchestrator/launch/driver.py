@@ -141,7 +141,7 @@ def run_sweep(
         say(summary(plan, frontier.states))
         if frontier.pending or analyses:
             ray_and_mlflow = _ray_and_mlflow(tracker, launch, facts, address, shared_storage)
-            with ray_and_mlflow as capacity, stop_on_signals(sweep, say):
+            with stop_on_signals(sweep, say), ray_and_mlflow as capacity:
                 if frontier.pending:
                     _run_trials(launch, frontier, tracker, capacity, console)
                 # Launches of other sweeps may have finished trials that these share.

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 from ray import tune
 from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.experiment import Trial as RayTrial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 
 from cluster.runtime.resources import trial_resources
@@ -27,6 +27,7 @@ from orchestrator.store.records import TrialRecord
 from orchestrator.store.sweep import Caps, Sweep
 from orchestrator.store.trial import ROW
 from orchestrator.workers.entry_points import run_trial
+from search_spaces.scratch import scratch_folder
 
 SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 
@@ -117,7 +118,7 @@ class Launch:
         ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
         # Signals are the driver's to handle: see `orchestrator.launch.signals`.
         os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-        with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as scratch:
+        with scratch_folder() as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(
                     self.trainable,
@@ -133,10 +134,10 @@ class Launch:
                 run_config=tune.RunConfig(
                     name=self.sweep.name,
                     # Tune's own snapshots are never read again: the store is the truth.
-                    storage_path=scratch,
+                    storage_path=str(scratch),
                     # The frontier decides what is tried again.
                     failure_config=tune.FailureConfig(max_failures=0),
-                    callbacks=[_Relay(self.snapshot, listeners)],
+                    callbacks=[_Relay(self.snapshot, listeners), _Silent()],
                     verbose=0,
                 ),
             )
@@ -173,6 +174,13 @@ class Pruning(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
         # Tune writes what Ray said into a file of this machine; its own getter looks where that was not copied yet.
         if trial.error_file and (error := failed_import(Path(trial.error_file).read_text())):
             self._frontier.record(trial.trial_id, error)
+
+
+class _Silent(TrialProgressCallback):  # type: ignore[misc]  # ray ships no types
+    """In the place of Tune's own, which says `Trial ... completed` between our lines however quiet it is to be."""
+
+    def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        pass
 
 
 class _Relay(tune.Callback):  # type: ignore[misc]  # ray ships no types

@@ -10,7 +10,6 @@ loses no value, repeats no point and leaves no trial RUNNING for ever.
 
 import json
 import math
-import tempfile
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from search_spaces.grids.cells import Cell
 from search_spaces.loss_space import Point, place_of, suggest
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
 from search_spaces.recipes import PairRecipe
+from search_spaces.scratch import scratch_folder
 from search_spaces.search import Search
 
 JOURNAL = "studies.log"
@@ -56,8 +56,8 @@ def sweep_journal(folder: Folder) -> Iterator[JournalStorage]:
         folder.local_path.mkdir(parents=True, exist_ok=True)
         yield open_journal(folder.local_path / JOURNAL)
         return
-    with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as temporary:
-        copy = Path(temporary, JOURNAL)
+    with scratch_folder() as scratch:
+        copy = scratch / JOURNAL
         before = folder.read_bytes(JOURNAL)
         copy.write_bytes(before or b"")
         try:
@@ -80,13 +80,23 @@ def make_journal_whole(path: Path) -> str | None:
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     *lines, rest = path.read_bytes().split(b"\n") if path.exists() else [b""]
     try:
-        if not rest and all(isinstance(json.loads(line), dict) for line in lines):
+        if not rest and all(isinstance(json.loads(line), dict) for line in lines) and _is_read_by_optuna(path):
             return None
     except ValueError:
         pass  # no JSON, which is what was to be found out
     aside = path.with_name(f"{path.name}.damaged")
     path.replace(aside)
     return f"{path} was cut short or edited: it is now {aside.name}, and the studies are filled from the store"
+
+
+def _is_read_by_optuna(path: Path) -> bool:
+    if not path.exists():
+        return True
+    try:
+        open_journal(path)
+    except Exception:  # Optuna raises whatever a wrong line comes to: KeyError, TypeError, errors of its own
+        return False
+    return True
 
 
 class CellStudy:

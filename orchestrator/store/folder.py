@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from search_spaces.errors import StorageError, UnreachableError, UnwritableError, one_line
+from search_spaces.scratch import scratch_folder
 
 RECIPE = "recipe.json"
 ENVIRONMENT = "env.json"
@@ -76,16 +76,17 @@ class Folder:
         """Yields the folder as a path of this machine; of an object store a copy, which goes away afterwards.
 
         Args:
-            names: The files that are needed; None for all of them, those in folders below included.
+            names: The files that are needed, if they exist; None for all of them, those in folders below included.
         """
         if self.local_path:
             yield self.local_path
             return
-        with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as temporary:
-            copy = Path(temporary, self.path.rpartition("/")[2])
+        with scratch_folder() as scratch:
+            copy = Path(scratch, self.path.rpartition("/")[2])
             for name in self.sizes() if names is None else names:
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
-                (copy / name).write_bytes(self.read_bytes(name) or b"")
+                if (content := self.read_bytes(name)) is not None:
+                    (copy / name).write_bytes(content)
             yield copy
 
     def exists(self, path: str) -> bool:

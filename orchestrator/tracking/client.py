@@ -127,10 +127,17 @@ class Experiment:
         run.tags |= new_tags
 
     def log_files(self, run: KnownRun, folder: Folder, names: Sequence[str]) -> None:
-        """Logs files of the store as artifacts under their names."""
+        """Logs files of the store as artifacts under their names.
+
+        A file that is gone by now, as the error of a trial that is tried again, is left out: its run is told again.
+        """
         with folder.on_disk(names) as path:
             for name in names:
-                self._client.log_artifact(run.run_id, str(path / name))
+                try:
+                    self._client.log_artifact(run.run_id, str(path / name))
+                except OSError:
+                    if (path / name).exists():
+                        raise
 
     def log_folder(self, run: KnownRun, folder: Folder) -> None:
         """Logs a folder, with all below it, as artifacts under its name; of an object store what changed since then."""

@@ -4,14 +4,13 @@ Inputs of Conv, Gemm and MatMul are quantized to uint8 with one range over the w
 run: one image per run has its own range. Weights are int8, symmetric, with one scale each. `reduce_range` is off.
 """
 
-import tempfile
 from ast import literal_eval
 from collections.abc import Sequence
-from pathlib import Path
 
 import onnx
 
 from search_spaces.errors import ConfigError, one_line, unknown_name
+from search_spaces.scratch import scratch_folder
 from trainables.runtimes.ort import quantization
 from trainables.runtimes.quiet import ROOT, quietly
 
@@ -67,8 +66,8 @@ def _quantized(named: onnx.ModelProto, exclude: Sequence[str]) -> onnx.ModelProt
     own = onnx.ModelProto()
     own.CopyFrom(named)  # it works in place
     # It gives advice about preprocessing.
-    with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as folder, quietly(ROOT):
-        path = Path(folder, "int8.onnx")
+    with scratch_folder() as scratch, quietly(ROOT):
+        path = scratch / "int8.onnx"
         try:
             quantization.quantize_dynamic(
                 own,

@@ -78,8 +78,8 @@ def command(
         ended = AnalysesEnd()
         if pending := not_done(tasks, snapshot, console):
             with (
-                session(address, environment=code_variables() | trusted_variables()) as capacity,
                 stop_on_signals(sweep, line_printer(console)),
+                session(address, environment=code_variables() | trusted_variables()) as capacity,
             ):
                 if address:
                     check_storage(sweep, capacity, is_shared=shared_storage or launched.shared_storage)

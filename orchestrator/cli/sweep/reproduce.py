@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import click
@@ -10,6 +9,7 @@ import click
 from orchestrator.cli.completion import uids
 from orchestrator.cli.options import data_dir_option, storage_option, trust_option
 from search_spaces.errors import ConfigError
+from search_spaces.scratch import scratch_folder
 
 MAX_LINES = 10
 
@@ -38,9 +38,8 @@ def command(trial: str, storage: str, data_dir: Path, keep: Path | None) -> None
     os.environ.update(WORKER_ENVIRONMENT)
     from orchestrator.launch.reproduction import reproduce
 
-    with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as temporary:
-        scratch = Store(str(keep or temporary))
-        found = reproduce(folder, store, scratch, str(data_dir.absolute()), click.echo)
+    with scratch_folder() as scratch:
+        found = reproduce(folder, store, Store(str(keep or scratch)), str(data_dir.absolute()), click.echo)
     for line in found.environment:
         click.echo(f"different: {line}")
     for name, lines in (("metrics", found.metrics), ("tensors", found.tensors)):

@@ -15,6 +15,7 @@ of pyarrow.fs, and nothing can be renamed):
 - A driver that the storage hears nothing of for `dead_seconds` may lose its sweep, and ends as soon as it sees that.
 """
 
+import fcntl
 import os
 import socket
 import sys
@@ -190,12 +191,14 @@ def exit_after_loss() -> None:
 def _holds_file_lock(folder: Folder) -> bool:
     path = folder.local_path
     assert path is not None
-    if not (path / LOCK).exists():
-        return False
+    # Opened for reading only: who looks need not be the user who may write.
     try:
-        with FileLock(path / LOCK, timeout=0):
+        with (path / LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
-    except Timeout:
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
         return True
 
 

@@ -153,6 +153,23 @@ def test_second_driver_is_refused_and_a_killed_one_leaves_no_lock(store: Store) 
         assert sweep.has_driver()
 
 
+def test_who_may_only_read_a_storage_sees_whether_a_driver_runs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep, open_file = Sweep(store, "mine"), os.open
+
+    def open_for_readers(path: str, flags: int, *arguments: int) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            raise PermissionError(f"{path} belongs to another user")
+        return open_file(path, flags, *arguments)
+
+    with sweep.driver():
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", open_for_readers)
+            assert sweep.has_driver()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", open_for_readers)
+        assert not sweep.has_driver()
+
+
 def test_refused_driver_learns_who_owns_the_sweep(store: Store) -> None:
     sweep = Sweep(store, "mine")
     name = rf"\(process {os.getpid()} on {re.escape(socket.gethostname())}\)"
