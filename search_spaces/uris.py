@@ -115,6 +115,17 @@ def trusted_variables() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name == TRUSTED_HOSTS}
 
 
+def is_elsewhere(place: str) -> bool:
+    """Tells whether a place names a host, and one that is not this machine.
+
+    Examples:
+        >>> [is_elsewhere(each) for each in ("http://ml:5000", "http://127.0.0.1:5000", "sqlite:///x.db", "auto")]
+        [True, False, False, False]
+    """
+    host = _host_of(place)
+    return host is not None and host not in ("localhost", "::1") and not host.startswith("127.")
+
+
 def check_host(place: str, *, what: str, option: str) -> None:
     """Makes sure that this machine's user named the host at which a place from a storage is: it gets credentials.
 
@@ -126,9 +137,9 @@ def check_host(place: str, *, what: str, option: str) -> None:
     Raises:
         ConfigError: Nobody did.
     """
-    if (host := _host_of(place)) is None or host == "localhost" or host.startswith("127.") or host == "::1":
+    if not is_elsewhere(place):
         return
-    trusted = os.environ.get(TRUSTED_HOSTS, "").split(",")
+    host, trusted = _host_of(place), os.environ.get(TRUSTED_HOSTS, "").split(",")
     if "*" not in trusted and host not in trusted:
         raise ConfigError(
             f"{what} is at {host}, which the storage says and you did not, and would get this machine's credentials: "

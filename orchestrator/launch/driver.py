@@ -47,7 +47,7 @@ from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.tracking.tracker import Tracker
 from search_spaces.analyses import Analysis
 from search_spaces.errors import StorageError
-from search_spaces.uris import redact, trusted_variables
+from search_spaces.uris import is_elsewhere, redact, trusted_variables
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +91,7 @@ def launch_sweep(
         restarts = [argument for damage in damages for argument in ("--restart", damage.node.uid)]
         raise StorageError(
             f"{len(damages)} trials of sweep {sweep.name!r} are damaged, and nothing was started: train them again "
-            f"with `{sweep.resume_command(*restarts)}`."
+            f"with `{_resume_command(sweep, *restarts)}`."
         )
     shown = redact(options.tracking_uri) if options.tracking_uri else None
     kept = {"tracking_uri": shown, "caps": limits.caps, "stalled_minutes": limits.stalled_minutes}
@@ -195,10 +195,10 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
         say(outcome.agreement.line())
     if num_left := overview.num_left():
         how = f"{outcome.cap} is hit" if outcome.cap else "stopped" if outcome.is_stopping else "not finished"
-        again = sweep.resume_command(*more_of(outcome.cap))
+        again = _resume_command(sweep, *more_of(outcome.cap))
         say(f"{how}, {num_left} of {overview.num_needed()} trials are not done; go on with: {again}")
     if num_failed := sum(state.is_failed for state in overview.states.values()):
-        again = sweep.resume_command("--failed")
+        again = _resume_command(sweep, "--failed")
         say(f"{num_failed} trials failed; those that diverged or used up their tries run again with: {again}")
     if outcome.analyses.num_stopped:
         say_stopped(outcome.analyses.num_stopped, sweep, console)
@@ -209,6 +209,12 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
         sys.exit(1)
     if gate_code:
         sys.exit(gate_code)
+
+
+def _resume_command(sweep: Sweep, *arguments: str) -> str:
+    """Returns the command that goes on, with the server that it would have to be told: see `check_host`."""
+    uri = sweep.launch_options().tracking_uri
+    return sweep.resume_command(*arguments, *(("--tracking-uri", uri) if uri and is_elsewhere(uri) else ()))
 
 
 def _print_pairs(overview: Overview, console: Console) -> None:
