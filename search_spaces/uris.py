@@ -1,5 +1,6 @@
 """Places that users name: a path of this machine, or the URI of an object store."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -119,11 +120,16 @@ def is_elsewhere(place: str) -> bool:
     """Tells whether a place names a host, and one that is not this machine.
 
     Examples:
-        >>> [is_elsewhere(each) for each in ("http://ml:5000", "http://127.0.0.1:5000", "sqlite:///x.db", "auto")]
-        [True, False, False, False]
+        >>> [is_elsewhere(each) for each in ("http://ml:5000", "127.example.com:6379", "http://[2001:db8::1]")]
+        [True, True, True]
+        >>> [is_elsewhere(each) for each in ("http://127.0.0.1:5000", "http://[::1]:5000", "sqlite:///x.db", "auto")]
+        [False, False, False, False]
     """
     host = _host_of(place)
-    return host is not None and host not in ("localhost", "::1") and not host.startswith("127.")
+    try:
+        return host is not None and not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
 
 
 def check_host(place: str, *, what: str, option: str) -> None:
