@@ -31,14 +31,17 @@ from orchestrator.launch.tuner import Launch
 from orchestrator.plan import Plan
 from orchestrator.progress.live import Progress
 from orchestrator.progress.overview import Overview, overview_of, summary
+from orchestrator.reports.for_mlflow.picture import draw_pair
 from orchestrator.reports.search.tables import overview_table
 from orchestrator.reports.summary import table1_text
 from orchestrator.reports.table1 import table1
 from orchestrator.reports.terminal import render
+from orchestrator.results.cell_verdicts import cell_verdicts
 from orchestrator.results.pairs import pair_records
 from orchestrator.results.searches import read_searches
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
-from orchestrator.results.trials import mixed_code, read_trials
+from orchestrator.results.standing import Standing, standing_of
+from orchestrator.results.trials import chance_level, mixed_code, read_trials
 from orchestrator.results.verdicts import outcome_of
 from orchestrator.search.study import JOURNAL, make_journal_whole
 from orchestrator.store.integrity import find_damage
@@ -47,7 +50,7 @@ from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.tracking.tracker import Tracker
 from search_spaces.analyses import Analysis
 from search_spaces.errors import StorageError
-from search_spaces.uris import is_elsewhere, redact, trusted_variables
+from search_spaces.uris import redact, trusted_variables
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +58,7 @@ class Outcome:
     """How a launch ended."""
 
     overview: Overview
+    standing: Standing
     analyses: AnalysesEnd
     agreement: Agreement
     halted: str | None
@@ -91,7 +95,7 @@ def launch_sweep(
         restarts = [argument for damage in damages for argument in ("--restart", damage.node.uid)]
         raise StorageError(
             f"{len(damages)} trials of sweep {sweep.name!r} are damaged, and nothing was started: train them again "
-            f"with `{_resume_command(sweep, *restarts)}`."
+            f"with `{sweep.going_on(*restarts)}`."
         )
     shown = redact(options.tracking_uri) if options.tracking_uri else None
     kept = {"tracking_uri": shown, "caps": limits.caps, "stalled_minutes": limits.stalled_minutes}
@@ -130,10 +134,11 @@ def run_sweep(
     say, journal = line_printer(console), sweep.folder.local_path
     if journal and (damage := make_journal_whole(journal / JOURNAL)):
         say(damage)
-    tracker = Tracker(tracking_uri, store, sweep.name)
+    tracker = Tracker(tracking_uri, store, sweep.name, draw=draw_pair)
     tracker.check()
     facts = sweep_facts(plan)
     ended = AnalysesEnd()
+    tracker.sweep_tags(standing_of(snapshot, sweep.folder, is_running=True).as_tags())
     with _no_run_left_open(tracker), launch.open_frontier(say) as frontier:
         for refusal in plan.refused:
             say(f"refused {refusal.cell}: {refusal.reason}")
@@ -156,12 +161,16 @@ def run_sweep(
                         snapshot.refresh()
         else:
             tracker.open(plan, facts)
+        if launch.meter.hit:
+            # A cap is the user's wish as well, and kept like one.
+            sweep.ask_to_stop()
         overview = overview_of(snapshot, has_driver=False)
-        publish(tracker, sweep, snapshot, facts, console)
+        standing = publish(tracker, sweep, snapshot, facts, console)
         if launch.hook:
             _tell_end(launch.hook, launch.meter.hit, overview)
         return Outcome(
             overview=overview,
+            standing=standing,
             analyses=ended,
             agreement=compare(snapshot, frontier.studies, tracker.statuses()),
             halted=frontier.halted,
@@ -193,12 +202,14 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
         say(line)
     if not outcome.agreement.disagreements:
         say(outcome.agreement.line())
-    if num_left := overview.num_left():
+    say(f"sweep {sweep.name} is {outcome.standing.text}")
+    num_left = overview.num_left()
+    if num_left and outcome.standing.count.left:
         how = f"{outcome.cap} is hit" if outcome.cap else "stopped" if outcome.is_stopping else "not finished"
-        again = _resume_command(sweep, *more_of(outcome.cap))
-        say(f"{how}, {num_left} of {overview.num_needed()} trials are not done; go on with: {again}")
+        again = sweep.going_on(*more_of(outcome.cap))
+        say(f"{how}, {num_left} of {overview.count.needed} trials are not done; go on with: {again}")
     if num_failed := sum(state.is_failed for state in overview.states.values()):
-        again = _resume_command(sweep, "--failed")
+        again = sweep.going_on("--failed")
         say(f"{num_failed} trials failed; those that diverged or used up their tries run again with: {again}")
     if outcome.analyses.num_stopped:
         say_stopped(outcome.analyses.num_stopped, sweep, console)
@@ -211,16 +222,11 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
         sys.exit(gate_code)
 
 
-def _resume_command(sweep: Sweep, *arguments: str) -> str:
-    """Returns the command that goes on, with the server that it would have to be told: see `check_host`."""
-    uri = sweep.launch_options().tracking_uri
-    return sweep.resume_command(*arguments, *(("--tracking-uri", uri) if uri and is_elsewhere(uri) else ()))
-
-
 def _print_pairs(overview: Overview, console: Console) -> None:
     """Prints Table 1 and what became of the searches."""
     trials = read_trials(overview.snapshot)
-    console.print(render(table1_text(table1(overview.plan, trials), is_short=True)))
+    table = table1(overview.plan, trials)
+    console.print(render(table1_text(table, cell_verdicts(trials), chance=chance_level(trials), is_short=True)))
     if mixed := mixed_code(trials):
         line_printer(console)(mixed)
     if searches := read_searches(trials):
@@ -229,7 +235,7 @@ def _print_pairs(overview: Overview, console: Console) -> None:
 
 def _tell_end(hook: Hook, cap: str | None, overview: Overview) -> None:
     """Tells --on-event that the launch is over."""
-    counts = {"trials": overview.num_needed(), "done": overview.num_done(), "failed": len(overview.headlines)}
+    counts = {"trials": overview.count.needed, "done": overview.count.done, "failed": overview.count.failed}
     event, about = (Event.CAP_HIT, {"cap": cap}) if cap else (Event.SWEEP_DONE, {})
     hook.tell(event, **counts, **about)
 
