@@ -66,6 +66,8 @@ CHANGED_WORDS: tuple[tuple[str, str], ...] = (
     ("46/72 analyses", "46/105 analyses"),
     # `ls` counts pruned trials among those that are done, as `status` does.
     ('"num_done": 25,\n  "num_trials": 46', '"num_done": 27,\n  "num_trials": 46'),
+    # `status` names trials that other sweeps train.
+    ('\n "eta_seconds"', '\n "elsewhere": [],\n "eta_seconds"'),
     # Which indicators cannot work.
     ("among the signals of its group.", f"among the signals of its group. {LIMIT}"),
     # Reports say where MLflow shows the sweep.

@@ -96,7 +96,7 @@ def launch_sweep(
         restarts = [argument for damage in damages for argument in ("--restart", damage.node.uid)]
         raise StorageError(
             f"{len(damages)} trials of sweep {sweep.name!r} are damaged, and nothing was started: train them again "
-            f"with `{sweep.resume_command(*restarts)}`."
+            f"with `{sweep.going_on(*restarts)}`."
         )
     shown = redact(options.tracking_uri) if options.tracking_uri else None
     kept = {"tracking_uri": shown, "caps": limits.caps, "stalled_minutes": limits.stalled_minutes}
@@ -208,10 +208,10 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
     num_left = overview.num_left()
     if num_left and outcome.standing.count.left:
         how = f"{outcome.cap} is hit" if outcome.cap else "stopped" if outcome.is_stopping else "not finished"
-        again = sweep.resume_command(*more_of(outcome.cap))
+        again = sweep.going_on(*more_of(outcome.cap))
         say(f"{how}, {num_left} of {overview.count.needed} trials are not done; go on with: {again}")
     if num_failed := sum(state.is_failed for state in overview.states.values()):
-        again = sweep.resume_command("--failed")
+        again = sweep.going_on("--failed")
         say(f"{num_failed} trials failed; those that diverged or used up their tries run again with: {again}")
     if outcome.analyses.num_stopped:
         say_stopped(outcome.analyses.num_stopped, sweep, console)
