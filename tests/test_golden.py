@@ -13,6 +13,7 @@ import json
 import pytest
 
 from orchestrator.reports.analyses.indicators import LIMIT
+from tests.golden.one_truth import WORDS
 from tests.golden.snapshot import Texts, canonical_json, read_expected, take
 
 # What was renamed on purpose since the golden files were written: (before, now). Applied one after the other to the
@@ -45,6 +46,7 @@ CHANGED_WORDS: tuple[tuple[str, str], ...] = (
     ('"num_done": 25,\n  "num_trials": 46', '"num_done": 27,\n  "num_trials": 46'),
     # Which indicators cannot work.
     ("among the signals of its group.", f"among the signals of its group. {LIMIT}"),
+    *WORDS,
 )
 
 MAX_LINES = 150
