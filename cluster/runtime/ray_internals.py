@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import os
+import secrets
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from typing import Any
 from search_spaces.errors import UnavailableError, one_line
 
 READ_IN = "2.60"
+AUTH_MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 UPLOAD_LOGGER = "ray._private.runtime_env.packaging"
 """Tells of every package that is sent to a cluster."""
 NO_CRASH_HANDLER = "RAY_DISABLE_FAILURE_SIGNAL_HANDLER"
@@ -31,6 +33,38 @@ def is_in_job() -> bool:
     from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 
     return RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ
+
+
+@contextlib.contextmanager
+def guarded_cluster() -> Iterator[None]:
+    """Makes a cluster that this process starts in a `with` block its own: for this machine and with a token only.
+
+    All its processes listen to the loopback device, and answer whoever knows a random token, which they inherit. Who
+    sets RAY_AUTH_MODE or a token has that.
+    """
+    from ray._private import ray_constants
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled
+
+    # The setting is named after the systems where it is the default, because of their firewalls.
+    chosen = {AUTH_MODE: "token", TOKEN: secrets.token_hex(32), ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
+    if TOKEN_PATH in os.environ:
+        del chosen[TOKEN]
+    added = {name: value for name, value in chosen.items() if name not in os.environ}
+    before = ray_constants.ENABLE_RAY_CLUSTER
+
+    def read_again(*, listens_outside: bool) -> None:
+        ray_constants.ENABLE_RAY_CLUSTER = listens_outside
+        Config.initialize("")
+        AuthenticationTokenLoader.instance().reset_cache()
+
+    os.environ.update(added)
+    read_again(listens_outside=os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] not in ("0", "false"))
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+        read_again(listens_outside=before)
 
 
 def output_files() -> list[Path]:

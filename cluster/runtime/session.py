@@ -5,7 +5,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import ray
@@ -14,7 +14,7 @@ from ray.exceptions import AuthenticationError
 from cluster.runtime.autoscaler import Autoscaler, ask_autoscaler
 from cluster.runtime.capacity import Capacity, current_capacity
 from cluster.runtime.code import code_for_workers
-from cluster.runtime.ray_internals import is_in_job, signals_left_to_the_driver
+from cluster.runtime.ray_internals import guarded_cluster, is_in_job, signals_left_to_the_driver
 from search_spaces.errors import ConfigError, UnavailableError, one_line
 from search_spaces.uris import redact
 
@@ -45,10 +45,7 @@ NOT_JOINED = {
     "https": _TAKES_JOBS,
 }
 """What is said of an address that is a URI, by its scheme."""
-AUTH_MODE = "RAY_AUTH_MODE"
 DRIVER_ENVIRONMENT = {
-    # Explicit, because Ray otherwise turns tokens on for local clusters and writes one into the home directory.
-    AUTH_MODE: "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     # Tune's old reporter keeps quiet when told to; the new one prints its tables all the same.
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -65,7 +62,8 @@ def session(address: str | None = None, *, environment: Mapping[str, str] | None
     The workers of a joined cluster get the code of this process (`cluster.runtime.code`).
 
     Args:
-        address: None starts a cluster on this machine's cores and GPUs; `auto` or `host:port` joins a running one.
+        address: None starts a cluster on this machine's cores and GPUs, which nobody else can join or call; `auto` or
+            `host:port` joins a running one.
         environment: Variables for the workers of a joined cluster, besides `WORKER_ENVIRONMENT`.
 
     Yields:
@@ -77,9 +75,10 @@ def session(address: str | None = None, *, environment: Mapping[str, str] | None
     """
     check_address(address)
     for name, value in DRIVER_ENVIRONMENT.items():
-        # A cluster that others started may want a token.
-        if address is None or name != AUTH_MODE:
-            os.environ.setdefault(name, value)
+        os.environ.setdefault(name, value)
+    guard = ExitStack()
+    if address is None:
+        guard.enter_context(guarded_cluster())
     # A job's workers have both from their job, and Ray refuses to be told twice.
     code, more = (code_for_workers(), environment or {}) if address and not is_in_job() else ({}, {})
     try:
@@ -101,6 +100,7 @@ def session(address: str | None = None, *, environment: Mapping[str, str] | None
         yield current_capacity(Autoscaler() if address is None else ask_autoscaler())
     finally:
         ray.shutdown()
+        guard.close()
 
 
 def check_address(address: str | None) -> None:
@@ -139,7 +139,7 @@ def _hint(error: Exception) -> str:
     if "AF_UNIX path" in str(error):
         return "its sockets lie below TMPDIR, whose path is too long for that: set RAY_TMPDIR to a short one, as /tmp."
     if isinstance(error, AuthenticationError):
-        return f"set {AUTH_MODE}=disabled for a cluster of your own, or RAY_AUTH_TOKEN_PATH to the file of its token."
+        return "set RAY_AUTH_MODE=disabled for a cluster of your own, or RAY_AUTH_TOKEN_PATH to the file of its token."
     if isinstance(error, OSError):
         return "set RAY_TMPDIR to a folder that exists, has room, and is yours to write."
     logs = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()), "ray", "session_latest", "logs")

@@ -21,6 +21,7 @@ from orchestrator.cli.storage import gc, ls, ui
 from orchestrator.cli.sweep import analyze, compare, launch, logs, plan, report, reproduce, resume, status, stop
 from orchestrator.tracking.environment import quiet_mlflow
 from search_spaces.errors import ConfigError, SweepError, one_line
+from search_spaces.uris import TRUSTED_HOSTS, named_hosts
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -67,6 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     _keep_out_of_the_home_directory()
     without_crash_handler()
+    # What a storage says of hosts is another matter: see `check_host`.
+    os.environ[TRUSTED_HOSTS] = ",".join(sorted(named_hosts(arguments, os.environ)))
     try:
         _check_working_directory()
         # By this name, because the shell completes it, and every error says what to type.

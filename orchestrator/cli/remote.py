@@ -20,12 +20,13 @@ from orchestrator.cli.default_names import default_name
 from orchestrator.cli.values import choices_of, plan_from_options
 from orchestrator.launch.notifications import WEB
 from orchestrator.store.provenance import code_variables
+from orchestrator.store.secrets import without_secrets
 from orchestrator.store.sweep import check_sweep_name
 from orchestrator.tracking.backend import database_of, database_uri
 from search_spaces.errors import ConfigError
 from search_spaces.grids.template import is_file_name, read_template
 from search_spaces.models import model_spec
-from search_spaces.uris import absolute_uri, redact
+from search_spaces.uris import absolute_uri, trusted_variables
 
 HEADS_STORAGE = "the head's storage"
 """What is said of the storage of a job whose command line names none."""
@@ -113,15 +114,19 @@ def job_request(launch: click.Context) -> JobRequest:
     if database := database_of(values["tracking_uri"] or ""):
         places["tracking_uri"] = database_uri(database)
     arguments = [launch.command.name or "", *as_arguments(launch.command, given | places)]
-    if any(redact(argument) != argument for argument in arguments):
+    if any(without_secrets(argument) != argument for argument in arguments):
         # A job's command line is shown to everyone who opens the dashboard.
         raise ConfigError(
-            "a URI among the options holds a user name or a password, and a job's command line is public: leave it out "
-            "and set it in the environment of the cluster's machines (MLFLOW_TRACKING_USERNAME, AWS_ACCESS_KEY_ID)."
+            "an option holds a token, a user name or a password, and a job's command line is public: leave it out and "
+            "set it in the environment of the cluster's machines (MLFLOW_TRACKING_USERNAME, AWS_ACCESS_KEY_ID)."
         )
     storage = places.get("storage", HEADS_STORAGE)
     return JobRequest(
-        sweep=places["name"], storage=storage, arguments=arguments, files=files, environment=code_variables()
+        sweep=places["name"],
+        storage=storage,
+        arguments=arguments,
+        files=files,
+        environment=code_variables() | trusted_variables(),
     )
 
 

@@ -13,18 +13,17 @@ from statistics import median
 from pydantic import Field
 
 from orchestrator.plan import Node
-from orchestrator.store.folder import RESULT
-from orchestrator.store.provenance import ENVIRONMENT
+from orchestrator.store.folder import ENVIRONMENT, RESULT
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder, parent_stage
 from orchestrator.store.usage import GPU_SECONDS
 from search_spaces.datasets import DatasetSpec, ImageSize
 from search_spaces.errors import ConfigError, unknown_name
+from search_spaces.files.yaml_files import read_documents
 from search_spaces.model import Frozen, Positive, parse
 from search_spaces.models import ModelSpec
 from search_spaces.recipes import WHOLE_PAIR, TrainingRecipe
 from search_spaces.stages.registry import STAGES, Stage
-from search_spaces.yaml_files import read_documents
 
 STEP_TIMES = Path(__file__).with_name("step_times.yaml")
 MAX_TRIALS = 20

@@ -31,6 +31,7 @@ from orchestrator.launch.tuner import Launch
 from orchestrator.plan import Plan
 from orchestrator.progress.live import Progress
 from orchestrator.progress.overview import Overview, overview_of, summary
+from orchestrator.reports.for_mlflow.picture import draw_pair
 from orchestrator.reports.search.tables import overview_table
 from orchestrator.reports.summary import table1_text
 from orchestrator.reports.table1 import table1
@@ -40,7 +41,7 @@ from orchestrator.results.pairs import pair_records
 from orchestrator.results.searches import read_searches
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
 from orchestrator.results.standing import Standing, standing_of
-from orchestrator.results.trials import chance_level, read_trials
+from orchestrator.results.trials import chance_level, mixed_code, read_trials
 from orchestrator.results.verdicts import outcome_of
 from orchestrator.search.study import JOURNAL, make_journal_whole
 from orchestrator.store.integrity import find_damage
@@ -49,7 +50,7 @@ from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.tracking.tracker import Tracker
 from search_spaces.analyses import Analysis
 from search_spaces.errors import StorageError
-from search_spaces.uris import redact
+from search_spaces.uris import redact, trusted_variables
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,12 +134,12 @@ def run_sweep(
     say, journal = line_printer(console), sweep.folder.local_path
     if journal and (damage := make_journal_whole(journal / JOURNAL)):
         say(damage)
-    tracker = Tracker(tracking_uri, store, sweep.name)
+    tracker = Tracker(tracking_uri, store, sweep.name, draw=draw_pair)
     tracker.check()
     facts = sweep_facts(plan)
     ended = AnalysesEnd()
     tracker.sweep_tags(standing_of(snapshot, sweep.folder, is_running=True).as_tags())
-    with _no_run_left_open(tracker), launch.open_frontier() as frontier:
+    with _no_run_left_open(tracker), launch.open_frontier(say) as frontier:
         for refusal in plan.refused:
             say(f"refused {refusal.cell}: {refusal.reason}")
         say(f"sweep {sweep.name} in {store.uri}")
@@ -226,6 +227,8 @@ def _print_pairs(overview: Overview, console: Console) -> None:
     trials = read_trials(overview.snapshot)
     table = table1(overview.plan, trials)
     console.print(render(table1_text(table, cell_verdicts(trials), chance=chance_level(trials), is_short=True)))
+    if mixed := mixed_code(trials):
+        line_printer(console)(mixed)
     if searches := read_searches(trials):
         console.print(render(overview_table([outcome_of(cell) for cell in searches])))
 
@@ -254,7 +257,7 @@ def _ray_and_mlflow(
     """Starts Ray and opens the tracker at the same time: each takes seconds, and neither needs the other."""
     if address:
         # Joining takes no time, and a cluster that cannot see the storage must leave nothing in MLflow.
-        with session(address, environment=code_variables()) as capacity:
+        with session(address, environment=code_variables() | trusted_variables()) as capacity:
             check_storage(launch.sweep, capacity, is_shared=shared_storage)
             tracker.open(launch.plan, facts)
             yield capacity

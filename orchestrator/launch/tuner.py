@@ -22,11 +22,12 @@ from orchestrator.plan import Node, Plan
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import CellStudy, sweep_journal
 from orchestrator.store.failures import MAX_RETRIES, failed_import
+from orchestrator.store.leases.shared import SharedTrials
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.sweep import Caps, Sweep
 from orchestrator.store.trial import ROW
 from orchestrator.workers.entry_points import run_trial
-from search_spaces.scratch import scratch_folder
+from search_spaces.files.scratch import scratch_folder
 
 SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 
@@ -73,8 +74,8 @@ class Launch:
         return self.snapshot.plan
 
     @contextmanager
-    def open_frontier(self) -> Iterator[Frontier]:
-        """Opens the studies, and yields what is left to run."""
+    def open_frontier(self, say: Callable[[str], None] = lambda line: None) -> Iterator[Frontier]:
+        """Opens the studies, and yields what is left to run; `say` takes a line about what other sweeps have."""
         cells, search, name = self.plan.searched_cells, self.plan.grid.search, self.sweep.name
         with sweep_journal(self.sweep.folder) if cells else nullcontext() as journal:
             studies = {cell.cell_id: CellStudy(cell, journal, search, sweep=name) for cell in cells if journal}
@@ -86,6 +87,7 @@ class Launch:
                 max_retries=self.max_retries,
                 only=self.only,
                 typed_models=self.typed_models,
+                shared=SharedTrials(self.sweep.store, self.sweep.leases(), say),
             )
 
     def run(

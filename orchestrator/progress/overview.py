@@ -119,7 +119,10 @@ class Overview:
         """Estimates the time that the epochs of a running trial have left, None before the first epoch of any."""
         node, unit = self.plan.node(uid), self.pace.unit_seconds(self.plan.stages)
         to_run = node.recipe.epochs - self.epochs[uid]
-        return None if unit is None else TimeLeft(*(to_run * seconds for seconds in unit[node.stage]))
+        if unit is None:
+            return None
+        low, high = unit[node.stage]
+        return TimeLeft(to_run * low, to_run * high)
 
     def _consider(self, node: Node, cell: Cell, metrics: Mapping[str, float]) -> None:
         gap = metrics["validation/parity_gap"]

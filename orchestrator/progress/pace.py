@@ -136,7 +136,8 @@ def makespan(nodes: Sequence[Node], seconds: Callable[[Node], float], num_parall
     of_search: dict[str | None, float] = {}
     waiting = list(nodes)
     while waiting:
-        ready, later = [], []
+        ready: list[tuple[int, Node]] = []
+        later: list[tuple[int, Node]] = []
         known = {node.uid for node in waiting}
         for place, node in enumerate(waiting):
             is_ready = not known.intersection(node.parents)

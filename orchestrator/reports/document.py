@@ -77,6 +77,8 @@ class Page:
     progress: str
     is_complete: bool
     sections: tuple[Section, ...]
+    pages: Mapping[str, str] = field(default_factory=dict)
+    """Addresses, or commands, of what shows more, by what that is."""
 
     @property
     def pictures(self) -> tuple[Picture, ...]:

@@ -42,9 +42,10 @@ from orchestrator.results.cell_verdicts import CellVerdict, cell_verdicts
 from orchestrator.results.pairs import records_of, representatives
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.standing import Standing, standing_of
-from orchestrator.results.trials import Curve, Trial, chance_level, read_curve, read_trials
+from orchestrator.results.trials import Curve, Trial, chance_level, mixed_code, read_curve, read_trials
 from orchestrator.results.verifications import verified_trials
 from orchestrator.store.folder import Folder, sha256
+from orchestrator.store.pages import pages_of
 from orchestrator.store.sweep import Sweep
 from search_spaces.names import Goal
 
@@ -92,7 +93,7 @@ def write_report(
     curves = _curves(trials, table)
     alt = "Validation accuracy by epoch, at full precision and quantized, for every pair of Table 1."
     sections = [
-        *_table1_sections(table, verdicts, chance_level(trials)),
+        *_table1_sections(table, trials, verdicts),
         answers_section(answers, has_drop=len(drops_beyond_noise(table)) > 0),
         runtime_section(verified, plan.grid.dataset.title),
         *_analysis_sections(analyses.tables, derived, table),
@@ -118,6 +119,7 @@ def write_report(
         progress=progress(plan, standing),
         is_complete=standing.is_complete and not plan.refused,
         sections=tuple(section for section in sections if not section.is_empty),
+        pages=pages_of(Sweep(snapshot.store, sweep)),
     )
     tables = {"table1": table}
     if table["seed"].nunique() > 1:
@@ -153,8 +155,8 @@ def _write(folder: Folder, files: Mapping[str, bytes]) -> list[str]:
     return [f"{folder.root}/{name}" for name in files]
 
 
-def _table1_sections(table: pd.DataFrame, verdicts: Sequence[CellVerdict], chance: float | None) -> list[Section]:
-    text = table1_text(table, verdicts, chance=chance)
+def _table1_sections(table: pd.DataFrame, trials: Sequence[Trial], verdicts: Sequence[CellVerdict]) -> list[Section]:
+    text = table1_text(table, verdicts, chance=chance_level(trials))
     tables = [replace(text, title="", is_cards=True)]
     if _is_nested(table):
         tables.append(table1_white_boxes_text(table1_white_boxes(table)))
@@ -162,7 +164,7 @@ def _table1_sections(table: pd.DataFrame, verdicts: Sequence[CellVerdict], chanc
         tables.append(table1_summary_text(table1_summary(table)))
     figure = pictures(("figure_table1", headline(table), figure_table1(table)))
     return [
-        Section(title="Table 1", caption=f"{text.title}.", tables=tuple(tables)),
+        Section(title="Table 1", caption=f"{text.title}. {mixed_code(trials)}".strip(), tables=tuple(tables)),
         Section(title="What quantization costs", pictures=figure),
     ]
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import Folder
-from orchestrator.store.lease import is_owned
+from orchestrator.store.leases.sweeps import is_owned
 from orchestrator.store.states import State
 from orchestrator.store.sweep import STOP
 

@@ -5,6 +5,7 @@ a reason, never an exception.
 """
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -55,6 +56,8 @@ class Trial:
     seconds: float | None = None
     finished_ms: int = 0
     """When it was done, in milliseconds since 1970; 0 unless its result says so."""
+    code: tuple[str, ...] = ()
+    """Versions of the code that its epochs ran with, as far as its result says."""
     folder: TrialFolder = field(repr=False, compare=False)
     """For what only some readers need."""
 
@@ -94,6 +97,15 @@ def read_trials(snapshot: Snapshot, *, points: bool = True) -> tuple[Trial, ...]
     return tuple(trials.values())
 
 
+def mixed_code(trials: Iterable[Trial]) -> str:
+    """Says in a sentence which versions of the code done trials ran with; nothing if it was one, or nobody knows."""
+    counts = Counter(name for trial in trials for name in trial.code)
+    if len(counts) < 2:
+        return ""
+    told = ", ".join(f"{name} ({count} trials)" for name, count in counts.most_common())
+    return f"The trials ran with {len(counts)} versions of the code: {told}."
+
+
 def trials_by_cell(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
     """Groups the trials of cells by `cell_id`, in the given order; confirmations are left out."""
     by_cell: dict[str, list[Trial]] = {}
@@ -126,8 +138,13 @@ def read_predictions(trial: Trial, columns: Collection[str], split: str = "test"
 
 def read_rows(trial: Trial, columns: Collection[str]) -> tuple[Mapping[str, Any], ...]:
     """Returns the epochs of a trial in order; none where the table is damaged, which costs a detail and no report."""
+    return rows_of(trial.folder, columns)
+
+
+def rows_of(folder: TrialFolder, columns: Collection[str]) -> tuple[Mapping[str, Any], ...]:
+    """Returns the epochs in a trial's folder; see `read_rows`."""
     try:
-        table = trial.folder.folder.read_table(EPOCHS)
+        table = folder.folder.read_table(EPOCHS)
     except StorageError:
         return ()
     if table is None or not set(columns) <= set(table.column_names):
@@ -139,7 +156,12 @@ def read_rows(trial: Trial, columns: Collection[str]) -> tuple[Mapping[str, Any]
 
 def read_curve(trial: Trial) -> Curve | None:
     """Returns a pair's training curve, or None while there are no epochs to show."""
-    rows = [[row[name] for name in CURVE_COLUMNS] for row in read_rows(trial, CURVE_COLUMNS)]
+    return curve_of(trial.folder)
+
+
+def curve_of(folder: TrialFolder) -> Curve | None:
+    """Returns the training curve of the pair in a folder; see `read_curve`."""
+    rows = [[row[name] for name in CURVE_COLUMNS] for row in rows_of(folder, CURVE_COLUMNS)]
     rows = [row for row in rows if None not in row]
     if not rows:
         return None
@@ -162,6 +184,7 @@ def _read_trial(node: Node, folder: TrialFolder, state: State, earlier: Mapping[
         metrics=_metrics(node, folder, result) if result else {},
         seconds=result.seconds if result else None,
         finished_ms=result.finished_ms if result else 0,
+        code=result.code if result else (),
         folder=folder,
     )
 

@@ -10,6 +10,7 @@ loses no value, repeats no point and leaves no trial RUNNING for ever.
 
 import json
 import math
+import warnings
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,21 +19,23 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.plan import Node
-from orchestrator.search.optuna_internals import SeenBySampler, trial_handle
+from orchestrator.search.notes import objective_names, study_note
+from orchestrator.search.optuna_internals import SeenBySampler, trial_handle, write_note
 from orchestrator.search.samplers import make_pruner, make_sampler
 from orchestrator.store.folder import Folder
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder
+from search_spaces.files.scratch import scratch_folder
 from search_spaces.grids.cells import Cell
-from search_spaces.loss_space import Point, place_of, suggest
+from search_spaces.loss_space import Point, place_of, point_of, suggest
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
 from search_spaces.recipes import PairRecipe
-from search_spaces.scratch import scratch_folder
 from search_spaces.search import Search
 
 JOURNAL = "studies.log"
@@ -124,6 +127,12 @@ class CellStudy:
             load_if_exists=True,
         )
         self._seen_by_sampler = SeenBySampler(self._study.study_name, journal)
+        if self._study.metric_names != (names := objective_names(search)):
+            with warnings.catch_warnings():
+                # It is experimental since Optuna 3.2.
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                self._study.set_metric_names(names)
+        write_note(self._study, study_note(cell, search, sweep))
 
     def reconcile(self, folders: Sequence[tuple[Node, TrialFolder]]) -> None:
         """Makes the study agree with the store at the start of a launch.
@@ -155,7 +164,9 @@ class CellStudy:
         is_known = known is not None and known.state in (TrialState.RUNNING, TrialState.COMPLETE)
         if not node.is_searched:
             if not is_known:
-                self._adopt(node.uid, self._own_point(node), str(node.origin))
+                assert isinstance(node.recipe, PairRecipe)
+                recipe = point_of(node.recipe, self._search.space)
+                self._adopt(node.uid, self._own_point(node), str(node.origin), recipe)
             return None
         if planned := folder.recipe():
             point = {name: planned.recipe[name] for name in self._search.space.fields}
@@ -246,14 +257,19 @@ class CellStudy:
         assert isinstance(node.recipe, PairRecipe)
         return place_of(node.recipe, self.cell.recipe, self._search.space) or {}
 
-    def _adopt(self, uid: str, point: Point, origin: str) -> None:
-        """Puts a trial at a given point into the study, as RUNNING."""
+    def _adopt(self, uid: str, point: Point, origin: str, recipe: Mapping[str, Any] | None = None) -> None:
+        """Puts a trial at a given point into the study, as RUNNING.
+
+        Of one that has no point in the space the values of `recipe` are attributes, which no sampler looks at.
+        """
         self._study.enqueue_trial(point)
         trial = self._study.ask()
         trial.set_user_attr(UID, uid)
         trial.set_user_attr(ORIGIN, origin)
         if point:
             suggest(self._search.space, trial)
+        for name, value in (recipe or {}).items() if not point else ():
+            trial.set_user_attr(name, value)
 
     def _find(self, uid: str) -> FrozenTrial | None:
         """Returns the study's trial of a node: the complete one, else the newest."""

@@ -11,9 +11,12 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from orchestrator.store.store import Store
 from search_spaces.errors import ConfigError, TrackingError
@@ -21,6 +24,8 @@ from search_spaces.uris import redact
 
 CHECK_SECONDS = 5.0
 """How long a server may take to answer the first question; MLflow's own default is about four minutes."""
+MAKING_SECONDS = 300.0
+"""Longest wait for another process that makes the tables of a database, which takes seconds on an idle machine."""
 _SQLITE = "sqlite:///"
 # MLflow makes a folder of what follows a mere `sqlite:///`, undecoded; not so where the driver is named.
 _SQLITE_ENCODED = "sqlite+pysqlite:///"
@@ -112,6 +117,35 @@ def check(location: Location) -> None:
         )
 
 
+@contextmanager
+def making(location: Location) -> Iterator[None]:
+    """Lets one process at a time make the tables and experiments of a database of this machine; the others wait.
+
+    Raises:
+        TrackingError: The other one takes too long.
+    """
+    if location.database is None:
+        yield
+        return
+    lock = FileLock(f"{location.database}.lock", timeout=MAKING_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise TrackingError(
+            f"another process has been making the MLflow database {location.database} for {MAKING_SECONDS:g} s: "
+            "end it, and launch again."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def answers(address: str) -> bool:
+    """Tells whether an MLflow server answers at its address."""
+    return _unreachable(address) is None
+
+
 def locate_existing(tracking_uri: str | None, store: Store) -> Location | None:
     """Finds the backend that holds the runs of a storage; None if nothing was ever tracked there."""
     if tracking_uri is None and store.root.local_path is None:
@@ -134,6 +168,8 @@ def ui_command(tracking_uri: str | None, store: Store, host: str = "127.0.0.1", 
         *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", location.uri),
         *("--artifacts-destination", str(location.artifacts)),
         *("--host", host, "--port", str(port), "--workers", "1"),
+        # A line per request would push the links out of sight.
+        *("--uvicorn-opts", "--log-level=warning"),
     ]
 
 

@@ -118,7 +118,7 @@ def _ask_all(lane: Lane) -> Texts:
 
 def _resume(lane: Lane) -> Texts:
     """Asks for plans, then resumes a sweep of which nothing is left to do: all of it goes to MLflow."""
-    texts = {f"plan-{name}.json": lane.ask(f"plan --grid {name} --json") for name in ("full", "quick", "families")}
+    texts = {f"plan-{name}.json": lane.ask(f"plan --grid {name} --json") for name in ("full", "digits", "families")}
     texts["resume.txt"] = lane.ask("resume golden --storage storage")
     client = MlflowClient(tracking_uri=f"sqlite:///{lane.storage}/mlflow.db")
     texts["mlflow.json"] = canonical_json(lane.without_paths(json.dumps(list(_runs(client, "golden")))))

@@ -48,18 +48,20 @@ def command(
     """
     from cluster.runtime.session import check_address, session
     from orchestrator.analyses.results import load_analyses, save_analyses
-    from orchestrator.cli.values import open_sweep
+    from orchestrator.cli.values import check_places, open_sweep
     from orchestrator.console import line_printer, make_console
     from orchestrator.launch.analyses import AnalysesEnd, list_tasks, not_done, run_tasks, say_stopped
     from orchestrator.launch.publish import publish
     from orchestrator.launch.signals import stop_on_signals
     from orchestrator.launch.storage_check import check_storage
+    from orchestrator.reports.for_mlflow.picture import draw_pair
     from orchestrator.reports.terminal import print_analyses
     from orchestrator.results.pairs import pair_records
     from orchestrator.results.snapshot import EVERYTHING, Snapshot
     from orchestrator.store.provenance import code_variables, sweep_facts
     from orchestrator.tracking.tracker import Tracker
     from search_spaces.analyses import analysis_named, set_analyses
+    from search_spaces.uris import trusted_variables
 
     console = make_console()
     check_address(address)
@@ -67,7 +69,9 @@ def command(
     analyses = set_analyses(load_analyses(sweep.folder), assignments)
     names = [analysis_named(each).name for each in only] or list(analyses)
     launched = sweep.launch_options()
-    tracker, facts = Tracker(tracking_uri or launched.tracking_uri, sweep.store, sweep.name), sweep_facts(plan)
+    check_places(tracking_uri or launched.tracking_uri, address)
+    tracker = Tracker(tracking_uri or launched.tracking_uri, sweep.store, sweep.name, draw=draw_pair)
+    facts = sweep_facts(plan)
     tracker.check()
     with sweep.driver():
         snapshot = Snapshot(plan, sweep.store, ahead=EVERYTHING)
@@ -77,7 +81,7 @@ def command(
         if pending := not_done(tasks, snapshot, console):
             with (
                 stop_on_signals(sweep, line_printer(console)),
-                session(address, environment=code_variables()) as capacity,
+                session(address, environment=code_variables() | trusted_variables()) as capacity,
             ):
                 if address:
                     check_storage(sweep, capacity, is_shared=shared_storage or launched.shared_storage)

@@ -39,9 +39,9 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
     trials = read_trials(snapshot)
     if as_json:
         pairs = [record.as_json() for record in records_of(trials)]
-        standing = {"name": sweep.name, **standing_of(snapshot, sweep.folder).as_json()}
+        facts = {"name": sweep.name, **standing_of(snapshot, sweep.folder).as_json()}
         cells = [verdict.as_json() for verdict in cell_verdicts(trials)]
-        echo_json({"sweep": standing, "cells": cells, "pairs": pairs})
+        echo_json({"sweep": facts, "cells": cells, "pairs": pairs})
         return
     console, standing = make_console(), standing_of(snapshot, sweep.folder)
     console.print(f"sweep {sweep.name} is {standing.text}", highlight=False, soft_wrap=True)
@@ -52,6 +52,6 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
     if (runtime := runtime_table(verified_trials(trials), plan.grid.dataset.title)).rows:
         console.print(render(runtime))
     analyses = print_analyses(sweep, snapshot, records_of(trials), console)
-    facts = {**run_facts(snapshot, sweep.folder, trials), **sweep_facts(plan)}
-    paths = write_report(snapshot, sweep.name, facts=facts, standing=standing, analyses=analyses)
+    shown = {**run_facts(snapshot, sweep.folder, trials), **sweep_facts(plan)}
+    paths = write_report(snapshot, sweep.name, facts=shown, standing=standing, analyses=analyses)
     console.print(written(paths), highlight=False, soft_wrap=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.completion import uids
-from orchestrator.cli.options import data_dir_option, storage_option
+from orchestrator.cli.options import data_dir_option, storage_option, trust_option
 from search_spaces.errors import ConfigError
-from search_spaces.scratch import scratch_folder
+from search_spaces.files.scratch import scratch_folder
 
 MAX_LINES = 10
 
@@ -17,6 +17,7 @@ MAX_LINES = 10
 @click.command("reproduce")
 @click.argument("trial", metavar="UID", shell_complete=uids)
 @storage_option
+@trust_option
 @data_dir_option
 @click.option("--keep", type=click.Path(path_type=Path), help="Folder for the new result. [default: none is kept]")
 def command(trial: str, storage: str, data_dir: Path, keep: Path | None) -> None:

@@ -133,6 +133,7 @@ def test_what_stands_in_this_machines_environment_stays_here(monkeypatch: pytest
         ("--tracking-uri http://ann:secret@host:5000", ("user name or a password", "MLFLOW_TRACKING_USERNAME")),
         ("--on-event 'curl https://ann:secret@host'", ("user name or a password", "public")),
         ("--on-event https://hooks.example.com/T0/secret", ("public", "DPTQ_ON_EVENT")),
+        ("--on-event 'curl -H token=secret host'", ("holds a token", "public")),
         ("--budget 20", ("20", "45..150")),
         ("--name ../x", ("'../x'", "cannot be a folder")),
     ],

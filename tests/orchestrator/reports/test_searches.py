@@ -27,8 +27,7 @@ from orchestrator.results.verdicts import Outcome, chance_bound, outcome_facts, 
 from orchestrator.search.study import CellStudy, open_journal
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
-from orchestrator.tracking.runs import metric_key
-from orchestrator.tracking.sweep_metrics import search_metrics
+from orchestrator.tracking.sweep_content import SEARCHES, sweep_content
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.loss_space import LossSpace
 from tests.orchestrator.made_up import accuracies, pair_metrics, raised
@@ -182,8 +181,6 @@ def test_verdicts_say_on_how_many_seeds_the_test_images_show_them(written: Writt
     assert (fields[0].text, fields[0].note) == ("catastrophic", "3 of 3 seeds\nshown on 2\n3 trials to come")
     assert fields[1].note.startswith("1 seed\nparity within\nnoise: needs")
     assert "The test images show a catastrophic pair in 1." in section.statement
-    metrics = {point.key.rpartition("/")[2]: point.value for point in search_metrics([outcome])}
-    assert (metrics["seeds_catastrophic"], metrics["seeds_shown"]) == (3, 2)
     assert outcome_facts(outcome)["num_shown"] == 2
 
 
@@ -254,18 +251,13 @@ def test_cost_counts_what_ended_until_the_first_pair_pruned_and_failed_trials_to
     assert (outcome.num_ended, outcome.device_seconds, outcome.num_trials) == (4, 76, 3)
     assert outcome.first is not None
     assert not outcome.first.catastrophic
-    metrics = {point.key: point.value for point in search_metrics([outcome])}
-    cell = "search/test_resnet/I/A/detrimental/seed0"
-    assert metrics == {
-        f"{cell}/trials": 4,
-        f"{cell}/epochs": 26,
-        f"{cell}/device_seconds": 76,
-        f"{cell}/trials_to_first": 3,
-        f"{cell}/epochs_to_first": 16,
-        f"{cell}/device_seconds_to_first": 56,
-        f"{cell}/seeds_catastrophic": 0,
-    }
-    assert all(metric_key(key) == key for key in metrics)
+    content = sweep_content(read_trials(Snapshot(written.plan, written.store)), "")
+    table = json.loads(content.tables[SEARCHES])
+    row = dict(zip(table["columns"], table["data"][0], strict=True))
+    assert row["cell"] == outcome.searched.cell.cell_id
+    assert (row["trials_to_first"], row["epochs_to_first"], row["device_seconds_to_first"]) == (3, 16, 56)
+    assert (row["num_trials_ended"], row["epochs"], row["num_catastrophic"]) == (4, 26, 0)
+    assert not [point.key for point in content.points if point.key.startswith("search")]
 
 
 def test_share_of_a_gpu_counts_as_that_share(written: Written) -> None:
@@ -430,5 +422,5 @@ def test_sweep_without_a_search_says_nothing_of_searches(tmp_path: Path) -> None
     plan = build_plan(build_grid("quick", Choices(search={"trials": 0}), lambda _: 15), lambda _: 15)
     store = Store(str(tmp_path))
     assert searches_of(plan, read_trials(Snapshot(plan, store))) is None
-    assert search_metrics([]) == []
+    assert SEARCHES not in sweep_content(read_trials(Snapshot(plan, store)), "").tables
     assert LossSpace().fields == ("hinge_weight", "kd_weight", "margin")

@@ -6,12 +6,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from orchestrator.plan import Plan, build_plan
-from orchestrator.store.lease import OWNER, Pace, read_owner
+from orchestrator.store.leases.sweeps import OWNER, Pace, read_owner
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import PLAN, Caps, LaunchOptions, Sweep, latest_sweep_name
 from search_spaces.errors import ConfigError, StorageError, UnknownNameError
@@ -63,6 +65,18 @@ def test_a_name_with_another_plan_is_refused_and_the_difference_named(store: Sto
     with pytest.raises(ConfigError, match=lacks):
         Sweep(store, "mine").save_plan(plan_of(budgets=(80,)))
     assert Sweep(store, "mine").load_plan(sites) == plan_of()
+
+
+def test_a_sweep_of_the_grid_that_quick_was_goes_on_as_digits(store: Store) -> None:
+    before, now = (build_plan(build_grid(name, Choices(), sites), sites) for name in ("digits", "quick"))
+    sweep = Sweep(store, "quick")
+    sweep.save_plan(before)
+    hint = f"lacks 16 of them.* or finish it as it is with `dptq-sweep resume quick --storage {re.escape(store.uri)}`"
+    with pytest.raises(ConfigError, match=hint) as refusal:
+        sweep.save_plan(now)
+    assert "\n" not in str(refusal.value)
+    assert [node.uid for node in sweep.load_plan(sites).nodes] == [node.uid for node in before.nodes]
+    assert sweep.save_plan(before) == 0
 
 
 def test_more_seeds_extend_a_sweep_and_fewer_do_not_shrink_it(store: Store) -> None:
@@ -234,6 +248,21 @@ def test_heart_beats_and_notices_that_another_took_over(store: Store) -> None:
         wait_until(take_over)
     # What belongs to the other stays.
     assert (read_owner(sweep.folder) or {})["host"] == "elsewhere"
+
+
+@pytest.mark.parametrize("clock", [0.0, 4e9], ids=["slow", "fast"])
+def test_driver_whose_clock_is_wrong_is_seen_and_can_be_stopped(store: Store, clock: float) -> None:
+    sweep = Sweep(store, "mine")
+    owner_elsewhere(sweep, 0, beat_at=clock)
+    with ThreadPoolExecutor(1) as pool:
+        seen = pool.submit(sweep.has_driver, pace=Pace(beat_seconds=2.0))
+        beat = 0
+        while not seen.done():
+            beat += 1
+            owner_elsewhere(sweep, beat, beat_at=clock)
+            time.sleep(0.01)
+    assert seen.result()
+    assert not sweep.has_driver(pace=FAST), "its heart beats no more, whatever its clock says"
 
 
 def test_torn_owner_file_does_not_lock_a_sweep_for_ever(store: Store) -> None:

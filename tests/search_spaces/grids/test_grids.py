@@ -40,10 +40,11 @@ def test_quick_grid_searches_the_detrimental_cell_at_five_and_a_half_bits() -> N
     }
 
 
-def test_families_searches_what_its_comments_say_and_no_other_named_grid_but_quick_and_smoke_searches() -> None:
+def test_families_searches_what_its_comments_say_and_of_the_named_grids_four_search() -> None:
     searches = {name: build_grid(name, Choices(), sites).search for name in NAMED_TEMPLATES}
     assert {name: search.trials for name, search in searches.items() if search.trials} == {
         "quick": 4,
+        "digits": 4,
         "smoke": 1,
         "families": 3,
     }
