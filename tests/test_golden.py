@@ -13,6 +13,7 @@ import json
 import pytest
 
 from orchestrator.reports.analyses.indicators import LIMIT
+from tests.golden.one_truth import WORDS
 from tests.golden.snapshot import Texts, canonical_json, read_expected, take
 
 PAGES_STYLE = (
@@ -76,6 +77,7 @@ CHANGED_WORDS: tuple[tuple[str, str], ...] = (
     ("the budget: 4 cells.</p>\n", f"the budget: 4 cells.</p>\n{in_html('golden')}\n"),
     ("the trials that are done.</p>\n", f"the trials that are done.</p>\n{in_html('begun')}\n"),
     (".progress.complete {", f"{PAGES_STYLE}\n.progress.complete {{"),
+    *WORDS,
 )
 
 MAX_LINES = 150
