@@ -40,7 +40,8 @@ def choices_for(arm: Arm, choices: Choices) -> Choices:
         case Arm.RECIPE:
             return replace(choices, search={"trials": 0})
         case Arm.RANDOM:
-            plain = {"sampler": "random", "pruner": "none", "start_points": (), "warm_start": False, "confirm_seeds": 0}
+            plain: dict[str, Any] = {"sampler": "random", "pruner": "none", "start_points": (), "warm_start": False}
+            plain |= {"confirm_seeds": 0} | dict.fromkeys(("objective", "portfolio", "startup", "learns_from"))
             return replace(choices, search={**choices.search, **plain})
         case Arm.SEARCH:
             return choices

@@ -19,7 +19,8 @@ from optuna.study import StudyDirection
 from orchestrator.cli.main import main
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.search.dashboard import ReadOnlyJournal, open_server, study_file
-from orchestrator.search.study import JOURNAL, UID, CellStudy, open_journal
+from orchestrator.search.journal import JOURNAL, open_journal
+from orchestrator.search.study import UID, CellStudy
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import trial_of
