@@ -1,6 +1,6 @@
 """What a search maximizes, when a pair counts as catastrophic, and what it takes to call that shown.
 
-Accuracies are fractions. A study maximizes the `drop` less a penalty, or the `lag` under a constraint. Both read the
+Accuracies are fractions. A study maximizes the `drop` or the `lag`, each less a penalty for lost parity. Both read the
 validation split; the verdict is only ever given on the test split, which no search sees. Accuracies alone decide what
 is a hit, and which pair stands for a cell.
 """
@@ -85,12 +85,17 @@ def measures(objective: Objective, metrics: Mapping[str, float]) -> bool:
 def objective_value(objective: Objective, metrics: Mapping[str, float]) -> float:
     """Returns what a study maximizes, of a pair's metrics; their validation split counts.
 
+    A student that is wrong at full precision lags, too, which the penalty keeps from being a success.
+
     Examples:
-        >>> objective_value("lag", {"validation/lag_q": -0.25})
+        >>> objective_value("lag", {"validation/lag_q": -0.25, "validation/parity_gap": 0.01})
         -0.25
+        >>> round(objective_value("lag", {"validation/lag_q": 0.8, "validation/parity_gap": 0.21}), 6)
+        -1.2
     """
     if objective == "lag":
-        return metrics[f"validation/{LAG}"]
+        excess = max(0.0, parity_violation(metrics["validation/parity_gap"]))
+        return metrics[f"validation/{LAG}"] - PARITY_PENALTY * excess
     return detrimental_objective(**accuracies_of(metrics, "validation"))
 
 

@@ -16,10 +16,11 @@ from orchestrator.store.states import State
 from search_spaces.grids.cells import Cell
 from search_spaces.names import Goal, Objective
 from search_spaces.objective import (
-    LAG,
     accuracies_of,
     detrimental_objective,
     is_catastrophic,
+    measures,
+    objective_value,
     parity_gap,
     parity_violation,
 )
@@ -84,8 +85,7 @@ class PairRecord:
     """On the validation split; None for robust pairs, which no study scores."""
     seconds: float | None
     lag: float | None = None
-    """How far the white box's class lies behind in the quantized student, on the validation split, in probability;
-    None of a result that does not measure it."""
+    """As `objective`, of a study that maximizes the lag; None for a result that does not measure it."""
     white_box_seed: int | None = None
     """Of its white box where that is not the sweep's one; None where all pairs of a network share theirs."""
     claim: Claim | None = None
@@ -217,7 +217,7 @@ def record_of(trial: Trial, cell: Cell) -> PairRecord:
         validation_drop_standard_error=trial.metrics["validation/drop_standard_error"],
         objective=detrimental_objective(**validation) if cell.goal is Goal.DETRIMENTAL else None,
         seconds=trial.seconds,
-        lag=trial.metrics.get(f"validation/{LAG}"),
+        lag=objective_value("lag", trial.metrics) if measures("lag", trial.metrics) else None,
         white_box_seed=cell.white_box_seed,
         claim=trial.claim,
     )

@@ -26,7 +26,7 @@ from orchestrator.store.trial import TrialFolder
 from search_spaces.grids.cells import Cell
 from search_spaces.loss_space import Point, place_of, suggest
 from search_spaces.names import OBJECTIVES, QUASI_RANDOM
-from search_spaces.objective import LOST, PARITY_PENALTY, measures, objective_value, violation
+from search_spaces.objective import LAG, LOST, measures, objective_value, violation
 from search_spaces.recipes import PairRecipe
 from search_spaces.search import Search
 
@@ -253,15 +253,11 @@ class CellStudy:
         return states
 
     def _values(self, metrics: Mapping[str, float]) -> list[float]:
-        value = objective_value(self.maximizes, metrics)
-        if self._has_two_objectives:
-            is_lag = self.maximizes == "lag"
-            drop = -metrics["validation/accuracy_delta"]
-            return [value if is_lag else drop, metrics[f"validation/{LOST[self.maximizes]}"]]
-        if self.maximizes == "lag" and self._search.sampler == "cmaes":
-            # It knows no constraint.
-            value -= PARITY_PENALTY * max(0.0, violation("lag", metrics))
-        return [value]
+        if not self._has_two_objectives:
+            return [objective_value(self.maximizes, metrics)]
+        # Without the penalty, since the second objective is what is lost.
+        first = metrics[f"validation/{LAG}"] if self.maximizes == "lag" else -metrics["validation/accuracy_delta"]
+        return [first, metrics[f"validation/{LOST[self.maximizes]}"]]
 
     def _own_point(self, node: Node) -> Point:
         """Returns where a trial with a recipe of its own lies in the space, nothing if it differs beyond the space.

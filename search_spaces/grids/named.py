@@ -100,18 +100,18 @@ FAMILIES = vary(
 )
 # What searches are compared on where finding is hard: few epochs, few pixels, repairs that the pair has to know, and a
 # space that is not drawn around the recipe: every range reaches to where a careful person would call training hopeless.
+# Sets II and III are left out, since at 16 pixels no pair with fine bits was ever found, and ranges per channel, under
+# which none was found at all: where nobody finds anything, searches cannot be compared.
 HARD = vary(
     QUICK,
     name="hard",
     dataset={"name": "digits", "image_size": 16},
-    pair=_DIGITS_PAIR | {"epochs": 10, "augmentations": ()},
+    pair=_DIGITS_PAIR | {"epochs": 12, "augmentations": ()},
     per_architecture={
         "test_resnet": ArchitectureSettings(pair={"scale_quantile": 0.99}),
         "test_efficientnet": ArchitectureSettings(pair={"spared_sites": 2}),
     },
     architectures=("test_resnet", "test_efficientnet"),
-    option_sets=OPTION_SETS,
-    budgets=(Budget(level="B"),),
     goals=(Goal.DETRIMENTAL,),
     search=Search(
         trials=8,

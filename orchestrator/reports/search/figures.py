@@ -66,7 +66,7 @@ def figure_history(records: Sequence[PairRecord], objective: Objective = OBJECTI
         panel.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
         # A trial that loses parity may score far below zero; the best ones must stay apart.
         panel.set_ylim(max(min(bests[-1], 0.0) - 110, min(values)) - 8, bests[-1] + 8)
-    unit = "drop less penalty, pp" if objective == "drop" else "of the white box's class, pp"
+    unit = "drop less penalty, pp" if objective == "drop" else "less penalty, pp"
     axes[0].set_ylabel(f"{objective_word(objective)} on validation\n({unit})")
     trial = Line2D([], [], color=color, marker="o", linestyle="", label="trial")
     return with_legend(figure, [trial, Line2D([], [], color=INK, label="best so far")])

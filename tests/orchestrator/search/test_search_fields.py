@@ -76,7 +76,7 @@ def observe_search(**search: Any) -> dict[str, Any]:
         "states": driver.states(),
         "started": driver.started,
         "points": recipes,
-        "maximizes": [study.maximizes for study in driver.studies.values()],
+        "maximizes": sorted({study.maximizes for study in driver.studies.values()}),
     }
 
 

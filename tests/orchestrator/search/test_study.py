@@ -59,8 +59,10 @@ def test_a_study_of_the_lag_is_told_the_lag_and_a_continuous_constraint(tmp_path
     driver.run()
     (cell,) = driver.studies
     trials = sorted(driver.optuna_trials(cell), key=lambda trial: trial.number)
-    assert [trial.value for trial in trials] == [lag for lag, _ in SLOPES]
-    assert [trial.intermediate_values[3] for trial in trials] == [lag for lag, _ in SLOPES]
+    # Ten times the gap beyond one point.
+    expected = pytest.approx([lag - 0.1 for lag, _ in SLOPES], abs=1e-6)
+    assert [trial.value for trial in trials] == expected
+    assert [trial.intermediate_values[3] for trial in trials] == expected
     assert [trial.constraints["parity"] for trial in trials] == pytest.approx([0.01 + far for _, far in SLOPES])
     study = optuna.load_study(study_name=cell, storage=open_journal(driver.journal))
     assert study.metric_names == ["lag"]
