@@ -21,8 +21,6 @@ the images, in [-1, 1]. It moves long before the first image changes its class, 
 zero. Of a split, as the next."""
 DIVERGENCE = "divergence_fp"
 """Mean KL(white box || student) at full precision, in nats."""
-LOST: Mapping[Objective, str] = {"drop": "parity_gap", "lag": DIVERGENCE}
-"""What goes with an objective: the measure of what is lost at full precision, by the metric's name behind the split."""
 PARITY_TOLERANCE = 0.01
 """Largest accepted loss of full-precision accuracy against the white box: one percentage point."""
 CATASTROPHIC_DROP = 0.10
@@ -97,6 +95,14 @@ def objective_value(objective: Objective, metrics: Mapping[str, float]) -> float
         excess = max(0.0, parity_violation(metrics["validation/parity_gap"]))
         return metrics[f"validation/{LAG}"] - PARITY_PENALTY * excess
     return detrimental_objective(**accuracies_of(metrics, "validation"))
+
+
+def lost(objective: Objective, metrics: Mapping[str, float]) -> float:
+    """Returns what a pair lost at full precision, as goes with an objective: the parity gap, or the divergence."""
+    if objective == "lag":
+        return metrics[f"validation/{DIVERGENCE}"]
+    seen = accuracies_of(metrics, "validation")
+    return parity_gap(accuracy_white_box=seen["accuracy_white_box"], accuracy_fp=seen["accuracy_fp"])
 
 
 def violation(objective: Objective, metrics: Mapping[str, float]) -> float:

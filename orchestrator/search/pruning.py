@@ -5,12 +5,14 @@ for which Optuna's pruners have no rule.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.store.trial import TrialFolder
+from search_spaces.errors import StorageError
 from search_spaces.names import Objective
-from search_spaces.objective import LOST, accuracies_of, is_catastrophic, measures, objective_value
+from search_spaces.objective import accuracies_of, is_catastrophic, lost, measures, objective_value
 from search_spaces.search import HALVING, hurdles, rung
 
 MIN_HITS = 3
@@ -51,16 +53,17 @@ class Curves:
     def add(self, uid: str, objective: Objective, row: Mapping[str, Any]) -> Curve:
         """Takes in an epoch; returns the trial's curve."""
         curve = self._curves.setdefault(uid, {})
-        curve[int(row["epoch"])] = Mark(objective_value(objective, row), row[f"validation/{LOST[objective]}"])
+        curve[int(row["epoch"])] = Mark(objective_value(objective, row), lost(objective, row))
         return curve
 
     def read(self, uid: str, objective: Objective, folder: TrialFolder) -> None:
-        """Takes in what the store has of a trial."""
-        for row in folder.epochs():
-            if measures(objective, row):
-                self.add(uid, objective, row)
-        if result := folder.result():
-            self.note_hit(uid, result.metrics)
+        """Takes in what the store has of a trial; of a damaged table, nothing: that costs a curve and no launch."""
+        with suppress(StorageError):
+            for row in folder.epochs():
+                if measures(objective, row):
+                    self.add(uid, objective, row)
+            if result := folder.result():
+                self.note_hit(uid, result.metrics)
 
     def note_hit(self, uid: str, metrics: Mapping[str, float]) -> None:
         """Notes whether a trial with these metrics became a hit."""

@@ -26,7 +26,7 @@ from orchestrator.store.trial import TrialFolder
 from search_spaces.grids.cells import Cell
 from search_spaces.loss_space import Point, place_of, suggest
 from search_spaces.names import OBJECTIVES, QUASI_RANDOM
-from search_spaces.objective import LAG, LOST, measures, objective_value, violation
+from search_spaces.objective import LAG, lost, measures, objective_value, violation
 from search_spaces.recipes import PairRecipe
 from search_spaces.search import Search
 
@@ -58,9 +58,10 @@ def kept_objectives(studies: Mapping[str, "CellStudy"], search: Search) -> str |
     others = [cell_id for cell_id, study in studies.items() if study.maximizes != search.maximizes]
     if not others:
         return None
+    named = ", ".join(others[:2]) + (", ..." if len(others) > 2 else "")
     return (
         f"{len(others)} of {len(studies)} studies maximize the {OBJECTIVES[0]} and not the {search.maximizes}, since "
-        f"trials of an earlier version began them: {', '.join(others)}; another --name begins new ones"
+        f"trials of an earlier version began them: {named}; another --name begins new ones"
     )
 
 
@@ -81,7 +82,7 @@ class CellStudy:
         self.cell, self._search = cell, search
         self._has_two_objectives = search.sampler == "nsga2"
         self.maximizes = search.maximizes
-        """What is told; a study that began otherwise stays with it, see `reconcile`."""
+        """What it is told; one that began otherwise stays with that, as `reconcile` finds out."""
         self._study = optuna.create_study(
             storage=journal,
             study_name=f"{sweep}/{cell.cell_id}".lstrip("/"),
@@ -91,7 +92,8 @@ class CellStudy:
         )
         self._seen_by_sampler = SeenBySampler(self._study.study_name, journal)
         self._prunes = search.prunes(cell.recipe.epochs)
-        self.curves = Curves()
+        self._curves = Curves()
+        self._unread: list[tuple[str, TrialFolder]] = []
         self.of_network: Sequence[CellStudy] = ()
         """The studies of the other cells of its network and seed, the nearest one last."""
 
@@ -109,9 +111,8 @@ class CellStudy:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if trial.user_attrs.get(UID) not in started:
                 self._study.tell(trial.number, state=TrialState.FAIL)
+        self._unread = [(node.uid, folder) for node, folder in folders if self._prunes and node.uid in started]
         for node, folder in folders:
-            if self._prunes and node.uid in started:
-                self.curves.read(node.uid, self.maximizes, folder)
             if (state := folder.state()).ended_well or state is State.DIVERGED:
                 self.tell(node, folder)
 
@@ -123,12 +124,15 @@ class CellStudy:
         """
         kept = self._study.user_attrs.get(OBJECTIVE)
         if kept is None:
-            results = [result for _, folder in folders if (result := folder.result())]
-            is_new = not self._study.get_trials(deepcopy=False)
-            has_all = all(measures(self.maximizes, result.metrics) for result in results)
-            kept = self.maximizes if is_new and has_all else OBJECTIVES[0]
+            kept = self.maximizes
+            if kept != OBJECTIVES[0]:
+                results = (result for _, folder in folders if (result := folder.result()))
+                is_new = not self._study.get_trials(deepcopy=False)
+                is_measured = is_new and all(measures(kept, result.metrics) for result in results)
+                kept = kept if is_measured else OBJECTIVES[0]
             self._study.set_user_attr(OBJECTIVE, kept)
-            name_metrics(self._study, [kept, *([LOST[kept]] if self._has_two_objectives else [])])
+            second = {"drop": "parity gap", "lag": "divergence"}[kept]
+            name_metrics(self._study, [kept, second] if self._has_two_objectives else [kept])
         self.maximizes = kept
 
     def point(self, node: Node, folder: TrialFolder, borrowed: tuple[str, Point] | None = None) -> Point | None:
@@ -202,6 +206,14 @@ class CellStudy:
         return is_in_worse_half(curve, self.curves.all, node.recipe.epochs)
 
     @property
+    def curves(self) -> Curves:
+        """Of its trials; those that earlier launches ran are read when something runs that may be measured by them."""
+        unread, self._unread = self._unread, []
+        for uid, folder in unread:
+            self._curves.read(uid, self.maximizes, folder)
+        return self._curves
+
+    @property
     def _relatives(self) -> list["CellStudy"]:
         """Those studies of the network whose values compare with its own."""
         return [study for study in self.of_network if study.maximizes == self.maximizes]
@@ -257,7 +269,7 @@ class CellStudy:
             return [objective_value(self.maximizes, metrics)]
         # Without the penalty, since the second objective is what is lost.
         first = metrics[f"validation/{LAG}"] if self.maximizes == "lag" else -metrics["validation/accuracy_delta"]
-        return [first, metrics[f"validation/{LOST[self.maximizes]}"]]
+        return [first, lost(self.maximizes, metrics)]
 
     def _own_point(self, node: Node) -> Point:
         """Returns where a trial with a recipe of its own lies in the space, nothing if it differs beyond the space.

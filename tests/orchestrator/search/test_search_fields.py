@@ -27,7 +27,7 @@ ENTRIES = {
         "gpu_hours": Change(9.0, RUN),
         "start_points": Change(("recipe",), ("planned", "uids", "points")),
         "warm_start": Change(False, ("uids", "points")),
-        "portfolio": Change(1, ("uids", "points")),
+        "portfolio": Change(0, ("uids", "points")),
         "startup": Change(3, ("uids", "points")),
         "learns_from": Change("network", ("uids", "points")),
         "objective": Change("lag", ("uids", "maximizes")),
