@@ -2,7 +2,9 @@
 
 import os
 import re
-from urllib.parse import parse_qs
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from search_spaces.errors import ConfigError, shown
 
@@ -18,6 +20,10 @@ _STORES = ("s3", "gs", "gcs")
 _MISTYPED = re.compile(r"[A-Za-z][\w+.-]+:/|(s3|gs|gcs):")
 """A scheme with one slash, which would be a folder; no one means a folder with a colon at its end."""
 _CREDENTIALS = re.compile(r"://[^/\s]*@")
+TRUSTED_HOSTS = "DPTQ_TRUSTED_HOSTS"
+"""Variable with the hosts that the user of a command named, separated by commas; `*` is every host."""
+_NAMED_HOST = re.compile(r"(?:https?://(?:[^/\s@]*@)?|endpoint_override=(?:https?://)?)([\w.-]+)|^([\w.-]+):\d+$")
+_GRID_FILES = (".yaml", ".yml")
 
 
 def absolute_uri(uri: str, *, what: str) -> str:
@@ -84,3 +90,61 @@ def with_defaults(uri: str) -> str:
         if uri.startswith(prefix) and name not in parse_qs(query):
             return f"{location}?{query}&{name}={value}" if query else f"{location}?{name}={value}"
     return uri
+
+
+def named_hosts(arguments: Iterable[str], environment: Mapping[str, str]) -> set[str]:
+    """Returns the hosts that a user named: in a command line, a grid file of it, or a variable that tells a place.
+
+    Examples:
+        >>> sorted(named_hosts(["--tracking-uri", "http://ml:5000", "--storage=s3://b?endpoint_override=s3.local"], {}))
+        ['ml', 's3.local']
+        >>> sorted(named_hosts(["--address", "head:6379"], {"AWS_ENDPOINT_URL": "https://store.example.com"}))
+        ['head', 'store.example.com']
+    """
+    texts = [argument.partition("=")[2] if argument.startswith("--") else argument for argument in arguments]
+    places = ("DPTQ_", "AWS_ENDPOINT_URL", "MLFLOW_TRACKING_URI", "RAY_ADDRESS")
+    texts += [value for name, value in environment.items() if name.startswith(places)]
+    files = [Path(text) for text in texts if text.endswith(_GRID_FILES)]
+    texts += [file.read_text(errors="replace") for file in files if file.is_file()]
+    found = {"".join(groups).lower() for text in texts for groups in _NAMED_HOST.findall(unquote(text))}
+    return found | {host for host in environment.get(TRUSTED_HOSTS, "").split(",") if host}
+
+
+def trusted_variables() -> dict[str, str]:
+    """Returns the variable by which workers elsewhere know whom the user named."""
+    return {name: value for name, value in os.environ.items() if name == TRUSTED_HOSTS}
+
+
+def check_host(place: str, *, what: str, option: str) -> None:
+    """Makes sure that this machine's user named the host at which a place from a storage is: it gets credentials.
+
+    Args:
+        place: A URI, one of an object store with `endpoint_override`, or `host:port`.
+        what: What is there, such as `MLflow of the sweep`.
+        option: By which a user names it.
+
+    Raises:
+        ConfigError: Nobody did.
+    """
+    if (host := _host_of(place)) is None or host == "localhost" or host.startswith("127.") or host == "::1":
+        return
+    trusted = os.environ.get(TRUSTED_HOSTS, "").split(",")
+    if "*" not in trusted and host not in trusted:
+        raise ConfigError(
+            f"{what} is at {host}, which the storage says and you did not, and would get this machine's credentials: "
+            f"name it with {option}, or accept what the storage says with --trust-storage."
+        )
+
+
+def _host_of(place: str) -> str | None:
+    """Returns the host that a place names, other than the usual ones of object stores; None for none."""
+    if "://" not in place:
+        host, colon, port = place.rpartition(":")
+        return host.strip("[]").lower() if colon and port.isdigit() else None
+    parts = urlsplit(place)
+    if parts.scheme in ("http", "https", "ray"):
+        return (parts.hostname or "").lower()
+    endpoint = parse_qs(parts.query).get("endpoint_override")
+    if not endpoint:
+        return None
+    return (urlsplit(f"//{endpoint[-1].rpartition('://')[2]}").hostname or endpoint[-1]).lower()

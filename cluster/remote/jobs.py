@@ -10,7 +10,6 @@ import hashlib
 import logging
 import os
 import shlex
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from cluster.remote.dashboards import check_dashboard
 from cluster.runtime.code import code_for_workers
 from cluster.runtime.ray_internals import UPLOAD_LOGGER
 from search_spaces.errors import ConfigError, UnavailableError, one_line, unknown_name
+from search_spaces.scratch import scratch_folder
 from search_spaces.uris import redact
 
 SWEEP, STORAGE = "dptq.sweep", "dptq.storage"
@@ -113,10 +113,10 @@ class JobServer:
         if earlier and not earlier[-1].is_over:
             return _same(earlier[-1], request), False
         job_id = f"{request.job_id}-{len(earlier) + 1}" if earlier else request.job_id
-        with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as folder:
+        with scratch_folder() as scratch:
             for file in request.files:
-                Path(folder, file.name).write_bytes(file.read_bytes())
-            is_new = self._create(job_id, request, folder if request.files else None)
+                (scratch / file.name).write_bytes(file.read_bytes())
+            is_new = self._create(job_id, request, str(scratch) if request.files else None)
         return _same(self.job(job_id), request), is_new
 
     def jobs(self) -> list[Job]:

@@ -10,6 +10,9 @@ import io
 import json
 import logging
 import os
+import secrets
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,10 @@ from typing import Any
 from search_spaces.errors import UnavailableError, one_line
 
 READ_IN = "2.60"
+AUTH_MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 UPLOAD_LOGGER = "ray._private.runtime_env.packaging"
 """Tells of every package that is sent to a cluster."""
+NO_CRASH_HANDLER = "RAY_DISABLE_FAILURE_SIGNAL_HANDLER"
 Settings = Mapping[str, Any]
 """Of a cluster, in the words of Ray's launcher."""
 
@@ -30,12 +35,78 @@ def is_in_job() -> bool:
     return RAY_JOB_CONFIG_JSON_ENV_VAR in os.environ
 
 
+@contextlib.contextmanager
+def guarded_cluster() -> Iterator[None]:
+    """Makes a cluster that this process starts in a `with` block its own: for this machine and with a token only.
+
+    All its processes listen to the loopback device, and answer whoever knows a random token, which they inherit. Who
+    sets RAY_AUTH_MODE or a token has that.
+    """
+    from ray._private import ray_constants
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    # The setting is named after the systems where it is the default, because of their firewalls.
+    chosen = {AUTH_MODE: "token", TOKEN: secrets.token_hex(32), ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
+    if TOKEN_PATH in os.environ:
+        del chosen[TOKEN]
+    added = {name: value for name, value in chosen.items() if name not in os.environ}
+    before = ray_constants.ENABLE_RAY_CLUSTER
+
+    def read_again(*, listens_outside: bool) -> None:
+        ray_constants.ENABLE_RAY_CLUSTER = listens_outside
+        Config.initialize("")
+        AuthenticationTokenLoader.instance().reset_cache()
+
+    os.environ.update(added)
+    read_again(listens_outside=os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] not in ("0", "false"))
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+        read_again(listens_outside=before)
+
+
 def output_files() -> list[Path]:
     """Returns the files that hold what this worker prints to both streams; none in a process that is no worker."""
     from ray._private.worker import global_worker
 
     places = (global_worker.get_out_file_path(), global_worker.get_err_file_path())
     return [Path(place) for place in places if place and Path(place).exists()]
+
+
+def without_crash_handler() -> None:
+    """Keeps Ray, which is not imported yet, from aborting this process with a stack trace at SIGTERM."""
+    os.environ.setdefault(NO_CRASH_HANDLER, "1")
+
+
+@contextlib.contextmanager
+def signals_left_to_the_driver() -> Iterator[None]:
+    """Starts or joins Ray so that signals, to this process or to its whole group, reach the driver's handlers only.
+
+    Of itself Ray ends this process at SIGTERM. And timeout(1), systemd and scancel signal the whole group: Ray would be
+    gone before the driver has stopped in order, so its processes get groups of their own, as on Windows. Where the
+    kernel cannot end them with the driver, Ray needs the driver's group for that.
+    """
+    from ray._private import services, utils
+
+    start, set_handler = services.ConsolePopen, utils.set_sigterm_handler
+    own_group = {"process_group": 0} if utils.detect_fate_sharing_support() else {}
+
+    def start_apart(command: Any, *, env: Mapping[str, str], **options: Any) -> Any:
+        # Ray's own processes and the workers go on telling where they crashed.
+        variables = {name: value for name, value in env.items() if name != NO_CRASH_HANDLER}
+        return start(command, env=variables, **own_group, **options)
+
+    services.ConsolePopen, utils.set_sigterm_handler = start_apart, lambda handler: None
+    try:
+        yield
+    finally:
+        services.ConsolePopen, utils.set_sigterm_handler = start, set_handler
+        # Below Python's handler Ray puts one in C++, unless it was imported after `without_crash_handler`.
+        handler = signal.getsignal(signal.SIGTERM)
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def launcher_schema() -> dict[str, Any]:

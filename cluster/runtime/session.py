@@ -3,21 +3,26 @@
 import logging
 import os
 import socket
+import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import ray
+from ray.exceptions import AuthenticationError
 
 from cluster.runtime.autoscaler import Autoscaler, ask_autoscaler
 from cluster.runtime.capacity import Capacity, current_capacity
 from cluster.runtime.code import code_for_workers
-from cluster.runtime.ray_internals import is_in_job
-from search_spaces.errors import ConfigError, UnavailableError
+from cluster.runtime.ray_internals import guarded_cluster, is_in_job, signals_left_to_the_driver
+from search_spaces.errors import ConfigError, UnavailableError, one_line
 from search_spaces.uris import redact
 
 CONNECT_SECONDS = 5.0
 NOT_A_NODE = "No node info found"
 """What Ray says, after half a minute, on a machine without a node of the cluster."""
+MAX_REASON = 200
+"""Letters that are shown of an error of Ray's, which may be a page."""
 # One thread per trial: Ray packs a trial on every core, and two trials with two threads each fight for both.
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -40,10 +45,7 @@ NOT_JOINED = {
     "https": _TAKES_JOBS,
 }
 """What is said of an address that is a URI, by its scheme."""
-AUTH_MODE = "RAY_AUTH_MODE"
 DRIVER_ENVIRONMENT = {
-    # Explicit, because Ray otherwise turns tokens on for local clusters and writes one into the home directory.
-    AUTH_MODE: "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     # Tune's old reporter keeps quiet when told to; the new one prints its tables all the same.
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -60,7 +62,8 @@ def session(address: str | None = None, *, environment: Mapping[str, str] | None
     The workers of a joined cluster get the code of this process (`cluster.runtime.code`).
 
     Args:
-        address: None starts a cluster on this machine's cores and GPUs; `auto` or `host:port` joins a running one.
+        address: None starts a cluster on this machine's cores and GPUs, which nobody else can join or call; `auto` or
+            `host:port` joins a running one.
         environment: Variables for the workers of a joined cluster, besides `WORKER_ENVIRONMENT`.
 
     Yields:
@@ -68,38 +71,36 @@ def session(address: str | None = None, *, environment: Mapping[str, str] | None
 
     Raises:
         ConfigError: The address is of a kind that cannot be joined.
-        UnavailableError: No cluster answers at the address.
+        UnavailableError: No cluster answers at the address, or Ray does not start here.
     """
     check_address(address)
     for name, value in DRIVER_ENVIRONMENT.items():
-        # A cluster that others started may want a token.
-        if address is None or name != AUTH_MODE:
-            os.environ.setdefault(name, value)
+        os.environ.setdefault(name, value)
+    guard = ExitStack()
+    if address is None:
+        guard.enter_context(guarded_cluster())
     # A job's workers have both from their job, and Ray refuses to be told twice.
     code, more = (code_for_workers(), environment or {}) if address and not is_in_job() else ({}, {})
     try:
-        ray.init(
-            # Without an address Ray would join whatever cluster was started last on this machine.
-            address=address or "local",
-            runtime_env={"env_vars": {**WORKER_ENVIRONMENT, **more}} | code,
-            include_dashboard=False if address is None else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except ConnectionError as error:
-        raise _no_cluster(address) from error
-    except RuntimeError as error:
-        if NOT_A_NODE not in str(error):
-            raise
-        raise UnavailableError(
-            f"this machine is no node of the cluster at {address!r}, and Ray lets only nodes join: launch with the "
-            "dashboard's address instead (http://HOST:8265), and the cluster's head runs it as a job."
-        ) from error
-    try:
+        try:
+            with signals_left_to_the_driver():
+                ray.init(
+                    # Without an address Ray would join whatever cluster was started last on this machine.
+                    address=address or "local",
+                    runtime_env={"env_vars": {**WORKER_ENVIRONMENT, **more}} | code,
+                    include_dashboard=False if address is None else None,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
+        except (
+            Exception
+        ) as error:  # ray.init raises whatever goes wrong in it: OSError, ValueError, RuntimeError, its own
+            raise _not_up(error, address) from error
         # What this process started itself never grows.
         yield current_capacity(Autoscaler() if address is None else ask_autoscaler())
     finally:
         ray.shutdown()
+        guard.close()
 
 
 def check_address(address: str | None) -> None:
@@ -119,6 +120,30 @@ def check_address(address: str | None) -> None:
         socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise _no_cluster(address) from error
+
+
+def _not_up(error: Exception, address: str | None) -> UnavailableError:
+    """Says why Ray neither starts nor joins, and what to do about it."""
+    if isinstance(error, ConnectionError):
+        return _no_cluster(address)
+    if NOT_A_NODE in str(error):
+        return UnavailableError(
+            f"this machine is no node of the cluster at {address!r}, and Ray lets only nodes join: launch with the "
+            "dashboard's address instead (http://HOST:8265), and the cluster's head runs it as a job."
+        )
+    what = f"Ray does not join the cluster at {address!r}" if address else "Ray does not start on this machine"
+    return UnavailableError(f"{what} ({one_line(error)[:MAX_REASON]}): {_hint(error)}")
+
+
+def _hint(error: Exception) -> str:
+    if "AF_UNIX path" in str(error):
+        return "its sockets lie below TMPDIR, whose path is too long for that: set RAY_TMPDIR to a short one, as /tmp."
+    if isinstance(error, AuthenticationError):
+        return "set RAY_AUTH_MODE=disabled for a cluster of your own, or RAY_AUTH_TOKEN_PATH to the file of its token."
+    if isinstance(error, OSError):
+        return "set RAY_TMPDIR to a folder that exists, has room, and is yours to write."
+    logs = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()), "ray", "session_latest", "logs")
+    return f"this machine may be busy, or short of memory: try again; Ray's logs are in {logs}."
 
 
 def _no_cluster(address: str | None) -> UnavailableError:

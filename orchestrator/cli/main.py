@@ -9,16 +9,19 @@ import os
 import sys
 import tempfile
 import traceback
+from contextlib import suppress
 
 import click
 
+from cluster.runtime.ray_internals import without_crash_handler
 from orchestrator.cli.cluster import group
 from orchestrator.cli.help import Group
 from orchestrator.cli.network import assess, export, verify
 from orchestrator.cli.storage import gc, ls, ui
 from orchestrator.cli.sweep import analyze, compare, launch, logs, plan, report, reproduce, resume, status, stop
 from orchestrator.tracking.environment import quiet_mlflow
-from search_spaces.errors import SweepError
+from search_spaces.errors import ConfigError, SweepError, one_line
+from search_spaces.uris import TRUSTED_HOSTS, named_hosts
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -64,9 +67,16 @@ def main(arguments: list[str] | None = None) -> None:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     _keep_out_of_the_home_directory()
+    without_crash_handler()
+    # What a storage says of hosts is another matter: see `check_host`.
+    os.environ[TRUSTED_HOSTS] = ",".join(sorted(named_hosts(arguments, os.environ)))
     try:
+        _check_working_directory()
         # By this name, because the shell completes it, and every error says what to type.
-        sys.exit(dptq_sweep.main(arguments, prog_name="dptq-sweep", standalone_mode=False) or 0)
+        code = dptq_sweep.main(arguments, prog_name="dptq-sweep", standalone_mode=False) or 0
+        # Here, where an error is still told in one line.
+        sys.stdout.flush()
+        sys.exit(code)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
@@ -79,11 +89,32 @@ def main(arguments: list[str] | None = None) -> None:
     except click.Abort:
         click.echo("Aborted.", err=True)
         sys.exit(1)
-    except SweepError as error:
+    except BrokenPipeError:
+        # The reader has gone, as `head` does: nobody is left to tell.
+        _discard_output()
+        sys.exit(1)
+    except (SweepError, OSError) as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        click.echo(f"Error: {error}", err=True)
+        if isinstance(error, OSError):
+            _discard_output()
+            click.echo(f"Error: {one_line(error)}", err=True)
+        else:
+            click.echo(f"Error: {error}", err=True)
         sys.exit(1)
+
+
+def _check_working_directory() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ConfigError("the working directory was removed: change to one that exists.") from None
+
+
+def _discard_output() -> None:
+    """Lets what is still to be written go nowhere; Python would try once more at its end, and print a traceback."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _keep_out_of_the_home_directory() -> None:

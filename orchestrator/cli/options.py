@@ -1,6 +1,7 @@
 """Options that several commands share. What their values stand for is in `values`, which takes longer to import."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import click
 from orchestrator.cli.completion import sweeps
 from orchestrator.cli.help import Decorator, limit, other, together, what, where
 from orchestrator.store.defaults import STALLED_MINUTES, STORAGE
+from search_spaces.uris import TRUSTED_HOSTS
 
 FILE = click.Path(path_type=Path)
 POSITIVE = click.FloatRange(min=0, min_open=True)
@@ -51,6 +53,20 @@ image_options = together(
 )
 """How images are prepared for a network that is given, and which of its classes are those of the data."""
 download_option = where("--download", is_flag=True, help="Fetch the dataset into --data-dir first, if it is not there.")
+
+
+def _trust(context: click.Context, parameter: click.Parameter, is_trusted: bool) -> None:
+    if is_trusted:
+        os.environ[TRUSTED_HOSTS] = "*"
+
+
+trust_option = where(
+    "--trust-storage",
+    is_flag=True,
+    expose_value=False,
+    callback=_trust,
+    help="Let the storage say which hosts get this machine's credentials, such as the MLflow server of the launch.",
+)
 place_options = together(
     where(
         "--address",
@@ -71,6 +87,7 @@ place_options = together(
         show_envvar=True,
         help="MLflow: sqlite:///... or http(s)://... [default: a database in the storage]",
     ),
+    trust_option,
 )
 """Of commands that run something: on which machines, and where MLflow keeps it."""
 price_option = limit(

@@ -15,14 +15,21 @@ from rich.console import Console
 from cluster.files.identify import read_cluster_file
 from cluster.remote.dashboards import tunnel
 from cluster.remote.jobs import Job, JobRequest, JobServer
+from cluster.runtime.ray_internals import is_in_job
 from orchestrator.cli.default_names import default_name
 from orchestrator.cli.values import choices_of, plan_from_options
+from orchestrator.launch.notifications import WEB
 from orchestrator.store.provenance import code_variables
+from orchestrator.store.secrets import without_secrets
 from orchestrator.store.sweep import check_sweep_name
+from orchestrator.tracking.backend import database_of, database_uri
 from search_spaces.errors import ConfigError
 from search_spaces.grids.template import is_file_name, read_template
 from search_spaces.models import model_spec
-from search_spaces.uris import absolute_uri, redact
+from search_spaces.uris import absolute_uri, trusted_variables
+
+HEADS_STORAGE = "the head's storage"
+"""What is said of the storage of a job whose command line names none."""
 
 
 def is_dashboard(address: str | None) -> bool:
@@ -53,9 +60,9 @@ def job_server(place: str) -> Iterator[JobServer]:
 def job_request(launch: click.Context) -> JobRequest:
     """Describes a launch to a cluster whose head runs it.
 
-    What is wrong with its options is said here and now. Relative paths mean a folder of this machine, so they become
-    absolute: on the cluster they are the same folder where it is shared, and the head's own where it is not. A grid
-    file goes along.
+    What is wrong with its options is said here and now. Places that were typed become absolute: on the cluster they are
+    the same folder where it is shared, and the head's own where it is not. Places that were not typed are the head's
+    to decide, by its environment. A grid file goes along.
 
     Raises:
         ConfigError: An option breaks a rule, or what goes to the cluster would hold credentials.
@@ -76,13 +83,21 @@ def job_request(launch: click.Context) -> JobRequest:
         for name, value in values.items()
         if launch.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
+    if (given.get("on_event") or "").startswith(WEB):
+        # Whoever knows such a URL may write to it, and a job's command line is shown to everyone.
+        raise ConfigError(
+            "--on-event names a URL, and a job's command line is public: leave it out, and set DPTQ_ON_EVENT in the "
+            "environment of the cluster's head."
+        )
     places: dict[str, Any] = {
-        "storage": absolute_uri(values["storage"], what="storage"),
-        "data_dir": values["data_dir"].absolute(),
         # Spelled out: the job's name is what `status` and a later launch ask for.
         "name": values["name"] or default_name(plan.grid.name, choices),
         "address": "auto",
     }
+    if "storage" in given:
+        places["storage"] = absolute_uri(values["storage"], what="storage")
+    if "data_dir" in given:
+        places["data_dir"] = values["data_dir"].absolute()
     check_sweep_name(places["name"])
     files = [Path(values["grid"])] if is_file_name(values["grid"]) else []
     for file in files:
@@ -96,19 +111,35 @@ def job_request(launch: click.Context) -> JobRequest:
         places["teacher"] = model_spec(values["teacher"]).uri
     if (values["teacher_weights"] or "").endswith(".safetensors"):
         places["teacher_weights"] = absolute_uri(values["teacher_weights"], what="weights")
-    if (values["tracking_uri"] or "").startswith("sqlite:///"):
-        database = absolute_uri(values["tracking_uri"].removeprefix("sqlite:///"), what="tracking")
-        places["tracking_uri"] = f"sqlite:///{database}"
+    if database := database_of(values["tracking_uri"] or ""):
+        places["tracking_uri"] = database_uri(database)
     arguments = [launch.command.name or "", *as_arguments(launch.command, given | places)]
-    if any(redact(argument) != argument for argument in arguments):
+    if any(without_secrets(argument) != argument for argument in arguments):
         # A job's command line is shown to everyone who opens the dashboard.
         raise ConfigError(
-            "a URI among the options holds a user name or a password, and a job's command line is public: leave it out "
-            "and set it in the environment of the cluster's machines (MLFLOW_TRACKING_USERNAME, AWS_ACCESS_KEY_ID)."
+            "an option holds a token, a user name or a password, and a job's command line is public: leave it out and "
+            "set it in the environment of the cluster's machines (MLFLOW_TRACKING_USERNAME, AWS_ACCESS_KEY_ID)."
         )
+    storage = places.get("storage", HEADS_STORAGE)
     return JobRequest(
-        sweep=places["name"], storage=places["storage"], arguments=arguments, files=files, environment=code_variables()
+        sweep=places["name"],
+        storage=storage,
+        arguments=arguments,
+        files=files,
+        environment=code_variables() | trusted_variables(),
     )
+
+
+def check_place_of_job(launch: click.Context) -> None:
+    """Makes sure that a launch that runs as a job keeps its results elsewhere than in the job's own, passing folder.
+
+    Raises:
+        ConfigError: Nobody named a storage.
+    """
+    if is_in_job() and launch.get_parameter_source("storage") is ParameterSource.DEFAULT:
+        raise ConfigError(
+            "this job has no storage: submit it with --storage, or export DPTQ_STORAGE on the cluster's head."
+        )
 
 
 def as_arguments(command: click.Command, values: Mapping[str, Any]) -> list[str]:

@@ -36,6 +36,7 @@ from search_spaces.stages.assessment import ImageSettings, NetworkFacts
 from search_spaces.stages.quantized_file import QuantizedFile
 from search_spaces.stages.registry import Stage
 from search_spaces.stages.rules import largest_drop_of, parse_rule
+from search_spaces.uris import check_host
 
 NO_LABELS = "none"
 """Value of --labels for data whose labels do not count."""
@@ -61,6 +62,18 @@ def open_sweep(storage: str, name: str | None) -> tuple[Sweep, Plan]:
     store = Store(storage, create=False)
     sweep = Sweep(store, name or latest_sweep_name(store))
     return sweep, sweep.load_plan(num_sites)
+
+
+def check_places(tracking_uri: str | None, address: str | None) -> None:
+    """Makes sure that this machine's user named the hosts that a launch noted in the storage; see `check_host`.
+
+    Raises:
+        ConfigError: Nobody did.
+    """
+    if tracking_uri:
+        check_host(tracking_uri, what="MLflow of the sweep", option="--tracking-uri")
+    if address:
+        check_host(address, what="the Ray cluster of the launch", option="--address")
 
 
 def _caps_of(values: dict[str, Any], kept: Caps) -> Caps:

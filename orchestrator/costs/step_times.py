@@ -13,8 +13,7 @@ from statistics import median
 from pydantic import Field
 
 from orchestrator.plan import Node
-from orchestrator.store.folder import RESULT
-from orchestrator.store.provenance import ENVIRONMENT
+from orchestrator.store.folder import ENVIRONMENT, RESULT
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder, parent_stage
 from orchestrator.store.usage import GPU_SECONDS

@@ -38,7 +38,7 @@ from orchestrator.reports.terminal import render
 from orchestrator.results.pairs import pair_records
 from orchestrator.results.searches import read_searches
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
-from orchestrator.results.trials import read_trials
+from orchestrator.results.trials import mixed_code, read_trials
 from orchestrator.results.verdicts import outcome_of
 from orchestrator.search.journal import JOURNAL, make_journal_whole
 from orchestrator.search.study import kept_objectives
@@ -48,7 +48,7 @@ from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.tracking.tracker import Tracker
 from search_spaces.analyses import Analysis
 from search_spaces.errors import StorageError
-from search_spaces.uris import redact
+from search_spaces.uris import redact, trusted_variables
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,7 +135,7 @@ def run_sweep(
     tracker.check()
     facts = sweep_facts(plan)
     ended = AnalysesEnd()
-    with _no_run_left_open(tracker), launch.open_frontier() as frontier:
+    with _no_run_left_open(tracker), launch.open_frontier(say) as frontier:
         for refusal in plan.refused:
             say(f"refused {refusal.cell}: {refusal.reason}")
         say(f"sweep {sweep.name} in {store.uri}")
@@ -144,7 +144,7 @@ def run_sweep(
         say(summary(plan, frontier.states))
         if frontier.pending or analyses:
             ray_and_mlflow = _ray_and_mlflow(tracker, launch, facts, address, shared_storage)
-            with ray_and_mlflow as capacity, stop_on_signals(sweep, say):
+            with stop_on_signals(sweep, say), ray_and_mlflow as capacity:
                 if frontier.pending:
                     _run_trials(launch, frontier, tracker, capacity, console)
                 # Launches of other sweeps may have finished trials that these share.
@@ -218,6 +218,8 @@ def _print_pairs(overview: Overview, console: Console) -> None:
     """Prints Table 1 and what became of the searches."""
     trials = read_trials(overview.snapshot)
     console.print(render(table1_text(table1(overview.plan, trials), is_short=True)))
+    if mixed := mixed_code(trials):
+        line_printer(console)(mixed)
     if searches := read_searches(trials):
         console.print(render(overview_table([outcome_of(cell) for cell in searches])))
 
@@ -246,7 +248,7 @@ def _ray_and_mlflow(
     """Starts Ray and opens the tracker at the same time: each takes seconds, and neither needs the other."""
     if address:
         # Joining takes no time, and a cluster that cannot see the storage must leave nothing in MLflow.
-        with session(address, environment=code_variables()) as capacity:
+        with session(address, environment=code_variables() | trusted_variables()) as capacity:
             check_storage(launch.sweep, capacity, is_shared=shared_storage)
             tracker.open(launch.plan, facts)
             yield capacity

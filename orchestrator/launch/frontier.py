@@ -3,32 +3,41 @@
 Tune asks `suggest` whenever it has room. None means "nothing is ready yet", FINISHED that nothing will be. The store
 is asked what happened to a trial, never Tune: retries, preemption and relaunch are then one mechanism. Tune itself
 retries nothing; what is tried again, and how often, is decided in `on_trial_complete` by the classes of
-`orchestrator.store.failures`.
+`orchestrator.store.failures`. A trial that another sweep of the storage trains is waited for, as parents are.
 """
 
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from ray.tune.search import Searcher
-
+from orchestrator.launch.stateless import FINISHED, StatelessSearcher
 from orchestrator.plan import Node
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.study import CellStudy
 from orchestrator.search.warm_start import Neighbours
-from orchestrator.store.failures import MAX_EQUAL_FAILURES, MAX_RETRIES, Failure, LostWorkerError, allowed_retries
+from orchestrator.store.failures import (
+    MAX_EQUAL_FAILURES,
+    MAX_RETRIES,
+    EqualFailures,
+    Failure,
+    LostWorkerError,
+    allowed_retries,
+)
+from orchestrator.store.leases.fenced import LostLeaseError
+from orchestrator.store.leases.shared import SharedTrials
+from orchestrator.store.leases.trials import Leases
 from orchestrator.store.logs import last_lines
 from orchestrator.store.states import State
-from orchestrator.store.trial import TrialFolder, trial_of
+from orchestrator.store.trial import TrialFolder
 from search_spaces.errors import StorageError, SweepError, UnreachableError
 from search_spaces.loss_space import Point
 
 STOP_CHECK_SECONDS = 1.0
 
 
-class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
+class Frontier(StatelessSearcher):
     """Ray's searcher over a plan."""
 
     def __init__(
@@ -41,6 +50,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         max_retries: int = MAX_RETRIES,
         only: Collection[str] | None = None,
         typed_models: Collection[str] = (),
+        shared: SharedTrials | None = None,
     ) -> None:
         """Takes over what is done.
 
@@ -52,20 +62,22 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             max_retries: Times that a trial is tried again after an unknown error.
             only: Uids to run; None for all.
             typed_models: URIs of networks that the user typed in this command, handed to the trials.
+            shared: Takes the trials; None where no other sweep is on the storage.
         """
         super().__init__()
         plan = snapshot.plan
+        self._shared = shared or SharedTrials(snapshot.store, Leases(snapshot.store, sweep=""), lambda line: None)
         self._snapshot, self._store = snapshot, snapshot.store
-        self.studies, self._data_dir, self._stop_file = studies, data_dir, stop_file
-        self._max_retries, self._only = max_retries, only
-        self._typed_models = list(typed_models)
+        self.studies, self._stop_file, self._max_retries, self._only = studies, stop_file, max_retries, only
+        places = {"storage": self._store.uri, "data_dir": data_dir, "stop_file": stop_file}
+        self._for_all: dict[str, Any] = places | {"typed_models": list(typed_models)}
         # A trial that once found its share of a GPU too small gets a whole one, in later launches too.
         self._whole_gpu = {uid for uid, state in self.states.items() if state is State.OUT_OF_MEMORY}
         self._pending = [node for node in plan.nodes if self._has_tries_left(node) and (not only or node.uid in only)]
         self._running: dict[str, Node] = {}
         self._may_start: Callable[[], bool] = lambda: True
         self._room: Callable[[], float] = lambda: math.inf
-        self._equal_failures: list[tuple[str, tuple[str, str]]] = []
+        self._equal_failures = EqualFailures()
         self.halted: str | None = None
         """Why the sweep ends before its plan does, in full; None while it does not."""
         self.error: SweepError | None = None
@@ -80,10 +92,6 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
                 if self.states[node.uid].is_failed and not self._has_tries_left(node):
                     study.tell(node, snapshot.trial(node))
         self._neighbours = Neighbours(plan, snapshot.trial, snapshot.findings)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Gives Tune nothing to pickle: it would do so for a restore that never happens here."""
-        return {}
 
     @property
     def states(self) -> Mapping[str, State]:
@@ -124,52 +132,46 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         """Returns the config of the next trial that is ready, None while there is none, FINISHED at the end."""
         if len(self._running) >= self._room():
             return None
-        ready = None if self._is_over() else self._next_ready()
-        if ready is None or not self._may_start():
-            return None if self._running else Searcher.FINISHED
+        self._shared.look()
+        is_over = self._is_over()
+        if is_over or (ready := self._next_taken()) is None:
+            is_waiting = self._running or (not is_over and self._shared.awaited and self._may_start())
+            return None if is_waiting else FINISHED
         self._pending.remove(ready)
         with self._remembering_errors():
             self._prepare(ready)
             self._snapshot.look_again(ready)
         self._running[trial_id] = ready
-        return {
-            "storage": self._store.uri,
+        return self._for_all | {
             "stage": str(ready.stage),
             "uid": ready.uid,
-            "data_dir": self._data_dir,
-            "stop_file": self._stop_file,
+            "attempt": self._shared.attempt(ready),
             "whole_gpu": ready.uid in self._whole_gpu,
-            "typed_models": self._typed_models,
             "verify_images": self._snapshot.plan.verified_images(ready),
         }
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Ignores intermediate results: the store has them, and studies hear of them from `prunes`."""
 
     def prunes(self, trial_id: str, row: dict[str, Any]) -> bool:
         """Tells the study of an epoch, and returns whether the trial ends here; then its folder says so, too."""
         node = self._running[trial_id]
         if (study := self._study_of(node)) is None or not study.report(node, row):
             return False
-        with self._remembering_errors():
-            trial_of(self._store, node).write_pruned(row["epoch"])
+        with self._remembering_errors(), suppress(LostLeaseError):
+            self._shared.folder(node).write_pruned(row["epoch"])
         return True
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Asks the store how a trial ended, tells its study, and decides whether to try again."""
-        with self._remembering_errors():
-            self._end(self._running.pop(trial_id), error=error)
+        node = self._running.pop(trial_id)
+        with self._remembering_errors(), self._shared.giving_back(node):
+            try:
+                self._end(node, error=error)
+            except LostLeaseError:  # it stood still for so long that another sweep has it now
+                self._pending.append(node)
 
     def record(self, trial_id: str, error: SweepError) -> None:
         """Saves why a trial could not begin, which its worker was unable to."""
-        with self._remembering_errors():
-            trial_of(self._store, self._running[trial_id]).write_error(error)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Saves nothing: a relaunch reads the store."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Restores nothing: a relaunch reads the store."""
+        with self._remembering_errors(), suppress(LostLeaseError):
+            self._shared.folder(self._running[trial_id]).write_error(error)
 
     @contextmanager
     def _remembering_errors(self) -> Iterator[None]:
@@ -180,17 +182,23 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             raise
 
     def _end(self, node: Node, *, error: bool) -> None:
-        state = self._snapshot.look_again(node)
-        if error and not state.is_final:
-            # A worker that lives leaves an error.txt itself.
-            lost, folder = LostWorkerError("its worker process or its node was lost"), trial_of(self._store, node)
-            folder.write_error(lost, log=last_lines(folder))
-            state = self._snapshot.look_again(node)
+        state, folder = self._snapshot.look_again(node), self._shared.folder(node)
+        if not state.is_final:
+            self._shared.check(node)
+            if error:
+                # A worker that lives leaves an error.txt itself.
+                lost = LostWorkerError("its worker process or its node was lost")
+                folder.write_error(lost, log=last_lines(folder))
+                state = self._snapshot.look_again(node)
         if state.is_failed and self._tries_again(node):
             return
         if state is State.DONE:
             self._equal_failures.clear()
-        if state.is_final and (study := self._study_of(node)):
+        if state.is_final:
+            self._tell(node)
+
+    def _tell(self, node: Node) -> None:
+        if study := self._study_of(node):
             study.tell(node, self._snapshot.trial(node))
 
     def _tries_again(self, node: Node) -> bool:
@@ -199,25 +207,18 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         headline = trial.headline()
         assert headline is not None, f"{trial.folder.root} failed without an error"
         failure = headline.failure
-        num_failures = trial_of(self._store, node).count_attempt(failure)
+        num_failures = self._shared.folder(node).count_attempt(failure)
         if failure is Failure.SHARED:
             self.halt(f"every other trial would fail like {node.name}: {headline.line}")
         elif failure in (Failure.USER, Failure.UNKNOWN):
-            self._notice(node, headline.signature, trial.error() or "")
+            num_trials, error = self._equal_failures.add(node.uid, headline.signature), trial.error() or ""
+            if num_trials >= MAX_EQUAL_FAILURES:
+                self.halt(f"{num_trials} trials in a row failed alike, the last one {node.name}:\n{error.rstrip()}")
         if num_failures > allowed_retries(failure, self._max_retries):
             return False
         # Unknown ones after the others: if they fail alike, the sweep stops before all their tries are spent.
         self._pending.insert(len(self._pending) if failure is Failure.UNKNOWN else 0, node)
         return True
-
-    def _notice(self, node: Node, signature: tuple[str, str], error: str) -> None:
-        """Halts the sweep when different trials fail alike, one after the other."""
-        if self._equal_failures and self._equal_failures[-1][1] != signature:
-            self._equal_failures.clear()
-        self._equal_failures.append((node.uid, signature))
-        num_trials = len({uid for uid, _ in self._equal_failures})
-        if num_trials >= MAX_EQUAL_FAILURES:
-            self.halt(f"{num_trials} trials in a row failed alike, the last one {node.name}:\n{error.rstrip()}")
 
     def _is_over(self) -> bool:
         """Tells whether nothing more is handed out; asks the storage now and then."""
@@ -238,6 +239,19 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
             return True
         return folder.attempts().get(headline.failure, 0) <= allowed_retries(headline.failure, self._max_retries)
 
+    def _next_taken(self) -> Node | None:
+        """Takes the first trial that is ready, which no other sweep has and none has ended by now."""
+        while (node := self._next_ready()) and self._may_start():
+            if not self._shared.take(node):
+                continue
+            self._snapshot.look_again(node)
+            if self._has_tries_left(node):
+                return node
+            self._pending.remove(node)
+            with self._shared.giving_back(node):
+                self._tell(node)
+        return None
+
     def _next_ready(self) -> Node | None:
         """Returns the first trial that is ready; of a search rather one whose cell runs none, which may be its last."""
         busy = {node.cell_id for node in self._running.values() if node.cell_id}
@@ -254,7 +268,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
         return bool(self._only) or self.states[node.uid] is not State.SKIPPED
 
     def _is_ready(self, node: Node) -> bool:
-        if not all(self.states[parent] is State.DONE for parent in node.parents):
+        if node.uid in self._shared.awaited or not all(self.states[parent] is State.DONE for parent in node.parents):
             return False
         if not node.is_confirmation:
             return True
@@ -269,7 +283,7 @@ class Frontier(Searcher):  # type: ignore[misc]  # ray ships no types we check
 
     def _prepare(self, node: Node) -> None:
         """Fixes what the trial runs before anybody runs it, and forgets how it failed before."""
-        folder = trial_of(self._store, node)
+        folder = self._shared.folder(node)
         point, study = self._point(node, folder), self._study_of(node)
         folder.write_recipe(node, point, point_from=study.point_from(node) if study else None)
         folder.clear_error()

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.store.folder import CHECKPOINT, PREDICTIONS, parquet_bytes
-from orchestrator.store.provenance import ENVIRONMENT, differences, environment
+from orchestrator.store.folder import CHECKPOINT, ENVIRONMENT, PREDICTIONS, parquet_bytes
+from orchestrator.store.provenance import differences, environment
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
 from orchestrator.workers.given_networks import trial_reader

@@ -1,11 +1,17 @@
 """Which trials a resume works on, and what it makes them forget."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
 
 from orchestrator.plan import Node, Plan
 from orchestrator.results.snapshot import Snapshot
+from orchestrator.store.inventory import sweeps_of
+from orchestrator.store.leases.trials import Lease, Leases
 from orchestrator.store.store import Store
+from orchestrator.store.sweep import PLAN
 from orchestrator.store.trial import trial_of
+from orchestrator.workers.entry_points import num_sites
 from search_spaces.errors import ConfigError, unknown_name
 
 
@@ -52,26 +58,93 @@ def forget_failures(plan: Plan, store: Store) -> int:
     return len(failed)
 
 
-def restart(plan: Plan, store: Store, nodes: Collection[Node], *, children_too: bool) -> list[Node]:
+def restart(
+    plan: Plan,
+    store: Store,
+    nodes: Collection[Node],
+    *,
+    children_too: bool,
+    leases: Leases | None = None,
+    others: Mapping[str, Plan] = MappingProxyType({}),
+    shared_with: Collection[str] = (),
+) -> list[Node]:
     """Makes trials, with `children_too` also what was trained from them, forget everything but their recipes.
+
+    Args:
+        plan: Of the sweep.
+        store: Where its trials are.
+        nodes: Which of them.
+        children_too: Whether what was trained from them is restarted, too, in whichever sweep.
+        leases: Those of the sweep's driver; None where no other process is on the storage.
+        others: Plans of the other sweeps on the storage, by name.
+        shared_with: Names of the sweeps that may lose trials by it.
 
     Returns:
         What was restarted.
 
     Raises:
-        ConfigError: A trial that is done was trained from one of them, and is not to be restarted.
+        ConfigError: A trial that began was trained from one of them, and is not to be restarted; another sweep would
+            lose trials and was not named; or it is at work on one of them.
     """
     uids = {node.uid for node in nodes}
-    reached = with_children(plan, uids)
-    states = Snapshot(plan, store).states if reached else {}
-    begun = [node for node in plan.nodes if node.uid in reached and states[node.uid].has_begun]
+    begun = _begun(plan, store, uids)
     if not children_too and (children := [node for node in begun if node.uid not in uids]):
         raise ConfigError(
             f"{len(children)} trials were trained from what is to be restarted, such as {children[0].name}: "
             "restart them too, with --with-children."
         )
-    # Children first: a parent that runs again must not find children that came of its former self.
-    restarted = [node for node in plan.nodes if node in begun or node.uid in uids]
-    for node in reversed(restarted):
-        trial_of(store, node).restart()
+    lost = {name: found for name, other in others.items() if (found := _begun(other, store, uids))}
+    if unnamed := {name: found for name, found in lost.items() if name not in shared_with}:
+        counts = ", ".join(f"{len(found)} of {name} (such as {found[-1].name})" for name, found in unnamed.items())
+        options = " ".join(f"--shared-with {name}" for name in unnamed)
+        raise ConfigError(f"trials of other sweeps would be restarted, too: {counts}. To let them go, add {options}.")
+    own = [node for node in plan.nodes if node in begun or node.uid in uids]
+    known = {node.uid for node in own}
+    elsewhere = {node.uid: node for found in lost.values() for node in found if node.uid not in known}
+    if not children_too and elsewhere:
+        raise ConfigError(
+            f"{len(elsewhere)} trials of other sweeps were trained from what is to be restarted, such as "
+            f"{next(iter(elsewhere.values())).name}: restart them too, with --with-children."
+        )
+    restarted = [*own, *elsewhere.values()]
+    with ExitStack() as stack:
+        if leases:
+            for node in restarted:
+                stack.enter_context(_taken(leases, store, node))
+        # Children first: a parent that runs again must not find children that came of its former self.
+        for node in reversed(restarted):
+            trial_of(store, node).restart()
     return restarted
+
+
+def other_plans(store: Store, sweep: str, uids: Collection[str]) -> dict[str, Plan]:
+    """Returns the plans of the other sweeps on a storage that hold some of these trials, by name.
+
+    Raises:
+        StorageError: One of them was written by another version, or edited.
+    """
+    others = [each for each in sweeps_of(store) if each.name != sweep]
+    sharing = [each for each in others if set(uids).intersection((each.folder.read_json(PLAN) or {}).get("uids", ()))]
+    return {each.name: each.load_plan(num_sites) for each in sharing}
+
+
+def _begun(plan: Plan, store: Store, uids: Collection[str]) -> list[Node]:
+    """Returns the trials that began, of some of a plan and of what starts from them, in the plan's order."""
+    reached = with_children(plan, set(uids).intersection(plan.by_uid()))
+    states = Snapshot(plan, store).states if reached else {}
+    return [node for node in plan.nodes if node.uid in reached and states[node.uid].has_begun]
+
+
+@contextmanager
+def _taken(leases: Leases, store: Store, node: Node) -> Iterator[None]:
+    """Keeps others off a trial for the duration of a `with` block, and ends what a former attempt has under way."""
+    taken = leases.take(store.trial(node.stage, node.uid))
+    if isinstance(taken, Lease):
+        raise ConfigError(
+            f"{node.name} ({node.uid}) cannot be restarted, since {taken} trains it: stop that with `dptq-sweep stop "
+            f"{taken.sweep}`, or wait for it."
+        )
+    try:
+        yield
+    finally:
+        leases.release(taken)

@@ -5,7 +5,7 @@ import uuid
 from cluster.runtime.capacity import Capacity
 from cluster.runtime.nodes import ask_every_machine
 from orchestrator.store.folder import TEMPORARY
-from orchestrator.store.lease import read_owner
+from orchestrator.store.leases.sweeps import read_owner
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
 from search_spaces.errors import ConfigError, StorageError, UnwritableError

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 from ray import tune
 from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.experiment import Trial as RayTrial
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 
 from cluster.runtime.resources import trial_resources
@@ -23,10 +23,12 @@ from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.journal import sweep_journal
 from orchestrator.search.study import open_studies
 from orchestrator.store.failures import MAX_RETRIES, failed_import
+from orchestrator.store.leases.shared import SharedTrials
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.sweep import Caps, Sweep
 from orchestrator.store.trial import ROW
 from orchestrator.workers.entry_points import run_trial
+from search_spaces.scratch import scratch_folder
 
 SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 
@@ -73,8 +75,8 @@ class Launch:
         return self.snapshot.plan
 
     @contextmanager
-    def open_frontier(self) -> Iterator[Frontier]:
-        """Opens the studies, and yields what is left to run."""
+    def open_frontier(self, say: Callable[[str], None] = lambda line: None) -> Iterator[Frontier]:
+        """Opens the studies, and yields what is left to run; `say` takes a line about what other sweeps have."""
         cells, search, name = self.plan.searched_cells, self.plan.grid.search, self.sweep.name
         with sweep_journal(self.sweep.folder) if cells else nullcontext() as journal:
             studies = open_studies(cells, journal, search, sweep=name) if journal else {}
@@ -86,6 +88,7 @@ class Launch:
                 max_retries=self.max_retries,
                 only=self.only,
                 typed_models=self.typed_models,
+                shared=SharedTrials(self.sweep.store, self.sweep.leases(), say),
             )
 
     def run(
@@ -116,7 +119,7 @@ class Launch:
         ENV_VARS_TO_PROPAGATE.difference_update(SECRETS)
         # Signals are the driver's to handle: see `orchestrator.launch.signals`.
         os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-        with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as scratch:
+        with scratch_folder() as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(
                     self.trainable,
@@ -132,10 +135,10 @@ class Launch:
                 run_config=tune.RunConfig(
                     name=self.sweep.name,
                     # Tune's own snapshots are never read again: the store is the truth.
-                    storage_path=scratch,
+                    storage_path=str(scratch),
                     # The frontier decides what is tried again.
                     failure_config=tune.FailureConfig(max_failures=0),
-                    callbacks=[_Relay(self.snapshot, listeners)],
+                    callbacks=[_Relay(self.snapshot, listeners), _Silent()],
                     verbose=0,
                 ),
             )
@@ -172,6 +175,13 @@ class Pruning(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
         # Tune writes what Ray said into a file of this machine; its own getter looks where that was not copied yet.
         if trial.error_file and (error := failed_import(Path(trial.error_file).read_text())):
             self._frontier.record(trial.trial_id, error)
+
+
+class _Silent(TrialProgressCallback):  # type: ignore[misc]  # ray ships no types
+    """In the place of Tune's own, which says `Trial ... completed` between our lines however quiet it is to be."""
+
+    def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
+        pass
 
 
 class _Relay(tune.Callback):  # type: ignore[misc]  # ray ships no types

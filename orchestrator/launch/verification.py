@@ -23,6 +23,7 @@ from orchestrator.store.verification import write_verification
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.workers.entry_points import num_sites
 from search_spaces.errors import SweepError
+from search_spaces.uris import check_host
 from trainables.deployment.record import Verification
 
 TRIAL = "trial:"
@@ -87,6 +88,9 @@ def _publish(sweep: Sweep, console: Console) -> None:
     plan = sweep.load_plan(num_sites)
     facts = sweep_facts(plan)
     with sweep.driver():
-        tracker = Tracker(sweep.launch_options().tracking_uri, sweep.store, sweep.name)
+        tracking_uri = sweep.launch_options().tracking_uri
+        if tracking_uri:
+            check_host(tracking_uri, what="MLflow of the sweep", option="DPTQ_TRACKING_URI")
+        tracker = Tracker(tracking_uri, sweep.store, sweep.name)
         tracker.open(plan, facts)
         publish(tracker, sweep, Snapshot(plan, sweep.store, ahead=EVERYTHING), facts, console)

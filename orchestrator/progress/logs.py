@@ -4,6 +4,9 @@ import time
 from collections.abc import Iterator
 
 from orchestrator.store.inventory import sweeps_of
+from orchestrator.store.leases.standstill import Standstill
+from orchestrator.store.leases.sweeps import Pace
+from orchestrator.store.leases.trials import Leases
 from orchestrator.store.logs import epoch_line
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
@@ -19,10 +22,10 @@ def log_lines(trial: TrialFolder, store: Store, *, follow: bool, seconds: float 
     record = trial.recipe()
     num_epochs = record.epochs if record else "?"
     yield f"{record.name if record else trial.stage} ({trial.uid})"
-    shown = 0
+    shown, standstill = 0, Standstill(Pace().dead_seconds)
     while True:
         # Asked first: what is written between the two questions is shown now and not missed.
-        is_over = trial.state().is_final or not follow or not any(sweep.has_driver() for sweep in sweeps_of(store))
+        is_over = trial.state().is_final or not follow or not _is_anything_at_work(store, standstill)
         rows = trial.epochs()
         for row in rows[shown:]:
             yield epoch_line(row, num_epochs)
@@ -34,4 +37,11 @@ def log_lines(trial: TrialFolder, store: Store, *, follow: bool, seconds: float 
     yield from (line for line in trial.log() if line not in epochs)
     if error := trial.error():
         yield error.rstrip()
-    yield str(trial.state())
+    state = trial.state()
+    if state.is_open and (lease := Leases(store, sweep="").holder(trial.folder)):
+        yield f"{lease} trains it"
+    yield str(state)
+
+
+def _is_anything_at_work(store: Store, standstill: Standstill) -> bool:
+    return any(sweep.has_driver(standstill) for sweep in sweeps_of(store))

@@ -1,7 +1,7 @@
 """What `status` shows of a sweep, once or again and again; read from the store alone, with or without a driver."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import Trial, read_trials
 from orchestrator.results.verdicts import Outcome, outcome_facts, outcome_of
 from orchestrator.store.folder import EPOCHS, RESULT
+from orchestrator.store.leases.trials import Lease
 from orchestrator.store.states import State
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.usage import Usage
@@ -40,6 +41,8 @@ class Status:
     has_driver: bool
     analyses: tuple[int, int]
     """How many are done, and how many there are in all; 0 of 0 while none was begun."""
+    elsewhere: Mapping[str, Lease]
+    """Trials that another sweep of the storage works on, and which one, by uid; a launch waits for them."""
     searches: tuple[Outcome, ...] = ()
     """What became of the search in every searched cell."""
     price_per_hour: float | None = None
@@ -60,6 +63,7 @@ def read_status(sweep: Sweep, plan: Plan, *, price_per_hour: float | None = None
         usage=overview.usage.plus(sweep.outside_epochs()),
         has_driver=has_driver,
         analyses=_count_analyses(sweep, snapshot, trials),
+        elsewhere=_elsewhere(sweep, snapshot),
         searches=tuple(outcome_of(cell) for cell in read_searches(trials)),
         price_per_hour=price_per_hour,
     )
@@ -100,6 +104,7 @@ def render_status(status: Status) -> RenderableType:
     parts += [_line(f"{done}/{total} analyses done")] if total else []
     parts += [_best_table(overview)] if overview.best_by_cell else []
     nodes = overview.plan.by_uid()
+    parts += [_line(f"{nodes[uid].name}: {lease} trains it") for uid, lease in status.elsewhere.items()]
     for uid, headline in overview.headlines.items():
         parts.append(_line(f"{overview.states[uid]} {nodes[uid].name}: {headline}"))
         parts.append(_line(f"  {sweep.resume_command('--failed', '--only', uid)}"))
@@ -135,6 +140,9 @@ def status_as_json(status: Status) -> dict[str, Any]:
             }
             for uid, epoch in overview.epochs.items()
         ],
+        "elsewhere": [
+            {"uid": uid, "name": nodes[uid].name, "sweep": lease.sweep} for uid, lease in status.elsewhere.items()
+        ],
         "eta_seconds": overview.eta_seconds(max(1, len(overview.epochs))),
         "cpu_hours": usage.cpu_hours,
         "gpu_hours": usage.gpu_hours,
@@ -164,6 +172,13 @@ def _count_analyses(sweep: Sweep, snapshot: Snapshot, trials: Sequence[Trial]) -
     tasks = tasks_of_sweep(records_of(trials), snapshot, sweep.folder)
     done = sum(snapshot.analysis(task.uid).state() is State.DONE for task in tasks)
     return done, len(tasks)
+
+
+def _elsewhere(sweep: Sweep, snapshot: Snapshot) -> dict[str, Lease]:
+    leases = sweep.leases()
+    open_nodes = [node for node in snapshot.plan.nodes if snapshot.states[node.uid].is_open]
+    found = {node.uid: leases.holder(snapshot.trial(node).folder) for node in open_nodes}
+    return {uid: lease for uid, lease in found.items() if lease}
 
 
 def _best_table(overview: Overview) -> RenderableType:

@@ -34,7 +34,7 @@ from orchestrator.reports.table1 import table1, table1_summary, table1_white_box
 from orchestrator.reports.verification import runtime_data, runtime_section
 from orchestrator.results.pairs import records_of
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.results.trials import Curve, Trial, read_curve, read_trials
+from orchestrator.results.trials import Curve, Trial, mixed_code, read_curve, read_trials
 from orchestrator.results.verifications import verified_trials
 from orchestrator.store.folder import Folder, sha256
 from orchestrator.store.sweep import Sweep
@@ -76,7 +76,7 @@ def write_report(
     curves = _curves(trials, table)
     alt = "Validation accuracy by epoch, at full precision and quantized, for every pair of Table 1."
     sections = [
-        *_table1_sections(table),
+        *_table1_sections(table, trials),
         runtime_section(verified, plan.grid.dataset.title),
         *_analysis_sections(analyses.tables, derived, table),
         *(search_sections(searches) if searches else []),
@@ -133,7 +133,7 @@ def _write(folder: Folder, files: Mapping[str, bytes]) -> list[str]:
     return [f"{folder.root}/{name}" for name in files]
 
 
-def _table1_sections(table: pd.DataFrame) -> list[Section]:
+def _table1_sections(table: pd.DataFrame, trials: Sequence[Trial]) -> list[Section]:
     text = table1_text(table)
     tables = [replace(text, title="")]
     if _is_nested(table):
@@ -142,7 +142,7 @@ def _table1_sections(table: pd.DataFrame) -> list[Section]:
         tables.append(table1_summary_text(table1_summary(table)))
     figure = pictures(("figure_table1", headline(table), figure_table1(table)))
     return [
-        Section(title="Table 1", caption=f"{text.title}.", tables=tuple(tables)),
+        Section(title="Table 1", caption=f"{text.title}. {mixed_code(trials)}".strip(), tables=tuple(tables)),
         Section(title="What quantization costs", pictures=figure),
     ]
 

@@ -5,6 +5,7 @@ a reason, never an exception.
 """
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -52,6 +53,8 @@ class Trial:
     seconds: float | None = None
     finished_ms: int = 0
     """When it was done, in milliseconds since 1970; 0 unless its result says so."""
+    code: tuple[str, ...] = ()
+    """Versions of the code that its epochs ran with, as far as its result says."""
     folder: TrialFolder = field(repr=False, compare=False)
     """For what only some readers need."""
 
@@ -89,6 +92,15 @@ def read_trials(snapshot: Snapshot, *, points: bool = True) -> tuple[Trial, ...]
                 node=node, state=State.FAILED, reason=reason, point_from=str(node.origin), folder=folder
             )
     return tuple(trials.values())
+
+
+def mixed_code(trials: Iterable[Trial]) -> str:
+    """Says in a sentence which versions of the code done trials ran with; nothing if it was one, or nobody knows."""
+    counts = Counter(name for trial in trials for name in trial.code)
+    if len(counts) < 2:
+        return ""
+    told = ", ".join(f"{name} ({count} trials)" for name, count in counts.most_common())
+    return f"The trials ran with {len(counts)} versions of the code: {told}."
 
 
 def trials_by_cell(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
@@ -138,6 +150,7 @@ def _read_trial(node: Node, folder: TrialFolder, state: State, earlier: Mapping[
         metrics=_metrics(node, folder, result) if result else {},
         seconds=result.seconds if result else None,
         finished_ms=result.finished_ms if result else 0,
+        code=result.code if result else (),
         folder=folder,
     )
 

@@ -6,7 +6,6 @@ file itself, always up to date, through a backend that cannot write. `optuna-das
 """
 
 import json
-import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -25,6 +24,7 @@ from orchestrator.search.study import CONSTRAINT, open_studies
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import ConfigError, StorageError, one_line
+from search_spaces.scratch import scratch_folder
 
 READ_ONLY = "dptq-sweep shows studies and changes none: what is true of a trial lies in the storage"
 
@@ -68,8 +68,8 @@ def study_file(sweep: Sweep, plan: Plan, say: Callable[[str], None]) -> Iterator
         f"{sweep.folder.root} has no {JOURNAL} that a launch adds to: the studies are made of the trials that are "
         "finished by now; start again to see later ones."
     )
-    with tempfile.TemporaryDirectory(prefix="dptq-sweep-studies-") as scratch:
-        path = Path(scratch, JOURNAL)
+    with scratch_folder() as scratch:
+        path = scratch / JOURNAL
         _fill(path, sweep, plan)
         yield path
 

@@ -5,7 +5,6 @@ puts back when the launch ends, well or badly.
 """
 
 import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from orchestrator.store.folder import Folder
+from search_spaces.scratch import scratch_folder
 
 JOURNAL = "studies.log"
 """Name of the file, in the folder of its sweep."""
@@ -31,8 +31,8 @@ def sweep_journal(folder: Folder) -> Iterator[JournalStorage]:
         folder.local_path.mkdir(parents=True, exist_ok=True)
         yield open_journal(folder.local_path / JOURNAL)
         return
-    with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as temporary:
-        copy = Path(temporary, JOURNAL)
+    with scratch_folder() as scratch:
+        copy = scratch / JOURNAL
         before = folder.read_bytes(JOURNAL)
         copy.write_bytes(before or b"")
         try:
@@ -55,10 +55,20 @@ def make_journal_whole(path: Path) -> str | None:
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     *lines, rest = path.read_bytes().split(b"\n") if path.exists() else [b""]
     try:
-        if not rest and all(isinstance(json.loads(line), dict) for line in lines):
+        if not rest and all(isinstance(json.loads(line), dict) for line in lines) and _is_read_by_optuna(path):
             return None
     except ValueError:
         pass  # no JSON, which is what was to be found out
     aside = path.with_name(f"{path.name}.damaged")
     path.replace(aside)
     return f"{path} was cut short or edited: it is now {aside.name}, and the studies are filled from the store"
+
+
+def _is_read_by_optuna(path: Path) -> bool:
+    if not path.exists():
+        return True
+    try:
+        open_journal(path)
+    except Exception:  # Optuna raises whatever a wrong line comes to: KeyError, TypeError, errors of its own
+        return False
+    return True

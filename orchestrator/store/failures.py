@@ -143,6 +143,26 @@ def allowed_retries(failure: Failure, max_retries: int) -> int:
     return retries.get(failure, 0)
 
 
+class EqualFailures:
+    """Trials that failed alike, one after the other."""
+
+    def __init__(self) -> None:
+        """Knows of none."""
+        self._signature: tuple[str, str] | None = None
+        self._uids: set[str] = set()
+
+    def add(self, uid: str, signature: tuple[str, str]) -> int:
+        """Notes a failure; returns how many trials in a row failed like it, itself included."""
+        if signature != self._signature:
+            self._signature, self._uids = signature, set()
+        self._uids.add(uid)
+        return len(self._uids)
+
+    def clear(self) -> None:
+        """Forgets them, because a trial came to its end."""
+        self._uids.clear()
+
+
 def _failure(kind: str) -> Failure:
     known = {
         NonFiniteLossError.__name__: Failure.DIVERGED,

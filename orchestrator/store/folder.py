@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +16,12 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from search_spaces.errors import StorageError, UnreachableError, UnwritableError, one_line
+from search_spaces.scratch import scratch_folder
 
 RECIPE = "recipe.json"
+ENVIRONMENT = "env.json"
+LEASE = "lease.json"
+"""Who works on a trial, while somebody does."""
 EPOCHS = "epochs.parquet"
 RESUME_FOLDER = "resume"
 """What an interrupted trial or analysis goes on from; empty once it ended."""
@@ -73,16 +76,17 @@ class Folder:
         """Yields the folder as a path of this machine; of an object store a copy, which goes away afterwards.
 
         Args:
-            names: The files that are needed; None for all of them, those in folders below included.
+            names: The files that are needed, if they exist; None for all of them, those in folders below included.
         """
         if self.local_path:
             yield self.local_path
             return
-        with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as temporary:
-            copy = Path(temporary, self.path.rpartition("/")[2])
+        with scratch_folder() as scratch:
+            copy = Path(scratch, self.path.rpartition("/")[2])
             for name in self.sizes() if names is None else names:
                 (copy / name).parent.mkdir(parents=True, exist_ok=True)
-                (copy / name).write_bytes(self.read_bytes(name) or b"")
+                if (content := self.read_bytes(name)) is not None:
+                    (copy / name).write_bytes(content)
             yield copy
 
     def exists(self, path: str) -> bool:
@@ -133,7 +137,8 @@ class Folder:
                 return
             self.filesystem.create_dir(target.rpartition("/")[0])
             if self.local_path:
-                _replace_file(Path(target), content)
+                path_here = Path(target)
+                replace_file(path_here, content, path_here.with_name(temporary_name(path_here.name)))
             else:
                 with self.filesystem.open_output_stream(target) as stream:
                     stream.write(content)
@@ -218,8 +223,13 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _replace_file(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{path.name}")
+def temporary_name(name: str) -> str:
+    """Returns a name for a file while it is written."""
+    return f"{TEMPORARY}{uuid.uuid4().hex}-{name}"
+
+
+def replace_file(path: Path, content: bytes, temporary: Path) -> None:
+    """Writes a file of this machine, which then takes the place of another one in one step."""
     try:
         _write_synced(temporary, content)
         temporary.replace(path)

@@ -44,4 +44,6 @@ def _check(trial: TrialFolder, *, verify: bool) -> None:
         if verify:
             trial.read_checked(name)
     if verify:
+        for name in result.recorded:
+            trial.read_checked(name)
         read_verification(trial)

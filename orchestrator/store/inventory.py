@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.plan import ANALYSIS
 from orchestrator.store.analysis import AnalysisFolder
-from orchestrator.store.folder import PRUNED, RESULT, RESUME_FOLDER, TEMPORARY
+from orchestrator.store.folder import LEASE, PRUNED, RESULT, RESUME_FOLDER, TEMPORARY
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import LAUNCH, SWEEPS, Sweep
 from orchestrator.store.trial import TrialFolder
@@ -123,7 +123,7 @@ def find_garbage(store: Store) -> list[Garbage]:
     garbage = [
         Garbage(path=path, reason="never finished writing", num_bytes=size)
         for path, size in files.items()
-        if path.rpartition("/")[2].startswith(TEMPORARY)
+        if _is_unfinished(path)
     ]
     for folder, paths in folders.items():
         uid = folder.partition("/")[2]
@@ -134,8 +134,10 @@ def find_garbage(store: Store) -> list[Garbage]:
             garbage += [
                 Garbage(path=path, reason="resume state of a finished trial", num_bytes=files[path])
                 for path in paths
-                if path.startswith(f"{folder}/{RESUME_FOLDER}/") and not path.rpartition("/")[2].startswith(TEMPORARY)
+                if path.startswith(f"{folder}/{RESUME_FOLDER}/") and not _is_unfinished(path)
             ]
+            if (lease := f"{folder}/{LEASE}") in files:
+                garbage.append(Garbage(path=lease, reason="lease of a finished trial", num_bytes=files[lease]))
     return garbage
 
 
@@ -157,6 +159,10 @@ def _is_reached(store: Store, folder: str, reached: set[str]) -> bool:
     # An analysis belongs to every sweep that has its pairs. One without a recipe says nothing, and is kept.
     task = AnalysisFolder(store, uid).task()
     return task is None or set(task.subjects) <= reached
+
+
+def _is_unfinished(path: str) -> bool:
+    return any(part.startswith(TEMPORARY) for part in path.split("/"))
 
 
 def _uid_of(path: str) -> str | None:

@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.plan import Plan
+from orchestrator.store.secrets import without_secrets
 from orchestrator.store.trial import VERSIONED
 
-ENVIRONMENT = "env.json"
 PACKAGES = ("dptq-sweep", "torch", "torchvision", "timm", "numpy", "numba", "pillow", "safetensors", "scikit-learn")
 """Whose versions can change a number."""
 COMMIT, DIFF_SHA256 = "DPTQ_GIT_COMMIT", "DPTQ_GIT_DIFF_SHA256"
 """Variables by which the workers of a cluster know the checkout that their code was copied from."""
+KEEP_DIFF = "DPTQ_KEEP_DIFF"
+"""Variable that keeps the uncommitted diff itself, too, with what looks like a secret blacked out."""
 LONGEST_DIFF = 50_000
 """Characters of a diff that are kept; its checksum is of all of it."""
+EARLIER = "earlier"
+"""Key of an env.json with what earlier attempts ran with whose epochs count."""
 
 
 def environment(*, device: str, data_sha256: str, seeds: Mapping[str, int]) -> dict[str, Any]:
@@ -65,8 +69,51 @@ def code_state() -> dict[str, str | None]:
     return {
         "git_commit": git_commit(),
         "git_diff_sha256": hashlib.sha256(diff.encode()).hexdigest() if diff else None,
-        "git_diff": diff[:LONGEST_DIFF] if diff else None,
+        "git_diff": without_secrets(diff)[:LONGEST_DIFF] if diff and os.environ.get(KEEP_DIFF) else None,
     }
+
+
+def with_attempt(before: Mapping[str, Any] | None, facts: Mapping[str, Any], *, first_epoch: int) -> dict[str, Any]:
+    """Returns the content of an env.json in which an attempt goes on from others.
+
+    Args:
+        before: The content so far.
+        facts: What the attempt runs with, from `environment`.
+        first_epoch: From which on the epochs are its own.
+
+    Examples:
+        >>> then = with_attempt(None, {"git_commit": "a"}, first_epoch=1)
+        >>> with_attempt(then, {"git_commit": "b"}, first_epoch=5)
+        {'git_commit': 'b', 'first_epoch': 5, 'earlier': [{'git_commit': 'a', 'first_epoch': 1}]}
+    """
+    # An attempt without any epoch that counts left nothing.
+    earlier = [each for each in attempts_of(before or {}) if each.get("first_epoch", 1) < first_epoch]
+    return {**facts, "first_epoch": first_epoch} | ({EARLIER: earlier} if earlier else {})
+
+
+def attempts_of(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns what every attempt at a trial ran with whose epochs count, the first one first, given its env.json."""
+    newest = {name: value for name, value in content.items() if name != EARLIER}
+    return [*content.get(EARLIER, ()), *([newest] if newest else [])]
+
+
+def code_names(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names the code that the epochs of a trial ran with, each version once, given its env.json.
+
+    Examples:
+        >>> code_names({"git_commit": "c0ffee0123456789", "git_diff_sha256": "0123456789abcdef"})
+        ('c0ffee012345+01234567',)
+        >>> code_names({"versions": {"dptq-sweep": "0.1.0"}})
+        ('dptq-sweep 0.1.0',)
+    """
+    return tuple(dict.fromkeys(_code_name(each) for each in attempts_of(content)))
+
+
+def _code_name(facts: Mapping[str, Any]) -> str:
+    commit, changed = facts.get("git_commit"), facts.get("git_diff_sha256")
+    if not commit:
+        return f"dptq-sweep {facts.get('versions', {}).get('dptq-sweep', 'unknown')}"
+    return f"{commit[:12]}+{changed[:8]}" if changed else str(commit[:12])
 
 
 def code_variables() -> dict[str, str]:

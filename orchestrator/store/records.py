@@ -73,10 +73,16 @@ class TrialResult(Record):
     metrics: dict[str, int | float]
     files: dict[str, str]
     """Checksums of the files that belong to the result, by name."""
+    recorded: dict[str, str] = {}
+    """Checksums of what was written before: recipe, environment, epochs; versions before leases kept none."""
+    attempt: str = ""
+    """Token of the attempt that finished the trial; empty where nobody took its lease."""
     seconds: float
     data_sha256: str = ""
     finished_at: str = ""
     """In ISO format, UTC."""
+    code: tuple[str, ...] = ()
+    """Versions of the code that its epochs ran with, the first one first; earlier versions did not say."""
     versions: dict[str, str] = {}
     """Of the packages that it ran with."""
 

@@ -1,7 +1,8 @@
 """The store: one folder per trial, on a local path, NFS or object storage. The only truth about what is done.
 
     <storage>/<stage>/<uid>/recipe.json            what runs, with the point its study chose; written first
-                           /env.json               code, versions, device, data and seeds of the worker that ran it
+                           /lease.json             which attempt works on it; see `orchestrator.store.leases.trials`
+                           /env.json               code, versions, device, data and seeds, of every attempt
                            /epochs.parquet         one row per epoch: epoch, seconds, timestamp_ms, metrics
                            /resume/state.safetensors   after every epoch; removed once the trial is done
                            /checkpoint.safetensors     the trained tensors

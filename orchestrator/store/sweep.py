@@ -16,7 +16,10 @@ from orchestrator.plan import SCHEMA, Plan, build_plan
 from orchestrator.store.defaults import STALLED_MINUTES
 from orchestrator.store.failures import MAX_RETRIES
 from orchestrator.store.folder import Folder
-from orchestrator.store.lease import Pace, driver_lock, exit_after_loss, is_owned
+from orchestrator.store.leases.collection import wait_for_collection
+from orchestrator.store.leases.standstill import Standstill
+from orchestrator.store.leases.sweeps import Owned, Pace, driver_lock, exit_after_loss, is_owned, read_owner
+from orchestrator.store.leases.trials import Leases
 from orchestrator.store.store import Store
 from orchestrator.store.usage import Usage
 from search_spaces.errors import ConfigError, StorageError, shown, unknown_name
@@ -199,14 +202,36 @@ class Sweep:
         Raises:
             ConfigError: Another process is at work on the sweep; names it.
         """
-        with driver_lock(self.folder, self.name, say, pace=pace, on_loss=on_loss):
+        with self.locked(say, pace=pace, on_loss=on_loss):
+            wait_for_collection(self.store, say, pace=pace)
             # A launch is to run, whatever was wished before.
             self.folder.delete(STOP)
             yield
 
-    def has_driver(self) -> bool:
-        """Tells whether a process works on the sweep."""
-        return is_owned(self.folder)
+    @contextmanager
+    def locked(
+        self,
+        say: Callable[[str], None] = lambda line: None,
+        *,
+        pace: Pace = Pace(),  # noqa: B008  # frozen
+        on_loss: Callable[[], None] = exit_after_loss,
+    ) -> Iterator[None]:
+        """Keeps drivers off the sweep, as `driver` does, and changes nothing else."""
+        hint = (
+            f"wait for it, stop it with `dptq-sweep stop {self.name}`, or look at it with `dptq-sweep status "
+            f"{self.name}`."
+        )
+        owned = Owned(f"sweep {self.name}", hint)
+        with driver_lock(self.folder, owned, say, pace=pace, on_loss=on_loss):
+            yield
+
+    def leases(self) -> Leases:
+        """Returns what takes trials for the driver of the sweep."""
+        return Leases(self.store, sweep=self.name, driver=(read_owner(self.folder) or {}).get("id"))
+
+    def has_driver(self, standstill: Standstill | None = None, *, pace: Pace = Pace()) -> bool:  # noqa: B008  # frozen
+        """Tells whether a process works on the sweep; see `orchestrator.store.leases.sweeps.is_owned`."""
+        return is_owned(self.folder, standstill, pace=pace)
 
     @property
     def stop_file(self) -> str:

@@ -5,6 +5,7 @@ import platform
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -15,6 +16,7 @@ from orchestrator.store.failures import Failure, Headline, headline_of
 from orchestrator.store.folder import (
     ATTEMPTS,
     CHECKPOINT,
+    ENVIRONMENT,
     EPOCHS,
     ERROR,
     LOG,
@@ -29,10 +31,11 @@ from orchestrator.store.folder import (
     Folder,
     sha256,
 )
+from orchestrator.store.leases.fenced import FencedFolder
 from orchestrator.store.records import RecordT, TrialRecord, TrialResult, read_record
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
-from search_spaces.errors import StorageError
+from search_spaces.errors import StorageError, UnwritableError
 from search_spaces.loss_space import Point
 from search_spaces.model import vary
 from search_spaces.recipes import PairRecipe
@@ -42,6 +45,8 @@ from search_spaces.uris import redact
 ROW = "row"
 """Key of a Tune result under which an epoch's row travels from the worker to the driver."""
 VERSIONED = ("torch", "timm", "numpy", "numba", "ray", "optuna")
+RECORDED = (RECIPE, ENVIRONMENT, EPOCHS)
+"""What is there before a trial is done and belongs to its result, too."""
 
 
 class TrialFolder:
@@ -127,8 +132,8 @@ class TrialFolder:
         return result
 
     def error(self) -> str | None:
-        """Returns the last failure's traceback, its first line being the error itself."""
-        content = self.folder.read_bytes(ERROR)
+        """Returns the last failure's traceback, its first line being the error itself; None once the trial is done."""
+        content = None if self.folder.exists(RESULT) else self.folder.read_bytes(ERROR)
         return None if content is None else content.decode()
 
     def headline(self) -> Headline | None:
@@ -182,23 +187,38 @@ class TrialFolder:
         self.folder.write_bytes(RESUME, resume)
 
     def write_result(
-        self, metrics: Mapping[str, float], files: dict[str, bytes], *, seconds: float, data_sha256: str
+        self,
+        metrics: Mapping[str, float],
+        files: dict[str, bytes],
+        *,
+        seconds: float,
+        data_sha256: str,
+        code: Sequence[str] = (),
     ) -> None:
-        """Saves the files of a finished trial, and last of all the result that makes it done."""
+        """Saves the files of a finished trial, and last of all the result that makes it done.
+
+        `code` names the versions of the code that it ran with, one unless it was resumed with another.
+        """
         for name, content in files.items():
             self.folder.write_bytes(name, content)
+        recorded = {name: kept for name in RECORDED if (kept := self.folder.read_bytes(name)) is not None}
         result = TrialResult(
             uid=self.uid,
             stage=self.stage,
             metrics=dict(metrics),
             files={name: sha256(content) for name, content in files.items()},
+            recorded={name: sha256(kept) for name, kept in recorded.items()},
+            attempt=self.folder.attempt if isinstance(self.folder, FencedFolder) else "",
             seconds=seconds,
             data_sha256=data_sha256,
             finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            code=tuple(code),
             versions={"python": platform.python_version()} | {name: version(name) for name in VERSIONED},
         )
         self.folder.write_json(RESULT, result.as_json())
-        self.folder.delete_folder(RESUME_FOLDER)
+        # The trial is done now, whatever becomes of what it would have gone on from; `gc` finds what stays.
+        with suppress(UnwritableError):
+            self.folder.delete_folder(RESUME_FOLDER)
 
     def write_pruned(self, epoch: int) -> None:
         """Notes that the trial's study ended it after an epoch; what it would resume from is of no more use."""
@@ -211,12 +231,14 @@ class TrialFolder:
         return None if pruned is None else int(pruned["epoch"])
 
     def write_error(self, error: BaseException, *, log: Sequence[str] = ()) -> None:
-        """Saves a failure: the error in one line, then the traceback.
+        """Saves a failure, unless the trial is done: the error in one line, then the traceback.
 
         Args:
             error: What happened; credentials in URLs are left out.
             log: The last log lines before it, from `orchestrator.store.logs.last_lines`.
         """
+        if self.folder.exists(RESULT):
+            return  # what fails after the result takes nothing from it
         headline = f"{type(error).__name__}: {error}".splitlines()[0]
         trace = "".join(traceback.format_exception(error))
         # The log first: where the error is, the lines that belong to it are.
@@ -242,7 +264,7 @@ class TrialFolder:
             StorageError: The file is gone or damaged.
         """
         result, content = self.result(), self.folder.read_bytes(name)
-        expected = result.files.get(name) if result else None
+        expected = (result.files | result.recorded).get(name) if result else None
         if content is None or sha256(content) != expected:
             raise StorageError(
                 f"{self.folder.root}/{name} is {'missing' if content is None else 'damaged (its checksum differs)'}: "

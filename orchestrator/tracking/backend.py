@@ -4,14 +4,19 @@ MLflow itself is not imported here: `ui` and an early check of a flag stay fast.
 """
 
 import http.client
+import os
+import re
 import sqlite3
 import sys
 import urllib.error
 import urllib.parse
 import urllib.request
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from orchestrator.store.store import Store
 from search_spaces.errors import ConfigError, TrackingError
@@ -19,7 +24,11 @@ from search_spaces.uris import redact
 
 CHECK_SECONDS = 5.0
 """How long a server may take to answer the first question; MLflow's own default is about four minutes."""
+MAKING_SECONDS = 300.0
+"""Longest wait for another process that makes the tables of a database, which takes seconds on an idle machine."""
 _SQLITE = "sqlite:///"
+# MLflow makes a folder of what follows a mere `sqlite:///`, undecoded; not so where the driver is named.
+_SQLITE_ENCODED = "sqlite+pysqlite:///"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +68,38 @@ def locate(tracking_uri: str | None, store: Store) -> Location:
                 "http(s):// URL of an MLflow server or sqlite:///path/to/mlflow.db for a file of this machine."
             )
         database = store.root.local_path / "mlflow.db"
-        return Location(f"{_SQLITE}{database}", database)
+        return Location(database_uri(database), database)
     if urllib.parse.urlsplit(tracking_uri).scheme in ("http", "https"):
         return Location(tracking_uri.rstrip("/"), None)
-    path = tracking_uri.removeprefix(_SQLITE)
-    if path == tracking_uri or path in ("", ":memory:") or "?" in path:
+    named = database_of(tracking_uri)
+    if named is None:
         raise ConfigError(_refusal(tracking_uri))
+    return Location(database_uri(named), named)
+
+
+def database_of(tracking_uri: str) -> Path | None:
+    """Returns the database file that a tracking URI names, absolute; None if it names none.
+
+    Examples:
+        >>> database_of("sqlite:////runs/a%20b.db"), database_of("sqlite:///:memory:"), database_of("http://host")
+        (PosixPath('/runs/a b.db'), None, None)
+    """
+    path = tracking_uri.removeprefix(_SQLITE_ENCODED).removeprefix(_SQLITE)
+    if path == tracking_uri or path in ("", ":memory:") or "?" in path:
+        return None
     # A relative database would follow the working directory, and Ray changes that.
-    database = Path(path).expanduser().absolute()
-    return Location(f"{_SQLITE}{database}", database)
+    return Path(os.path.abspath(Path(urllib.parse.unquote(path)).expanduser()))
+
+
+def database_uri(database: Path) -> str:
+    """Builds the tracking URI of a database file, whose path may hold letters that mean something in a URI.
+
+    Examples:
+        >>> database_uri(Path("/runs/x.db")), database_uri(Path("/100%/x?.db"))
+        ('sqlite:////runs/x.db', 'sqlite+pysqlite:////100%25/x%3F.db')
+    """
+    path = re.sub("[%?#]", lambda letter: urllib.parse.quote(letter[0]), str(database))
+    return f"{_SQLITE if path == str(database) else _SQLITE_ENCODED}{path}"
 
 
 def check(location: Location) -> None:
@@ -83,6 +115,30 @@ def check(location: Location) -> None:
             f"cannot reach the MLflow server at {location.address} ({reason}). Start it with "
             "`mlflow server`, or leave out --tracking-uri to use a local database."
         )
+
+
+@contextmanager
+def making(location: Location) -> Iterator[None]:
+    """Lets one process at a time make the tables and experiments of a database of this machine; the others wait.
+
+    Raises:
+        TrackingError: The other one takes too long.
+    """
+    if location.database is None:
+        yield
+        return
+    lock = FileLock(f"{location.database}.lock", timeout=MAKING_SECONDS)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise TrackingError(
+            f"another process has been making the MLflow database {location.database} for {MAKING_SECONDS:g} s: "
+            "end it, and launch again."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def locate_existing(tracking_uri: str | None, store: Store) -> Location | None:

@@ -15,7 +15,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 
 from orchestrator.store.folder import Folder, sha256
 from orchestrator.store.trial import now_ms
-from orchestrator.tracking.backend import Location
+from orchestrator.tracking.backend import Location, making
 from orchestrator.tracking.runs import ERROR_TAG, PARENT_TAG, STAGE_TAG, UID_TAG, Point
 
 # MLflow takes 1000 metrics, 100 params and 100 tags a call, and 1000 of all together.
@@ -52,8 +52,9 @@ class Experiment:
         The experiment and the parent run have the name of the sweep.
         """
         logging.getLogger("mlflow").setLevel(os.environ.get("MLFLOW_LOGGING_LEVEL", "WARNING"))
-        self._client = MlflowClient(tracking_uri=location.uri)
-        self._id = experiment_id(self._client, location, name)
+        with making(location):
+            self._client = MlflowClient(tracking_uri=location.uri)
+            self._id = experiment_id(self._client, location, name)
         self.runs: dict[str, KnownRun] = {}
         """The runs of the nodes, by uid."""
         parent = None
@@ -126,10 +127,17 @@ class Experiment:
         run.tags |= new_tags
 
     def log_files(self, run: KnownRun, folder: Folder, names: Sequence[str]) -> None:
-        """Logs files of the store as artifacts under their names."""
+        """Logs files of the store as artifacts under their names.
+
+        A file that is gone by now, as the error of a trial that is tried again, is left out: its run is told again.
+        """
         with folder.on_disk(names) as path:
             for name in names:
-                self._client.log_artifact(run.run_id, str(path / name))
+                try:
+                    self._client.log_artifact(run.run_id, str(path / name))
+                except OSError:
+                    if (path / name).exists():
+                        raise
 
     def log_folder(self, run: KnownRun, folder: Folder) -> None:
         """Logs a folder, with all below it, as artifacts under its name; of an object store what changed since then."""

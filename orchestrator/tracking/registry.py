@@ -4,7 +4,6 @@ As in `client`, no global state of MLflow is used: the model is saved into a fol
 """
 
 import shlex
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -27,6 +26,7 @@ from orchestrator.tracking.registered import description, model_name, version_ta
 from orchestrator.tracking.runs import UID_TAG
 from orchestrator.workers.entry_points import export_served
 from search_spaces.errors import SweepError, TrackingError, one_line
+from search_spaces.scratch import scratch_folder
 from search_spaces.uris import redact
 
 EXPERIMENT = "exports"
@@ -68,8 +68,8 @@ def register(
     store = Store(storage, create=False)
     location = locate(tracking_uri, store)
     check(location)
-    with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as temporary:
-        files = Path(temporary) / "network"
+    with scratch_folder() as scratch:
+        files = scratch / "network"
         files.mkdir()
         facts = export_served(storage, text, files, image_size=image_size, data_dir=data_dir, say=say)
         kind, _, uid = str(facts["source"]).partition(":")
@@ -132,8 +132,8 @@ def _log(
     )
     try:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-        with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as temporary:
-            saved = Path(temporary) / "model"
+        with scratch_folder() as scratch:
+            saved = scratch / "model"
             _save(saved, facts, files, Model(run_id=run_id, model_uuid=model.model_id, model_id=model.model_id))
             client.log_model_artifacts(model.model_id, str(saved))
     except BaseException:

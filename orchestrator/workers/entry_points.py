@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.plan import ANALYSIS
 from orchestrator.store.failures import cannot_import
 from orchestrator.store.store import Store
-from orchestrator.store.trial import TrialFolder
+from orchestrator.workers.attempt import attempt_at
 from search_spaces import paper
 from search_spaces.dataset_kinds import DATASETS
 from search_spaces.datasets import DatasetSpec
@@ -194,5 +194,5 @@ def _recording_what_is_missing(config: dict[str, Any], stage: str) -> Iterator[N
         with _naming_what_is_missing():
             yield
     except UnavailableError as error:
-        folder = TrialFolder(Store(config["storage"], create=False), stage, config["uid"])
+        folder = attempt_at(Store(config["storage"], create=False), config, stage)
         folder.write_error(error, log=folder.log())

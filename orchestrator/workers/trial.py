@@ -10,14 +10,16 @@ import ray
 from ray import tune
 
 from orchestrator.store.failures import full_disk
-from orchestrator.store.folder import CHECKPOINT, PREDICTIONS, RESUME, parquet_bytes
+from orchestrator.store.folder import CHECKPOINT, ENVIRONMENT, PREDICTIONS, RESUME, parquet_bytes
+from orchestrator.store.leases.fenced import LostLeaseError
 from orchestrator.store.logs import last_lines
-from orchestrator.store.provenance import ENVIRONMENT, environment
+from orchestrator.store.provenance import code_names, environment, with_attempt
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import ROW, TrialFolder, now_ms, parent_stage
 from orchestrator.store.usage import GPU_SECONDS
+from orchestrator.workers.attempt import at_work, attempt_at
 from orchestrator.workers.given_networks import trial_reader
 from orchestrator.workers.output import WorkerOutput
 from orchestrator.workers.verified import verify_result
@@ -40,30 +42,38 @@ def run_trial(config: dict[str, Any]) -> None:
     Args:
         config: `storage` (URI), `stage`, `uid`, `data_dir` (path or None), `typed_models` (URIs of networks that the
             user typed in this command), and `stop_file`: a path in the storage; once it exists, the trial ends after
-            its epoch. `verify_images`: run the first so many test images in ONNX Runtime in the end; 0 runs none.
+            its epoch. `attempt`: the token by which its driver took the trial's lease; see
+            `orchestrator.workers.attempt`. `verify_images`: run the first so many test images in ONNX Runtime in
+            the end; 0 runs none.
     """
     store = Store(config["storage"], create=False)
-    trial = TrialFolder(store, config["stage"], config["uid"])
+    trial = attempt_at(store, config, config["stage"])
     if trial.state() is State.DONE:
         # Finished meanwhile by a worker that outlived its driver for a moment.
         return
     output = WorkerOutput()
-    try:
-        _run(store, trial, config, lambda: store.root.exists(config["stop_file"]))
-    except StoppedError:
-        pass
-    except Exception as error:
-        trial.write_error(full_disk(error, gethostname()) or error, log=last_lines(trial, output.lines()))
-        if not isinstance(error, SweepError):
+    with at_work(trial):
+        try:
+            _run(store, trial, config, lambda: store.root.exists(config["stop_file"]))
+        except StoppedError:
+            pass
+        except LostLeaseError:
             raise
+        except Exception as error:
+            trial.write_error(full_disk(error, gethostname()) or error, log=last_lines(trial, output.lines()))
+            if not isinstance(error, SweepError):
+                raise
 
 
 def _run(store: Store, trial: TrialFolder, config: dict[str, Any], is_stopping: Callable[[], bool]) -> None:
     running, parent = open_trial(store, trial, config["data_dir"])
     seeds = _record_of(trial).seeds
     facts = environment(device=running.device_name, data_sha256=running.data_sha256, seeds=seeds)
-    trial.folder.write_json(ENVIRONMENT, facts)
     resume = trial.folder.read_bytes(RESUME)
+    rows = trial.epochs() if resume else []
+    before = trial.folder.read_json(ENVIRONMENT) if resume else None
+    ran_with = with_attempt(before, facts, first_epoch=len(rows) + 1)
+    trial.folder.write_json(ENVIRONMENT, ran_with)
     run = running.start(
         parent=parent,
         resume=resume,
@@ -71,10 +81,14 @@ def _run(store: Store, trial: TrialFolder, config: dict[str, Any], is_stopping: 
         typed_models=config.get("typed_models", ()),
         read_trial=trial_reader(store),
     )
-    rows = trial.epochs() if resume else []
     gpu_share = _gpu_share()
 
     def on_epoch(report: EpochReport) -> None:
+        nonlocal ran_with
+        if report.epoch < ran_with["first_epoch"]:
+            # The epoch of the last row was not saved, and is run again.
+            ran_with = with_attempt(before, facts, first_epoch=report.epoch)
+            trial.folder.write_json(ENVIRONMENT, ran_with)
         # Rows past the resume point belong to epochs that were lost and are run again.
         del rows[report.epoch - 1 :]
         row = {"epoch": report.epoch, "seconds": report.seconds, "timestamp_ms": now_ms()} | report.metrics
@@ -95,6 +109,7 @@ def _run(store: Store, trial: TrialFolder, config: dict[str, Any], is_stopping: 
         | {f"{name}.parquet": parquet_bytes(pa.Table.from_pandas(each)) for name, each in result.tables.items()},
         seconds=sum(row["seconds"] for row in rows),
         data_sha256=running.data_sha256,
+        code=code_names(ran_with),
     )
 
 

@@ -4,7 +4,7 @@ import http.client
 import os
 import tarfile
 import urllib.error
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,14 +20,14 @@ from trainables.data.decoding import raise_unreadable
 from trainables.data.digits import find_digits
 from trainables.data.folders import find_folder
 from trainables.data.images import ImageData, make_splits, stratified_split
-from trainables.data.listings import Found, choose_images, repeated
+from trainables.data.listings import Found, Listing, choose_images, repeated
 from trainables.data.mnist import find_mnist
 from trainables.data.parquet import find_parquet
 from trainables.data.pets import download_pets, find_pets
 from trainables.data.view import view_of
 
-MOST_READ = 2**30
-"""Bytes of files that a check reads to count images that are in both splits, where sizes of images do not tell."""
+MOST_READ_GB = 1.0
+"""Gigabytes of files that a check reads to count images that are in both splits, where sizes of images do not tell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,16 +134,27 @@ def _check(spec: DatasetSpec, data_dir: Path | None, needs_labels: bool) -> tupl
         )
     training_B, test_B = choose_images(listing, spec)
     _check_memory(spec, len(training_B) + len(test_B))
-    num_bytes = sum(source.num_bytes for source in found.sources)
-    is_quick = listing.sizes_B is not None or num_bytes < MOST_READ
-    num_repeated = len(repeated(listing, training_B, test_B)) if is_quick else 0
-    if not num_repeated:
-        return found.notes
-    return (
-        *found.notes,
-        f"{spec.name}: {num_repeated} of {len(training_B)} training images are test images as well, by their content; "
-        "--drop-duplicates leaves them out of training",
-    )
+    return (*found.notes, *_notes_on_repeated(spec, found, listing, training_B, test_B))
+
+
+def _notes_on_repeated(
+    spec: DatasetSpec, found: Found, listing: Listing, training_B: np.ndarray, test_B: np.ndarray
+) -> Iterator[str]:
+    """Counts training images that are test images as well, or says why they were not looked for."""
+    drops = "--drop-duplicates leaves them out of training"
+    skipped = f"{spec.name}: training images that are test images as well were not looked for, because"
+    num_gigabytes = sum(source.num_bytes for source in found.sources) / 2**30
+    if listing.contents is None:
+        # Datasets that are no folder or table of the user's have official splits.
+        if spec.place:
+            yield f"{skipped} the files are not on this machine"
+    elif listing.sizes_B is None and num_gigabytes > MOST_READ_GB and not spec.drop_duplicates:
+        yield f"{skipped} that reads {num_gigabytes:.1f} GB; {drops}"
+    elif num_repeated := len(repeated(listing, training_B, test_B)):
+        yield (
+            f"{spec.name}: {num_repeated} of {len(training_B)} training images are test images as well, by their "
+            f"content; {drops}"
+        )
 
 
 def _check_memory(spec: DatasetSpec, num_images: int) -> None:

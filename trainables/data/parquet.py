@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, UnavailableError, one_line, unknown_name
-from search_spaces.uris import with_defaults
+from search_spaces.uris import check_host, with_defaults
 from trainables.data.cache import Source
 from trainables.data.decoding import Encoded, decode_images
 from trainables.data.listings import Found, Listing, without_gaps
@@ -64,6 +64,7 @@ def find_parquet(spec: DatasetSpec) -> Found:
         raise unknown_name(f"option of {spec.name}:", next(iter(options)), USUAL_COLUMNS)
     # What else the query of a URI says, such as S3's region, is for the filesystem.
     uri = f"{location}?{urlencode(options)}" if options else location
+    check_host(uri, what=f"the data of {location}", option="AWS_ENDPOINT_URL_S3")
     try:
         filesystem, path = pafs.FileSystem.from_uri(with_defaults(uri))
         table = find_table(filesystem, path.rstrip("/"), chosen)

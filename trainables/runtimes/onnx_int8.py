@@ -4,17 +4,15 @@ Inputs of Conv, Gemm and MatMul are quantized to uint8 with one range over the w
 run: one image per run has its own range. Weights are int8, symmetric, with one scale each. `reduce_range` is off.
 """
 
-import logging
-import tempfile
 from ast import literal_eval
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
 import onnx
 
 from search_spaces.errors import ConfigError, one_line, unknown_name
+from search_spaces.scratch import scratch_folder
 from trainables.runtimes.ort import quantization
+from trainables.runtimes.quiet import ROOT, quietly
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Where torch's exporter notes the modules that a node comes from."""
@@ -67,8 +65,9 @@ def layers_of_nodes(plain: onnx.ModelProto) -> dict[str, str]:
 def _quantized(named: onnx.ModelProto, exclude: Sequence[str]) -> onnx.ModelProto:
     own = onnx.ModelProto()
     own.CopyFrom(named)  # it works in place
-    with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as folder, _quietly():
-        path = Path(folder, "int8.onnx")
+    # It gives advice about preprocessing.
+    with scratch_folder() as scratch, quietly(ROOT):
+        path = scratch / "int8.onnx"
         try:
             quantization.quantize_dynamic(
                 own,
@@ -84,14 +83,3 @@ def _quantized(named: onnx.ModelProto, exclude: Sequence[str]) -> onnx.ModelProt
                 f"ONNX Runtime cannot quantize the network ({type(error).__name__}: {one_line(error)[:200]})."
             ) from error
         return onnx.load(path)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keeps its advice about preprocessing, which it gives by the root logger, off the terminal."""
-    level = logging.root.level
-    logging.root.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.root.setLevel(level)

@@ -5,6 +5,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+ROOT = ""
+"""The logger of those that use none of their own."""
+
 
 @contextmanager
 def quietly(logger_name: str) -> Iterator[None]:

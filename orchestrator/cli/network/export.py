@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.completion import uids
-from orchestrator.cli.options import FILE, data_dir_option, storage_option, tracking_option
+from orchestrator.cli.options import FILE, data_dir_option, storage_option, tracking_option, trust_option
 
 ONNX, MLFLOW = "onnx", "mlflow"
 
@@ -31,6 +31,7 @@ ONNX, MLFLOW = "onnx", "mlflow"
 @click.option("--name", help="With --to mlflow: name of the registered model. [default: made of network and uid]")
 @click.option("--image-size", help="Pixels that the network sees, such as 224 or 48x192. [default: its own]")
 @storage_option
+@trust_option
 @tracking_option
 @data_dir_option
 def command(

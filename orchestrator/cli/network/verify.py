@@ -7,7 +7,7 @@ import click
 
 from orchestrator.cli.completion import datasets, uids
 from orchestrator.cli.help import GroupedCommand, what
-from orchestrator.cli.options import FILE, data_dir_option, download_option, image_options, storage_option
+from orchestrator.cli.options import FILE, data_dir_option, download_option, image_options, storage_option, trust_option
 from search_spaces.dataset_kinds import DATASET_FORMS
 
 
@@ -24,6 +24,7 @@ from search_spaces.dataset_kinds import DATASET_FORMS
 @what("--test-images", type=click.IntRange(min=1), help="Run so many test images. [default: all]")
 @what("--json", "json_file", type=FILE, help="Write what was found here, too.")
 @storage_option
+@trust_option
 @data_dir_option
 @download_option
 def command(

@@ -15,18 +15,21 @@ from orchestrator.cli.storage.ls import megabytes
 def command(storage: str, is_plan: bool, tracking_uri: str | None) -> None:
     """Remove trials and analyses that no sweep reaches, resume states of finished trials and unfinished files.
 
-    To remove a sweep, delete its folder below sweeps/ and call this. Refuses to work while a launch does.
+    To remove a sweep, delete its folder below sweeps/ and call this. Refuses to work while a launch does; one that
+    starts meanwhile waits.
     """
     from orchestrator.console import line_printer, make_console
     from orchestrator.store.inventory import find_garbage, remove, sweeps_of
+    from orchestrator.store.leases.collection import collecting
     from orchestrator.store.store import Store
     from orchestrator.tracking.backend import check, locate_existing
 
     store, say = Store(storage, create=False), line_printer(make_console())
     with ExitStack() as locks:
         if not is_plan:
+            locks.enter_context(collecting(store))
             for sweep in sweeps_of(store):
-                locks.enter_context(sweep.driver())
+                locks.enter_context(sweep.locked())
         garbage = find_garbage(store)
         for each in garbage:
             say(f"{megabytes(each.num_bytes):>12}  {each.path}  ({each.reason})")

@@ -1,8 +1,11 @@
 """`dptq-sweep ui`: a storage in MLflow's UI, or the studies of a sweep in optuna-dashboard."""
 
+import os
+import signal
 import subprocess
 import sys
 from contextlib import suppress
+from types import FrameType
 
 import click
 
@@ -42,7 +45,25 @@ def command(
     port = port or MLFLOW_PORT
     arguments = ui_command(tracking_uri, Store(storage, create=False), host, port)
     click.echo(f"MLflow UI at http://{host}:{port}")
-    sys.exit(subprocess.run(arguments, check=False).returncode)
+    sys.exit(_run_to_the_end(arguments))
+
+
+def _run_to_the_end(arguments: list[str]) -> int:
+    """Runs a server and ends it, with the processes that it started, however this process is asked to end."""
+    # A group of its own: `mlflow server` is the parent of what listens, and does not pass signals on.
+    asked: list[int] = []
+    with subprocess.Popen(arguments, process_group=0) as server:
+
+        def end(signal_number: int, frame: FrameType | None) -> None:
+            asked.append(signal_number)
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
+
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(each) is not signal.SIG_IGN:
+                signal.signal(each, end)
+        code = server.wait()
+    return 0 if asked else code
 
 
 def _show_studies(name: str | None, storage: str, host: str, port: int) -> None:

@@ -48,7 +48,7 @@ def command(
     """
     from cluster.runtime.session import check_address, session
     from orchestrator.analyses.results import load_analyses, save_analyses
-    from orchestrator.cli.values import open_sweep
+    from orchestrator.cli.values import check_places, open_sweep
     from orchestrator.console import line_printer, make_console
     from orchestrator.launch.analyses import AnalysesEnd, list_tasks, not_done, run_tasks, say_stopped
     from orchestrator.launch.publish import publish
@@ -60,6 +60,7 @@ def command(
     from orchestrator.store.provenance import code_variables, sweep_facts
     from orchestrator.tracking.tracker import Tracker
     from search_spaces.analyses import analysis_named, set_analyses
+    from search_spaces.uris import trusted_variables
 
     console = make_console()
     check_address(address)
@@ -67,6 +68,7 @@ def command(
     analyses = set_analyses(load_analyses(sweep.folder), assignments)
     names = [analysis_named(each).name for each in only] or list(analyses)
     launched = sweep.launch_options()
+    check_places(tracking_uri or launched.tracking_uri, address)
     tracker, facts = Tracker(tracking_uri or launched.tracking_uri, sweep.store, sweep.name), sweep_facts(plan)
     tracker.check()
     with sweep.driver():
@@ -76,8 +78,8 @@ def command(
         ended = AnalysesEnd()
         if pending := not_done(tasks, snapshot, console):
             with (
-                session(address, environment=code_variables()) as capacity,
                 stop_on_signals(sweep, line_printer(console)),
+                session(address, environment=code_variables() | trusted_variables()) as capacity,
             ):
                 if address:
                     check_storage(sweep, capacity, is_shared=shared_storage or launched.shared_storage)

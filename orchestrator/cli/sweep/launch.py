@@ -39,7 +39,14 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
     """
     from cluster.runtime.session import check_address
     from orchestrator.cli.default_names import default_name
-    from orchestrator.cli.remote import follow_to_the_end, is_dashboard, job_request, job_server, submit
+    from orchestrator.cli.remote import (
+        check_place_of_job,
+        follow_to_the_end,
+        is_dashboard,
+        job_request,
+        job_server,
+        submit,
+    )
     from orchestrator.cli.values import (
         check_data,
         check_data_if_here,
@@ -72,6 +79,7 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
         with job_server(options.address) as server:
             follow_to_the_end(submit(request, server, console), server, options.address, console)
         return
+    check_place_of_job(click.get_current_context())
     check_address(options.address)
     location = locate(options.tracking_uri, Store(storage, create=False))
     if options.tracking_uri is not None:

@@ -2,14 +2,14 @@
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import click
 
 from orchestrator.cli.completion import uids
-from orchestrator.cli.options import data_dir_option, storage_option
+from orchestrator.cli.options import data_dir_option, storage_option, trust_option
 from search_spaces.errors import ConfigError
+from search_spaces.scratch import scratch_folder
 
 MAX_LINES = 10
 
@@ -17,6 +17,7 @@ MAX_LINES = 10
 @click.command("reproduce")
 @click.argument("trial", metavar="UID", shell_complete=uids)
 @storage_option
+@trust_option
 @data_dir_option
 @click.option("--keep", type=click.Path(path_type=Path), help="Folder for the new result. [default: none is kept]")
 def command(trial: str, storage: str, data_dir: Path, keep: Path | None) -> None:
@@ -37,9 +38,8 @@ def command(trial: str, storage: str, data_dir: Path, keep: Path | None) -> None
     os.environ.update(WORKER_ENVIRONMENT)
     from orchestrator.launch.reproduction import reproduce
 
-    with tempfile.TemporaryDirectory(prefix="dptq-sweep-") as temporary:
-        scratch = Store(str(keep or temporary))
-        found = reproduce(folder, store, scratch, str(data_dir.absolute()), click.echo)
+    with scratch_folder() as scratch:
+        found = reproduce(folder, store, Store(str(keep or scratch)), str(data_dir.absolute()), click.echo)
     for line in found.environment:
         click.echo(f"different: {line}")
     for name, lines in (("metrics", found.metrics), ("tensors", found.tensors)):

@@ -23,6 +23,7 @@ from orchestrator.cli.options import limit_options, place_options, storage_optio
     help="Run this trial from scratch; repeatable.",
 )
 @what("--with-children", is_flag=True, help="With --restart: also what was trained from it.")
+@what("--shared-with", multiple=True, metavar="SWEEP", help="With --restart: a sweep that may lose trials by it.")
 @place_options
 @limit_options
 @limit("--no-caps", is_flag=True, help="Forget the caps of the launch; those given here still hold.")
@@ -33,6 +34,7 @@ def command(
     only: tuple[str, ...],
     restarted: tuple[str, ...],
     with_children: bool,
+    shared_with: tuple[str, ...],
     no_caps: bool,
     **others: Any,
 ) -> None:
@@ -44,10 +46,10 @@ def command(
     it may hold a secret, so it has to be given again.
     """
     from cluster.runtime.session import check_address
-    from orchestrator.cli.values import check_data, limits_of, open_sweep
+    from orchestrator.cli.values import check_data, check_places, limits_of, open_sweep
     from orchestrator.console import line_printer, make_console
     from orchestrator.launch.driver import finish_sweep, launch_sweep
-    from orchestrator.launch.restarts import find_node, forget_failures, restart, with_parents
+    from orchestrator.launch.restarts import find_node, forget_failures, other_plans, restart, with_parents
     from orchestrator.store.sweep import Caps
     from orchestrator.tracking.backend import locate
 
@@ -60,6 +62,7 @@ def command(
     limits = limits_of(others, options)
     # What is left of the options are the places.
     options = options.model_copy(update={name: value for name, value in others.items() if value not in (None, False)})
+    check_places(options.tracking_uri, options.address)
     locate(options.tracking_uri, sweep.store)
     chosen = [find_node(plan, prefix) for prefix in only]
     to_restart = [find_node(plan, prefix) for prefix in restarted]
@@ -73,7 +76,15 @@ def command(
             "secret; give --on-event again, or '' to go without"
         )
     with sweep.driver(say):
-        for node in restart(plan, sweep.store, to_restart, children_too=with_children):
+        for node in restart(
+            plan,
+            sweep.store,
+            to_restart,
+            children_too=with_children,
+            leases=sweep.leases(),
+            others=other_plans(sweep.store, sweep.name, [node.uid for node in to_restart]) if to_restart else {},
+            shared_with=shared_with,
+        ):
             say(f"restarting {node.name} ({node.uid})")
         if failed:
             say(f"{forget_failures(plan, sweep.store)} failed trials have all their tries again")

@@ -1,15 +1,22 @@
 """Ray sessions: threads, and who sees which GPU."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 from ray import tune
+from ray.exceptions import AuthenticationError
 
 from cluster.runtime.resources import share_of, trial_resources
 from cluster.runtime.session import DRIVER_ENVIRONMENT, WORKER_ENVIRONMENT, session
 from search_spaces.errors import UnavailableError
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -43,6 +50,49 @@ def test_workers_run_one_thread_and_the_session_ends_with_its_block() -> None:
         assert capacity.resources["CPU"] >= 1
         assert ray.get(threads.remote()) == ["1", "1", "0"]
     assert not ray.is_initialized()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_signals_reach_the_drivers_handlers_also_while_ray_starts_and_no_process_of_rays_is_in_its_group() -> None:
+    # A process of its own: what fails is aborted.
+    code = """
+import os, signal, threading
+from contextlib import suppress
+from orchestrator.cli.main import main
+
+with suppress(SystemExit):
+    main(["--version"])
+
+from cluster.runtime.session import session
+
+NUMBERS = (signal.SIGTERM, signal.SIGHUP)
+heard, is_up = {number: 0 for number in NUMBERS}, threading.Event()
+
+def hear(number, frame):
+    heard[number] += 1
+
+def signal_all_the_time():
+    while not is_up.wait(0.01):
+        for number in NUMBERS:
+            os.killpg(os.getpgrp(), number)
+
+for number in NUMBERS:
+    signal.signal(number, hear)
+threading.Thread(target=signal_all_the_time, daemon=True).start()
+with session() as capacity:
+    is_up.set()
+    print(min(heard.values()) > 10, {signal.getsignal(each) for each in NUMBERS} == {hear})
+    before = heard[signal.SIGTERM]
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(heard[signal.SIGTERM] - before)
+"""
+    # A group of its own: the tests are not signalled.
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, process_group=0
+    )
+    _, *said = done.stdout.splitlines()
+    assert (done.returncode, said) == (0, ["True True", "1"]), done.stderr
 
 
 @pytest.mark.ray
@@ -99,6 +149,60 @@ def test_without_an_address_a_cluster_of_its_own_is_started(monkeypatch: pytest.
     with pytest.raises(UnavailableError), session():
         pass
     assert asked == ["local"]
+
+
+@pytest.mark.ray
+def test_whatever_keeps_ray_from_starting_is_one_line_with_what_to_do() -> None:
+    # A process of its own: Ray leaves what it had started already until its end.
+    code = """
+import os
+from cluster.runtime.session import session
+from search_spaces.errors import UnavailableError
+
+for variables, address in (
+    (dict(RAY_TMPDIR="/tmp/" + 75 * "x"), None),
+    (dict(RAY_TMPDIR="/proc/nowhere"), None),
+    (dict(RAY_AUTH_MODE="disabled"), "no-such-host.invalid:6379"),
+    (dict(), "no such address"),
+):
+    os.environ |= variables
+    try:
+        with session(address):
+            pass
+    except UnavailableError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    patterns = [
+        r"Ray does not start on this machine \(.*AF_UNIX.*\): .* set RAY_TMPDIR to a short one, as /tmp\.",
+        r"Ray does not start on this machine \(.*/proc/nowhere.*\): set RAY_TMPDIR to a folder that exists.*\.",
+        r"no Ray cluster answers at 'no-such-host.invalid:6379': .*\.",
+        r"Ray does not join the cluster at 'no such address' \(.*\): .*\.",
+    ]
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(patterns), done.stdout + done.stderr
+    for line, pattern in zip(lines, patterns, strict=True):
+        assert re.fullmatch(pattern, line), line
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Exception("The current node timed out during startup.\nThis could happen because some of the Ray processes\n"),
+        RuntimeError("Failed to start the GCS"),
+        ValueError("no such thing"),
+        TimeoutError(),
+        OSError(28, "No space left on device"),
+        AuthenticationError("RAY_AUTH_TOKEN_PATH is set but file cannot be opened or is empty: /nowhere/token"),
+    ],
+)
+def test_what_ray_raises_while_it_starts_is_one_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(**options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("ray.init", init)
+    with pytest.raises(UnavailableError, match=r"Ray does not start on this machine \(.*\): .*\.$"), session():
+        pass
 
 
 def test_no_cluster_at_the_address_is_one_clear_line() -> None:

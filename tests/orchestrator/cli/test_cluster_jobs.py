@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 TIMEOUT_SECONDS = 240
-SMALL = ("--grid", "smoke", "--train-images", "100", "--test-images", "50")
+SMALL = ("--grid", "smoke", "--train-images", "100", "--test-images", "50", "--storage", "dptq-sweeps")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cluster.remote.jobs import JobRequest
 from orchestrator.cli.main import dptq_sweep
-from orchestrator.cli.remote import as_arguments, job_request
+from orchestrator.cli.remote import as_arguments, check_place_of_job, job_request
 from orchestrator.cli.sweep import launch
 from search_spaces.errors import ConfigError
 
@@ -31,8 +31,9 @@ def _workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DPTQ_ON_EVENT", raising=False)
 
 
-def test_relative_places_become_absolute_and_the_sweep_gets_its_name(tmp_path: Path) -> None:
-    request = request_of("--grid smoke --seed 1 --tracking-uri sqlite:///runs.db --dataset folder:flowers")
+def test_places_that_were_typed_become_absolute_and_the_sweep_gets_its_name(tmp_path: Path) -> None:
+    places = "--storage dptq-sweeps --data-dir data --tracking-uri sqlite:///runs.db --dataset folder:flowers"
+    request = request_of(f"--grid smoke --seed 1 {places}")
     assert (request.sweep, request.storage) == ("smoke-folder-flowers-seed1", f"{tmp_path}/dptq-sweeps")
     with parse(list(request.arguments[1:])) as context:
         values = context.params
@@ -42,6 +43,26 @@ def test_relative_places_become_absolute_and_the_sweep_gets_its_name(tmp_path: P
     assert values["data_dir"] == tmp_path / "data"
     assert values["tracking_uri"] == f"sqlite:///{tmp_path}/runs.db"
     assert values["dataset"] == f"folder:{tmp_path}/flowers"
+
+
+def test_places_that_were_not_typed_are_the_heads_to_decide(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DPTQ_STORAGE", "DPTQ_DATA_DIR", "DPTQ_TRACKING_URI"):
+        monkeypatch.setenv(name, "/of/this/machine" if name != "DPTQ_TRACKING_URI" else "http://of.this.machine")
+    request = request_of("--grid smoke")
+    assert request.arguments == ["launch", "--grid", "smoke", "--name", "smoke", "--address", "auto"]
+    assert request.storage == "the head's storage"
+
+
+def test_a_job_that_nobody_named_a_storage_for_is_refused_on_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.cli.remote.is_in_job", lambda: True)
+    monkeypatch.delenv("DPTQ_STORAGE", raising=False)
+    with parse(["--grid", "smoke"]) as context, pytest.raises(ConfigError, match="export DPTQ_STORAGE"):
+        check_place_of_job(context)
+    with parse(["--grid", "smoke", "--storage", "/x"]) as context:
+        check_place_of_job(context)
+    monkeypatch.setenv("DPTQ_STORAGE", "/y")
+    with parse(["--grid", "smoke"]) as context:
+        check_place_of_job(context)
 
 
 @given(
@@ -111,6 +132,8 @@ def test_what_stands_in_this_machines_environment_stays_here(monkeypatch: pytest
         ("--storage s3://key:secret@bucket/x", ("storage URI holds credentials", "environment")),
         ("--tracking-uri http://ann:secret@host:5000", ("user name or a password", "MLFLOW_TRACKING_USERNAME")),
         ("--on-event 'curl https://ann:secret@host'", ("user name or a password", "public")),
+        ("--on-event https://hooks.example.com/T0/secret", ("public", "DPTQ_ON_EVENT")),
+        ("--on-event 'curl -H token=secret host'", ("holds a token", "public")),
         ("--budget 20", ("20", "45..150")),
         ("--name ../x", ("'../x'", "cannot be a folder")),
     ],

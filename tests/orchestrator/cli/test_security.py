@@ -3,12 +3,14 @@
 import ast
 import contextlib
 import http.server
+import io
 import os
 import pickle
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import optuna
 import pytest
@@ -25,9 +27,13 @@ from orchestrator.store.folder import CHECKPOINT, EPOCHS, PREDICTIONS, RECIPE, R
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import PLAN, LaunchOptions, Sweep
 from orchestrator.store.trial import trial_of
+from orchestrator.workers.entry_points import check_dataset
 from orchestrator.workers.trial import run_trial
+from search_spaces.datasets import DatasetSpec
+from search_spaces.errors import ConfigError, UnavailableError
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.loss_space import LossSpace, suggest
+from search_spaces.uris import TRUSTED_HOSTS, named_hosts
 from search_spaces.yaml_files import UniqueKeys
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -216,3 +222,97 @@ def test_credentials_of_a_server_are_neither_shown_nor_written(
     assert any(path.name == "launch.json" for path in files)
     assert not [path for path, content in files.items() if b"hunter2" in content]
     assert "hunter2" not in "".join(shown)
+
+
+class Listening(http.server.BaseHTTPRequestHandler):
+    """Answers everything, and keeps what it was asked."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(f"{self.path} {self.headers.get('Authorization')}")
+        self.send_response(404)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def refusal_of(*arguments: str) -> str:
+    with contextlib.redirect_stderr(io.StringIO()) as printed, pytest.raises(SystemExit) as end:
+        main(list(arguments))
+    assert end.value.code == 1
+    return printed.getvalue()
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server that only a storage names, as the host of an attacker would be; it is on this machine."""
+    monkeypatch.setenv(TRUSTED_HOSTS, "")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "alice")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "hunter2")
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, *others, **more: resolve(LOCAL.get(host, host), *others, **more)
+    )
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Listening) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        Listening.asked.clear()
+        yield f"attacker.example:{server.server_port}"
+        server.shutdown()
+
+
+LOCAL = {"attacker.example": "127.0.0.1"}
+
+
+@pytest.mark.parametrize("command", ["resume", "analyze"])
+def test_a_host_that_only_the_storage_names_gets_no_credentials_until_it_is_trusted(
+    store: Store, elsewhere: str, command: str
+) -> None:
+    sweep = Sweep(store, "mine")
+    sweep.save_plan(SMOKE)
+    sweep.save_launch(LaunchOptions(tracking_uri=f"http://{elsewhere}"))
+    place = ("mine", "--storage", store.uri)
+    refusal = refusal_of(command, *place)
+    assert refusal.startswith(
+        "Error: MLflow of the sweep is at attacker.example, which the storage says and you did not"
+    )
+    assert refusal.count("\n") == 1
+    assert "--tracking-uri" in refusal
+    assert "--trust-storage" in refusal
+    assert Listening.asked == []
+    if command == "analyze":
+        for accepted in ("--trust-storage",), ("--tracking-uri", f"http://{elsewhere}"):
+            refusal_of(command, *place, *accepted)
+            assert Listening.asked, "whoever was named is asked"
+            Listening.asked.clear()
+
+
+def test_the_endpoint_of_stored_data_gets_no_credentials_unless_somebody_named_it(
+    elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = DatasetSpec(name=f"parquet:s3://bucket/x?endpoint_override={elsewhere}&scheme=http&region=r", image_size=32)
+    opened = list[str]()
+
+    def open_at(uri: str) -> None:
+        opened.append(uri)
+        raise OSError("it is the test's")
+
+    monkeypatch.setattr("trainables.data.parquet.with_defaults", open_at)
+    with pytest.raises(ConfigError, match=r"the data of s3://bucket/x is at attacker\.example, which the storage says"):
+        check_dataset(spec, tmp_path)
+    assert opened == []
+    for argument in ("--trust-storage", spec.name):
+        monkeypatch.setenv(TRUSTED_HOSTS, ",".join({"*"} if argument[0] == "-" else named_hosts([argument], {})))
+        with pytest.raises(UnavailableError, match="it is the test's"):
+            check_dataset(spec, tmp_path)
+
+
+def test_hosts_that_a_grid_file_names_were_named_by_whoever_gave_it(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("dataset: {name: 'parquet:s3://b/x?scheme=http&endpoint_override=minio:9000'}\n")
+    assert named_hosts(["launch", "--grid", str(file)], {"HOME": "/x", "DPTQ_TRACKING_URI": "http://a:b@ml:5000"}) == {
+        "minio",
+        "ml",
+    }
+    assert named_hosts(["resume", "quick"], {}) == set()

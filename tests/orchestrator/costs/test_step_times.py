@@ -17,8 +17,7 @@ from orchestrator.costs.step_times import (
     training_of,
 )
 from orchestrator.plan import Node, Plan, build_plan
-from orchestrator.store.folder import CHECKPOINT
-from orchestrator.store.provenance import ENVIRONMENT
+from orchestrator.store.folder import CHECKPOINT, ENVIRONMENT
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from orchestrator.store.usage import GPU_SECONDS

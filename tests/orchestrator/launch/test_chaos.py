@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.store.folder import CHECKPOINT, RESULT
-from orchestrator.store.lease import OWNER
+from orchestrator.store.leases.sweeps import OWNER
 from orchestrator.store.store import Store
 from tests.cluster.heads import several_nodes
 from tests.orchestrator.patients import (

@@ -27,7 +27,7 @@ from orchestrator.search.journal import JOURNAL, open_journal, sweep_journal
 from orchestrator.search.study import CellStudy
 from orchestrator.store.folder import ERROR, RESULT, RESUME, Folder, upload
 from orchestrator.store.inventory import find_garbage, list_sweeps, remove
-from orchestrator.store.lease import OWNER, Pace, driver_lock, is_owned
+from orchestrator.store.leases.sweeps import OWNER, Owned, Pace, driver_lock, is_owned
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
@@ -43,6 +43,7 @@ PLAN: Plan = build_plan(build_grid("smoke", Choices(), lambda _: 15), lambda _: 
 NODE = PLAN.nodes[0]
 NOBODY = "s3://bucket/x?endpoint_override=127.0.0.1:1&scheme=http&region=us-east-1"
 """Where no server listens; asking takes 6 s of retries."""
+SWEEP = Owned("sweep s", "wait for it.")
 FAST = Pace(beat_seconds=0.05, dead_seconds=0.4, settle_seconds=0.1)
 """Where the other driver is dead. A living one that gets no turn on a busy machine would seem so, too."""
 PATIENT = Pace(beat_seconds=0.05, dead_seconds=PATIENCE_SECONDS, settle_seconds=0.1)
@@ -205,11 +206,11 @@ def test_a_server_that_does_not_answer_says_nothing_about_what_it_holds(bucket: 
 
 def test_one_driver_at_a_time_owns_a_sweep(s3_store: Store) -> None:
     folder, lines = s3_store.sweep("s"), list[str]()
-    with driver_lock(folder, "s", lines.append, pace=FAST, on_loss=lambda: None):
+    with driver_lock(folder, SWEEP, lines.append, pace=FAST, on_loss=lambda: None):
         assert is_owned(folder)
         with (
             pytest.raises(ConfigError, match="is being run by another process"),
-            driver_lock(folder, "s", lines.append, pace=PATIENT, on_loss=lambda: None),
+            driver_lock(folder, SWEEP, lines.append, pace=PATIENT, on_loss=lambda: None),
         ):
             pass
     assert not is_owned(folder)
@@ -230,7 +231,7 @@ def test_of_drivers_that_come_at_the_same_time_one_goes_on(bucket: Bucket, has_d
     def drive(number: int) -> str:
         together.wait()
         lock = driver_lock(
-            stores[number].sweep("s"), "s", lambda line: None, pace=pace, on_loss=lambda: lost.add(number)
+            stores[number].sweep("s"), SWEEP, lambda line: None, pace=pace, on_loss=lambda: lost.add(number)
         )
         try:
             with lock:
@@ -261,20 +262,20 @@ def test_a_sweep_is_taken_over_from_a_driver_that_died(s3_store: Store) -> None:
     owner = {"id": "x", "host": socket.gethostname(), "pid": 2**22 + 1, "started_at": 0, "beat": 9, "beat_at": 0}
     folder.write_json(OWNER, owner)
     assert not is_owned(folder)
-    with driver_lock(folder, "s", lines.append, pace=FAST, on_loss=lambda: None):
+    with driver_lock(folder, SWEEP, lines.append, pace=FAST, on_loss=lambda: None):
         assert is_owned(folder)
     assert lines == [
         f"taking sweep s over from process {2**22 + 1} on {socket.gethostname()}, which ended without a word"
     ]
     folder.write_json(OWNER, owner | {"host": "elsewhere"})
-    with driver_lock(folder, "s", lines.append, pace=FAST, on_loss=lambda: None):
+    with driver_lock(folder, SWEEP, lines.append, pace=FAST, on_loss=lambda: None):
         pass
     assert "process 4194305 on elsewhere: watching for" in lines[1]
 
 
 def test_a_driver_hears_that_another_took_its_sweep(s3_store: Store) -> None:
     folder, lost = s3_store.sweep("s"), list[bool]()
-    with driver_lock(folder, "s", print, pace=FAST, on_loss=lambda: lost.append(True)):
+    with driver_lock(folder, SWEEP, print, pace=FAST, on_loss=lambda: lost.append(True)):
 
         def take_over() -> bool:
             # Again, for a beat that was under way writes over it.

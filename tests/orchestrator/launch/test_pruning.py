@@ -65,12 +65,15 @@ class Heard:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_bad_trials_end_at_half_of_their_epochs_and_everybody_hears_of_it(tmp_path: Path) -> None:
+def test_bad_trials_end_at_half_of_their_epochs_and_everybody_hears_of_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     store = Store(str(tmp_path / "storage"))
     sweep, heard = Sweep(store, "pruning"), Heard(store=store)
     launch = Launch(sweep=sweep, snapshot=Snapshot(PLAN, sweep.store), trainable=fake_trial)
     with session(None), launch.open_frontier() as frontier:
         launch.run(frontier, {node.uid: 0.0 for node in PLAN.nodes}, lambda: 1, [heard])
+    assert "Trial " not in capfd.readouterr().out, "Tune says nothing of its own"
     first, *others = [node for node in PLAN.nodes if node.cell]
     assert frontier.states[first.uid] is State.DONE
     assert len(others) == 3

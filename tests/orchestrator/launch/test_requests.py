@@ -112,7 +112,7 @@ def test_a_launch_with_nothing_to_do_asks_three_times_per_trial(
     server: CountedServer, finished: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The heart beats by the clock, however many trials there are.
-    monkeypatch.setattr("orchestrator.store.lease._Heart._run", lambda heart: None)
+    monkeypatch.setattr("orchestrator.store.leases.sweeps._Heart._run", lambda heart: None)
     server.asked.clear()
     assert "32 done, 0 failed" in run("launch", *finished)
     assert server.asked.total() <= 3 * NUM_TRIALS + 40, server.asked

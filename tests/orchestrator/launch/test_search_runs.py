@@ -114,7 +114,17 @@ def fill_with_zeros(journal: Path) -> None:
     journal.write_bytes(journal.read_bytes() + bytes(64))
 
 
-@pytest.mark.parametrize("damage", [cut, fill_with_zeros])
+def add_an_unknown_operation(journal: Path) -> None:
+    """An editor, or another version of Optuna."""
+    journal.write_bytes(journal.read_bytes() + b'{"op_code": 99, "worker_id": "me"}\n')
+
+
+def add_half_an_operation(journal: Path) -> None:
+    """A line that is JSON and no operation."""
+    journal.write_bytes(journal.read_bytes() + b'{"op_code": 5}\n')
+
+
+@pytest.mark.parametrize("damage", [cut, fill_with_zeros, add_an_unknown_operation, add_half_an_operation])
 def test_damaged_journal_is_set_aside_and_the_search_ends_like_an_undisturbed_one(
     make: Make, calm: tuple[SearchDriver, list[str]], damage: Callable[[Path], None]
 ) -> None:

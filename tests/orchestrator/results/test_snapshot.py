@@ -39,6 +39,7 @@ def finish(store: Store, *names: str) -> None:
 
 def test_every_file_is_read_once_however_many_ask(store: Store, reads: Counter[str]) -> None:
     finish(store, "teacher", "distill")
+    reads.clear()
     snapshot = Snapshot(PLAN, store, ahead=EVERYTHING)
     for _ in range(2):
         read_trials(snapshot)

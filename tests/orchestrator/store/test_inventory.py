@@ -1,6 +1,9 @@
 """`ls`, `logs` and `gc`: what lies in a storage, what a trial measured, and what nobody needs."""
 
 import json
+import os
+import socket
+import threading
 from pathlib import Path
 
 import mlflow
@@ -13,7 +16,8 @@ from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.progress.logs import log_lines
 from orchestrator.store.analysis import AnalysisFolder
 from orchestrator.store.folder import CHECKPOINT, RESUME
-from orchestrator.store.inventory import find_garbage
+from orchestrator.store.inventory import Garbage, find_garbage
+from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import PLAN, LaunchOptions, Sweep
 from orchestrator.store.trial import trial_of
@@ -22,6 +26,7 @@ from search_spaces.analyses import analysis_named
 from search_spaces.errors import ConfigError, SweepError
 from search_spaces.grids.build import Choices, build_grid
 from tests.orchestrator.made_up import raised
+from tests.waiting import wait_until
 
 
 def plan_of(*seeds: int) -> Plan:
@@ -60,7 +65,7 @@ def call(module: object, store: Store, *arguments: str) -> Result:
 
 
 def files(store: Store) -> set[str]:
-    return set(store.root.sizes()) - {"sweeps/a/driver.lock", "sweeps/b/driver.lock"}
+    return {path for path in store.root.sizes() if not path.endswith("driver.lock")}
 
 
 def test_ls_tells_how_far_every_sweep_is_and_what_it_takes(two_sweeps: Store) -> None:
@@ -141,6 +146,55 @@ def test_gc_touches_nothing_while_a_launch_runs(two_sweeps: Store) -> None:
     assert files(two_sweeps) == before
 
 
+def test_first_launch_of_a_sweep_waits_while_gc_lists_and_keeps_its_trials(
+    two_sweeps: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.store.leases.collection.LOOK_SECONDS", 0.01)
+    two_sweeps.root.delete_folder("sweeps/b")
+    said, is_over, listed = list[str](), threading.Event(), list[Garbage]()
+
+    def launch() -> None:
+        sweep = Sweep(two_sweeps, "new")
+        with sweep.driver(said.append):
+            sweep.save_plan(B)
+            for node in B.nodes[:2]:
+                finish(two_sweeps, node)
+            is_over.set()
+
+    def find(store: Store) -> list[Garbage]:
+        listed.extend(find_garbage(store))
+        launching.start()
+        wait_until(lambda: said)
+        return listed
+
+    launching = threading.Thread(target=launch)
+    monkeypatch.setattr("orchestrator.store.inventory.find_garbage", find)
+    result = call(gc, two_sweeps)
+    launching.join()
+    assert result.exit_code == 0, result.output
+    assert {each.uid for each in listed} == {node.uid for node in B.nodes[:2]}
+    assert said == [
+        f"waiting for `dptq-sweep gc` of {two_sweeps.uri} (process {os.getpid()} on {socket.gethostname()})"
+    ]
+    assert all(trial_of(two_sweeps, node).state() is State.DONE for node in B.nodes[:2])
+
+
+def test_launch_that_came_before_gc_listed_the_sweeps_is_seen(two_sweeps: Store) -> None:
+    with Sweep(two_sweeps, "new").driver():
+        result = call(gc, two_sweeps)
+    assert "sweep new is being run by another process" in str(result.exception)
+
+
+def test_gc_takes_what_a_former_attempt_left_behind(two_sweeps: Store) -> None:
+    folder = trial_of(two_sweeps, TEACHER).folder
+    for name in (".tmp-0123/beat", "lease.json"):
+        folder.write_bytes(name, b"{}")
+    before = files(two_sweeps)
+    call(gc, two_sweeps)
+    gone = {f"teacher/{TEACHER.uid}/.tmp-0123/beat", f"teacher/{TEACHER.uid}/lease.json"}
+    assert before - files(two_sweeps) == gone
+
+
 def test_gc_refuses_where_a_plan_cannot_be_read(two_sweeps: Store) -> None:
     Sweep(two_sweeps, "b").folder.write_bytes(PLAN, b'{"schema": 1, "ui')
     before = files(two_sweeps)
@@ -182,8 +236,10 @@ def test_runs_go_with_what_is_removed_and_with_their_parent(two_sweeps: Store) -
 
 
 def test_logs_show_epochs_and_error_by_a_part_of_the_uid_or_by_name(two_sweeps: Store) -> None:
-    trial_of(two_sweeps, DISTILL).write_error(RuntimeError("out of luck"))
-    by_uid, by_name = (call(logs, two_sweeps, text).output for text in (TEACHER.uid[:6], DISTILL.uid))
+    failed = trial_of(two_sweeps, PAIRS[0])
+    failed.write_recipe(PAIRS[0], None)
+    failed.write_error(RuntimeError("out of luck"))
+    by_uid, by_name = (call(logs, two_sweeps, text).output for text in (TEACHER.uid[:6], PAIRS[0].uid))
     assert by_uid.splitlines() == [f"{TEACHER.name} ({TEACHER.uid})", "epoch 1/1  1.0 s  train/loss 0.5", "done"]
     assert "RuntimeError: out of luck" in by_name
     # Both sweeps have a teacher of this name.

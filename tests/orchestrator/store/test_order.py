@@ -11,7 +11,7 @@ from orchestrator.search.journal import JOURNAL, sweep_journal
 from orchestrator.store.analysis import AnalysisFolder
 from orchestrator.store.failures import Failure
 from orchestrator.store.folder import CHECKPOINT, EPOCHS, PREDICTIONS, RECIPE, RESULT, Folder
-from orchestrator.store.lease import OWNER
+from orchestrator.store.leases.sweeps import OWNER
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import LAUNCH, LaunchOptions, Sweep

@@ -9,9 +9,14 @@ from pathlib import Path
 import pytest
 
 from orchestrator.plan import build_plan
+from orchestrator.results.snapshot import Snapshot
+from orchestrator.results.trials import mixed_code, read_trials
 from orchestrator.store import provenance
 from orchestrator.store.folder import sha256
+from orchestrator.store.store import Store
+from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
+from tests.orchestrator.made_up import pair_metrics
 
 
 @pytest.fixture(autouse=True)
@@ -47,8 +52,41 @@ def test_uncommitted_changes_are_part_of_the_facts(module: Path) -> None:
     assert clean["git_commit"] == dirty["git_commit"]
     assert len(clean["git_commit"] or "") == 40
     assert (clean["git_diff"], clean["git_diff_sha256"]) == (None, None)
-    assert "+a = 2" in (dirty["git_diff"] or "")
-    assert dirty["git_diff_sha256"] == sha256((dirty["git_diff"] or "").encode())
+    diff = subprocess.run(["git", "-C", str(module.parent), "diff", "HEAD"], capture_output=True, check=True).stdout
+    assert b"+a = 2" in diff
+    assert (dirty["git_diff"], dirty["git_diff_sha256"]) == (None, sha256(diff)), "the checksum, and not what changed"
+
+
+def test_diff_is_kept_on_request_without_what_looks_like_a_secret(
+    module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = {
+        "api_key": 'api_key = "abcdef"',
+        "by its form": "at = 'AKIAABCDEFGHIJKLMNOP'",
+        "held by a variable": "connect('s3cret-one')",
+        "in a URL": "url = 'http://alice:hunter2@host/'",
+        "a key": "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----",
+    }
+    module.write_text("\n".join(["a = 2", *lines.values()]))
+    monkeypatch.setenv("STORE_PASSWORD", "s3cret-one")
+    monkeypatch.setenv(provenance.KEEP_DIFF, "1")
+    kept = provenance.code_state()["git_diff"] or ""
+    assert "+a = 2" in kept
+    assert not [secret for secret in ("abcdef", "AKIA", "s3cret", "hunter2", "MIIE") if secret in kept]
+
+
+def test_table_of_several_versions_of_the_code_says_so(store: Store) -> None:
+    assert (provenance.code_names({}), provenance.code_names({"versions": {"dptq-sweep": "1"}})) == (
+        (),
+        ("dptq-sweep 1",),
+    )
+    plan = build_plan(build_grid("smoke", Choices(), lambda _: 15), lambda _: 15)
+    for node, code in zip(plan.nodes, [("a",), ("a", "b"), ("b",)], strict=False):
+        trial_of(store, node).write_result(pair_metrics(), {}, seconds=1.0, data_sha256="d", code=code)
+    assert mixed_code(read_trials(Snapshot(plan, store))) == (
+        "The trials ran with 2 versions of the code: a (2 trials), b (2 trials)."
+    )
+    assert mixed_code(read_trials(Snapshot(plan, store))[:1]) == ""
 
 
 def test_code_that_was_copied_to_a_cluster_still_knows_its_commit(
@@ -79,6 +117,7 @@ def test_an_installed_package_has_no_commit(tmp_path: Path, monkeypatch: pytest.
 
 def test_of_a_long_difference_the_beginning_is_kept_and_the_checksum_is_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     diff = "x" * provenance.LONGEST_DIFF + "y"
+    monkeypatch.setenv(provenance.KEEP_DIFF, "1")
     monkeypatch.setattr(provenance, "_git", lambda *arguments: diff if arguments == ("diff", "HEAD") else "c0ffee\n")
     assert provenance.code_state() == {
         "git_commit": "c0ffee",

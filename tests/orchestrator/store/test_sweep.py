@@ -6,12 +6,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from orchestrator.plan import Plan, build_plan
-from orchestrator.store.lease import OWNER, Pace, read_owner
+from orchestrator.store.leases.sweeps import OWNER, Pace, read_owner
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import PLAN, Caps, LaunchOptions, Sweep, latest_sweep_name
 from search_spaces.errors import ConfigError, StorageError, UnknownNameError
@@ -151,6 +153,23 @@ def test_second_driver_is_refused_and_a_killed_one_leaves_no_lock(store: Store) 
         assert sweep.has_driver()
 
 
+def test_who_may_only_read_a_storage_sees_whether_a_driver_runs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep, open_file = Sweep(store, "mine"), os.open
+
+    def open_for_readers(path: str, flags: int, *arguments: int) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR):
+            raise PermissionError(f"{path} belongs to another user")
+        return open_file(path, flags, *arguments)
+
+    with sweep.driver():
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "open", open_for_readers)
+            assert sweep.has_driver()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", open_for_readers)
+        assert not sweep.has_driver()
+
+
 def test_refused_driver_learns_who_owns_the_sweep(store: Store) -> None:
     sweep = Sweep(store, "mine")
     name = rf"\(process {os.getpid()} on {re.escape(socket.gethostname())}\)"
@@ -217,6 +236,21 @@ def test_heart_beats_and_notices_that_another_took_over(store: Store) -> None:
         wait_until(take_over)
     # What belongs to the other stays.
     assert (read_owner(sweep.folder) or {})["host"] == "elsewhere"
+
+
+@pytest.mark.parametrize("clock", [0.0, 4e9], ids=["slow", "fast"])
+def test_driver_whose_clock_is_wrong_is_seen_and_can_be_stopped(store: Store, clock: float) -> None:
+    sweep = Sweep(store, "mine")
+    owner_elsewhere(sweep, 0, beat_at=clock)
+    with ThreadPoolExecutor(1) as pool:
+        seen = pool.submit(sweep.has_driver, pace=Pace(beat_seconds=2.0))
+        beat = 0
+        while not seen.done():
+            beat += 1
+            owner_elsewhere(sweep, beat, beat_at=clock)
+            time.sleep(0.01)
+    assert seen.result()
+    assert not sweep.has_driver(pace=FAST), "its heart beats no more, whatever its clock says"
 
 
 def test_torn_owner_file_does_not_lock_a_sweep_for_ever(store: Store) -> None:

@@ -2,12 +2,13 @@
 
 import logging
 import math
+import multiprocessing
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.plan import Node, Origin, Plan, build_plan
-from orchestrator.store.folder import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, RECIPE, RESULT
+from orchestrator.store.folder import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, RECIPE, RESULT, Folder
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
-from orchestrator.tracking.backend import ui_command
+from orchestrator.tracking.backend import Location, locate, ui_command
 from orchestrator.tracking.client import Experiment, KnownRun
 from orchestrator.tracking.runs import Point, epoch_points, metric_key
 from orchestrator.tracking.tracker import Tracker
@@ -317,6 +318,25 @@ def test_failed_trial_has_its_error_and_a_retry_reuses_its_run(store: Store, tra
     assert "dptq.error" not in retried.data.tags
 
 
+def test_error_that_a_new_try_removes_while_it_is_logged_is_no_outage(
+    store: Store, plan: Plan, tracker: Tracker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    node, log_files = plan.nodes[0], Experiment.log_files
+
+    def begin_again(self: Experiment, run: KnownRun, folder: Folder, names: Sequence[str]) -> None:
+        folder.delete(ERROR)
+        log_files(self, run, folder, names)
+
+    write_begun(store, node)
+    trial_of(store, node).write_error(CUDA_ERROR)
+    monkeypatch.setattr(Experiment, "log_files", begin_again)
+    tracker.open(plan, {})
+    tracker.close("FAILED")
+    assert "MLflow is behind" not in caplog.text
+    client = client_of(store)
+    assert artifact_names(client, children(client)[node.uid]) == sorted([RECIPE, EPOCHS])
+
+
 def test_long_error_is_cut(store: Store, tracker: Tracker, plan: Plan) -> None:
     node = plan.nodes[0]
     write_failed(store, node, "x" * 20_000)
@@ -495,6 +515,25 @@ def test_other_uris_are_refused_without_credentials(store: Store, uri: str) -> N
 def test_relative_database_is_made_absolute(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert Tracker("sqlite:///runs.db", store, SWEEP).location.address == f"sqlite:///{tmp_path}/runs.db"
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a?b", "100%", "a#b c", "ü'é\"", "a:b&c=d+e"])
+def test_runs_lie_in_the_storage_whatever_letters_its_name_has(
+    name: str, tmp_path: Path, database: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store(str(tmp_path / "storages" / name))
+    shutil.copy(database, tmp_path / "storages" / name / "mlflow.db")
+    node = plan.nodes[0]
+    write_done(store, node)
+    tracker = Tracker(None, store, SWEEP)
+    tracker.open(plan, {})
+    assert tracker.close("FINISHED") == []
+    assert [path.name for path in tmp_path.iterdir()] == ["storages"]
+    assert [path.name for path in (tmp_path / "storages").iterdir()] == [name]
+    assert any(path.name == RESULT for path in (tmp_path / "storages" / name / "mlflow-artifacts").rglob("*"))
+    # What is shown of it means the same when it is typed.
+    assert locate(tracker.location.address, store) == tracker.location
 
 
 def test_unreachable_server_is_one_line_at_once_without_credentials(store: Store, plan: Plan) -> None:
@@ -699,3 +738,22 @@ def test_outage_of_a_server_fails_nothing_and_loses_nothing(
     assert f"cannot reach the MLflow server at {url} (connection re" in warning
     output = capfd.readouterr()
     assert (output.out, output.err) == ("", "")
+
+
+def test_first_launches_of_two_sweeps_make_the_database_one_after_the_other(tmp_path: Path) -> None:
+    location = Location(f"sqlite:///{tmp_path}/new.db", tmp_path / "new.db")
+    fork = multiprocessing.get_context("fork")
+    together = fork.Barrier(2)
+
+    def launch(name: str) -> None:
+        together.wait()
+        Experiment(location, name)
+
+    launches = [fork.Process(target=launch, args=(name,)) for name in ("c", "d")]
+    for each in launches:
+        each.start()
+    for each in launches:
+        each.join()
+    assert [each.exitcode for each in launches] == [0, 0]
+    names = {each.name for each in MlflowClient(tracking_uri=location.uri).search_experiments()}
+    assert {"c", "d"} <= names

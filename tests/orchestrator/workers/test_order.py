@@ -6,11 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 
 from orchestrator.plan import Node, build_plan
-from orchestrator.store.folder import CHECKPOINT, PREDICTIONS, RESULT, RESUME
+from orchestrator.store import provenance
+from orchestrator.store.folder import CHECKPOINT, ENVIRONMENT, PREDICTIONS, RESULT, RESUME
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
@@ -78,6 +80,33 @@ def test_worker_writes_its_facts_every_epoch_and_the_result(store: Store, traine
         *(f"write {name}" for name in (CHECKPOINT, PREDICTIONS, RESULT)),
         "delete resume",
     ]
+
+
+def test_every_attempt_says_from_which_epoch_on_the_code_was_its_own(
+    store: Store, trained: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_with(commit: str) -> None:
+        monkeypatch.setattr(provenance, "code_state", lambda: {"git_commit": commit, "git_diff_sha256": None})
+        run(store)
+
+    def firsts() -> list[tuple[str, int]]:
+        content = trial.folder.read_json(ENVIRONMENT) or {}
+        return [(each["git_commit"], each["first_epoch"]) for each in provenance.attempts_of(content)]
+
+    trial = trial_of(store, NODE)
+    begin(store)
+    store.root.write_bytes("stop", b"")
+    run_with("a")
+    run_with("b")
+    assert firsts() == [("a", 1), ("b", 2)]
+    # A row whose epoch was not saved: the worker died between the two.
+    trial.folder.write_table("epochs.parquet", pa.Table.from_pylist([*trial.epochs(), trial.epochs()[-1]]))
+    store.root.delete("stop")
+    run_with("c")
+    assert firsts() == [("a", 1), ("b", 2), ("c", 3)]
+    result = trial.result()
+    assert result is not None
+    assert result.code == ("a", "b", "c")
 
 
 @pytest.mark.parametrize("before", [begin, begin_and_stop], ids=["at first", "later"])

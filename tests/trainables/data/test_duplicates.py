@@ -80,6 +80,15 @@ def test_copies_in_a_folder_without_splits_are_counted(tmp_path: Path) -> None:
     assert "training images are test images as well" in note
 
 
+def test_where_looking_takes_too_long_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, parquet = specs(as_parquet(zoo(tmp_path / "zoo", 1)))
+    monkeypatch.setattr("trainables.data.loading.MOST_READ_GB", 0.0)
+    assert "2 of 12 training images" in check_available(folder)[-1], "sizes of files tell enough"
+    assert "were not looked for, because that reads 0.0 GB; --drop-duplicates" in check_available(parquet)[-1]
+    assert not [note for note in check_available(vary(parquet, drop_duplicates=True)) if "as well" in note]
+    assert check_available(dataset_spec("digits")) == ()
+
+
 def test_what_is_not_read_again_is_refused() -> None:
     with pytest.raises(ConfigError, match="drop_duplicates reads folders and local Parquet files, not digits"):
         check_available(vary(dataset_spec("digits"), drop_duplicates=True))

@@ -293,6 +293,8 @@ def test_images_on_s3_are_those_of_the_folder_that_was_put_there(tmp_path: Path,
         load_dataset(spec_of(f"{bucket.uri('/flowers')}&image=img")),
     )
     assert here.known_sha256 == there.known_sha256 is not None
+    (note,) = check_available(spec_of(f"{bucket.uri('/flowers')}&image=img"))
+    assert "test images as well were not looked for, because the files are not on this machine" in note
     with pytest.raises(UnavailableError, match=r"bucket-\w+/nothing does not exist"):
         check_available(spec_of(bucket.uri("/nothing")))
 

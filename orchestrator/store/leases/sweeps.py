@@ -15,6 +15,7 @@ of pyarrow.fs, and nothing can be renamed):
 - A driver that the storage hears nothing of for `dead_seconds` may lose its sweep, and ends as soon as it sees that.
 """
 
+import fcntl
 import os
 import socket
 import sys
@@ -29,6 +30,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from orchestrator.store.folder import Folder
+from orchestrator.store.leases.standstill import Standstill
 from search_spaces.errors import ConfigError, StorageError, UnreachableError
 
 LOCK = "driver.lock"
@@ -45,11 +47,25 @@ class Pace:
     """After a takeover, time in which another driver that took over too shows itself."""
 
 
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """What a process owns, for people."""
+
+    name: str
+    """Such as `sweep quick`."""
+    hint: str
+    """What to do while another process owns it."""
+
+    def refusal(self, owner: dict[str, Any] | None) -> ConfigError:
+        """Returns what to raise while another process owns it."""
+        return ConfigError(f"{self.name} is being run by another process ({name_of(owner)}): {self.hint}")
+
+
 @contextmanager
 def driver_lock(
-    folder: Folder, sweep: str, say: Callable[[str], None], *, pace: Pace, on_loss: Callable[[], None]
+    folder: Folder, owned: Owned, say: Callable[[str], None], *, pace: Pace, on_loss: Callable[[], None]
 ) -> Iterator[None]:
-    """Owns a sweep for the duration of a `with` block.
+    """Owns a sweep, or what else has a folder, for the duration of a `with` block.
 
     See `orchestrator.store.sweep.Sweep.driver`; `on_loss` is called from a thread.
     """
@@ -58,35 +74,43 @@ def driver_lock(
             try:
                 stack.enter_context(FileLock(local / LOCK, timeout=0))
             except Timeout:
-                raise _refusal(sweep, read_owner(folder)) from None
+                raise owned.refusal(read_owner(folder)) from None
         me = _Heart(folder, pace, on_loss)
         if (other := read_owner(folder)) is not None:
-            _wait_until_dead(folder, sweep, other, say, pace)
+            _wait_until_dead(folder, owned, other, say, pace)
         me.beat()
         if not local or (other and other.get("host") != socket.gethostname()):
             # Of two drivers that came at the same time, the last one to write has it.
             time.sleep(pace.settle_seconds)
             current = read_owner(folder)
             if current and current.get("id") != me.id:
-                raise _refusal(sweep, current)
+                raise owned.refusal(current)
         if other is not None:
-            say(f"taking sweep {sweep} over from {_name(other)}, which ended without a word")
+            say(f"taking {owned.name} over from {name_of(other)}, which ended without a word")
         stack.callback(me.stop)
         me.start()
         yield
 
 
-def is_owned(folder: Folder) -> bool:
-    """Tells whether a driver works on the sweep, as far as that can be told at once.
+def is_owned(folder: Folder, standstill: Standstill | None = None, *, pace: Pace = Pace()) -> bool:  # frozen
+    """Tells whether a driver works on the sweep.
 
-    Of a driver on another machine its last sign of life counts, by that machine's clock and this one's.
+    One on another machine is watched until its heart beats, for two beats and a half at most; clocks are not compared.
+    Whoever asks again and again gives a `standstill`, and has an answer at once: it works until it stands still.
     """
     owner = read_owner(folder)
     if owner is None:
         return False
     if owner.get("host") == socket.gethostname():
-        return _holds_file_lock(folder) if folder.local_path else _is_alive(owner.get("pid"))
-    return abs(time.time() - owner.get("beat_at", 0)) < Pace().dead_seconds
+        return _holds_file_lock(folder) if folder.local_path else is_alive(owner.get("pid"))
+    if standstill:
+        return not standstill.is_still(folder.path, owner)
+    deadline = time.monotonic() + 2.5 * pace.beat_seconds
+    while time.monotonic() < deadline:
+        time.sleep(pace.beat_seconds / 10)
+        if (current := read_owner(folder)) != owner:
+            return current is not None
+    return False
 
 
 def read_owner(folder: Folder) -> dict[str, Any] | None:
@@ -97,12 +121,14 @@ def read_owner(folder: Folder) -> dict[str, Any] | None:
         return {}
 
 
-def _wait_until_dead(folder: Folder, sweep: str, other: dict[str, Any], say: Callable[[str], None], pace: Pace) -> None:
+def _wait_until_dead(
+    folder: Folder, owned: Owned, other: dict[str, Any], say: Callable[[str], None], pace: Pace
+) -> None:
     """Returns once an owner is known to be dead, and refuses while it lives."""
-    if other.get("host") == socket.gethostname() and (folder.local_path or not _is_alive(other.get("pid"))):
+    if other.get("host") == socket.gethostname() and (folder.local_path or not is_alive(other.get("pid"))):
         # On this machine the file lock has answered already, or the process is gone.
         return
-    say(f"sweep {sweep} belongs to {_name(other)}: watching for {pace.dead_seconds:g} s whether it is alive")
+    say(f"{owned.name} belongs to {name_of(other)}: watching for {pace.dead_seconds:g} s whether it is alive")
     deadline = time.monotonic() + pace.dead_seconds
     while time.monotonic() < deadline:
         time.sleep(pace.beat_seconds / 2)
@@ -110,7 +136,7 @@ def _wait_until_dead(folder: Folder, sweep: str, other: dict[str, Any], say: Cal
         if current is None:
             return
         if current != other:
-            raise _refusal(sweep, current)
+            raise owned.refusal(current)
 
 
 class _Heart:
@@ -165,16 +191,24 @@ def exit_after_loss() -> None:
 def _holds_file_lock(folder: Folder) -> bool:
     path = folder.local_path
     assert path is not None
-    if not (path / LOCK).exists():
-        return False
+    # Opened for reading only: who looks need not be the user who may write.
     try:
-        with FileLock(path / LOCK, timeout=0):
+        with (path / LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
-    except Timeout:
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
         return True
 
 
-def _is_alive(pid: object) -> bool:
+def is_known_dead(owner: dict[str, Any]) -> bool:
+    """Tells whether an owner was a process of this machine that is gone; of others that takes watching."""
+    return owner.get("host") == socket.gethostname() and not is_alive(owner.get("pid"))
+
+
+def is_alive(pid: object) -> bool:
+    """Tells whether a process of this machine runs."""
     if not isinstance(pid, int):
         return False
     try:
@@ -186,12 +220,6 @@ def _is_alive(pid: object) -> bool:
     return True
 
 
-def _name(owner: dict[str, Any] | None) -> str:
+def name_of(owner: dict[str, Any] | None) -> str:
+    """Returns who an owner is, for people."""
     return f"process {owner.get('pid')} on {owner.get('host')}" if owner else "an unknown process"
-
-
-def _refusal(sweep: str, owner: dict[str, Any] | None) -> ConfigError:
-    return ConfigError(
-        f"sweep {sweep!r} is being run by another process ({_name(owner)}): wait for it, stop it with "
-        f"`dptq-sweep stop {sweep}`, or look at it with `dptq-sweep status {sweep}`."
-    )

@@ -1,0 +1,76 @@
+"""Trials that other sweeps of the storage share: one of them trains a trial, the others wait for it."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from orchestrator.plan import Node
+from orchestrator.store.leases.fenced import FencedFolder
+from orchestrator.store.leases.trials import Lease, Leases
+from orchestrator.store.store import Store
+from orchestrator.store.trial import TrialFolder
+
+LOOK_SECONDS = 2.0
+"""Between two looks at trials that others work on."""
+
+
+class SharedTrials:
+    """The trials that a launch has taken, and those that it waits for because another sweep has."""
+
+    def __init__(self, store: Store, leases: Leases, say: Callable[[str], None]) -> None:
+        """Has taken nothing yet; `say` takes a line about every wait."""
+        self._store, self._leases, self._say = store, leases, say
+        self._taken: dict[str, FencedFolder] = {}
+        self._awaited: dict[str, tuple[Node, Lease]] = {}
+        self._next_look = 0.0
+
+    @property
+    def awaited(self) -> Mapping[str, tuple[Node, Lease]]:
+        """Trials that other sweeps work on, and who does, by uid."""
+        return self._awaited
+
+    def take(self, node: Node) -> bool:
+        """Takes a trial for one attempt; False, and a line, while another sweep has it."""
+        taken = self._leases.take(self._store.trial(node.stage, node.uid))
+        if isinstance(taken, FencedFolder):
+            self._taken[node.uid] = taken
+            return True
+        self._awaited[node.uid] = node, taken
+        self._say(f"waiting for {node.name} ({node.uid}): {taken} trains it")
+        return False
+
+    def look(self) -> None:
+        """Looks now and then at trials that others work on, and waits no more for those that they have let go of."""
+        if not self._awaited or time.monotonic() < self._next_look:
+            return
+        for uid, (node, lease) in list(self._awaited.items()):
+            now = self._leases.holder(self._store.trial(node.stage, uid))
+            if now is None:
+                del self._awaited[uid]
+            elif now != lease:
+                self._awaited[uid] = node, now
+        self._next_look = time.monotonic() + LOOK_SECONDS
+
+    def folder(self, node: Node) -> TrialFolder:
+        """Returns the folder of a trial that was taken, as its attempt may change it."""
+        return TrialFolder(self._store, node.stage, node.uid, self._taken[node.uid])
+
+    def check(self, node: Node) -> None:
+        """Makes sure that a trial that was taken is still this launch's.
+
+        Raises:
+            LostLeaseError: It is not.
+        """
+        self._taken[node.uid].check(is_final=True)
+
+    def attempt(self, node: Node) -> str:
+        """Returns the token of the attempt at a trial that was taken."""
+        return self._taken[node.uid].attempt
+
+    @contextmanager
+    def giving_back(self, node: Node) -> Iterator[None]:
+        """Lets go of a trial that was taken, at the end of a `with` block."""
+        try:
+            yield
+        finally:
+            self._leases.release(self._taken.pop(node.uid))

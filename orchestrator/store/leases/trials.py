@@ -1,0 +1,150 @@
+"""Which attempt works on a trial, of all sweeps that share it.
+
+Who starts a trial takes its lease first: lease.json names the attempt by a token, its sweep and its driver. The lease
+is held as long as that driver owns its sweep and shows so, and, once a worker has begun, as long as that shows so too.
+One that stands still is taken over: by the clock of whoever looks, so that clocks are never compared.
+
+On a file system leases change under a lock of the storage. On an object store the last one to write has it, and the
+other attempt ends before its next write: see `orchestrator.store.leases.fenced`.
+"""
+
+import os
+import shutil
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from orchestrator.store.folder import LEASE, TEMPORARY, Folder
+from orchestrator.store.leases.fenced import FencedFolder, attempt_path, beat_path
+from orchestrator.store.leases.standstill import Standstill
+from orchestrator.store.leases.sweeps import Pace, is_alive, read_owner
+from orchestrator.store.store import Store
+from search_spaces.errors import StorageError
+
+LOCK = ".leases.lock"
+LOCK_SECONDS = 10.0
+"""Longest wait for another process that changes a lease."""
+
+
+class Lease(BaseModel):
+    """Content of a lease.json."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    attempt: str
+    """Its token."""
+    sweep: str
+    driver: str
+    """Id of the driver, as in the sweep's driver.json."""
+    host: str = ""
+    pid: int = 0
+
+    def __str__(self) -> str:
+        """Who has it, for people."""
+        return f"sweep {self.sweep} (process {self.pid} on {self.host})"
+
+
+class Leases:
+    """Takes the leases of trials for one driver."""
+
+    def __init__(self, store: Store, *, sweep: str, driver: str | None = None, pace: Pace = Pace()) -> None:  # noqa: B008
+        """Takes leases for the driver of a sweep.
+
+        Args:
+            store: Where the trials are.
+            sweep: Name of the sweep, which the driver owns.
+            driver: Its id in the sweep's driver.json; without it others may take its leases over at once.
+            pace: When a lease counts as still.
+        """
+        self._store, self._sweep = store, sweep
+        self._driver = driver or uuid.uuid4().hex
+        self._standstill = Standstill(pace.dead_seconds)
+
+    def take(self, trial: Folder) -> FencedFolder | Lease:
+        """Takes the lease of a trial; returns the folder by which the attempt changes it, or the lease in the way."""
+        with self._changing() as may_change:
+            former = read_lease(trial)
+            if not may_change:
+                return former or Lease(attempt="", sweep="unknown", driver="")
+            if former and self._is_held(trial, former):
+                return former
+            if former:
+                _close(trial, former.attempt)
+            lease = Lease(
+                attempt=uuid.uuid4().hex,
+                sweep=self._sweep,
+                driver=self._driver,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+            )
+            if path := trial.local_path:
+                (path / attempt_path(lease.attempt)).mkdir(parents=True, exist_ok=True)
+            trial.write_json(LEASE, lease.model_dump())
+        return FencedFolder(trial, lease.attempt)
+
+    def release(self, folder: FencedFolder) -> None:
+        """Gives the lease of an attempt back, if it has it still."""
+        with self._changing() as may_change:
+            lease = read_lease(folder)
+            if may_change and lease and lease.attempt == folder.attempt:
+                _close(folder, folder.attempt)
+                Folder.delete(folder, LEASE)
+
+    def holder(self, trial: Folder) -> Lease | None:
+        """Returns the lease of a trial that another sweep works on; None if it is free to take."""
+        lease = read_lease(trial)
+        return lease if lease and self._is_held(trial, lease) else None
+
+    def _is_held(self, trial: Folder, lease: Lease) -> bool:
+        if lease.sweep == self._sweep:
+            return False  # whose driver this is: former ones are dead
+        owner = read_owner(self._store.sweep(lease.sweep))
+        if not owner or owner.get("id") != lease.driver:
+            return False
+        if lease.host == socket.gethostname() and not is_alive(lease.pid):
+            return False
+        if self._standstill.is_still(f"driver {lease.driver}", owner):
+            return False
+        beat = trial.read_bytes(beat_path(lease.attempt))
+        return beat is None or not self._standstill.is_still(f"attempt {lease.attempt}", beat)
+
+    @contextmanager
+    def _changing(self) -> Iterator[bool]:
+        """Keeps others from changing leases meanwhile; yields False if they do not let go."""
+        if (root := self._store.root.local_path) is None:
+            yield True
+            return
+        lock = FileLock(root / LOCK, timeout=LOCK_SECONDS)
+        try:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+
+def read_lease(trial: Folder) -> Lease | None:
+    """Returns the lease of a trial, whoever has it and whether it stands still or not; None if nobody took it."""
+    try:
+        content = trial.read_json(LEASE)
+        return None if content is None else Lease.model_validate(content)
+    except (StorageError, ValidationError):
+        return None
+
+
+def _close(trial: Folder, attempt: str) -> None:
+    """Ends an attempt: what it still has under way fails from now on."""
+    if (path := trial.local_path) is None:
+        trial.delete(beat_path(attempt))
+        return
+    gone = path / f"{TEMPORARY}{uuid.uuid4().hex}"
+    with suppress(FileNotFoundError):
+        (path / attempt_path(attempt)).rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
