@@ -10,8 +10,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field, PositiveInt, model_validator
 
 from search_spaces.errors import ConfigError, unknown_name
+from search_spaces.files.yaml_files import yaml_value
 from search_spaces.model import Frozen, check_seed, parse
-from search_spaces.yaml_files import yaml_value
 
 
 class Analysis(Frozen):

@@ -70,7 +70,7 @@ ORDER = {
         {"loss_space", "paper", "objective"},
         {"recipes"},
         {"datasets", "models"},
-        {"budgets", "model", "pixels", "yaml_files", "uris"},
+        {"budgets", "model", "pixels", "files", "uris"},
         {"errors", "names", "dataset_kinds"},
     ],
 }

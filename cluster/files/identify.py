@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.errors import ConfigError
-from search_spaces.yaml_files import read_documents
+from search_spaces.files.yaml_files import read_documents
 
 KUBERAY_API = "ray.io/"
 KUBERAY_LABELS = {"RayCluster": "ray.io/cluster", "RayJob": "ray.io/originated-from-cr-name"}

@@ -12,7 +12,7 @@ from cluster.providers.base import Provider
 from cluster.providers.registry import PROVIDERS, provider_of, spot_label
 from cluster.typed_mapping import Section, as_section
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.yaml_files import read_documents
+from search_spaces.files.yaml_files import read_documents
 
 MAX_WORKERS = 2
 """Of all node types together where a launcher's file does not say; ray/autoscaler/aws/defaults.yaml."""

@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from cluster.files.node_types import INSTANCE_TYPE, Cluster, NodeType
 from cluster.providers.base import Machine, Provider
 from search_spaces.errors import ConfigError, unknown_name
+from search_spaces.files.yaml_files import read_mapping
 from search_spaces.model import Frozen, Positive, parse
-from search_spaces.yaml_files import read_mapping
 
 PRICES = Path(__file__).with_name("prices.yaml")
 CPU = "cpu"

@@ -22,7 +22,7 @@ from cluster.remote.dashboards import check_dashboard
 from cluster.runtime.code import code_for_workers
 from cluster.runtime.ray_internals import UPLOAD_LOGGER
 from search_spaces.errors import ConfigError, UnavailableError, one_line, unknown_name
-from search_spaces.scratch import scratch_folder
+from search_spaces.files.scratch import scratch_folder
 from search_spaces.uris import redact
 
 SWEEP, STORAGE = "dptq.sweep", "dptq.storage"

@@ -16,7 +16,7 @@ from ray.autoscaler.sdk import request_resources
 
 from cluster.runtime.ray_internals import kuberay_settings
 from search_spaces.errors import one_line
-from search_spaces.yaml_files import read_documents
+from search_spaces.files.yaml_files import read_documents
 
 HEAD = "node:__internal_head__"
 """A resource that only the head has."""

@@ -11,7 +11,7 @@ from cluster.validation.kuberay import KINDS, Schemas, check_manifests
 from cluster.validation.launcher import check_launcher
 from cluster.validation.slurm import check_script
 from search_spaces.errors import ConfigError
-from search_spaces.yaml_files import parse_documents, read_documents, read_text
+from search_spaces.files.yaml_files import parse_documents, read_documents, read_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from cluster.validation.findings import Finding, joined, schema_findings
 from cluster.validation.kuberay_schema import SCHEMAS
 from cluster.validation.software import check_image, check_storage
 from search_spaces.errors import ConfigError
-from search_spaces.yaml_files import parse_documents
+from search_spaces.files.yaml_files import parse_documents
 
 Manifest = Mapping[str, Any]
 Schemas = Mapping[str, Mapping[str, Any]]

@@ -19,11 +19,11 @@ from orchestrator.store.trial import TrialFolder, parent_stage
 from orchestrator.store.usage import GPU_SECONDS
 from search_spaces.datasets import DatasetSpec, ImageSize
 from search_spaces.errors import ConfigError, unknown_name
+from search_spaces.files.yaml_files import read_documents
 from search_spaces.model import Frozen, Positive, parse
 from search_spaces.models import ModelSpec
 from search_spaces.recipes import WHOLE_PAIR, TrainingRecipe
 from search_spaces.stages.registry import STAGES, Stage
-from search_spaces.yaml_files import read_documents
 
 STEP_TIMES = Path(__file__).with_name("step_times.yaml")
 MAX_TRIALS = 20

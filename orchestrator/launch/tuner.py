@@ -28,7 +28,7 @@ from orchestrator.store.records import TrialRecord
 from orchestrator.store.sweep import Caps, Sweep
 from orchestrator.store.trial import ROW
 from orchestrator.workers.entry_points import run_trial
-from search_spaces.scratch import scratch_folder
+from search_spaces.files.scratch import scratch_folder
 
 SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 

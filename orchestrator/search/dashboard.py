@@ -24,7 +24,7 @@ from orchestrator.search.study import CONSTRAINT, open_studies
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import ConfigError, StorageError, one_line
-from search_spaces.scratch import scratch_folder
+from search_spaces.files.scratch import scratch_folder
 
 READ_ONLY = "dptq-sweep shows studies and changes none: what is true of a trial lies in the storage"
 

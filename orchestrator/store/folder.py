@@ -16,7 +16,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from search_spaces.errors import StorageError, UnreachableError, UnwritableError, one_line
-from search_spaces.scratch import scratch_folder
+from search_spaces.files.scratch import scratch_folder
 
 RECIPE = "recipe.json"
 ENVIRONMENT = "env.json"

@@ -26,7 +26,7 @@ from orchestrator.tracking.registered import description, model_name, version_ta
 from orchestrator.tracking.runs import UID_TAG
 from orchestrator.workers.entry_points import export_served
 from search_spaces.errors import SweepError, TrackingError, one_line
-from search_spaces.scratch import scratch_folder
+from search_spaces.files.scratch import scratch_folder
 from search_spaces.uris import redact
 
 EXPERIMENT = "exports"

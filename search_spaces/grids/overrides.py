@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from search_spaces.errors import ConfigError, unknown_name
+from search_spaces.files.yaml_files import yaml_value
 from search_spaces.model import Frozen, FrozenT, parse, vary
 from search_spaces.names import Goal
 from search_spaces.recipes import TrainingRecipe
-from search_spaces.yaml_files import yaml_value
 
 Values = dict[str, Any]
 """Values of fields by name, as the user wrote them; those of `pair` may hold further ones under the name of a goal."""

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from search_spaces.budgets import OPTION_SETS, budget_from_average, check_bit_widths
 from search_spaces.errors import ConfigError, shown, unknown_name
+from search_spaces.files.yaml_files import read_mapping
 from search_spaces.grids.overrides import Settings, Values
 from search_spaces.grids.seeds import ReadSeeds
 from search_spaces.model import Frozen, Positive, parse
@@ -19,7 +20,6 @@ from search_spaces.names import MAX_NAME, Goal
 from search_spaces.objective import Claims
 from search_spaces.paper import AVERAGE_BITS, average_bits
 from search_spaces.search import Search
-from search_spaces.yaml_files import read_mapping
 
 GIVEN = "uri"
 """Key of the section `teacher` for a teacher that is given; it may also stand for the section."""

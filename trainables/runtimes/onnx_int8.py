@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import onnx
 
 from search_spaces.errors import ConfigError, one_line, unknown_name
-from search_spaces.scratch import scratch_folder
+from search_spaces.files.scratch import scratch_folder
 from trainables.runtimes.ort import quantization
 from trainables.runtimes.quiet import ROOT, quietly
 

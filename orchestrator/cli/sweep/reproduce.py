@@ -9,7 +9,7 @@ import click
 from orchestrator.cli.completion import uids
 from orchestrator.cli.options import data_dir_option, storage_option, trust_option
 from search_spaces.errors import ConfigError
-from search_spaces.scratch import scratch_folder
+from search_spaces.files.scratch import scratch_folder
 
 MAX_LINES = 10
 

@@ -138,6 +138,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str, int, tuple[str, ...]]] = {
     "teacher of a hub": (NOTHING, "plan --set teacher.architecture=hf-hub:x", 1, ("'hf-hub:x'", "no name", "hf:")),
     "no such weights": (NOTHING, "plan --teacher-weights imagenett", 1, ("'imagenett'", "unknown", "'imagenet'")),
     "no file of weights": (NOTHING, "launch --teacher-weights my.pt", 1, ("'my.pt'", "is no file", "scratch")),
+    "weights of an arm": (NOTHING, "compare --arm recipe --teacher-weights my.pt", 1, ("'my.pt'", "is no file")),
     "weights of the web": (NOTHING, "plan --teacher-weights https://h/x.pt", 1, ("https://h/x.pt", "URL", "download")),
     "weights of a grid file": (
         grid_file(GRID + "teacher: {weights: none.pth}"), MY, 1, ("'none.pth'", "is no file", ".safetensors"),

@@ -31,10 +31,10 @@ from orchestrator.workers.entry_points import check_dataset
 from orchestrator.workers.trial import run_trial
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, UnavailableError
+from search_spaces.files.yaml_files import UniqueKeys
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.loss_space import LossSpace, suggest
 from search_spaces.uris import TRUSTED_HOSTS, named_hosts
-from search_spaces.yaml_files import UniqueKeys
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULES = sorted(

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from search_spaces.yaml_files import dump_yaml
+from search_spaces.files.yaml_files import dump_yaml
 from trainables.assessment.repairs.cures import Cure
 from trainables.quant.readers import layers_behind
 from trainables.quant.sites import LAYER_KINDS, Site, trace

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from search_spaces import scratch
+from search_spaces.files import scratch
 
-CODE = "from search_spaces.scratch import scratch_folder as s\nwith s() as f: print(f, flush=True); input()"
+CODE = "from search_spaces.files.scratch import scratch_folder as s\nwith s() as f: print(f, flush=True); input()"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from search_spaces.errors import ConfigError
-from search_spaces.yaml_files import MAX_DEPTH, parse_documents
+from search_spaces.files.yaml_files import MAX_DEPTH, parse_documents
 
 
 def parsed(text: str) -> Any:

@@ -1,0 +1,1 @@
+"""Files that are read and folders that are for a while."""
