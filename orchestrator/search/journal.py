@@ -13,7 +13,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from orchestrator.store.folder import Folder
-from search_spaces.scratch import scratch_folder
+from search_spaces.files.scratch import scratch_folder
 
 JOURNAL = "studies.log"
 """Name of the file, in the folder of its sweep."""

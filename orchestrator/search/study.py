@@ -23,7 +23,6 @@ from orchestrator.search.samplers import make_sampler, quasi_random
 from orchestrator.search.warm_start import is_neighbour
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder
-from search_spaces.files.scratch import scratch_folder
 from search_spaces.grids.cells import Cell
 from search_spaces.loss_space import Point, place_of, suggest
 from search_spaces.names import OBJECTIVES, QUASI_RANDOM
