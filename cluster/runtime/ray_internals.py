@@ -43,7 +43,7 @@ def guarded_cluster() -> Iterator[None]:
     sets RAY_AUTH_MODE or a token has that.
     """
     from ray._private import ray_constants
-    from ray._raylet import AuthenticationTokenLoader, Config
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled
 
     # The setting is named after the systems where it is the default, because of their firewalls.
     chosen = {AUTH_MODE: "token", TOKEN: secrets.token_hex(32), ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
