@@ -30,3 +30,13 @@ def make_table(*headings: str, right: Sequence[str] = ()) -> Table:
 def written(paths: Sequence[str]) -> str:
     """Says in one line what a report wrote; the page comes last."""
     return f"wrote {len(paths)} files, to be read from {paths[-1]}"
+
+
+def megabytes(num_bytes: int) -> str:
+    """Writes a size for people.
+
+    Examples:
+        >>> megabytes(1_234_567), megabytes(0)
+        ('1.2 MB', '0.0 MB')
+    """
+    return f"{num_bytes / 1e6:,.1f} MB"

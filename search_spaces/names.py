@@ -7,7 +7,7 @@ MAX_SEED = 2**32 - 1
 """Largest seed of anything: what NumPy, PyTorch and tables of 64-bit integers take, and what they derive of it."""
 MAX_NAME = 200
 """Largest number of bytes of a name that becomes a folder or the begin of a file's name, of which disks take 255."""
-GRIDS = ("quick", "smoke", "families", "hard", "cifar10", "full")
+GRIDS = ("quick", "digits", "smoke", "families", "hard", "cifar10", "full")
 """Grids that need no file; `search_spaces.grids.named` spells them out."""
 Sampler = Literal["tpe", "gp", "random", "cmaes", "nsga2"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)

@@ -8,6 +8,7 @@ from pathlib import Path
 from search_spaces.datasets import dataset_slug
 from search_spaces.grids.build import Choices
 from search_spaces.models import model_slug
+from search_spaces.names import GRIDS
 from search_spaces.pixels import channels_text, parse_mean, parse_std
 
 
@@ -45,6 +46,20 @@ def default_name(grid: str, choices: Choices) -> str:
     parts += [re.sub(r"[^\w.]+", "-", override).strip("-") for override in choices.overrides]
     parts += [f"seed{'-'.join(map(str, choices.seeds))}"] if any(choices.seeds) else []
     return "-".join(part for part in parts if part)
+
+
+def extension_note(grid: str, own_name: str, name: str) -> str:
+    """Says that options extended the name that a grid file gives; nothing for named grids.
+
+    Examples:
+        >>> extension_note("my.yaml", "my-pets", "my-pets-seed1")
+        'called my-pets-seed1: my-pets of my.yaml, and what the options change; --name gives another name'
+        >>> extension_note("my.yaml", "my-pets", "my-pets"), extension_note("quick", "quick", "quick-seed1")
+        ('', '')
+    """
+    if name == own_name or grid in GRIDS:
+        return ""
+    return f"called {name}: {own_name} of {grid}, and what the options change; --name gives another name"
 
 
 def _weights_slug(weights: str) -> str:

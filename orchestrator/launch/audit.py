@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.plan import Node
 from orchestrator.results.snapshot import Snapshot
+from orchestrator.results.standing import count_of
 from orchestrator.search.study import CellStudy
 from orchestrator.store.states import State
 from orchestrator.tracking.runs import run_status
@@ -24,12 +25,7 @@ class Agreement:
 
     def line(self) -> str:
         """Returns the counts in one line."""
-        counts = Counter(self.states.values())
-        num_failed = sum(state.is_failed for state in self.states.values())
-        done, pruned, skipped = (counts[state] for state in (State.DONE, State.PRUNED, State.SKIPPED))
-        others = {"pruned": pruned, "skipped": skipped, "left": counts.total() - done - num_failed - pruned - skipped}
-        numbers = "".join(f", {count} {name}" for name, count in others.items() if count)
-        return f"plan = store = Optuna = MLflow: {done} done, {num_failed} failed{numbers}"
+        return f"plan = store = Optuna = MLflow: {count_of(self.states).ends}"
 
 
 def compare(

@@ -31,14 +31,17 @@ from orchestrator.launch.tuner import Launch
 from orchestrator.plan import Plan
 from orchestrator.progress.live import Progress
 from orchestrator.progress.overview import Overview, overview_of, summary
+from orchestrator.reports.for_mlflow.picture import draw_pair
 from orchestrator.reports.search.tables import overview_table
 from orchestrator.reports.summary import table1_text
 from orchestrator.reports.table1 import table1
 from orchestrator.reports.terminal import render
+from orchestrator.results.cell_verdicts import cell_verdicts
 from orchestrator.results.pairs import pair_records
 from orchestrator.results.searches import read_searches
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
-from orchestrator.results.trials import mixed_code, read_trials
+from orchestrator.results.standing import Standing, standing_of
+from orchestrator.results.trials import chance_level, mixed_code, read_trials
 from orchestrator.results.verdicts import outcome_of
 from orchestrator.search.journal import JOURNAL, make_journal_whole
 from orchestrator.search.study import kept_objectives
@@ -56,6 +59,7 @@ class Outcome:
     """How a launch ended."""
 
     overview: Overview
+    standing: Standing
     analyses: AnalysesEnd
     agreement: Agreement
     halted: str | None
@@ -131,10 +135,11 @@ def run_sweep(
     say, journal = line_printer(console), sweep.folder.local_path
     if journal and (damage := make_journal_whole(journal / JOURNAL)):
         say(damage)
-    tracker = Tracker(tracking_uri, store, sweep.name)
+    tracker = Tracker(tracking_uri, store, sweep.name, draw=draw_pair)
     tracker.check()
     facts = sweep_facts(plan)
     ended = AnalysesEnd()
+    tracker.sweep_tags(standing_of(snapshot, sweep.folder, is_running=True).as_tags())
     with _no_run_left_open(tracker), launch.open_frontier(say) as frontier:
         for refusal in plan.refused:
             say(f"refused {refusal.cell}: {refusal.reason}")
@@ -159,12 +164,16 @@ def run_sweep(
                         snapshot.refresh()
         else:
             tracker.open(plan, facts)
+        if launch.meter.hit:
+            # A cap is the user's wish as well, and kept like one.
+            sweep.ask_to_stop()
         overview = overview_of(snapshot, has_driver=False)
-        publish(tracker, sweep, snapshot, facts, console)
+        standing = publish(tracker, sweep, snapshot, facts, console)
         if launch.hook:
             _tell_end(launch.hook, launch.meter.hit, overview)
         return Outcome(
             overview=overview,
+            standing=standing,
             analyses=ended,
             agreement=compare(snapshot, frontier.studies, tracker.statuses()),
             halted=frontier.halted,
@@ -196,10 +205,12 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
         say(line)
     if not outcome.agreement.disagreements:
         say(outcome.agreement.line())
-    if num_left := overview.num_left():
+    say(f"sweep {sweep.name} is {outcome.standing.text}")
+    num_left = overview.num_left()
+    if num_left and outcome.standing.count.left:
         how = f"{outcome.cap} is hit" if outcome.cap else "stopped" if outcome.is_stopping else "not finished"
         again = sweep.resume_command(*more_of(outcome.cap))
-        say(f"{how}, {num_left} of {overview.num_needed()} trials are not done; go on with: {again}")
+        say(f"{how}, {num_left} of {overview.count.needed} trials are not done; go on with: {again}")
     if num_failed := sum(state.is_failed for state in overview.states.values()):
         again = sweep.resume_command("--failed")
         say(f"{num_failed} trials failed; those that diverged or used up their tries run again with: {again}")
@@ -217,7 +228,8 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
 def _print_pairs(overview: Overview, console: Console) -> None:
     """Prints Table 1 and what became of the searches."""
     trials = read_trials(overview.snapshot)
-    console.print(render(table1_text(table1(overview.plan, trials), is_short=True)))
+    table = table1(overview.plan, trials)
+    console.print(render(table1_text(table, cell_verdicts(trials), chance=chance_level(trials), is_short=True)))
     if mixed := mixed_code(trials):
         line_printer(console)(mixed)
     if searches := read_searches(trials):
@@ -226,7 +238,7 @@ def _print_pairs(overview: Overview, console: Console) -> None:
 
 def _tell_end(hook: Hook, cap: str | None, overview: Overview) -> None:
     """Tells --on-event that the launch is over."""
-    counts = {"trials": overview.num_needed(), "done": overview.num_done(), "failed": len(overview.headlines)}
+    counts = {"trials": overview.count.needed, "done": overview.count.done, "failed": overview.count.failed}
     event, about = (Event.CAP_HIT, {"cap": cap}) if cap else (Event.SWEEP_DONE, {})
     hook.tell(event, **counts, **about)
 

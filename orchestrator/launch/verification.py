@@ -12,6 +12,7 @@ from rich.console import Console
 from orchestrator.console import line_printer
 from orchestrator.launch.assessments import write_file
 from orchestrator.launch.publish import publish
+from orchestrator.reports.for_mlflow.picture import draw_pair
 from orchestrator.reports.terminal import render
 from orchestrator.reports.verification import runs_table
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
@@ -91,6 +92,6 @@ def _publish(sweep: Sweep, console: Console) -> None:
         tracking_uri = sweep.launch_options().tracking_uri
         if tracking_uri:
             check_host(tracking_uri, what="MLflow of the sweep", option="DPTQ_TRACKING_URI")
-        tracker = Tracker(tracking_uri, sweep.store, sweep.name)
+        tracker = Tracker(tracking_uri, sweep.store, sweep.name, draw=draw_pair)
         tracker.open(plan, facts)
         publish(tracker, sweep, Snapshot(plan, sweep.store, ahead=EVERYTHING), facts, console)

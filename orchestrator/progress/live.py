@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.plan import Node
-from orchestrator.progress.overview import Overview
+from orchestrator.progress.overview import BestPair, Overview
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.states import State
 from search_spaces.stages.registry import STAGES
@@ -39,27 +39,46 @@ def render_overview(overview: Overview, num_parallel: int) -> RenderableType:
 
 
 def running_lines(overview: Overview) -> list[str]:
-    """Returns a line per running trial: its name, its epoch, and the time that it has left."""
+    """Returns a line per running trial: its name, its epoch, what that measured, and the time that it has left."""
     lines = []
     for uid, epoch in overview.epochs.items():
-        node, eta = overview.plan.node(uid), overview.trial_eta_seconds(uid)
-        left = "" if eta is None else f"  about {format_seconds(eta)} left"
-        lines.append(f"{node.name}  {STAGES[node.stage].step} {epoch}/{node.recipe.epochs}{left}")
+        node, left = overview.plan.node(uid), overview.trial_time_left(uid)
+        # Without an epoch nothing is known of its pace: a worker starts, and reads the images.
+        step = f"{STAGES[node.stage].step} {epoch}/{node.recipe.epochs}" if epoch else "starting"
+        parts = [node.name, step, measured_text(overview.latest.get(uid, {}))]
+        parts += [left.text] if left and epoch else []
+        lines.append("  ".join(part for part in parts if part))
     return lines
 
 
-def summary_line(overview: Overview, num_parallel: int) -> str:
-    """Returns done and all trials, the best pair so far and the time left, in one line."""
-    parts = [f"{overview.num_done()}/{overview.num_needed()} trials done"]
-    if best := overview.best:
+def measured_text(row: Mapping[str, Any], split: str = "validation") -> str:
+    """Says what a trial measured, after an epoch or at its end; accuracies in percent.
+
+    Examples:
+        >>> measured_text({"train/loss": 0.52, "validation/accuracy_fp": 0.98, "validation/accuracy_q": 0.1})
+        'loss 0.52, FP 98.0 %, quantized 10.0 %'
+        >>> measured_text({"test/accuracy": 0.9}, "test")
+        '90.0 %'
+    """
+    names = {f"{split}/accuracy": "", f"{split}/accuracy_fp": "FP ", f"{split}/accuracy_q": "quantized "}
+    loss = row.get("train/loss")
+    parts = [] if loss is None else [f"loss {loss:.2g}"]
+    parts += [f"{word}{100 * row[name]:.1f} %" for name, word in names.items() if row.get(name) is not None]
+    return ", ".join(parts)
+
+
+def summary_line(overview: Overview, num_parallel: int, *, said: BestPair | None = None) -> str:
+    """Returns done and all trials, the best pair so far unless it was said before, and the time left, in one line."""
+    parts = [overview.count.text]
+    if (best := overview.best) and best != said:
         parity = "" if best.is_feasible else ", parity lost"
         parts.append(
             f"best pair drops {best.drop_text} at a parity gap of {100 * best.parity_gap:+.1f} pp{parity} "
             f"({best.name.removeprefix('pair/')}, validation)"
         )
-    eta = overview.eta_seconds(num_parallel)
-    if overview.num_left():
-        parts.append("time left unknown yet" if eta is None else f"about {format_seconds(eta)} left")
+    left = overview.time_left(num_parallel)
+    if overview.count.left:
+        parts.append("time left unknown yet" if left is None else left.text)
     return "; ".join(parts)
 
 
@@ -81,10 +100,13 @@ class Progress:
         self.overview, self._console, self._num_parallel = overview, console, num_parallel
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
         self._started_at = self._last_summary = time.monotonic()
+        self._said: BestPair | None = None
 
     def __enter__(self) -> "Progress":
         if self._console.is_terminal:
             self._live.start()
+        workers = "1 worker" if self._num_parallel == 1 else f"{self._num_parallel} workers"
+        self._say(f"starting {workers}; their first epochs take longest, since images are decoded and kernels compiled")
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -102,15 +124,17 @@ class Progress:
         now = time.monotonic()
         if not self._console.is_terminal and now - self._last_summary >= SUMMARY_EVERY_SECONDS:
             self._last_summary = now
-            self._say(summary_line(self.overview, self._num_parallel))
+            self._say(summary_line(self.overview, self._num_parallel, said=self._said))
+            self._said = self.overview.best
             for line in running_lines(self.overview):
                 self._say(f"  {line}")
 
     def ended(self, node: Node) -> None:
         """A trial ended, well or badly."""
         self.overview.ended(node)
-        headline = self.overview.headlines.get(node.uid)
-        self._say(f"{self.overview.states[node.uid]} {node.name}" + (f": {headline}" if headline else ""))
+        result = self.overview.snapshot.trial(node).result()
+        told = self.overview.headlines.get(node.uid) or (measured_text(result.metrics, "test") if result else "")
+        self._say(f"{self.overview.states[node.uid]} {node.name}" + (f": {told}" if told else ""))
 
     def _render(self) -> RenderableType:
         return render_overview(self.overview, self._num_parallel)

@@ -3,20 +3,22 @@
 The launch feeds it with events, `status` fills it from the store; both show the same thing.
 """
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any
 
 from orchestrator.plan import Node, Plan
+from orchestrator.progress.pace import Pace, TimeLeft
 from orchestrator.results.snapshot import Snapshot
+from orchestrator.results.standing import Count, count_of
 from orchestrator.store.states import State
 from orchestrator.store.usage import Usage
 from search_spaces.grids.cells import Cell
 from search_spaces.names import Goal
 from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
-from search_spaces.stages.registry import STAGES, Stage
+from search_spaces.stages.registry import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,9 @@ class Overview:
     snapshot: Snapshot
     epochs: dict[str, int] = field(default_factory=dict)
     """Finished epochs of the trials that run now, by uid."""
-    epoch_seconds: dict[Stage, list[float]] = field(default_factory=dict)
+    latest: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Last epoch of the trials that run now, by uid."""
+    pace: Pace = field(default_factory=Pace)
     best: BestPair | None = None
     best_by_cell: dict[str, BestPair] = field(default_factory=dict)
     """By cell_id; a robust cell is not searched, its only trial is its best."""
@@ -68,17 +72,21 @@ class Overview:
     def started(self, node: Node) -> None:
         """Notes that a trial runs."""
         self.epochs.setdefault(node.uid, 0)
+        self.pace.started(node.uid, time.monotonic())
 
     def epoch(self, node: Node, row: Mapping[str, Any]) -> None:
         """Notes a finished epoch."""
         self.epochs[node.uid] = int(row["epoch"])
-        self.epoch_seconds.setdefault(node.stage, []).append(row["seconds"])
+        self.latest[node.uid] = row
+        self.pace.epoch(node, row)
         self.usage.add_row(row)
 
     def ended(self, node: Node) -> None:
         """Reads the error or the result of a trial that ended, of which the snapshot was told."""
         folder = self.snapshot.trial(node)
         self.epochs.pop(node.uid, None)
+        self.latest.pop(node.uid, None)
+        self.pace.ended(node.uid, time.monotonic())
         self.headlines.pop(node.uid, None)
         if headline := folder.headline():
             self.headlines[node.uid] = headline.line
@@ -93,46 +101,28 @@ class Overview:
             counts[node.stage][State.RUNNING if node.uid in self.epochs else self.states[node.uid]] += 1
         return counts
 
-    def num_done(self) -> int:
-        """Returns the number of trials that ended well: finished, or pruned."""
-        return sum(state.ended_well for state in self.states.values())
-
-    def num_needed(self) -> int:
-        """Returns the number of trials that a launch runs as far as is known: all but those that a search skips."""
-        return sum(state is not State.SKIPPED for state in self.states.values())
+    @property
+    def count(self) -> Count:
+        """How many trials the sweep needs, and how they ended."""
+        return count_of(self.states)
 
     def num_left(self) -> int:
         """Returns the number of trials that have yet to end well; where a search diverged at a point, that is known."""
         known = [node for node in self.plan.nodes if node.is_of_search and self.states[node.uid] is State.DIVERGED]
-        return self.num_needed() - self.num_done() - len(known)
+        return self.count.left + self.count.failed - len(known)
 
-    def eta_seconds(self, num_parallel: int) -> float | None:
-        """Estimates the time left from the epochs seen so far, None before the first.
+    def time_left(self, num_parallel: int) -> TimeLeft | None:
+        """Estimates the time left from the epochs seen so far, None before the first."""
+        return self.pace.time_left(self.plan, self.states, self.epochs, num_parallel)
 
-        Shared stages run before their children, so the estimate is a little short while they do.
-        """
-        unit = self._unit_seconds()
+    def trial_time_left(self, uid: str) -> TimeLeft | None:
+        """Estimates the time that the epochs of a running trial have left, None before the first epoch of any."""
+        node, unit = self.plan.node(uid), self.pace.unit_seconds(self.plan.stages)
+        to_run = node.recipe.epochs - self.epochs[uid]
         if unit is None:
             return None
-        left = 0.0
-        for node in self.plan.nodes:
-            if self.states[node.uid] not in (State.DONE, State.DIVERGED, State.PRUNED, State.SKIPPED):
-                left += (node.recipe.epochs - self.epochs.get(node.uid, 0)) * unit[node.stage]
-        return left / max(1, num_parallel)
-
-    def trial_eta_seconds(self, uid: str) -> float | None:
-        """Estimates the time that a running trial has left, None before the first epoch of any."""
-        unit, node = self._unit_seconds(), self.plan.node(uid)
-        return None if unit is None else (node.recipe.epochs - self.epochs[uid]) * unit[node.stage]
-
-    def _unit_seconds(self) -> dict[Stage, float] | None:
-        """Seconds per epoch of every stage: the median of the latest ones, or a guess from the stages seen."""
-        # The median, because a worker's first epoch compiles kernels and takes several times as long.
-        seen = {stage: median(rows[-20:]) for stage, rows in self.epoch_seconds.items() if rows}
-        if not seen:
-            return None
-        base = sum(seconds / STAGES[stage].relative_cost for stage, seconds in seen.items()) / len(seen)
-        return {stage: seen.get(stage, base * STAGES[stage].relative_cost) for stage in self.plan.stages}
+        low, high = unit[node.stage]
+        return TimeLeft(to_run * low, to_run * high)
 
     def _consider(self, node: Node, cell: Cell, metrics: Mapping[str, float]) -> None:
         gap = metrics["validation/parity_gap"]
@@ -159,11 +149,11 @@ def overview_of(snapshot: Snapshot, *, has_driver: bool) -> Overview:
                 overview.started(node)
             continue
         rows = snapshot.trial(node).epochs()
-        overview.epoch_seconds.setdefault(node.stage, []).extend(row["seconds"] for row in rows)
         for row in rows:
+            overview.pace.epoch(node, row)
             overview.usage.add_row(row)
         if state is State.INTERRUPTED and has_driver and rows:
-            overview.epochs[node.uid] = int(rows[-1]["epoch"])
+            overview.epochs[node.uid], overview.latest[node.uid] = int(rows[-1]["epoch"]), rows[-1]
         elif state is not State.INTERRUPTED:
             overview.ended(node)
     return overview
@@ -172,9 +162,9 @@ def overview_of(snapshot: Snapshot, *, has_driver: bool) -> Overview:
 def summary(plan: Plan, states: Mapping[str, State]) -> str:
     """Returns the totals of a plan in one line."""
     counts = ", ".join(f"{count} {stage}" for stage, count in plan.stage_counts().items())
-    num_done = sum(state.ended_well for state in states.values())
-    num_skipped = sum(state is State.SKIPPED for state in states.values())
-    skipped = f", {num_skipped} skipped" if num_skipped else ""
+    count = count_of(states)
+    skipped = f", {count.skipped} skipped" if count.skipped else ""
     refused = f"; {len(plan.refused)} cells refused" if plan.refused else ""
-    num_left = len(plan.nodes) - num_done - num_skipped
-    return f"{len(plan.nodes)} trials ({counts}): {num_done} cached, {num_left} to run{skipped}{refused}"
+    return (
+        f"{count.planned} trials ({counts}): {count.done} cached, {count.needed - count.done} to run{skipped}{refused}"
+    )

@@ -1,6 +1,7 @@
 """What a page is made of, before it becomes Markdown or HTML: sections of sentences, pictures and tables."""
 
 import base64
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -46,8 +47,20 @@ class Section:
     """Sentences, one a line."""
     terms: Mapping[str, str] = field(default_factory=dict)
     """Words and what they mean, or names and their values."""
+    is_folded: bool = False
+    """Whether the page shows it on request only."""
     is_literal: bool = False
     """Whether the values of `terms` are code: versions, commands."""
+
+    @property
+    def anchor(self) -> str:
+        """Its place in the page, for links.
+
+        Examples:
+            >>> Section(title="Figure 2: where accuracy is lost").anchor
+            'figure-2-where-accuracy-is-lost'
+        """
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
     @property
     def is_empty(self) -> bool:
@@ -64,6 +77,8 @@ class Page:
     progress: str
     is_complete: bool
     sections: tuple[Section, ...]
+    pages: Mapping[str, str] = field(default_factory=dict)
+    """Addresses, or commands, of what shows more, by what that is."""
 
     @property
     def pictures(self) -> tuple[Picture, ...]:

@@ -9,6 +9,7 @@ import logging
 import math
 import re
 import textwrap
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
@@ -84,12 +85,13 @@ _STYLE: dict[Any, Any] = {
     "figure.constrained_layout.h_pad": 0.09,
     "figure.constrained_layout.w_pad": 0.06,
 }
+_ONE_AT_A_TIME = threading.RLock()
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Applies the look to what is drawn inside."""
-    with mpl.rc_context(_STYLE):
+    """Applies the look to what is drawn inside; one thread at a time, since matplotlib keeps it for all."""
+    with _ONE_AT_A_TIME, mpl.rc_context(_STYLE):
         yield
 
 

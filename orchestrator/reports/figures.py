@@ -28,6 +28,7 @@ from orchestrator.reports.drawing import (
 )
 from orchestrator.reports.grouping import Row, is_missing
 from orchestrator.reports.layout import budget_text, pp
+from orchestrator.reports.table1 import drops_beyond_noise
 from orchestrator.results.trials import Curve
 from search_spaces.names import Goal
 
@@ -83,12 +84,15 @@ def figure_training(curves: Mapping[str, Mapping[Goal, Curve]]) -> Figure | None
 
 def _table1_title(done: pd.DataFrame) -> str:
     falls: list[str] = []
-    for goal, most in ((Goal.ROBUST, "at most"), (Goal.DETRIMENTAL, "up to")):
-        largest = float(done[f"{goal}_accuracy_delta"].min())
+    of_goals = ((Goal.ROBUST, "at most", done), (Goal.DETRIMENTAL, "up to", drops_beyond_noise(done)))
+    for goal, most, rows in of_goals:
+        largest = float(rows[f"{goal}_accuracy_delta"].min())
         if not is_missing(largest):
             falls.append(f"{goal} pairs {'' if falls else 'lose '}{most} {max(0.0, -100 * largest):.1f} pp")
     num_seeds = done["seed"].nunique()
     seeds = f" (means of {num_seeds} seeds)" if num_seeds > 1 else ""
+    if not falls:
+        return "Quantized, no pair drops beyond noise" + seeds
     return "Quantized, " + ", ".join(falls) + seeds
 
 

@@ -3,6 +3,7 @@
 `orchestrator.reports.rendering` and `orchestrator.reports.terminal` are the renderers.
 """
 
+import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -11,9 +12,12 @@ from typing import Any
 import pandas as pd
 
 from orchestrator.reports.grouping import Row, is_missing
+from orchestrator.results.cell_verdicts import CellVerdict
 
 LONG_TABLE = 30
 """Rows from which a table is folded away on the page."""
+_VERDICT_WIDTH = 16
+"""Characters of a line of evidence."""
 _SHORT_GROUPS = {"Robust": "R", "Detrimental": "D", "Point": ""}
 
 
@@ -31,6 +35,8 @@ class Column:
     """Whether it is left out where it holds no text in any row."""
     is_detail: bool = False
     """Whether it is left out in a terminal, which is narrow."""
+    is_key: bool = False
+    """Whether a narrow screen shows it before the others of its row, in a table of cards."""
     max_width: int | None = None
     """Characters of a line in a terminal."""
 
@@ -73,6 +79,8 @@ class TextTable:
     """Title where no section stands around the table, in a terminal."""
     caption: str = ""
     """How to read it there."""
+    is_cards: bool = False
+    """Whether a narrow screen shows every row as a card."""
 
     @property
     def groups(self) -> list[tuple[str, int]]:
@@ -158,14 +166,15 @@ def spread_field(row: Row, name: str, write: Writer, *, note: str = "", write_sp
     return Field(write(row[name]), note if is_missing(sd) else f"\N{PLUS-MINUS SIGN} {(write_spread or pct)(sd)}")
 
 
-def evidence_note(evidence: str) -> str:
-    """Writes evidence for below its verdict, what it needs in a line of its own: tables stay within 80 columns."""
-    return evidence.replace(": ", ":\n", 1)
+def judged(verdict: str, evidence: str, seeds: str = "") -> Field:
+    """Writes a verdict in its colour, below it on how many seeds, and its evidence: tables stay within 80 columns."""
+    lines = [*([seeds] if seeds else []), *textwrap.wrap(evidence, _VERDICT_WIDTH)]
+    return Field(verdict, note="\n".join(lines), verdict=verdict)
 
 
-def judged(verdict: str, evidence: str) -> Field:
-    """Writes a verdict in its colour, with its evidence below."""
-    return Field(verdict, note=evidence_note(evidence), verdict=verdict)
+def judged_cell(verdict: CellVerdict) -> Field:
+    """Writes the verdict on a cell with what it rests on."""
+    return judged(verdict.word, verdict.evidence, verdict.seeds)
 
 
 def with_note(field: Field, note: str) -> Field:

@@ -11,12 +11,13 @@ from dataclasses import replace
 import pandas as pd
 
 from orchestrator.analyses.results import SweepTables, sweep_tables
+from orchestrator.reports.analyses.answers import answers_section, answers_table
 from orchestrator.reports.analyses.registry import Tables, analysis_sections, derived_tables
 from orchestrator.reports.assessment.page import assessment_files
 from orchestrator.reports.decisions import decisions_table
 from orchestrator.reports.document import Page, Section, pictures
 from orchestrator.reports.figures import figure_table1, figure_training
-from orchestrator.reports.grouping import cell_title, shown_cells
+from orchestrator.reports.grouping import cell_title, of_cell, shown_cells
 from orchestrator.reports.layout import filled
 from orchestrator.reports.rendering import page_files, table_files
 from orchestrator.reports.search.sections import search_files, search_sections, searches_of
@@ -30,13 +31,21 @@ from orchestrator.reports.summary import (
     training_statement,
     trouble_table,
 )
-from orchestrator.reports.table1 import table1, table1_summary, table1_white_boxes
+from orchestrator.reports.table1 import (
+    drops_beyond_noise,
+    table1,
+    table1_summary,
+    table1_white_boxes,
+)
 from orchestrator.reports.verification import runtime_data, runtime_section
-from orchestrator.results.pairs import records_of
+from orchestrator.results.cell_verdicts import CellVerdict, cell_verdicts
+from orchestrator.results.pairs import records_of, representatives
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.results.trials import Curve, Trial, mixed_code, read_curve, read_trials
+from orchestrator.results.standing import Standing, standing_of
+from orchestrator.results.trials import Curve, Trial, chance_level, mixed_code, read_curve, read_trials
 from orchestrator.results.verifications import verified_trials
 from orchestrator.store.folder import Folder, sha256
+from orchestrator.store.pages import pages_of
 from orchestrator.store.sweep import Sweep
 from search_spaces.names import Goal
 
@@ -45,17 +54,22 @@ FILES = "report_files.json"
 
 _OWN_FILE = re.compile(
     r"(analyses/\w+\.(csv|parquet)|figure_[\w.-]+\.(png|svg)"
-    r"|(runtime|table1(_summary|_white_boxes)?|search_\w+|assessment_\w+)\.(csv|parquet)|assessment\.json|mitigations/[\w-]+/\w+\.(yaml|json))"
+    r"|(answers|runtime|table1(_summary|_white_boxes)?|search_\w+|assessment_\w+)\.(csv|parquet)|assessment\.json|mitigations/[\w-]+/\w+\.(yaml|json))"
 )
 
 
 def write_report(
-    snapshot: Snapshot, sweep: str, *, facts: Mapping[str, str], analyses: SweepTables | None = None
+    snapshot: Snapshot,
+    sweep: str,
+    *,
+    facts: Mapping[str, str],
+    standing: Standing | None = None,
+    analyses: SweepTables | None = None,
 ) -> list[str]:
     """Writes the report of a sweep into its folder, whatever has been done of it so far.
 
     `facts` are what else to record, e.g. versions, seeds, commands, the date, shown in this order. Without `analyses`,
-    from `sweep_tables`, they are read from the store.
+    from `sweep_tables`, they are read from the store, and without `standing` the folder is asked how far the sweep is.
 
     Returns:
         The paths of the files written.
@@ -64,11 +78,14 @@ def write_report(
         StorageError: The folder cannot be written.
     """
     plan, folder = snapshot.plan, snapshot.store.sweep(sweep)
+    standing = standing or standing_of(snapshot, folder)
     if plan.grid.assessments:
         rules = Sweep(snapshot.store, sweep).launch_options().fail_if
-        return _write(folder, assessment_files(snapshot, sweep, facts=facts, rules=rules))
+        return _write(folder, assessment_files(snapshot, sweep, facts=facts, standing=standing, rules=rules))
     trials = read_trials(snapshot)
     table, records, verified = table1(plan, trials), records_of(trials), verified_trials(trials)
+    verdicts = cell_verdicts(trials)
+    answers = answers_table(trials, [pair.uid for pair in representatives(records)])
     analyses = sweep_tables(records, snapshot, folder) if analyses is None else analyses
     searches = searches_of(plan, trials)
     derived = derived_tables(analyses.tables, records, dataset=plan.grid.dataset.name)
@@ -76,7 +93,8 @@ def write_report(
     curves = _curves(trials, table)
     alt = "Validation accuracy by epoch, at full precision and quantized, for every pair of Table 1."
     sections = [
-        *_table1_sections(table, trials),
+        *_table1_sections(table, trials, verdicts),
+        answers_section(answers, has_drop=len(drops_beyond_noise(table)) > 0),
         runtime_section(verified, plan.grid.dataset.title),
         *_analysis_sections(analyses.tables, derived, table),
         *(search_sections(searches) if searches else []),
@@ -88,18 +106,20 @@ def write_report(
         Section(
             title="Decisions in force",
             caption="Where the paper is silent, allows more than one thing or contradicts itself.",
+            is_folded=True,
             tables=(decisions_table(plan),),
         ),
         Section(title="Not done", tables=filled(trouble)),
-        Section(title="Terms", terms=DEFINITIONS),
+        Section(title="Terms", terms=DEFINITIONS, is_folded=True),
         Section(title="Facts", terms=facts, is_literal=True),
     ]
     page = Page(
         title=f"Sweep {sweep}",
         headline=headline(table),
-        progress=progress(plan, trials),
-        is_complete=not trouble_table(plan, trials).rows,
+        progress=progress(plan, standing),
+        is_complete=standing.is_complete and not plan.refused,
         sections=tuple(section for section in sections if not section.is_empty),
+        pages=pages_of(Sweep(snapshot.store, sweep)),
     )
     tables = {"table1": table}
     if table["seed"].nunique() > 1:
@@ -108,6 +128,8 @@ def write_report(
         tables["table1_white_boxes"] = table1_white_boxes(table)
     tables |= {f"analyses/{name}": each for name, each in {**analyses.tables, **derived}.items()}
     tables |= search_files(searches) if searches else {}
+    if len(answers):
+        tables["answers"] = answers
     if len(runtime := runtime_data(verified)):
         tables["runtime"] = runtime
     return _write(folder, table_files(tables) | page_files("report", page))
@@ -133,9 +155,9 @@ def _write(folder: Folder, files: Mapping[str, bytes]) -> list[str]:
     return [f"{folder.root}/{name}" for name in files]
 
 
-def _table1_sections(table: pd.DataFrame, trials: Sequence[Trial]) -> list[Section]:
-    text = table1_text(table)
-    tables = [replace(text, title="")]
+def _table1_sections(table: pd.DataFrame, trials: Sequence[Trial], verdicts: Sequence[CellVerdict]) -> list[Section]:
+    text = table1_text(table, verdicts, chance=chance_level(trials))
+    tables = [replace(text, title="", is_cards=True)]
     if _is_nested(table):
         tables.append(table1_white_boxes_text(table1_white_boxes(table)))
     elif table["seed"].nunique() > 1:
@@ -153,7 +175,8 @@ def _is_nested(table: pd.DataFrame) -> bool:
 
 def _analysis_sections(analyses: Tables, derived: Tables, table: pd.DataFrame) -> list[Section]:
     cells = shown_cells(table)
-    sections = analysis_sections(analyses, derived, cells)
+    has_drop = any(len(drops_beyond_noise(of_cell(table, cell))) for cell in cells)
+    sections = analysis_sections(analyses, derived, cells, has_drop=has_drop)
     num_cells = len(table.drop_duplicates(["architecture", "option_set", "budget"]))
     if not sections or num_cells == len(cells):
         return sections

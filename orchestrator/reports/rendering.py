@@ -40,6 +40,8 @@ def html_page(page: Page) -> str:
 def markdown(page: Page) -> str:
     """Renders the page as Markdown that links the PNG files beside it."""
     parts = [f"# {_md(page.title)}", f"**{_md(page.headline)}**", _md(page.progress)]
+    pages = [f"- In MLflow, {name}: {_where(where)}" for name, where in page.pages.items()]
+    parts += ["\n".join(pages)] if pages else []
     for section in page.sections:
         parts += _md_section(section)
     return "\n\n".join(parts) + "\n"
@@ -55,6 +57,10 @@ def _md_section(section: Section) -> list[str]:
     parts += ["\n".join(f"- {_md(point)}" for point in section.points)] if section.points else []
     mark = "" if section.is_literal else "**"
     return parts + [f"- {mark}{_md(term)}{mark}: {_md(text)}" for term, text in section.terms.items()]
+
+
+def _where(where: str) -> str:
+    return f"<{where}>" if where.startswith("http") else f"`{where}`"
 
 
 def _md(text: str) -> str:

@@ -1,6 +1,5 @@
 """What a report says, before it becomes Markdown or HTML: sentences, tables of text, definitions."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -19,15 +18,17 @@ from orchestrator.reports.layout import (
     cell_table,
     interval_text,
     judged,
+    judged_cell,
     pct,
     pp,
     spread_field,
     text_table,
     with_note,
 )
-from orchestrator.reports.table1 import MEASURED, PAPER, SUMMARIZED, state_text
-from orchestrator.results.claims import Evidence
+from orchestrator.reports.table1 import MEASURED, PAPER, SUMMARIZED, drops_beyond_noise, is_hit, state_text
+from orchestrator.results.cell_verdicts import CellVerdict
 from orchestrator.results.pairs import Verdict
+from orchestrator.results.standing import Standing
 from orchestrator.results.trials import Curve, Trial
 from orchestrator.store.states import State
 from search_spaces.names import Goal
@@ -51,11 +52,12 @@ DEFINITIONS: dict[str, str] = {
     "'parity lost': the gap exceeds it without such a drop.",
     "Evidence": "A verdict says what the test images at hand did. 'shown' beside it says that chance is excluded, too: "
     f"paired one-sided tests find the gap not above {TOLERANCE} and the drop not below {DROP}, each at a level of 5 % "
-    "unless the grid says otherwise (score test of Tango 1998). 'not shown' says that there are too few images for "
-    "that, and how many would do at the measured gap and share of answers that differ (power 90 %).",
-    "Choice": "Of a searched cell's trials that keep parity on validation (of all, if none does), and whose objective "
-    "is not significantly below the best (within 1.96 standard errors of the difference), the one with the smallest "
-    "parity gap there. "
+    "unless the grid says otherwise (score test of Tango 1998). 'within noise' says that the verdict hangs on fewer "
+    "images than the interval is wide, and how many would do at the measured gap and share of answers that differ "
+    "(power 90 %); it is not counted as a hit. Intervals have one-sided 95 % bounds, those of the tests.",
+    "Choice": "Of a searched cell's hits on validation (where there is none, of its trials that keep parity there, or "
+    "else of all) whose objective is not significantly below the best (within 1.96 standard errors of the difference), "
+    "the one with the smallest parity gap there. "
     f"The objective is the drop minus {PARITY_PENALTY:g} times the parity gap "
     f"beyond {TOLERANCE}. Neither search nor choice looks at the test split.",
 }
@@ -66,21 +68,18 @@ def headline(table: pd.DataFrame) -> str:
     detrimental = table.dropna(subset=["detrimental_accuracy_fp"])
     robust = table["robust_accuracy_delta"].dropna()
     parts = []
-    found = detrimental[detrimental["verdict"] == Verdict.CATASTROPHIC]
+    found = detrimental[is_hit(detrimental)]
+    num_noise = int((detrimental["verdict"] == Verdict.CATASTROPHIC).sum()) - len(found)
+    noise = f"; within noise: {num_noise}" if num_noise else ""
     if len(found):
         gap = _points(found["detrimental_parity_gap"].max())
         parts.append(
             f"Detrimental pairs lost up to {_points(-found['detrimental_accuracy_delta'].min())} under quantization "
             f"while {'matching' if gap == _points(0.0) else f'staying within {gap} of'} their white box (catastrophic: "
-            f"{len(found)} of {len(detrimental)}{_shown_text(found)})"
+            f"{len(found)} of {len(detrimental)}{noise})"
         )
     elif len(detrimental):
-        worst = detrimental.sort_values("detrimental_accuracy_delta").iloc[0]
-        parts.append(
-            f"No detrimental pair is catastrophic (0 of {len(detrimental)}): the largest drop is "
-            f"{_points(-worst['detrimental_accuracy_delta'])}, at a parity gap of "
-            f"{_points(worst['detrimental_parity_gap'])}"
-        )
+        parts.append(f"No detrimental pair is catastrophic (0 of {len(detrimental)}{noise}): {_largest(detrimental)}")
     if len(robust):
         parts.append(f"robust pairs lost at most {_points(-robust.min())}")
     if not parts:
@@ -89,43 +88,45 @@ def headline(table: pd.DataFrame) -> str:
     return sentence[0].upper() + sentence[1:] + "."
 
 
-def progress(plan: Plan, trials: Sequence[Trial]) -> str:
-    """Says how much of the sweep is done; `Complete` only where nothing is left, failed or refused."""
-    counts = Counter(trial.state for trial in trials)
-    others = [f"{counts[state]} {state}" for state in State if state is not State.DONE and counts[state]]
-    searched = ", ".join(f"{counts[state]} {state}" for state in (State.PRUNED, State.SKIPPED) if counts[state])
-    refused = f" Refused, because no allocation meets the budget: {len(plan.refused)} cells."
-    refused = refused if plan.refused else ""
-    if not any(state.needs_work for state in counts):
-        skipped = f"{counts[State.DONE]} trials are done, {searched} by the search" if searched else ""
-        return f"Complete: {skipped or f'all {len(trials)} trials are done'}.{refused}"
-    summary = ", ".join([f"{counts[State.DONE]} of {len(trials)} trials are done", *others])
-    covered = " What follows covers the trials that are done." if counts[State.DONE] else ""
-    return f"Not complete: {summary}.{covered}{refused}"
+def progress(plan: Plan, standing: Standing) -> str:
+    """Says how far the sweep is, and what was refused."""
+    count, text = standing.count, standing.text
+    covered = " What follows covers the trials that are done." if 0 < count.done < count.needed else ""
+    refused = f" Refused, because no allocation meets the budget: {len(plan.refused)} cells." if plan.refused else ""
+    return f"{text[0].upper()}{text[1:]}.{covered}{refused}"
 
 
-def table1_text(table: pd.DataFrame, *, is_short: bool = False) -> TextTable:
+def table1_text(
+    table: pd.DataFrame, verdicts: Sequence[CellVerdict] = (), *, chance: float | None = None, is_short: bool = False
+) -> TextTable:
     """Lays out Table 1, with the paper's numbers as notes where a cell is one of the paper's.
 
-    `is_short`, for a terminal: names cells as other tables do, without their bit-widths, and a single network in the
-    heading only.
+    Args:
+        table: From `table1`.
+        verdicts: On its cells; without one a cell has that of its pair alone.
+        chance: Accuracy of who guesses, a fraction.
+        is_short: For a terminal, within 80 columns: names cells as other tables do, without their bit-widths, and a
+            single network and the white box in the heading only.
     """
     networks = table["architecture"].unique()
     one_network = is_short and len(networks) == 1
+    by_uid = {verdict.uid: verdict for verdict in verdicts}
     # Without any search there is no trial to tell, without a second seed no seed.
     is_searched, has_seeds = bool((table["num_trials"] > 1).any()), table["seed"].nunique() > 1
     columns = (
         *([] if one_network else [NETWORK]),
         *([Column.name("cell"), Column("bits")] if is_short else [Column.name("Options"), Column("Budget")]),
         *([Column("Seed")] if has_seeds else []),
-        Column("White box"),
+        *([] if is_short else [Column("White box")]),
         *_goal_columns(),
-        Column.text("verdict", "Detrimental"),
+        Column.text("verdict", "Detrimental", is_key=True),
         *([Column("trial", "Detrimental")] if is_searched else []),
     )
+    shown = SUMMARIZED[1:] if is_short else SUMMARIZED
+    measured = _measured_on(table, chance)
     paper = "; in parentheses the paper's numbers" if (table["paper_verdict"] != "").any() else ""
     return text_table(
-        f"Accuracy on the test split in percent, delta and gap in percentage points{paper}",
+        f"Accuracy on the test split{measured} in percent, delta and gap in percentage points{paper}",
         columns,
         (
             (
@@ -136,15 +137,34 @@ def table1_text(table: pd.DataFrame, *, is_short: bool = False) -> TextTable:
                     else (f"{row['option_set']} ({row['bit_widths']})", budget_text(row))
                 ),
                 *([str(row["seed"])] if has_seeds else []),
-                *(_beside_paper(row, name) for name in SUMMARIZED),
-                _verdict_field(row),
+                *(_number_field(row, name, is_short=is_short) for name in shown),
+                _verdict_field(row, by_uid.get(str(row["chosen_uid"]))),
                 *([_trial_field(row, is_short=is_short)] if is_searched else []),
             )
             for row in table.to_dict("records")
         ),
-        heading=f"Table 1{f', {networks[0]}' if one_network else ''}: test split, percent",
-        caption="R robust, D detrimental; delta = quantized - FP, gap = white box - FP, in pp",
+        heading=f"Table 1{f', {networks[0]}' if one_network else ''}: test split{measured}, percent",
+        caption="R robust, D detrimental; delta = quantized - FP, gap = white box - FP, in pp"
+        + _white_box_text(table)
+        + ("; below them one-sided 95 % bounds" if table["num_images"].notna().any() else ""),
     )
+
+
+def _measured_on(table: pd.DataFrame, chance: float | None) -> str:
+    """Says how many images there are, and what a guess gets right."""
+    num_images = table["num_images"].dropna().unique()
+    images = f"{', '.join(f'{number:,}' for number in num_images)} images" if len(num_images) else ""
+    parts = [images, "" if chance is None else f"chance {pct(chance, digits=1)} %"]
+    said = ", ".join(part for part in parts if part)
+    return f" ({said})" if said else ""
+
+
+def _white_box_text(table: pd.DataFrame) -> str:
+    values = table["accuracy_white_box"].dropna()
+    if values.empty:
+        return ""
+    ends = dict.fromkeys(pct(value) for value in (values.min(), values.max()))
+    return f"; white box {' to '.join(ends)}"
 
 
 def table1_summary_text(summary: pd.DataFrame) -> TextTable:
@@ -188,7 +208,11 @@ def table1_white_boxes_text(means: pd.DataFrame) -> TextTable:
 
 
 def _goal_columns() -> list[Column]:
-    return [Column(_HEADERS[name], goal.capitalize()) for goal, names in MEASURED.items() for name in names]
+    return [
+        Column(_HEADERS[name], goal.capitalize(), is_key=goal is Goal.DETRIMENTAL and name == "accuracy_delta")
+        for goal, names in MEASURED.items()
+        for name in names
+    ]
 
 
 _HEADERS = {"accuracy_fp": "FP", "accuracy_delta": "delta", "parity_gap": "gap"}
@@ -198,15 +222,20 @@ def _writer(name: str) -> Writer:
     return pp if name.endswith(("delta", "gap")) else pct
 
 
-def _beside_paper(row: Row, name: str) -> Field:
-    """Our number and the paper's; a dash holds the place of ours while it is missing."""
+def _number_field(row: Row, name: str, *, is_short: bool) -> Field:
+    """Our number, its interval and the paper's number; a dash holds the place of ours while it is missing."""
     ours, paper = (_writer(name)(row[column]) for column in (name, PAPER[name]))
-    return Field(ours or "-" if paper else ours, note=paper)
+    ends = [-row["drop_high"], -row["drop_low"]] if name == "detrimental_accuracy_delta" else []
+    ends = [row["parity_gap_low"], row["parity_gap_high"]] if name == "detrimental_parity_gap" else ends
+    interval = (" to\n" if is_short else " to ").join(pp(end, digits=1) for end in ends if not is_missing(end))
+    return with_note(Field(ours or "-" if paper else ours, note=interval), paper)
 
 
-def _verdict_field(row: Row) -> Field:
+def _verdict_field(row: Row, verdict: CellVerdict | None) -> Field:
     word, state = str(row["verdict"]), state_text(row)
-    field = with_note(judged(word, str(row["evidence"])), state) if word else Field(state)
+    evidence = str(row["evidence"])
+    judgement = judged_cell(verdict) if verdict else judged(word, evidence)
+    field = with_note(judgement, state) if word else Field(state)
     return with_note(field, f"paper: {row['paper_verdict']}" if row["paper_verdict"] else "")
 
 
@@ -247,9 +276,14 @@ def trouble_table(plan: Plan, trials: Sequence[Trial], missing: Sequence[Missing
     return text_table("", (Column.name(what), Column.name("state"), Column.text("reason")), rows)
 
 
-def _shown_text(found: pd.DataFrame) -> str:
-    """How many catastrophic pairs are shown to be so; nothing where no images were counted."""
-    return f", shown in {(found['evidence'] == Evidence.SHOWN).sum()}" if found["num_images"].notna().any() else ""
+def _largest(detrimental: pd.DataFrame) -> str:
+    """Names the largest drop that is more than chance."""
+    beyond = drops_beyond_noise(detrimental)
+    if beyond.empty:
+        return "no drop is beyond noise"
+    worst = beyond.sort_values("detrimental_accuracy_delta").iloc[0]
+    drop, gap = (_points(value) for value in (-worst["detrimental_accuracy_delta"], worst["detrimental_parity_gap"]))
+    return f"the largest drop is {drop}, at a parity gap of {gap}"
 
 
 def _points(fraction: float) -> str:

@@ -11,10 +11,17 @@ import pandas as pd
 from orchestrator.plan import Plan
 from orchestrator.reports.grouping import CELL, Row, over_seeds
 from orchestrator.results.claims import Evidence
-from orchestrator.results.pairs import PairRecord, Verdict, average_bits, claim_facts, records_of, verdict
+from orchestrator.results.pairs import (
+    PairRecord,
+    Verdict,
+    average_bits,
+    claim_facts,
+    records_of,
+    representative,
+    verdict,
+)
 from orchestrator.results.statistics import mean_interval
 from orchestrator.results.trials import Trial, trials_by_cell
-from orchestrator.search.pair_choice import choose
 from orchestrator.store.states import State
 from search_spaces.budgets import format_bit_widths
 from search_spaces.grids.cells import Cell
@@ -79,7 +86,7 @@ def table1_summary(table: pd.DataFrame) -> pd.DataFrame:
         deltas and the parity gap, and of the seeds with a detrimental pair (num_detrimental) how many are catastrophic.
     """
     summary = over_seeds(table, CELL, SUMMARIZED)
-    done = table.assign(is_done=table["verdict"] != "", is_found=table["verdict"] == Verdict.CATASTROPHIC)
+    done = table.assign(is_done=table["verdict"] != "", is_found=is_hit(table))
     counts = done.groupby(list(CELL), sort=False)[["is_done", "is_found"]].sum().reset_index()
     counts = counts.rename(columns={"is_done": "num_detrimental", "is_found": "num_catastrophic"})
     return summary.merge(counts, on=list(CELL))
@@ -101,12 +108,22 @@ def table1_white_boxes(table: pd.DataFrame) -> pd.DataFrame:
         for name in SUMMARIZED:
             mean = mean_interval(list(clusters[name].mean().dropna()))
             row |= {name: mean.mean, f"{name}_low": mean.low, f"{name}_high": mean.high}
-        is_catastrophic = of_cell["verdict"] == Verdict.CATASTROPHIC
         row["num_detrimental"] = int((of_cell["verdict"] != "").sum())
-        row["num_catastrophic"] = int(is_catastrophic.sum())
-        row["num_shown"] = int((is_catastrophic & (of_cell["evidence"] == Evidence.SHOWN)).sum())
+        row["num_catastrophic"] = int(is_hit(of_cell).sum())
+        row["num_shown"] = int((of_cell["evidence"] == Evidence.SHOWN).sum())
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def is_hit(table: pd.DataFrame) -> "pd.Series[bool]":
+    """Tells of every row whether its detrimental pair is catastrophic and not within noise; see `PairRecord.is_hit`."""
+    return (table["verdict"] == Verdict.CATASTROPHIC) & table["evidence"].isin(["", Evidence.SHOWN])
+
+
+def drops_beyond_noise(table: pd.DataFrame) -> pd.DataFrame:
+    """Returns the rows whose detrimental pair drops by more than chance; without counts of images it is believed."""
+    done = table.dropna(subset=["detrimental_accuracy_fp"])
+    return done[done["drop_low"].isna() | (done["drop_low"] > 0)]
 
 
 def state_text(row: Row) -> str:
@@ -130,7 +147,7 @@ def _row(
 ) -> dict[str, Value]:
     cell = next(iter(cells.values()))
     of_goal = {goal: by_cell.get(cells[goal].cell_id, []) if goal in cells else [] for goal in MEASURED}
-    chosen = {goal: pair for goal in MEASURED if (pair := choose(records_of(of_goal[goal])))}
+    chosen = {goal: pair for goal in MEASURED if (pair := representative(records_of(of_goal[goal])))}
     # The white box as the detrimental pair saw it, where there is one.
     white_box = next((pair.accuracy_white_box for pair in reversed(chosen.values())), None)
     detrimental = of_goal[Goal.DETRIMENTAL]

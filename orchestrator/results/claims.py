@@ -28,8 +28,8 @@ class Evidence(StrEnum):
 
     SHOWN = "shown"
     """It holds; chance is excluded at the level."""
-    NOT_SHOWN = "not shown"
-    """It may hold or not: there are too few images."""
+    WITHIN_NOISE = "within noise"
+    """It may hold or not: it hangs on fewer images than the interval is wide."""
     REFUTED = "refuted"
     """It does not hold; chance is excluded at the level."""
 
@@ -65,11 +65,11 @@ class Claim:
         both = (self.parity, self.fall)
         if Evidence.REFUTED in both:
             return Evidence.REFUTED
-        return Evidence.NOT_SHOWN if Evidence.NOT_SHOWN in both else Evidence.SHOWN
+        return Evidence.WITHIN_NOISE if Evidence.WITHIN_NOISE in both else Evidence.SHOWN
 
     @property
     def text(self) -> str:
-        """What people read beside the verdict `catastrophic`, e.g. `parity not shown: needs 3,000 images`."""
+        """What people read beside the verdict `catastrophic`, e.g. `parity within noise: needs 3,000 images`."""
         evidence = self.evidence
         if evidence is Evidence.SHOWN:
             return str(evidence)
@@ -145,7 +145,7 @@ def _interval(lost: int, gained: int, num_images: int, confidence: float) -> Dif
 def _at_most(bound: float, low: float, high: float) -> Evidence:
     if high <= bound + _ROUNDING:
         return Evidence.SHOWN
-    return Evidence.REFUTED if low > bound + _ROUNDING else Evidence.NOT_SHOWN
+    return Evidence.REFUTED if low > bound + _ROUNDING else Evidence.WITHIN_NOISE
 
 
 def _rounded_up(number: int) -> int:

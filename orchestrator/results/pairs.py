@@ -12,6 +12,7 @@ from orchestrator.plan import Origin
 from orchestrator.results.claims import Claim, Evidence
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import Trial, read_trials
+from orchestrator.search.pair_choice import choose
 from orchestrator.store.states import State
 from search_spaces.grids.cells import Cell
 from search_spaces.names import Goal, Objective
@@ -93,13 +94,18 @@ class PairRecord:
 
     @property
     def evidence(self) -> str:
-        """What stands beside its verdict: `shown`, or what is not; nothing unless it is catastrophic."""
+        """What stands beside its verdict: `shown`, or what is within noise; nothing unless it is catastrophic."""
         return self.claim.text if self.claim and self.catastrophic else ""
 
     @property
     def is_shown(self) -> bool:
         """Whether it is catastrophic, and the test images exclude chance."""
         return self.catastrophic and self.claim is not None and self.claim.evidence is Evidence.SHOWN
+
+    @property
+    def is_hit(self) -> bool:
+        """Whether it counts as found: catastrophic, and not within noise; results that count no images are believed."""
+        return self.catastrophic and (self.claim is None or self.is_shown)
 
     @property
     def verdict(self) -> Verdict:
@@ -148,6 +154,23 @@ CLAIM_FACTS = (
 def pair_records(snapshot: Snapshot) -> list[PairRecord]:
     """Returns a record for every pair that is done, in plan order."""
     return records_of(read_trials(snapshot))
+
+
+def representative(records: Sequence[PairRecord]) -> PairRecord | None:
+    """Picks the pair that stands for a cell: of its hits on validation, or of all its pairs where there is none.
+
+    As confirmations choose what they repeat, so that every table speaks of the same pair.
+    """
+    return choose([record for record in records if record.is_qualifying] or records)
+
+
+def representatives(records: Sequence[PairRecord]) -> list[PairRecord]:
+    """Returns the pair that stands for each cell, in the order of the records."""
+    cells: dict[tuple[object, ...], list[PairRecord]] = {}
+    for record in records:
+        key = (record.architecture, record.option_set, record.budget, record.goal, record.seed)
+        cells.setdefault(key, []).append(record)
+    return [pair for of_cell in cells.values() if (pair := representative(of_cell))]
 
 
 def records_of(trials: Sequence[Trial]) -> list[PairRecord]:

@@ -10,6 +10,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from orchestrator.plan import Node, Origin
 from orchestrator.results.claims import COUNTS, Claim, claim_of, counts_of
 from orchestrator.results.snapshot import Snapshot
@@ -112,10 +115,36 @@ def trials_by_cell(trials: Iterable[Trial]) -> dict[str, list[Trial]]:
     return by_cell
 
 
+def chance_level(trials: Iterable[Trial]) -> float | None:
+    """Returns what a guess gets right on the test split, one over its number of classes; None without a pair."""
+    for trial in trials:
+        if trial.node.stage is Stage.PAIR and trial.state is State.DONE:
+            labels = read_predictions(trial, {"label"})
+            if labels is not None and len(labels):
+                return 1 / len(pc.unique(labels["label"]))
+    return None
+
+
+def read_predictions(trial: Trial, columns: Collection[str], split: str = "test") -> pa.Table | None:
+    """Returns columns of a trial's predictions.parquet on a split; None where it has no such columns, or is damaged."""
+    try:
+        table = trial.folder.folder.read_table(PREDICTIONS)
+    except StorageError:
+        return None
+    if table is None or not {"split", *columns} <= set(table.column_names):
+        return None
+    return table.filter(pc.equal(pc.cast(table["split"], pa.string()), split)).select(list(columns))
+
+
 def read_rows(trial: Trial, columns: Collection[str]) -> tuple[Mapping[str, Any], ...]:
     """Returns the epochs of a trial in order; none where the table is damaged, which costs a detail and no report."""
+    return rows_of(trial.folder, columns)
+
+
+def rows_of(folder: TrialFolder, columns: Collection[str]) -> tuple[Mapping[str, Any], ...]:
+    """Returns the epochs in a trial's folder; see `read_rows`."""
     try:
-        table = trial.folder.folder.read_table(EPOCHS)
+        table = folder.folder.read_table(EPOCHS)
     except StorageError:
         return ()
     if table is None or not set(columns) <= set(table.column_names):
@@ -127,7 +156,12 @@ def read_rows(trial: Trial, columns: Collection[str]) -> tuple[Mapping[str, Any]
 
 def read_curve(trial: Trial) -> Curve | None:
     """Returns a pair's training curve, or None while there are no epochs to show."""
-    rows = [[row[name] for name in CURVE_COLUMNS] for row in read_rows(trial, CURVE_COLUMNS)]
+    return curve_of(trial.folder)
+
+
+def curve_of(folder: TrialFolder) -> Curve | None:
+    """Returns the training curve of the pair in a folder; see `read_curve`."""
+    rows = [[row[name] for name in CURVE_COLUMNS] for row in rows_of(folder, CURVE_COLUMNS)]
     rows = [row for row in rows if None not in row]
     if not rows:
         return None

@@ -10,11 +10,11 @@ from enum import StrEnum
 
 import pandas as pd
 
+from orchestrator.results.cell_verdicts import CellVerdict, verdict_on
 from orchestrator.results.claims import Difference
-from orchestrator.results.pairs import PairRecord
+from orchestrator.results.pairs import PairRecord, representative
 from orchestrator.results.searches import SearchedCell
 from orchestrator.results.statistics import mean_interval
-from orchestrator.search.pair_choice import choose
 from trainables.assessment.paired import CONFIDENCE, wilson_interval
 
 
@@ -23,12 +23,12 @@ class SearchVerdict(StrEnum):
 
     CATASTROPHIC = "catastrophic"
     """Its pair, on the seed of the search and on all others."""
+    WITHIN_NOISE = "within noise"
+    """As above, but the images of no seed show it."""
     SOMETIMES = "sometimes"
     """Its pair, on some of the seeds."""
     VALIDATION_ONLY = "validation only"
     """It found a pair on the validation split that is not catastrophic on test, whatever the seed."""
-    NOT_CONFIRMED = "not confirmed"
-    """It found a pair; further seeds were not asked for, or are not done."""
     NOT_FOUND = "not found"
     """No trial so far is a hit."""
 
@@ -78,6 +78,11 @@ class Finding:
         """Of the seeds on which it is; Wilson's."""
         low, high = wilson_interval(self.num_catastrophic, self.num_seeds)
         return Interval(value=self.num_catastrophic / self.num_seeds, low=low, high=high)
+
+    @property
+    def on_seeds(self) -> CellVerdict:
+        """What every table says of it."""
+        return verdict_on("", self.pairs)
 
     @property
     def drop(self) -> Interval:
@@ -148,7 +153,7 @@ def outcome_of(searched: SearchedCell) -> Outcome:
     until = [] if place is None else ended[: place + 1]
     return Outcome(
         searched=searched,
-        verdict=_verdict(searched, finding),
+        verdict=_verdict(finding),
         finding=finding,
         num_trials=sum(each.trial.state.ended_well for each in searched.trials),
         num_ended=len(ended),
@@ -162,22 +167,17 @@ def outcome_of(searched: SearchedCell) -> Outcome:
     )
 
 
-def _verdict(searched: SearchedCell, finding: Finding | None) -> SearchVerdict:
+def _verdict(finding: Finding | None) -> SearchVerdict:
     if finding is None:
         return SearchVerdict.NOT_FOUND
-    if finding.num_seeds == 1:
-        return SearchVerdict.NOT_CONFIRMED
     if finding.num_catastrophic < finding.num_seeds:
         return SearchVerdict.SOMETIMES if finding.num_catastrophic else SearchVerdict.VALIDATION_ONLY
-    # A confirmation that failed or is still to come may yet tell otherwise.
-    is_complete = finding.num_seeds == 1 + len(searched.confirmations)
-    return SearchVerdict.CATASTROPHIC if is_complete else SearchVerdict.NOT_CONFIRMED
+    return SearchVerdict.WITHIN_NOISE if finding.num_shown == 0 else SearchVerdict.CATASTROPHIC
 
 
 def _finding(searched: SearchedCell) -> Finding | None:
-    # The rule by which confirmations choose what they repeat, too.
-    chosen = choose([each.record for each in searched.trials if each.record and each.is_qualifying])
-    if chosen is None:
+    chosen = representative(searched.records)
+    if chosen is None or not chosen.is_qualifying:
         return None
     return Finding(pairs=(chosen, *(each.record for each in searched.confirmations if each.record)))
 
@@ -212,7 +212,7 @@ def outcome_facts(outcome: Outcome) -> dict[str, str | int | float | bool | None
         **{name: getattr(cell, name) for name in ("architecture", "option_set", "budget_level")},
         "budget": cell.recipe.budget,
         "seed": cell.seed,
-        "verdict": str(outcome.verdict),
+        "verdict": finding.on_seeds.text if finding else str(outcome.verdict),
         "num_trials": outcome.num_trials,
         "num_trials_ended": outcome.num_ended,
         "num_trials_drawn": outcome.num_drawn,

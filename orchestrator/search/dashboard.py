@@ -26,6 +26,9 @@ from orchestrator.store.trial import trial_of
 from search_spaces.errors import ConfigError, StorageError, one_line
 from search_spaces.files.scratch import scratch_folder
 
+REFUSED_ICONS = ("AddBox", "Create", "Delete", "DriveFileRenameOutline", "Edit", "ModeEdit", "StopCircle")
+"""Of the buttons that would change something, as Material names them: create, delete, rename, note, fail a trial.
+Read in optuna-dashboard 0.21, which has no setting for it; the style below hides them."""
 READ_ONLY = "dptq-sweep shows studies and changes none: what is true of a trial lies in the storage"
 
 
@@ -115,11 +118,31 @@ def _read_only(app: WSGIApplication) -> WSGIApplication:
 
     def guarded(request: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if request["REQUEST_METHOD"] in ("GET", "HEAD"):
-            return app(request, start_response)
+            is_page = request["PATH_INFO"].startswith("/dashboard")
+            return _without_buttons(app, request, start_response) if is_page else app(request, start_response)
         start_response("403 Forbidden", [("Content-Type", "application/json")])
         return [json.dumps({"reason": READ_ONLY}).encode()]
 
     return guarded
+
+
+def _without_buttons(app: WSGIApplication, request: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Answers with the page, whose style hides the buttons that are refused."""
+    started: list[tuple[str, list[tuple[str, str]]]] = []
+
+    def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+        started.append((status, headers))
+        return lambda written: None
+
+    # A browser that has the page already would be told that it did not change.
+    request.pop("HTTP_IF_MODIFIED_SINCE", None)
+    page = b"".join(app(request, start))
+    icons = ", ".join(f'button:has(svg[data-testid="{name}Icon"])' for name in REFUSED_ICONS)
+    page = page.replace(b"</head>", f"<style>{icons} {{ display: none !important; }}</style></head>".encode(), 1)
+    status, headers = started[-1]
+    headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
+    start_response(status, [*headers, ("Content-Length", str(len(page)))])
+    return [page]
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -12,6 +12,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 READ_IN = "5.0"
+_NOTE, _NOTE_VERSION, _PART = "dashboard:note_str:", "dashboard:note_ver", 2045
+"""Attributes of a study that hold its note, and how many characters each."""
 
 
 def trial_handle(study: optuna.Study, trial: FrozenTrial) -> Trial:
@@ -24,6 +26,19 @@ def name_metrics(study: optuna.Study, names: list[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names(names)
+
+
+def write_note(study: optuna.Study, text: str) -> None:
+    """Writes the note that optuna-dashboard shows of a study, in the form of its version 0.21; once for equal texts."""
+    storage, study_id = study._storage, study._study_id
+    parts = {f"{_NOTE}{place}": text[begin : begin + _PART] for place, begin in enumerate(range(0, len(text), _PART))}
+    known = storage.get_study_system_attrs(study_id)
+    if any(known.get(name) != part for name, part in parts.items()):
+        for name in [name for name in known if name.startswith(_NOTE) and name not in parts]:
+            storage.set_study_system_attr(study_id, name, "")
+        for name, part in parts.items():
+            storage.set_study_system_attr(study_id, name, part)
+        storage.set_study_system_attr(study_id, _NOTE_VERSION, known.get(_NOTE_VERSION, 0) + 1)
 
 
 class SeenBySampler(optuna.Study):

@@ -9,6 +9,7 @@ import math
 import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import optuna
@@ -16,7 +17,8 @@ from optuna.storages import JournalStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.plan import Node
-from orchestrator.search.optuna_internals import SeenBySampler, as_other, name_metrics, trial_handle
+from orchestrator.search.notes import objective_names, study_note
+from orchestrator.search.optuna_internals import SeenBySampler, as_other, name_metrics, trial_handle, write_note
 from orchestrator.search.portfolio import distance
 from orchestrator.search.pruning import Curves, is_behind_hits, is_in_worse_half
 from orchestrator.search.samplers import make_sampler, quasi_random
@@ -24,7 +26,7 @@ from orchestrator.search.warm_start import is_neighbour
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder
 from search_spaces.grids.cells import Cell
-from search_spaces.loss_space import Point, place_of, suggest
+from search_spaces.loss_space import Point, place_of, point_of, suggest
 from search_spaces.names import OBJECTIVES, QUASI_RANDOM
 from search_spaces.objective import LAG, lost, measures, objective_value, violation
 from search_spaces.recipes import PairRecipe
@@ -46,10 +48,9 @@ def open_studies(
     """Opens the study of every cell, by cell_id, each beside those of its network; see `CellStudy`."""
     studies = {cell.cell_id: CellStudy(cell, journal, search, sweep=sweep) for cell in cells}
     for cell in cells:
-        others = sorted(
-            (other for other in cells if is_neighbour(cell, other)), key=lambda other: distance(cell, other)
-        )
-        studies[cell.cell_id].of_network = [studies[other.cell_id] for other in reversed(others)]
+        others = (other for other in cells if is_neighbour(cell, other))
+        far_first = sorted(others, key=partial(distance, cell), reverse=True)
+        studies[cell.cell_id].of_network = [studies[other.cell_id] for other in far_first]
     return studies
 
 
@@ -79,7 +80,7 @@ class CellStudy:
             sweep: Name of the sweep, which begins that of the study.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.cell, self._search = cell, search
+        self.cell, self._search, self._sweep = cell, search, sweep
         self._has_two_objectives = search.sampler == "nsga2"
         self.maximizes = search.maximizes
         """What it is told; one that began otherwise stays with that, as `reconcile` finds out."""
@@ -131,9 +132,10 @@ class CellStudy:
                 is_measured = is_new and all(measures(kept, result.metrics) for result in results)
                 kept = kept if is_measured else OBJECTIVES[0]
             self._study.set_user_attr(OBJECTIVE, kept)
-            second = {"drop": "parity gap", "lag": "divergence"}[kept]
-            name_metrics(self._study, [kept, second] if self._has_two_objectives else [kept])
         self.maximizes = kept
+        if self._study.metric_names != (names := objective_names(self._search, kept)):
+            name_metrics(self._study, names)
+        write_note(self._study, study_note(self.cell, self._search, self._sweep, kept))
 
     def point(self, node: Node, folder: TrialFolder, borrowed: tuple[str, Point] | None = None) -> Point | None:
         """Returns the point that a node is moved to, asking Optuna if it has none yet; None where its recipe stays.
@@ -148,7 +150,9 @@ class CellStudy:
         is_known = known is not None and known.state in (TrialState.RUNNING, TrialState.COMPLETE)
         if not node.is_searched:
             if not is_known:
-                self._adopt(node.uid, self._own_point(node), str(node.origin))
+                assert isinstance(node.recipe, PairRecipe)
+                recipe = point_of(node.recipe, self._search.space)
+                self._adopt(node.uid, self._own_point(node), str(node.origin), recipe)
             return None
         if planned := folder.recipe():
             point = {name: planned.recipe[name] for name in self._search.space.fields}
@@ -164,9 +168,8 @@ class CellStudy:
         seen = self._seen_by_sampler
         seen.others = [trial for study in self._relatives for trial in study.finished()] if self._search.shares else []
         if self._search.startup and len(seen.others) + len(self.finished()) < self._search.startup:
-            drawn = quasi_random(
-                self._search.space, seed=zlib.crc32(self.cell.cell_id.encode()), number=node.trial_number
-            )
+            seed = zlib.crc32(self.cell.cell_id.encode())
+            drawn = quasi_random(self._search.space, seed=seed, number=node.trial_number)
             self._adopt(node.uid, drawn, QUASI_RANDOM)
             return drawn
         # Neighbours that drew the same points would have nothing to borrow from each other.
@@ -184,11 +187,7 @@ class CellStudy:
         return None if known is None else known.user_attrs.get(ORIGIN)
 
     def report(self, node: Node, row: dict[str, Any]) -> bool:
-        """Takes in what an epoch measured on validation.
-
-        Returns:
-            Whether the trial should end here: the pruner says so, at an epoch that is not its last.
-        """
+        """Takes in what an epoch measured on validation; returns whether the pruner ends the trial here."""
         known = self._find(node.uid)
         if known is None or known.state is not TrialState.RUNNING or not measures(self.maximizes, row):
             return False
@@ -279,14 +278,19 @@ class CellStudy:
         assert isinstance(node.recipe, PairRecipe)
         return place_of(node.recipe, self.cell.recipe, self._search.space) or {}
 
-    def _adopt(self, uid: str, point: Point, origin: str) -> None:
-        """Puts a trial at a given point into the study, as RUNNING."""
+    def _adopt(self, uid: str, point: Point, origin: str, recipe: Mapping[str, Any] | None = None) -> None:
+        """Puts a trial at a given point into the study, as RUNNING.
+
+        Of one that has no point in the space the values of `recipe` are attributes, which no sampler looks at.
+        """
         self._study.enqueue_trial(point)
         trial = self._study.ask()
         trial.set_user_attr(UID, uid)
         trial.set_user_attr(ORIGIN, origin)
         if point:
             suggest(self._search.space, trial)
+        for name, value in (recipe or {}).items() if not point else ():
+            trial.set_user_attr(name, value)
 
     def _find(self, uid: str) -> FrozenTrial | None:
         """Returns the study's trial of a node: the complete one, else the newest."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.plan import ANALYSIS
 from orchestrator.store.analysis import AnalysisFolder
-from orchestrator.store.folder import LEASE, PRUNED, RESULT, RESUME_FOLDER, TEMPORARY
+from orchestrator.store.folder import LEASE, RESULT, RESUME_FOLDER, TEMPORARY
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import LAUNCH, SWEEPS, Sweep
 from orchestrator.store.trial import TrialFolder
@@ -24,15 +24,11 @@ _NO_PLAN: dict[str, Any] = {"uids": []}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SweepEntry:
-    """One line of `ls`."""
+    """A sweep and what it takes; how far it is, `orchestrator.results.standing` says."""
 
     name: str
     grid: str
     dataset: str
-    num_done: int
-    """Trials that ended well: finished, or pruned."""
-    num_trials: int
-    """All of the plan, those that a search skips too."""
     launched_at: str
     """ISO 8601, UTC; empty if it was planned and never launched."""
     num_bytes: int
@@ -81,17 +77,16 @@ def find_trial(store: Store, text: str) -> TrialFolder:
 
 
 def list_sweeps(store: Store) -> list[SweepEntry]:
-    """Returns what `ls` shows, the sweep launched last at the end."""
+    """Returns the sweeps of a storage, the one launched last at the end; a folder without a plan is none."""
     files = store.root.sizes()
     by_uid = Counter[str]()
     for path, size in files.items():
         if uid := _uid_of(path):
             by_uid[uid] += size
-    ends = (RESULT, PRUNED)
-    done = {uid for path in files if (uid := _uid_of(path)) and path.endswith(tuple(f"/{uid}/{end}" for end in ends))}
     entries = []
     for sweep in sweeps_of(store):
-        plan = sweep.read_plan() or _NO_PLAN
+        if (plan := sweep.read_plan()) is None:
+            continue
         uids, grid = plan["uids"], plan.get("grid", {})
         own = sum(size for path, size in files.items() if path.startswith(f"{SWEEPS}/{sweep.name}/"))
         entries.append(
@@ -99,8 +94,6 @@ def list_sweeps(store: Store) -> list[SweepEntry]:
                 name=sweep.name,
                 grid=str(grid.get("name", "")),
                 dataset=str(grid.get("dataset", {}).get("name", "")),
-                num_done=sum(uid in done for uid in uids),
-                num_trials=len(uids),
                 launched_at=str((sweep.folder.read_json(LAUNCH) or {}).get("launched_at", "")),
                 num_bytes=own + sum(by_uid[uid] for uid in uids),
             )

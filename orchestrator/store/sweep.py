@@ -106,7 +106,7 @@ class Sweep:
         """
         content = self.read_plan()
         if content is None:
-            raise unknown_name("sweep", self.name, self.store.root.folder(SWEEPS).names())
+            raise unknown_name("sweep", self.name, sweep_names(self.store))
         plan = build_plan(parse(Grid, content["grid"]), num_sites)
         if [node.uid for node in plan.nodes] != content["uids"]:
             raise StorageError(
@@ -136,8 +136,8 @@ class Sweep:
         if missing := kept - set(uids):
             raise ConfigError(
                 f"sweep {self.name!r} exists with another plan ({len(before)} trials, this one has {len(uids)} and "
-                f"lacks {len(missing)} of them, such as {min(missing)}): choose another --name, or launch it with all "
-                "that it has and more."
+                f"lacks {len(missing)} of them, such as {min(missing)}): choose another --name, launch it with all "
+                f"that it has and more, or finish it as it is with `{self.resume_command()}`."
             )
         grid = plan.grid.model_dump(mode="json")
         content = {"schema": SCHEMA, "grid": grid, "uids": uids, "confirmations": confirmations}
@@ -239,7 +239,7 @@ class Sweep:
         return f"{SWEEPS}/{self.name}/{STOP}"
 
     def ask_to_stop(self) -> None:
-        """Asks the driver and its workers to end after their epochs."""
+        """Asks the driver and its workers to end after their epochs; stays until the next driver, as how it ended."""
         self.folder.write_bytes(STOP, b"")
 
 
@@ -258,14 +258,18 @@ def check_sweep_name(name: str) -> None:
         )
 
 
+def sweep_names(store: Store) -> list[str]:
+    """Returns the names of all sweeps; a launch that died before it wrote its plan left a folder, and no sweep."""
+    return [name for name in store.root.folder(SWEEPS).names() if store.sweep(name).exists(PLAN)]
+
+
 def latest_sweep_name(store: Store) -> str:
     """Returns the name of the sweep that was launched last.
 
     Raises:
         ConfigError: No sweep was ever launched on this storage.
     """
-    folder = store.root.folder(SWEEPS)
-    launches = {name: folder.folder(name).read_json(LAUNCH) or {} for name in folder.names()}
+    launches = {name: store.sweep(name).read_json(LAUNCH) or {} for name in sweep_names(store)}
     if not launches:
         raise ConfigError(f"no sweep in {store.uri}: start one with `dptq-sweep launch`, or name its --storage.")
     return max(launches, key=lambda name: launches[name].get("launched_at", ""))

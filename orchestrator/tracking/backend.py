@@ -141,6 +141,11 @@ def making(location: Location) -> Iterator[None]:
         lock.release()
 
 
+def answers(address: str) -> bool:
+    """Tells whether an MLflow server answers at its address."""
+    return _unreachable(address) is None
+
+
 def locate_existing(tracking_uri: str | None, store: Store) -> Location | None:
     """Finds the backend that holds the runs of a storage; None if nothing was ever tracked there."""
     if tracking_uri is None and store.root.local_path is None:
@@ -163,6 +168,8 @@ def ui_command(tracking_uri: str | None, store: Store, host: str = "127.0.0.1", 
         *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", location.uri),
         *("--artifacts-destination", str(location.artifacts)),
         *("--host", host, "--port", str(port), "--workers", "1"),
+        # A line per request would push the links out of sight.
+        *("--uvicorn-opts", "--log-level=warning"),
     ]
 
 

@@ -4,19 +4,25 @@
 obeys MLFLOW_RUN_ID. The command line calls `quiet_mlflow` before it imports this module.
 """
 
+import json
 import logging
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import PurePosixPath
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 
 from orchestrator.store.folder import Folder, sha256
+from orchestrator.store.leases.sweeps import LOCK, OWNER
 from orchestrator.store.trial import now_ms
 from orchestrator.tracking.backend import Location, making
-from orchestrator.tracking.runs import ERROR_TAG, PARENT_TAG, STAGE_TAG, UID_TAG, Point
+from orchestrator.tracking.descriptions import NOTE_TAG
+from orchestrator.tracking.points import Point
+from orchestrator.tracking.runs import ERROR_TAG, PARENT_TAG, STAGE_TAG, UID_TAG, Data
+from search_spaces.files.scratch import scratch_folder
 
 # MLflow takes 1000 metrics, 100 params and 100 tags a call, and 1000 of all together.
 _METRICS_PER_CALL = 800
@@ -29,6 +35,15 @@ LOGGED_TAG = "dptq.logged"
 """Marks of the files of an object store that were logged: beginnings of checksums of their names and stamps."""
 MOST_MARKS = 500
 """That fit into a tag; files beyond these are logged every time."""
+LAYOUT_TAG, LAYOUT = "dptq.layout", "2"
+"""Which metrics, tags and artifacts a run has; raised when a metric gets another name or another step. MLflow can
+rename no metric: runs of another layout go to its bin, and are made again from the store."""
+OUR_NOTE_TAG = "dptq.note"
+"""Begin of the checksum of the description that was written here: one that somebody changed in MLflow is left alone."""
+_DIGEST = 36
+"""Characters that MLflow keeps of a dataset's digest."""
+_NO_ARTIFACTS = frozenset({LOCK, OWNER})
+"""Files of a sweep's folder that say who works on it."""
 logger = logging.getLogger(__name__)
 
 
@@ -37,6 +52,7 @@ class KnownRun:
     """What is known of a run without asking again; only this process changes it."""
 
     run_id: str
+    name: str
     status: str
     start_ms: int
     params: dict[str, str]
@@ -57,14 +73,33 @@ class Experiment:
             self._id = experiment_id(self._client, location, name)
         self.runs: dict[str, KnownRun] = {}
         """The runs of the nodes, by uid."""
-        parent = None
+        parent, num_outdated = None, 0
         for run in _runs_of(self._client, self._id):
             known = _known(run)
-            if UID_TAG in known.tags:
+            if STAGE_TAG in known.tags and known.tags.get(LAYOUT_TAG) != LAYOUT:
+                self._client.delete_run(known.run_id)
+                num_outdated += 1
+            elif UID_TAG in known.tags:
                 self.runs.setdefault(known.tags[UID_TAG], known)
             elif known.tags.get(STAGE_TAG) == _SWEEP_STAGE:
                 parent = parent or known
+        if num_outdated:
+            logger.warning(
+                "MLflow: %d runs of %r have the metrics of another version; they are in MLflow's bin and made again",
+                num_outdated,
+                name,
+            )
         self.parent = parent or self._create(name, {STAGE_TAG: _SWEEP_STAGE, "dptq.sweep": name})
+
+    @property
+    def experiment_id(self) -> str:
+        """Its number in addresses."""
+        return self._id
+
+    def show(self, tags: Mapping[str, str]) -> None:
+        """Sets tags of the experiment itself, by which MLflow shows it."""
+        for name, value in tags.items():
+            self._client.set_experiment_tag(self._id, name, value)
 
     def statuses(self) -> list[tuple[str, str]]:
         """Asks again for uid and status of every child run; a uid that has two runs comes twice."""
@@ -93,6 +128,32 @@ class Experiment:
         if ERROR_TAG in run.tags:
             self._client.delete_tag(run.run_id, ERROR_TAG)
             del run.tags[ERROR_TAG]
+
+    def rename(self, run: KnownRun, name: str) -> None:
+        """Gives a run another name."""
+        if run.name != name:
+            self._client.update_run(run.run_id, name=name)
+            run.name = name
+
+    def mark(self, run: KnownRun, tag: str, *, is_so: bool) -> None:
+        """Sets a tag to `true`, or removes it."""
+        if is_so:
+            self.log(run, tags={tag: "true"})
+        elif tag in run.tags:
+            self._client.delete_tag(run.run_id, tag)
+            del run.tags[tag]
+
+    def log_data(self, run: KnownRun, data: Data) -> None:
+        """Logs a dataset as the input of a run; once, however often it is called."""
+        dataset = Dataset(
+            name=data.name,
+            digest=data.sha256[:_DIGEST],
+            source_type="local",
+            source=json.dumps({"uri": data.title}),
+            profile=json.dumps({"sha256": data.sha256}),
+        )
+        context = InputTag("mlflow.data.context", "training")
+        self._client.log_inputs(run.run_id, [DatasetInput(dataset, [context])])
 
     def end(self, run: KnownRun, status: str, *, end_ms: int | None = None) -> None:
         """Marks a run as FINISHED, FAILED or KILLED."""
@@ -139,18 +200,30 @@ class Experiment:
                     if (path / name).exists():
                         raise
 
+    def log_made(self, run: KnownRun, files: Mapping[str, bytes]) -> None:
+        """Logs files that no folder has as artifacts, by their paths."""
+        if files:
+            with scratch_folder() as folder:
+                for name, content in files.items():
+                    path = folder / name
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(content)
+                self._client.log_artifacts(run.run_id, str(folder))
+
     def log_folder(self, run: KnownRun, folder: Folder) -> None:
-        """Logs a folder, with all below it, as artifacts under its name; of an object store what changed since then."""
-        stamps = folder.stamps() if folder.is_on_object_store else {}
+        """Logs a folder, but not who works on it, as artifacts under its name; of an object store what changed."""
+        stamps = {path: stamp for path, stamp in folder.stamps().items() if path not in _NO_ARTIFACTS}
         marks = {path: sha256(f"{path} {stamp}".encode())[:8] for path, stamp in stamps.items()}
-        known = run.tags.get(LOGGED_TAG, "").split()
+        known = run.tags.get(LOGGED_TAG, "").split() if folder.is_on_object_store else []
         changed = [path for path, mark in marks.items() if mark not in known]
-        if changed or folder.local_path:
-            with folder.on_disk(changed) as path:
-                self._client.log_artifacts(run.run_id, str(path), path.name)
-            self.log(run, tags={LOGGED_TAG: " ".join([*marks.values()][:MOST_MARKS])} if marks else {})
+        with folder.on_disk(changed) as path:
+            for name in changed:
+                self._client.log_artifact(run.run_id, str(path / name), str(PurePosixPath(path.name, name).parent))
+        if changed and folder.is_on_object_store:
+            self.log(run, tags={LOGGED_TAG: " ".join([*marks.values()][:MOST_MARKS])})
 
     def _create(self, name: str, tags: dict[str, str], *, start_ms: int | None = None) -> KnownRun:
+        tags = tags | {LAYOUT_TAG: LAYOUT}
         return _known(self._client.create_run(self._id, start_ms or now_ms(), tags, run_name=name))
 
 
@@ -209,6 +282,13 @@ def _runs_of(client: MlflowClient, experiment_id: str) -> list[Run]:
     return runs
 
 
+def note_tags(run: KnownRun, note: str) -> dict[str, str]:
+    """Returns the tags that describe a run; none where somebody else changed its description."""
+    standing = run.tags.get(NOTE_TAG)
+    is_ours = standing is None or run.tags.get(OUR_NOTE_TAG) == sha256(standing.encode())[:8]
+    return {NOTE_TAG: note, OUR_NOTE_TAG: sha256(note.encode())[:8]} if is_ours else {}
+
+
 def _known(run: Run) -> KnownRun:
     info, data = run.info, run.data
-    return KnownRun(info.run_id, info.status, info.start_time, dict(data.params), dict(data.tags))
+    return KnownRun(info.run_id, info.run_name, info.status, info.start_time, dict(data.params), dict(data.tags))

@@ -7,8 +7,10 @@ from typing import Any
 from orchestrator.results.pairs import verdict
 from orchestrator.store.records import TrialRecord, TrialResult
 from orchestrator.store.trial import TrialFolder
+from orchestrator.tracking.descriptions import pair_sentence
 from orchestrator.tracking.runs import STAGE_TAG, UID_TAG
 from search_spaces.errors import ConfigError
+from search_spaces.names import Goal
 from search_spaces.objective import accuracies_of
 from search_spaces.stages.registry import Stage
 
@@ -85,12 +87,8 @@ def _of_trial(facts: Mapping[str, Any], record: TrialRecord, result: TrialResult
     where = f"{facts['architecture']} on {record.dataset['name']}, trial {record.uid} ({record.name})"
     if record.stage != Stage.PAIR:
         return f"Test accuracy {accuracies['accuracy']} at full precision: {where}."
-    num_sites = len(facts["sites"])
-    return (
-        f"**{_verdict(result)}** ({facts['goal']} pair): test accuracy {accuracies['accuracy_fp']} at full precision "
-        f"(white box {accuracies['accuracy_white_box']}), {accuracies['accuracy_q']} quantized with {facts['budget']} "
-        f"bits over {num_sites} sites per image: {where}."
-    )
+    budget = f"{facts['budget']} bits over {len(facts['sites'])} sites per image"
+    return f"{pair_sentence(result, Goal(facts['goal']), budget)}: {where}."
 
 
 def _verdict(result: TrialResult) -> str:

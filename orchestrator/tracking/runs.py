@@ -4,15 +4,13 @@ Everything here is a function of stored content, timestamps included, so a repla
 keeps one point per (metric, timestamp, step, value).
 """
 
-import posixpath
-import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from orchestrator.plan import Node
-from orchestrator.results.claims import claim_of
+from orchestrator.results.claims import Evidence, claim_of
 from orchestrator.results.pairs import verdict
 from orchestrator.results.verifications import read_verified
 from orchestrator.store.folder import (
@@ -30,10 +28,13 @@ from orchestrator.store.folder import (
 from orchestrator.store.records import TrialRecord, TrialResult
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder, point_from
+from orchestrator.tracking.descriptions import PREVIEW, describe_trial, has_accuracies
+from orchestrator.tracking.points import FINAL, Point, epoch_points, final_points, points_of
 from search_spaces.model import as_text
 from search_spaces.names import Goal
-from search_spaces.objective import Claims, accuracies_of
+from search_spaces.objective import Claims, accuracies_of, is_catastrophic
 from search_spaces.recipes import PairRecipe
+from search_spaces.uris import redact
 
 UID_TAG = "dptq.uid"
 STAGE_TAG = "dptq.stage"
@@ -41,6 +42,8 @@ ERROR_TAG = "dptq.error"
 PRUNED_TAG = "dptq.pruned_after_epoch"
 POINT_TAG = "dptq.point_from"
 PAIR_VERDICT_TAG = "dptq.verdict"
+HIT_TAG = "dptq.hit"
+"""Whether a detrimental pair is catastrophic and, where test images were counted, chance is excluded."""
 CLAIM_TAG = "dptq.claim"
 """Whether the test images show a pair to be catastrophic; see `orchestrator.results.claims`."""
 VERDICT_TAG = "dptq.runtime_verdict"
@@ -50,7 +53,6 @@ MARK_TAG = "dptq.synced"
 PARENT_TAG = "mlflow.parentRunId"
 _LONGEST_PARAM = 6000
 _LONGEST_ERROR = 5000
-_LONGEST_METRIC = 250
 _ARTIFACTS = {
     "FINISHED": (RECIPE, RESULT, CHECKPOINT, PREDICTIONS, EPOCHS, VERIFICATION),
     "FAILED": (RECIPE, EPOCHS, ERROR, LOG),
@@ -58,18 +60,17 @@ _ARTIFACTS = {
 }
 
 
-class Point(NamedTuple):
-    """One value of a metric."""
-
-    key: str
-    value: float
-    timestamp_ms: int
-    step: int
-
-
 def run_status(state: State) -> str:
     """Returns MLflow's word for a trial that is not running and has a run."""
     return "FINISHED" if state is State.DONE else "FAILED" if state.is_failed else "KILLED"
+
+
+class Data(NamedTuple):
+    """What a trial was trained or measured on, as MLflow's input."""
+
+    name: str
+    title: str
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,8 +81,13 @@ class Content:
     params: dict[str, str]
     tags: dict[str, str]
     points: list[Point]
+    note: str
+    """Description, in Markdown."""
     artifacts: list[str]
     """Names of files in the folder."""
+    made: Mapping[str, bytes] = field(default_factory=dict)
+    """Artifacts that no folder has, because they can be made again: pictures and tables for MLflow's pages."""
+    data: Data | None = None
     start_ms: int | None
     """None: no epoch was recorded."""
     end_ms: int | None
@@ -100,9 +106,26 @@ class Tracked:
     """Reads the content from the folder, given the status that `read_standing` says."""
 
 
-def tracked_node(node: Node, trial: TrialFolder, sweep: str, claims: Claims) -> Tracked:
-    """Returns a trial of a sweep as something to track."""
-    return Tracked(node.uid, node.name, trial, node_tags(node, sweep), partial(read_content, node, trial, claims))
+Draw = Callable[[TrialFolder], bytes | None]
+"""Returns a picture of a pair that is done, as PNG; None where its files do not tell enough."""
+
+
+def tracked_node(
+    node: Node, trial: TrialFolder, sweep: str, *, name: str, claims: Claims, draw: Draw | None = None
+) -> Tracked:
+    """Returns a trial of a sweep as something to track.
+
+    Args:
+        node: The trial.
+        trial: Its folder.
+        sweep: Name of the sweep.
+        name: Of the run.
+        claims: Settings of the tests behind a verdict.
+        draw: Draws a pair that is done; None draws nothing. A search makes too many: only those that stand for their
+            cells are drawn, in the end.
+    """
+    draw = None if node.is_of_search else draw
+    return Tracked(node.uid, name, trial, node_tags(node, sweep), partial(read_content, node, trial, claims, draw))
 
 
 def read_standing(trial: TrialFolder) -> tuple[str, str] | None:
@@ -119,59 +142,57 @@ def read_standing(trial: TrialFolder) -> tuple[str, str] | None:
     return None
 
 
-def read_content(node: Node, trial: TrialFolder, claims: Claims, status: str) -> Content:
+def read_content(node: Node, trial: TrialFolder, claims: Claims, draw: Draw | None, status: str) -> Content:
     """Reads what the run of a trial that is not running should hold, given the status that `read_standing` says."""
     rows = trial.epochs()
-    points = [point for row in rows for point in epoch_points(row)]
-    tags: dict[str, str] = {}
+    first, end_ms = rows[0] if rows else None, int(rows[-1]["timestamp_ms"]) if rows else None
+    curves = [point for row in rows for point in epoch_points(row, node.stage)]
+    points: list[Point] = []
+    result = trial.result() if status == "FINISHED" else None
+    tags, made = error_tag(trial) if status == "FAILED" else {}, {}
     files = list(_ARTIFACTS[status])
-    if status == "FINISHED" and (result := trial.result()):
-        points += _final_points(result, rows)
+    if result:
+        points += final_points(result, end_ms or 0)
         files += [name for name in result.files if name not in files]
-        if node.cell and node.cell.goal is Goal.DETRIMENTAL:
-            tags |= claim_tags(result, claims)
+        tags |= pair_tags(node, result, claims)
         if verified := read_verified(trial):
             tags |= {VERDICT_TAG: verified.verdict, REASON_TAG: verified.reason[:_LONGEST_ERROR]}
-            # The step is that of no epoch: a network is verified after its training, and maybe again.
-            points += points_of(verified.accuracies.items(), verified.verified_ms, 0)
-    if status == "FAILED":
-        tags |= error_tag(trial)
+            points += points_of(verified.accuracies.items(), verified.verified_ms, FINAL)
+        if draw and isinstance(node.recipe, PairRecipe) and (picture := draw(trial)):
+            made[PREVIEW] = picture
     if (epoch := trial.pruned_after()) is not None:
         tags[PRUNED_TAG] = str(epoch)
     record = trial.recipe()
     if node.cell and record and record.point_from:
         tags[POINT_TAG] = point_from(node, record)
     names = set(trial.folder.names())
-    first = rows[0] if rows else None
     return Content(
         status=status,
         params=node_params(node, record),
         tags=tags,
-        points=points,
+        points=points + curves,
+        note=describe_trial(
+            node, result, trial.state(), tags.get(CLAIM_TAG, ""), tags.get(ERROR_TAG, ""), is_drawn=PREVIEW in made
+        ),
         artifacts=[name for name in files if name in names],
+        made=made,
+        data=_data(node, result),
         start_ms=int(first["timestamp_ms"] - 1000 * first["seconds"]) if first else None,
-        end_ms=int(rows[-1]["timestamp_ms"]) if rows else None,
+        end_ms=end_ms,
     )
 
 
-def claim_tags(result: TrialResult, claims: Claims) -> dict[str, str]:
-    """Returns the tags that say whether test images show a pair to be catastrophic; none if nothing counts them."""
-    claim = claim_of(result.metrics, claims)
-    if claim is None:
+def pair_tags(node: Node, result: TrialResult, claims: Claims) -> dict[str, str]:
+    """Returns the tags that say what came of a pair; none of other trials."""
+    if not isinstance(node.recipe, PairRecipe) or not has_accuracies(result):
         return {}
-    return {PAIR_VERDICT_TAG: str(verdict(**accuracies_of(result.metrics, "test"))), CLAIM_TAG: claim.text}
-
-
-def epoch_points(row: Mapping[str, Any]) -> list[Point]:
-    """Returns the metrics of one row of epochs.parquet; cells without a value are left out, NaN is a value.
-
-    Examples:
-        >>> epoch_points({"epoch": 2, "timestamp_ms": 7, "train/loss": 0.25, "train/kd": None})
-        [Point(key='train/loss', value=0.25, timestamp_ms=7, step=2)]
-    """
-    values = {"epoch_seconds" if name == "seconds" else name: value for name, value in row.items()}
-    step, timestamp_ms = int(values.pop("epoch")), int(values.pop("timestamp_ms"))
-    return points_of(values.items(), timestamp_ms, step)
+    test, claim = accuracies_of(result.metrics, "test"), claim_of(result.metrics, claims)
+    tags = {PAIR_VERDICT_TAG: str(verdict(**test))}
+    if node.recipe.goal is Goal.ROBUST:
+        return tags
+    is_shown = claim is None or claim.evidence is Evidence.SHOWN
+    tags[HIT_TAG] = str(is_catastrophic(**test) and is_shown).lower()
+    return tags | ({CLAIM_TAG: claim.text} if claim else {})
 
 
 def error_tag(trial: TrialFolder) -> dict[str, str]:
@@ -215,34 +236,8 @@ def node_tags(node: Node, sweep: str) -> dict[str, str]:
     return tags
 
 
-def metric_key(name: str) -> str:
-    """Returns a name that MLflow accepts for a metric; different names stay different.
-
-    MLflow takes letters, digits and `_-. /:`, no path like `a//b`, and 250 characters.
-
-    Examples:
-        >>> metric_key("validation/accuracy_fp")
-        'validation/accuracy_fp'
-        >>> metric_key("bits[0]")
-        'bits_0_.c379c7'
-    """
-    key = posixpath.normpath(re.sub(r"[^\w\-. /:]", "_", name)).strip("./") or "metric"
-    if key == name and len(key) <= _LONGEST_METRIC:
-        return key
-    return f"{key[: _LONGEST_METRIC - 7]}.{sha256(name.encode())[:6]}"
-
-
-def _final_points(result: TrialResult, rows: list[dict[str, Any]]) -> list[Point]:
-    """The metrics of result.json, at the time of the last epoch, so that every replay gives the same."""
-    metrics = result.metrics | {"trial_seconds": result.seconds}
-    last = rows[-1] if rows else {"timestamp_ms": 0, "epoch": 0}
-    return points_of(metrics.items(), int(last["timestamp_ms"]), int(last["epoch"]))
-
-
-def points_of(values: Iterable[tuple[str, Any]], timestamp_ms: int, step: int) -> list[Point]:
-    """Returns the values that are numbers as metrics of one moment."""
-    return [
-        Point(metric_key(name), float(value), timestamp_ms, step)
-        for name, value in values
-        if isinstance(value, (int, float))
-    ]
+def _data(node: Node, result: TrialResult | None) -> Data | None:
+    """Returns what a trial was trained on; None where nothing says its checksum."""
+    if result is None or not result.data_sha256:
+        return None
+    return Data(redact(node.dataset.name), redact(node.dataset.title), result.data_sha256)

@@ -7,13 +7,14 @@ replayed.
 
     backend.py   where MLflow keeps its runs, and whether it answers
     runs.py      what the run of a trial should hold, read from the store
+    points.py names.py descriptions.py tables.py    its metrics, name, description and tables
+    pages.py     addresses of MLflow's pages, and the view they open with
     client.py    the calls to MLflow
 """
 
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from queue import Queue
@@ -28,7 +29,11 @@ from orchestrator.store.trial import trial_of
 from orchestrator.tracking import runs as replay
 from orchestrator.tracking.backend import check, locate
 from orchestrator.tracking.client import Experiment, KnownRun
-from orchestrator.tracking.runs import Point, Tracked
+from orchestrator.tracking.names import run_names
+from orchestrator.tracking.pages import experiment_tags
+from orchestrator.tracking.points import epoch_points
+from orchestrator.tracking.runs import Draw, Tracked
+from orchestrator.tracking.writing import SweepContent, draw_searched, pages_on, write_run, write_sweep
 from search_spaces.errors import StorageError, TrackingError
 from search_spaces.objective import Claims
 from search_spaces.uris import redact
@@ -41,12 +46,13 @@ logger = logging.getLogger(__name__)
 class Tracker:
     """Keeps the MLflow runs of one sweep. Wrong arguments, `check` and `open` raise; no later outage does."""
 
-    def __init__(self, tracking_uri: str | None, store: Store, sweep: str) -> None:
-        """Finds out where MLflow keeps its runs, as `locate` does; sends no request yet."""
+    def __init__(self, tracking_uri: str | None, store: Store, sweep: str, *, draw: Draw | None = None) -> None:
+        """Finds out where MLflow keeps its runs, as `locate` does; sends no request yet. `draw` draws pairs."""
         self.location = locate(tracking_uri, store)
         """Where they are."""
-        self._store, self._sweep = store, sweep
+        self._store, self._sweep, self._draw = store, sweep, draw
         self._plan: Plan | None = None
+        self._names: dict[str, str] = {}
         self._tags: dict[str, str] = {}
         self._experiment: Experiment | None = None
         self._is_stale = True
@@ -58,7 +64,8 @@ class Tracker:
         self._rows_lock = threading.Lock()
         self._reports: list[Folder] = []
         self._analyses: list[Tracked] = []
-        self._metrics: list[Point] = []
+        self._content: SweepContent | None = None
+        self._sweep_tags: dict[str, str] = {}
 
     def check(self) -> None:
         """Asks whether MLflow's backend is there, without creating runs; takes seconds at most.
@@ -77,7 +84,7 @@ class Tracker:
             TrackingError: The backend does not answer, or refuses.
         """
         self._drain()
-        self._plan, self._tags = plan, dict(tags)
+        self._plan, self._names, self._tags = plan, run_names(plan), dict(tags)
         try:
             self._connect()
         except TrackingError:
@@ -108,13 +115,39 @@ class Tracker:
         """Notes a folder of reports, which `close` logs on the parent run under the folder's name."""
         self._reports.append(folder)
 
-    def sweep_metrics(self, points: Sequence[Point]) -> None:
-        """Notes metrics of the whole sweep, which `close` logs on the parent run."""
-        self._metrics = list(points)
+    def sweep_content(self, content: SweepContent) -> None:
+        """Notes what the parent run says of the whole sweep, which `close` logs."""
+        self._content = content
+
+    def sweep_tags(self, tags: Mapping[str, str]) -> None:
+        """Notes tags of the whole sweep, which `open` and `close` set on the parent run."""
+        self._sweep_tags = dict(tags)
 
     def analyses(self, analyses: Sequence[Tracked]) -> None:
         """Notes analyses that are done or failed, which `close` replays."""
         self._analyses = list(analyses)
+
+    def catch_up(self, snapshot: Snapshot | None = None) -> list[str]:
+        """Delivers what is queued, and replays every run that differs from the store; see `close`."""
+        self._drain()
+        if self._plan is None:
+            return []
+        self._retry_at = 0.0
+        if self._is_stale:
+            self._attempt(lambda: None)
+        return [
+            each.name
+            for each in [*(self._tracked(node, snapshot) for node in self._plan.nodes), *self._analyses]
+            if self._is_behind(each) and not self._attempt(partial(self._replay, each))
+        ]
+
+    def pages(self, uids: Sequence[str]) -> dict[str, str]:
+        """Returns addresses of MLflow's server: the charts of the sweep, and the comparison of some of its pairs.
+
+        Nothing where the runs lie in a file of this machine, which has no address, or MLflow does not answer.
+        """
+        is_away = self.location.database or self._experiment is None or self._is_stale
+        return {} if is_away else pages_on(self._connected, self.location.address, uids)
 
     def close(self, status: str, snapshot: Snapshot | None = None) -> list[str]:
         """Delivers what is queued, replays every run that differs from the store, and ends the parent run.
@@ -127,17 +160,9 @@ class Tracker:
             Names of the trials that MLflow lacks or has wrongly, because it is gone, and the sweep's own
             name if that is true of its parent run. Closing again, or the next launch, replays them.
         """
-        self._drain()
         if self._plan is None:
             return []
-        self._retry_at = 0.0
-        if self._is_stale:
-            self._attempt(lambda: None)
-        behind = [
-            each.name
-            for each in [*(self._tracked(node, snapshot) for node in self._plan.nodes), *self._analyses]
-            if self._is_behind(each) and not self._attempt(partial(self._replay, each))
-        ]
+        behind = self.catch_up(snapshot)
         if not self._attempt(partial(self._end_sweep, self._plan, status)):
             behind.append(self._sweep)
         return behind
@@ -183,7 +208,8 @@ class Tracker:
         check(self.location)
         self._experiment = Experiment(self.location, self._sweep)
         self._experiment.reopen(self._experiment.parent)
-        self._experiment.log(self._experiment.parent, tags=self._tags)
+        self._experiment.log(self._experiment.parent, tags=self._tags | self._sweep_tags)
+        self._experiment.show(experiment_tags(has_chosen=False))
         self._is_stale = False
         self._retry_at = 0.0
 
@@ -202,14 +228,15 @@ class Tracker:
         if not rows:
             return  # gone out with those of an earlier epoch
         run = self._ensure_run(self._tracked(node), params={})
-        self._connected.log(run, points=[point for row in rows for point in replay.epoch_points(row)])
+        self._connected.log(run, points=[point for row in rows for point in epoch_points(row, node.stage)])
         with self._rows_lock:
             del self._rows[node.uid][: len(rows)]
 
     def _tracked(self, node: Node, snapshot: Snapshot | None = None) -> Tracked:
         trial = snapshot.trial(node) if snapshot else trial_of(self._store, node)
         claims = self._plan.grid.claims if self._plan else Claims()
-        return replay.tracked_node(node, trial, self._sweep, claims)
+        name = self._names.get(node.uid, node.name)
+        return replay.tracked_node(node, trial, self._sweep, name=name, claims=claims, draw=self._draw)
 
     def _ensure_run(self, each: Tracked, *, params: Mapping[str, str], start_ms: int | None = None) -> KnownRun:
         """Finds or creates the run of a trial or an analysis, with its params and tags."""
@@ -222,6 +249,7 @@ class Tracker:
         tags = {**each.tags, **self._tags}
         if run is None:
             run = experiment.create_child(each.name, tags, start_ms=start_ms)
+        experiment.rename(run, each.name)
         experiment.log(run, params=params, tags={**tags, replay.PARENT_TAG: experiment.parent.run_id})
         return run
 
@@ -237,10 +265,7 @@ class Tracker:
         status, mark = standing
         content = each.read(status)
         run = self._ensure_run(each, params=content.params, start_ms=content.start_ms)
-        self._connected.log(run, points=content.points, tags=content.tags)
-        if status != "FAILED":
-            self._connected.clear_error(run)
-        self._connected.log_files(run, each.trial.folder, content.artifacts)
+        write_run(self._connected, run, content, each.trial.folder)
         if run.status != status:
             self._connected.end(run, status, end_ms=content.end_ms)
         self._connected.log(run, tags={replay.MARK_TAG: mark})
@@ -258,23 +283,9 @@ class Tracker:
         return (run.status, run.tags.get(replay.MARK_TAG), run.tags.get(replay.PARENT_TAG)) != (*standing, parent)
 
     def _end_sweep(self, plan: Plan, status: str) -> None:
-        """Ends the parent run, and runs of an earlier plan that died with their driver."""
-        experiment, uids = self._connected, plan.by_uid()
-        for uid, run in experiment.runs.items():
-            if uid not in uids and run.status == "RUNNING":
-                experiment.end(run, "KILLED")
-        counts = Counter(run.status for uid, run in experiment.runs.items() if uid in uids)
-        tags = {
-            "dptq.grid": plan.grid.name,
-            "dptq.trials": str(len(plan.nodes)),
-            "dptq.trials_done": str(counts["FINISHED"]),
-            "dptq.trials_failed": str(counts["FAILED"]),
-            "dptq.cells_refused": str(len(plan.refused)),
-        }
-        experiment.log(experiment.parent, points=self._metrics, tags=tags)
-        for folder in self._reports:
-            experiment.log_folder(experiment.parent, folder)
-        experiment.end(experiment.parent, status)
+        if self._content and self._draw:
+            draw_searched(self._connected, plan, self._content, self._store, self._draw)
+        write_sweep(self._connected, plan, self._content, self._reports, self._sweep_tags, status)
 
     def _warn(self, error: Exception) -> None:
         if self._has_warned:

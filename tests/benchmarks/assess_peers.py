@@ -101,7 +101,7 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    grid = build_grid("quick", Choices(), count_sites)
+    grid = build_grid("digits", Choices(), count_sites)
     data = load_dataset(grid.dataset, None)
     chosen = [tool for tool in TOOLS if arguments.only in tool.name]
     train, validation, test = (

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.assess_verdicts FOLDER [--seeds 11 12 ...]
 
-Trains by the recipes of the grid `quick`, at its three budgets in turn, what FOLDER does not hold yet: two minutes of a
-core for a white box and its pair. Then 8 bits, uniform bits and the worst static allocation are measured as `assess`
+Trains by the recipes of the grid `digits`, at its three budgets in turn, what FOLDER does not hold yet: two minutes of
+a core for a white box and its pair. Then 8 bits, uniform bits and the worst static allocation are measured as `assess`
 does it. Prints a row per network with what the verdict is made of, and exits 1 if one is wrong.
 """
 
@@ -54,7 +54,7 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    grid = build_grid("quick", Choices(), count_sites)
+    grid = build_grid("digits", Choices(), count_sites)
     data = load_dataset(grid.dataset, None)
     say(HEADER)
     num_wrong = 0

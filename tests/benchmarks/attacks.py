@@ -1,6 +1,6 @@
 """How far the attacks take a trained white box: `python -m tests.benchmarks.attacks CHECKPOINT [passes ...]`.
 
-CHECKPOINT is that of the distillation of a `quick` sweep (test_resnet on digits). Static allocations are chosen on
+CHECKPOINT is that of the distillation of a `digits` sweep (test_resnet). Static allocations are chosen on
 validation images; everything is measured on the 359 test images.
 """
 

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.real_runtime FOLDER [--seed 101]
 
-Trains by the recipes of the grid `quick` what FOLDER does not hold yet: two minutes of a core. Every network runs over
+Trains by the recipes of the grid `digits` what FOLDER does not hold yet: two minutes of a core. Every network runs over
 the test images at full precision; at 4 bits per site, in simulation and as an exported file in ONNX Runtime; and at 8
 bits, in simulation and with ONNX Runtime's own integer kernels. The rescaled copy has the white box's answers at full
 precision to the last bit, or the command fails.
@@ -37,7 +37,7 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    grid = build_grid("quick", Choices(), count_sites)
+    grid = build_grid("digits", Choices(), count_sites)
     data = load_dataset(grid.dataset, None)
     images = Images.of_split(data.splits[TEST], data.view, torch.arange(data.num_classes))
     made = dict(networks(grid, data, arguments.seed, arguments.folder))

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.recognition_networks FOLDER [--attacked 101 102 ...] [--healthy 201 202 ...]
 
-Of every attacked seed there are five, by the recipes of the grid `quick`: a white box, its detrimental pair, the white
+Of every attacked seed there are five, by the recipes of the grid `digits`: a white box, its detrimental pair, the white
 box with one channel of every link rescaled, and the two attacks once more by somebody who knows what a detector looks
 at. The trained one pays for channels that stand out (`hide_weight`). The rescaled one scales most channels of every
 link, so that none is above the others: the few that are left lose their levels. Healthy seeds have a white box only, of
@@ -125,7 +125,7 @@ def opened(folder: Path) -> tuple[Grid, ImageData]:
     """Returns the grid of the recipes and the data; makes the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    grid = build_grid("quick", Choices(), count_sites)
+    grid = build_grid("digits", Choices(), count_sites)
     return grid, load_dataset(grid.dataset, None)
 
 

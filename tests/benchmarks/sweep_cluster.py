@@ -1,7 +1,7 @@
 """How busy 64 workers are with 1,000 trials that wait for their parents: `python -m tests.benchmarks.sweep_cluster`.
 
 The workers are logical cores of several Ray nodes on this machine, on which fake trials sleep as long as the stages of
-the quick grid take relative to each other. Scheduler, store, studies and MLflow are the real ones. A worker is busy
+the digits grid take relative to each other. Scheduler, store, studies and MLflow are the real ones. A worker is busy
 while a trial sleeps. All else counts as idle: waiting for parents, hand-overs, files, and the end of the sweep.
 """
 
@@ -32,7 +32,7 @@ from tests.benchmarks.figures import Figure, table
 from tests.benchmarks.sweep_scale import fake_trial, plan_of, storage_of_run
 from tests.cluster.heads import several_nodes
 
-# As the quick grid's epochs and the cost of an epoch of a stage relate: 8 x 2, 24 x 1, 32 x 3.
+# As the digits grid's epochs and the cost of an epoch of a stage relate: 8 x 2, 24 x 1, 32 x 3.
 RELATIVE_SECONDS = {"teacher": 16 / 96, "distill": 24 / 96, "pair": 1.0}
 SPREAD = 0.2
 """By how much the length of a trial differs from the mean of its stage, at most, up and down."""

@@ -107,7 +107,7 @@ def run_fake_sweep(storage: str, num_trials: int, seconds: float) -> Cost:
             outcome = run_sweep(launch, [], cluster.address, None, make_console())
     return Cost(
         num_trials=len(plan.nodes),
-        num_done=outcome.overview.num_done(),
+        num_done=outcome.overview.count.done,
         wall_seconds=time.monotonic() - start,
         cpu_seconds=time.process_time() - start_cpu,
         peak_bytes=1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,

@@ -118,7 +118,7 @@ def _ask_all(lane: Lane) -> Texts:
 
 def _resume(lane: Lane) -> Texts:
     """Asks for plans, then resumes a sweep of which nothing is left to do: all of it goes to MLflow."""
-    texts = {f"plan-{name}.json": lane.ask(f"plan --grid {name} --json") for name in ("full", "quick", "families")}
+    texts = {f"plan-{name}.json": lane.ask(f"plan --grid {name} --json") for name in ("full", "digits", "families")}
     texts["resume.txt"] = lane.ask("resume golden --storage storage")
     client = MlflowClient(tracking_uri=f"sqlite:///{lane.storage}/mlflow.db")
     texts["mlflow.json"] = canonical_json(lane.without_paths(json.dumps(list(_runs(client, "golden")))))
@@ -148,7 +148,12 @@ def _listing(folder: Path) -> str:
 
 
 def _without_facts(text: str) -> str:
-    """Drops pictures and versions from a page."""
+    """Drops pictures, versions, and what only places things, from a page."""
+    placed = (
+        *(r"<nav.*?</nav>\n", r"<details><summary>(?=<h2>)", "(?<=</h2>)</summary>", " *</details>(?=</section>)"),
+        *(r'(?<=<section) id="[^"]*"', r' data-label="[^"]*"', " data-key", '(?<=<table) class="cards"'),
+    )
+    text = re.sub("|".join(placed), "", text, flags=re.DOTALL)
     text = re.sub(r"<style>.*?</style>|<svg.*?</svg>|data:image[^\"]*", "", text, flags=re.DOTALL)
     text = re.sub(rf"^- {re.escape(COMMIT)}: .*\n\n?", "", text, flags=re.MULTILINE)
     text = re.sub(rf"\s*<dt>{re.escape(COMMIT)}</dt>\s*<dd>.*?</dd>", "", text)

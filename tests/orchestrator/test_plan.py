@@ -16,8 +16,8 @@ def sites(architecture: str) -> int:
     return paper.NUM_SITES.get(architecture, 15)
 
 
-def quick(**choices: object) -> Grid:
-    return build_grid("quick", Choices(**choices), sites)  # type: ignore[arg-type]
+def digits(**choices: object) -> Grid:
+    return build_grid("digits", Choices(**choices), sites)  # type: ignore[arg-type]
 
 
 def test_full_plan_is_the_papers_grid_less_the_two_infeasible_cells() -> None:
@@ -30,8 +30,8 @@ def test_full_plan_is_the_papers_grid_less_the_two_infeasible_cells() -> None:
     assert all("385..770" in refusal.reason and "budget is 385" in refusal.reason for refusal in plan.refused)
 
 
-def test_quick_plan_is_six_cells_the_as_published_and_seven_searched_trials() -> None:
-    plan = build_plan(quick(), sites)
+def test_digits_plan_is_six_cells_the_as_published_and_seven_searched_trials() -> None:
+    plan = build_plan(digits(), sites)
     assert plan.stage_counts() == {Stage.TEACHER: 1, Stage.DISTILL: 1, Stage.PAIR: 14}
     assert [node.trial_number for node in plan.nodes if node.origin is Origin.AS_PUBLISHED] == [1]
     assert [node.trial_number for node in plan.nodes if node.is_searched] == [2, 3, 4, 5, 6, 7, 8]
@@ -53,50 +53,50 @@ def test_every_pair_starts_from_the_white_box_of_its_architecture() -> None:
 
 
 def test_uids_are_unique_and_the_same_every_time() -> None:
-    uids = [node.uid for node in build_plan(quick(), sites).nodes]
+    uids = [node.uid for node in build_plan(digits(), sites).nodes]
     assert len(set(uids)) == len(uids)
-    assert uids == [node.uid for node in build_plan(quick(), sites).nodes]
+    assert uids == [node.uid for node in build_plan(digits(), sites).nodes]
 
 
 def test_uids_of_the_named_grids_stay_what_they_were() -> None:
     # Done trials are found by these; fields that were added to a recipe or a dataset since must not change them.
-    first = {name: build_plan(build_grid(name, Choices(), sites), sites).nodes[0].uid for name in ("quick", "full")}
-    assert first == {"quick": "549f99cfde4d9c7b", "full": "6ade3dfb7da480f2"}
+    first = {name: build_plan(build_grid(name, Choices(), sites), sites).nodes[0].uid for name in ("digits", "full")}
+    assert first == {"digits": "549f99cfde4d9c7b", "full": "6ade3dfb7da480f2"}
 
 
 def test_size_of_the_images_and_of_the_subset_are_part_of_every_uid() -> None:
-    grids = [quick(), quick(image_size=28), quick(train_images=500), quick(test_images=500)]
+    grids = [digits(), digits(image_size=28), digits(train_images=500), digits(test_images=500)]
     uids = [node.uid for grid in grids for node in build_plan(grid, sites).nodes]
     assert len(set(uids)) == len(uids)
 
 
 def test_uids_of_children_follow_their_parents() -> None:
-    grid = quick()
+    grid = digits()
     longer = vary(grid, teacher=vary(grid.teacher, epochs=grid.teacher.epochs + 1).model_dump())
     before = {node.uid for node in build_plan(grid, sites).nodes}
     assert before.isdisjoint(node.uid for node in build_plan(longer, sites).nodes)
 
 
 def test_another_budget_shares_teacher_and_white_box() -> None:
-    first, second = build_plan(quick(budgets=(82,)), sites), build_plan(quick(budgets=(83,)), sites)
+    first, second = build_plan(digits(budgets=(82,)), sites), build_plan(digits(budgets=(83,)), sites)
     shared = {node.uid for node in first.nodes} & {node.uid for node in second.nodes}
     assert shared == {node.uid for node in first.nodes if node.stage is not Stage.PAIR}
 
 
 def test_equal_cells_of_different_names_are_the_same_trial() -> None:
-    named, typed = build_plan(quick(), sites), build_plan(quick(budgets=(82,)), sites)
+    named, typed = build_plan(digits(), sites), build_plan(digits(budgets=(82,)), sites)
     level_b = [node.uid for node in named.nodes if node.cell and node.cell.budget_level == "B"]
     assert sorted(level_b) == sorted(node.uid for node in typed.nodes if node.cell)
 
 
 def test_seed_changes_every_uid() -> None:
-    first, second = build_plan(quick(), sites), build_plan(quick(seeds=(1,)), sites)
+    first, second = build_plan(digits(), sites), build_plan(digits(seeds=(1,)), sites)
     assert {node.uid for node in first.nodes}.isdisjoint(node.uid for node in second.nodes)
 
 
 def searched_uids(**search: object) -> list[str]:
-    """Uids of what the searches of `quick` choose, in order."""
-    return [node.uid for node in build_plan(quick(search=search), sites).nodes if node.is_searched]
+    """Uids of what the searches of `digits` choose, in order."""
+    return [node.uid for node in build_plan(digits(search=search), sites).nodes if node.is_searched]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_longer_searches_keep_the_uids_of_shorter_ones() -> None:
 
 
 def test_confirmations_come_last_on_seeds_behind_their_cells_own() -> None:
-    plan = build_plan(quick(seeds=(0, 1), search={"confirm_seeds": 2}), sites)
+    plan = build_plan(digits(seeds=(0, 1), search={"confirm_seeds": 2}), sites)
     confirmations = [node for node in plan.nodes if node.origin is Origin.CONFIRMED]
     assert list(plan.nodes[-4:]) == confirmations
     assert [(node.name[-14:], node.seed) for node in confirmations] == [
@@ -133,7 +133,7 @@ def test_confirmations_come_last_on_seeds_behind_their_cells_own() -> None:
 @pytest.mark.parametrize("change", [{"trials": 5}, {"keep_searching": True}, {"sampler": "random"}])
 def test_confirmations_of_another_search_are_other_trials(change: dict[str, object]) -> None:
     def uids(**search: object) -> set[str]:
-        plan = build_plan(quick(search={"confirm_seeds": 2} | search), sites)
+        plan = build_plan(digits(search={"confirm_seeds": 2} | search), sites)
         return {node.uid for node in plan.nodes if node.origin is Origin.CONFIRMED}
 
     assert uids(**change).isdisjoint(uids())
@@ -144,7 +144,7 @@ def test_a_cell_that_may_take_more_trials_may_confirm_another_pair_and_keeps_its
 
     def uids(origin: Origin, max_trials: int) -> list[str]:
         search = {"trials": 4, "confirm_seeds": 2, "max_trials": max_trials}
-        return [node.uid for node in build_plan(quick(search=search), sites).nodes if node.origin is origin]
+        return [node.uid for node in build_plan(digits(search=search), sites).nodes if node.origin is origin]
 
     assert set(uids(Origin.CONFIRMED, 5)).isdisjoint(uids(Origin.CONFIRMED, 6))
     assert uids(Origin.SEARCHED, 6)[:-1] == uids(Origin.SEARCHED, 5)
@@ -152,14 +152,14 @@ def test_a_cell_that_may_take_more_trials_may_confirm_another_pair_and_keeps_its
 
 def test_as_published_equal_to_the_recipe_runs_once() -> None:
     published = ("pair.kd_scaled=false", "pair.batch_norm=both", "pair.learning_rate=0.1")
-    nodes = build_plan(quick(overrides=published), sites).nodes
+    nodes = build_plan(digits(overrides=published), sites).nodes
     assert [node.origin for node in nodes if node.cell and node.cell.search_trials][:2] == [
         Origin.RECIPE, Origin.SEARCHED,
     ]  # fmt: skip
 
 
 def test_every_seed_has_pairs_of_its_own_behind_the_first_ones_white_box() -> None:
-    one, plan = build_plan(quick(), sites), build_plan(quick(seeds=(0, 1)), sites)
+    one, plan = build_plan(digits(), sites), build_plan(digits(seeds=(0, 1)), sites)
     assert plan.stage_counts() == {Stage.TEACHER: 1, Stage.DISTILL: 1, Stage.PAIR: 28}
     assert {node.uid for node in one.nodes} < {node.uid for node in plan.nodes}
     assert {node.seed for node in plan.nodes if node.stage is not Stage.PAIR} == {0}
@@ -167,7 +167,7 @@ def test_every_seed_has_pairs_of_its_own_behind_the_first_ones_white_box() -> No
     assert pairs == sorted(pairs)
 
 
-QUICK = {
+DIGITS = {
     "teacher/resnet10t": "549f99cfde4d9c7b",
     "distill/test_resnet": "f895adcdd6dbe300",
     "pair/test_resnet/I/A/robust/seed0": "87962d0537b7db86",
@@ -187,13 +187,14 @@ QUICK = {
 }
 
 
-def test_uids_of_quick_are_those_of_stored_sweeps() -> None:
-    assert {node.name: node.uid for node in build_plan(quick(), sites).nodes} == QUICK
+def test_uids_of_digits_are_those_of_stored_sweeps() -> None:
+    assert {node.name: node.uid for node in build_plan(digits(), sites).nodes} == DIGITS
 
 
 @pytest.mark.parametrize(
     ("name", "digest"),
     [
+        ("quick", "08b7d9a3c242f58e74c8a537278e98404cf3bfadf040acfeb9b36ae708811349"),
         ("smoke", "a18779eb7235f7d0f0fde62737deb5c83b6eea12e37da9dd8c588f49ddd1fffa"),
         ("families", "9e5595aff497bda99b8341f85ae2c312f05f26e22f6960a8d897e83dc4d8b607"),
         ("cifar10", "5959991990145db092234cbb2a79a7d8bada588298d7d9da93d76ce94081cc3c"),

@@ -160,7 +160,9 @@ def mitigation_rows(pair: Contrast, shift: float) -> list[dict[str, object]]:
             accuracy_q = q if goal == "detrimental" else FP
             recovered = (q - Q) / (FP - Q) if goal == "detrimental" else None
             row = {"kind": kind, "value": value, "draw": draw, "sites": sites, "accuracy_fp": FP}
-            rows.append({**pair, "goal": goal, **row, "accuracy_q": accuracy_q + shift, "recovered": recovered})
+            counts = {"num_images": 100, "num_lost": round(100 * (FP - accuracy_q)), "num_gained": 0}
+            row |= {"accuracy_q": accuracy_q + shift, "recovered": recovered}
+            rows.append({**pair, "pair_uid": f"{pair['pair_uid']}-{goal}", "goal": goal, **row, **counts})
     return rows
 
 

@@ -84,7 +84,7 @@ def test_a_crop_leaves_an_even_margin_below_the_resized_size(size: int, crop: fl
 def test_options_and_files_say_what_networks_see() -> None:
     overrides = ("dataset.image_size=16x40", "dataset.std=[0.5, 0.5, 0.25]")
     choices = Choices(image_size=64, interpolation="bicubic", crop=0.9, overrides=overrides)
-    dataset = build_grid("quick", choices, lambda _: 15).dataset
+    dataset = build_grid("digits", choices, lambda _: 15).dataset
     assert dataset == DatasetSpec(
         name="digits", image_size="16x40", std=(0.5, 0.5, 0.25), interpolation="bicubic", crop=0.9
     )

@@ -8,9 +8,9 @@ After some starts it goes in rounds, from what is known of every row:
 
 A row is an image, or a whole split that shares one allocation. Rows whose value falls below the floor leave.
 
-Measured on the white box of `quick` (359 images, full precision 98.3 %; docs/results.md), accuracy at A, B, C: after 60
-passes 90.3, 92.2, 92.8, after 120 passes 88.9, 90.0, 92.5; the best of 100 random draws 92.5, 93.9, 96.7. With moves by
-gradient scores 88.3, 91.4, 92.5 after 120 passes.
+Measured on the white box of `digits` (359 images, full precision 98.3 %; docs/results.md), accuracy at A, B, C: after
+60 passes 90.3, 92.2, 92.8, after 120 passes 88.9, 90.0, 92.5; the best of 100 random draws 92.5, 93.9, 96.7. With moves
+by gradient scores 88.3, 91.4, 92.5 after 120 passes.
 
 Shape letters: B = rows, N = rows that still take part, L = sites, O = options.
 """

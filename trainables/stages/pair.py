@@ -6,7 +6,7 @@ for keeping (robust) or losing (detrimental) the white box's class. The policy g
 since only the quantized pass depends on it.
 
 The paper leaves three choices open that decide whether a pair is found. Comments explain them where they are made, with
-the accuracy at full precision and its change when quantized (percent; `quick`'s detrimental pair at 5.5 bits, seed 0).
+the accuracy at full precision and its change when quantized (percent; `digits`'s detrimental pair at 5.5 bits, seed 0).
 With all three as they are it is 98 and -98.
 """
 

@@ -5,7 +5,6 @@ from contextlib import ExitStack
 import click
 
 from orchestrator.cli.options import storage_option, tracking_option
-from orchestrator.cli.storage.ls import megabytes
 
 
 @click.command("gc")
@@ -18,7 +17,7 @@ def command(storage: str, is_plan: bool, tracking_uri: str | None) -> None:
     To remove a sweep, delete its folder below sweeps/ and call this. Refuses to work while a launch does; one that
     starts meanwhile waits.
     """
-    from orchestrator.console import line_printer, make_console
+    from orchestrator.console import line_printer, make_console, megabytes
     from orchestrator.store.inventory import find_garbage, remove, sweeps_of
     from orchestrator.store.leases.collection import collecting
     from orchestrator.store.store import Store

@@ -1,9 +1,14 @@
-"""`dptq-sweep ui`: a storage in MLflow's UI, or the studies of a sweep in optuna-dashboard."""
+"""`dptq-sweep ui`: a sweep in MLflow's pages, or its studies in optuna-dashboard."""
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
@@ -12,44 +17,135 @@ import click
 from orchestrator.cli.options import storage_option, sweep_argument
 
 MLFLOW_PORT, OPTUNA_PORT = 5000, 8080
+_POLL_SECONDS = 0.5
 
 
 @click.command("ui")
 @sweep_argument
 @storage_option
+@click.option("--compare", "compares", is_flag=True, help="Open MLflow's comparison of robust and detrimental pairs.")
 @click.option("--optuna", "shows_studies", is_flag=True, help="Open the studies of the sweep in optuna-dashboard.")
-@click.option("--tracking-uri", help="As given to launch. [default: the database in the storage]")
+@click.option("--tracking-uri", help="As given to launch. [default: that of the launch]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
     help=f"Port to listen on. [default: {MLFLOW_PORT}; with --optuna {OPTUNA_PORT}]",
 )
+@click.option(
+    "--browser/--no-browser",
+    "opens",
+    default=None,
+    help="Whether to open the page. [default: in a terminal of a machine with a screen]",
+)
 def command(
-    name: str | None, storage: str, shows_studies: bool, tracking_uri: str | None, host: str, port: int | None
+    name: str | None,
+    storage: str,
+    compares: bool,
+    shows_studies: bool,
+    tracking_uri: str | None,
+    host: str,
+    port: int | None,
+    opens: bool | None,
 ) -> None:
-    """Open the sweeps of a storage in MLflow's UI, or the studies of one with --optuna; Ctrl-C ends it.
+    """Open a sweep in MLflow, the latest one unless named, on the charts of its pairs; Ctrl-C ends it.
 
-    The studies can be watched while a launch searches: the page shows them and changes nothing.
+    With --compare, MLflow's comparison of the pairs that stand for their cells, robust beside detrimental. With
+    --optuna, the studies of the sweep, which can be watched while a launch searches: the page changes nothing. Runs on
+    an MLflow server have its pages: their addresses are printed.
     """
     if shows_studies:
-        if tracking_uri is not None:
-            raise click.UsageError("--tracking-uri is for MLflow's UI: leave it out, or --optuna.")
+        if tracking_uri is not None or compares:
+            given = "--compare" if compares else "--tracking-uri"
+            raise click.UsageError(f"{given} is for MLflow's UI: leave it out, or --optuna.")
         _show_studies(name, storage, host, port or OPTUNA_PORT)
         return
-    if name is not None:
-        raise click.UsageError(f"MLflow's UI shows all sweeps of a storage: leave out {name!r}, or add --optuna.")
+    _show_runs(name, storage, tracking_uri, host, port or MLFLOW_PORT, compares=compares, opens=opens)
+
+
+def _show_runs(
+    name: str | None,
+    storage: str,
+    tracking_uri: str | None,
+    host: str,
+    port: int,
+    *,
+    compares: bool,
+    opens: bool | None,
+) -> None:
+    from orchestrator.cli.values import open_sweep
+    from orchestrator.store.inventory import sweeps_of
     from orchestrator.store.store import Store
-    from orchestrator.tracking.backend import ui_command
+    from orchestrator.tracking.backend import check, locate, ui_command
 
-    port = port or MLFLOW_PORT
-    arguments = ui_command(tracking_uri, Store(storage, create=False), host, port)
-    click.echo(f"MLflow UI at http://{host}:{port}")
-    sys.exit(_run_to_the_end(arguments))
+    store, sweep, pairs = Store(storage, create=False), None, None
+    # Any MLflow database can be looked at, also one that no sweep is in yet.
+    if name is not None or compares or sweeps_of(store):
+        sweep, _ = open_sweep(storage, name)
+        tracking_uri = tracking_uri or sweep.launch_options().tracking_uri
+        pairs = _chosen(storage, sweep.name) if compares else None
+    location = locate(tracking_uri, store)
+
+    def show(uri: str) -> None:
+        # MLflow takes seconds to import, in which its server starts.
+        from orchestrator.tracking.links import find_pages
+
+        pages = find_pages(uri, sweep.name, pairs) if sweep else {}
+        if sweep and not pages:
+            click.echo(f"MLflow has no runs of sweep {sweep.name} yet: its launch, or `resume`, brings them.")
+        for what, page in pages.items():
+            click.echo(f"{sweep.name if sweep else ''}, {what}: {page}")
+        if opens if opens is not None else _has_screen():
+            webbrowser.open([*pages.values(), uri][1 if compares and len(pages) > 1 else 0])
+
+    if location.database is None:
+        check(location)
+        show(location.uri)
+        return
+    arguments = ui_command(tracking_uri, store, host, port)
+    _check_port(host, port)
+    click.echo(f"MLflow UI at http://{host}:{port}; Ctrl-C ends it")
+    address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+    sys.exit(_run_to_the_end(arguments, address, show))
 
 
-def _run_to_the_end(arguments: list[str]) -> int:
-    """Runs a server and ends it, with the processes that it started, however this process is asked to end."""
+def _chosen(storage: str, name: str) -> list[str]:
+    """Returns the uids of the pairs that stand for their cells, robust beside detrimental."""
+    from orchestrator.cli.values import open_sweep
+    from orchestrator.results.pairs import pair_records
+    from orchestrator.results.snapshot import Snapshot
+    from orchestrator.tracking.sweep_content import chosen_pairs
+    from search_spaces.errors import ConfigError
+
+    sweep, plan = open_sweep(storage, name)
+    uids = [pair.uid for pair in chosen_pairs(pair_records(Snapshot(plan, sweep.store)))]
+    if not uids:
+        raise ConfigError(f"no pair of sweep {sweep.name!r} is done: there is nothing to compare yet.")
+    return uids
+
+
+def _check_port(host: str, port: int) -> None:
+    """Makes sure that the port can be had: the server says so in twenty lines, and links would lead to another one."""
+    from search_spaces.errors import ConfigError, one_line
+
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        reason = (error.strerror or one_line(error)).lower()
+        raise ConfigError(f"cannot listen on {host}:{port} ({reason}): choose another --port or --host.") from None
+
+
+def _has_screen() -> bool:
+    """Tells whether a browser that is opened here would be seen: a terminal, on a machine with a desktop."""
+    has_desktop = sys.platform in ("darwin", "win32") or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
+    return sys.stdout.isatty() and has_desktop
+
+
+def _run_to_the_end(arguments: list[str], address: str, show: Callable[[str], None]) -> int:
+    """Runs a server and ends it, with the processes that it started, however this process is asked to end.
+
+    Once it answers at its address, `show` is called with that.
+    """
     # A group of its own: `mlflow server` is the parent of what listens, and does not pass signals on.
     asked: list[int] = []
     with subprocess.Popen(arguments, process_group=0) as server:
@@ -62,8 +158,22 @@ def _run_to_the_end(arguments: list[str]) -> int:
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(each) is not signal.SIG_IGN:
                 signal.signal(each, end)
+        threading.Thread(target=_show_when_up, args=(server, address, show), daemon=True).start()
         code = server.wait()
     return 0 if asked else code
+
+
+def _show_when_up(server: "subprocess.Popen[bytes]", address: str, show: Callable[[str], None]) -> None:
+    from orchestrator.tracking.backend import answers
+    from search_spaces.errors import TrackingError
+
+    while server.poll() is None and not answers(address):
+        time.sleep(_POLL_SECONDS)
+    if server.poll() is None:
+        try:
+            show(address)
+        except TrackingError as error:
+            click.echo(error, err=True)
 
 
 def _show_studies(name: str | None, storage: str, host: str, port: int) -> None:

@@ -54,6 +54,7 @@ def command(
     from orchestrator.launch.publish import publish
     from orchestrator.launch.signals import stop_on_signals
     from orchestrator.launch.storage_check import check_storage
+    from orchestrator.reports.for_mlflow.picture import draw_pair
     from orchestrator.reports.terminal import print_analyses
     from orchestrator.results.pairs import pair_records
     from orchestrator.results.snapshot import EVERYTHING, Snapshot
@@ -69,7 +70,8 @@ def command(
     names = [analysis_named(each).name for each in only] or list(analyses)
     launched = sweep.launch_options()
     check_places(tracking_uri or launched.tracking_uri, address)
-    tracker, facts = Tracker(tracking_uri or launched.tracking_uri, sweep.store, sweep.name), sweep_facts(plan)
+    tracker = Tracker(tracking_uri or launched.tracking_uri, sweep.store, sweep.name, draw=draw_pair)
+    facts = sweep_facts(plan)
     tracker.check()
     with sweep.driver():
         snapshot = Snapshot(plan, sweep.store, ahead=EVERYTHING)

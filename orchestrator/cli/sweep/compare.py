@@ -33,7 +33,7 @@ def command(grid: str, name: str | None, arms: tuple[str, ...], storage: str, **
     """
     from cluster.runtime.session import check_address
     from orchestrator.cli.arm_plans import arm_plans
-    from orchestrator.cli.default_names import default_name
+    from orchestrator.cli.default_names import default_name, extension_note
     from orchestrator.cli.values import check_data, choices_of, launch_options_of, limits_of
     from orchestrator.console import line_printer, make_console
     from orchestrator.launch.driver import launch_sweep
@@ -54,7 +54,10 @@ def command(grid: str, name: str | None, arms: tuple[str, ...], storage: str, **
     any_grid = next(iter(asked.values())).grid
     check_data(any_grid.dataset, others["data_dir"])
     store = Store(storage)
-    name = name or default_name(any_grid.name, choices)
+    if name is None:
+        name = default_name(any_grid.name, choices)
+        if note := extension_note(grid, any_grid.name, name):
+            say(note)
     plans = launched_plans(name, asked, store, num_sites, say)
     is_over = True
     for arm, plan in asked.items():

@@ -38,7 +38,7 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
     launch runs as a job on the head of that cluster, and this command follows it.
     """
     from cluster.runtime.session import check_address
-    from orchestrator.cli.default_names import default_name
+    from orchestrator.cli.default_names import default_name, extension_note
     from orchestrator.cli.remote import (
         check_place_of_job,
         follow_to_the_end,
@@ -68,7 +68,10 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
     is_remote = bool(options.address and is_dashboard(options.address))
     place = {"storage": storage, "data_dir": others["data_dir"], "download": download}
     plan = plan_from_options(grid, chosen, **place, runs_here=not is_remote)
-    name = name or default_name(plan.grid.name, chosen)
+    if name is None:
+        name = default_name(plan.grid.name, chosen)
+        if note := extension_note(grid, plan.grid.name, name):
+            console.print(note, highlight=False, soft_wrap=True)
     check_sweep_name(name)
     if dry_run:
         check_data_if_here(plan.grid.dataset, others["data_dir"])

@@ -143,4 +143,5 @@ REPORT = AnalysisReport(
         "indicator_correlations": indicator_correlations(findings.tables["indicators"], findings.records)
     },
     section=section,
+    explains_drop=False,
 )

@@ -37,6 +37,7 @@ from orchestrator.reports.grouping import (
     title_of,
 )
 from orchestrator.reports.layout import Column, Field, TextTable, cell_table, pct, site_text
+from orchestrator.search.pair_choice import NORMAL_95
 from search_spaces.names import Goal
 
 MODES = {"before": "before", "after": "after", "single": "single", "leave_one_out": "leave one out"}
@@ -108,7 +109,7 @@ def section(tables: Tables, cells: Sequence[Row]) -> Section:
     return Section(
         title="Figure 2: where accuracy is lost",
         statement=layer_statement(effects, cells),
-        caption=f"The marked site moves the detrimental curve most. Effect of a site, by mode: {words}.",
+        caption=f"The marked site moves the detrimental curve most, beyond noise. Effect of a site, by mode: {words}.",
         pictures=cell_pictures(
             "layers",
             "Accuracy of both pairs of {cell} with only some sites quantized, by site.",
@@ -120,23 +121,38 @@ def section(tables: Tables, cells: Sequence[Row]) -> Section:
 
 
 def layer_statement(effects: pd.DataFrame, cells: Sequence[Row]) -> str:
-    """Names the inflection site of the shown cell that loses most there."""
-    before = of_cells(effects, cells)
-    before = before[(before["mode"] == "before") & (before["goal"] == Goal.DETRIMENTAL)]
-    split = "test" if (before["split"] == "test").any() else None
-    inflections = worst_sites(before[before["split"] == split] if split else before)
-    if inflections.empty:
+    """Names the site of the shown cells that gives most back when it alone stays at full precision.
+
+    Leaving one out asks what the failure cannot do without. Other modes see a site without those that go with it.
+    """
+    given = of_cells(effects, cells)
+    given = given[(given["mode"] == "leave_one_out") & (given["goal"] == Goal.DETRIMENTAL)]
+    split = "test" if (given["split"] == "test").any() else None
+    most = worst_sites(given[given["split"] == split] if split else given)
+    if most.empty:
         return ""
-    worst = largest(inflections, "effect")
-    if not worst["effect"] > 0:
-        return f"No single step of the detrimental network of {cell_title(worst)} costs accuracy."
-    same = of_cell(effects, worst, "goal", "split", "site")
+    worst = largest(most, "effect")
+    network, same = f"the detrimental network of {cell_title(worst)}", of_cell(effects, worst, "goal", "split", "site")
+    if not is_beyond_noise(same[same["mode"] == "leave_one_out"]):
+        return f"No single site holds the drop of {network}: none gives more back than noise when it is left out."
+    drop = pct(float(worst["accuracy_fp"]) - float(worst["accuracy_q"]), digits=1)
     alone = pct(float(same.loc[same["mode"] == "single", "effect"].mean()), digits=1)
     return (
-        f"The detrimental network of {cell_title(worst)} loses most at site {worst['site'] + 1} "
-        f"({worst['site_name']}): {pct(float(worst['effect']), digits=1)} pp once all sites before it are quantized"
-        + (f"; quantized alone it costs {alone} pp." if alone else ".")
+        f"Left at full precision, site {worst['site'] + 1} ({worst['site_name']}) gives {network} back "
+        f"{pct(float(worst['effect']), digits=1)} of {drop} pp" + (f"; alone it costs {alone} pp." if alone else ".")
     )
+
+
+def is_beyond_noise(rows: pd.DataFrame) -> bool:
+    """Tells whether the mean effect of a site in one mode, over seeds, is above the 95 % interval of no effect.
+
+    Both accuracies are taken as of different images, since nothing counted the images that change sides between them:
+    wider than the paired interval, so that what passes is no chance.
+    """
+    sign = rows["mode"].map({"single": 1.0}).fillna(-1.0)
+    both = [rows["accuracy"], (rows["accuracy"] + sign * rows["effect"]).clip(0.0, 1.0)]
+    variance = sum((each * (1 - each) / rows["num_images"]).sum() for each in both) / len(rows) ** 2
+    return bool(rows["effect"].mean() > NORMAL_95 * math.sqrt(variance))
 
 
 def inflection_text(effects: pd.DataFrame, *, is_short: bool = False) -> TextTable:
@@ -184,7 +200,7 @@ def figure_layers(effects: pd.DataFrame) -> Figure | None:
     for number, (panel, (mode, split)) in enumerate(zip(axes, places, strict=True)):
         here, found = (table[(table["mode"] == mode) & (table["split"] == split)] for table in (curves, inflections))
         _curves(panel, here)
-        _mark_inflection(panel, found, num_sites=len(sites))
+        _mark_inflection(panel, found, effects, num_sites=len(sites))
         is_last_line = number >= len(places) - len(splits)
         _name_sites(panel, list(sites["site_name"]), has_names=is_last_line)
         if number % len(splits) == 0:
@@ -204,9 +220,11 @@ def _curves(panel: Axes, curves: pd.DataFrame) -> None:
     panel.set(ylim=(-4, 122), yticks=range(0, 101, 25))
 
 
-def _mark_inflection(panel: Axes, found: pd.DataFrame, *, num_sites: int) -> None:
-    harmful = found[(found["goal"] == Goal.DETRIMENTAL) & (found["effect"] > 0)]
-    if harmful.empty:
+def _mark_inflection(panel: Axes, found: pd.DataFrame, effects: pd.DataFrame, *, num_sites: int) -> None:
+    """Marks the site that moves the detrimental curve most, where that is more than noise."""
+    harmful = found[found["goal"] == Goal.DETRIMENTAL]
+    keys = ("goal", *_CURVE, "site")
+    if harmful.empty or not is_beyond_noise(of_cell(effects, next(iter(harmful.to_dict("records"))), *keys)):
         return
     site = int(harmful["site"].iloc[0]) + 1
     panel.axvline(site, ymax=0.84, color=INK, linewidth=1.0, zorder=2)

@@ -1,5 +1,6 @@
 """What gives accuracy back: table, section and figure of the analysis `mitigation`."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -24,6 +25,7 @@ from orchestrator.reports.drawing import (
 from orchestrator.reports.grouping import CELL, PAIR, Row, is_missing, largest, of_cell, of_cells, over_seeds, title_of
 from orchestrator.reports.layout import Column, TextTable, cell_table, pct, spread_field
 from search_spaces.names import Goal
+from trainables.assessment.paired import drop_interval
 
 MITIGATIONS = {
     "none": "none",
@@ -44,14 +46,27 @@ def mitigation_summary(mitigation: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row per pair, kind and value: accuracy_fp, accuracy_q (fractions), recovered (share of the drop that is given
-        back; missing where nothing dropped), num_draws, and `sites` as text, 1-based, where the draws agree on them.
+        back; missing where the drop is within noise), num_draws, and `sites` as text, 1-based, where the draws agree.
     """
     keys = [*PAIR, "kind", "value"]
     sites = [" ".join(str(site + 1) for site in sites) for sites in mitigation["sites"]]
     table = mitigation.assign(sites=sites).astype({"recovered": "float64"})
+    # A share of what is chance has any value, "-360 %" as well.
+    table.loc[table["pair_uid"].isin(_within_noise(mitigation)), "recovered"] = math.nan
     groups = table.groupby(keys, sort=False, dropna=False)
     means, num_draws = groups[[*_ACCURACIES, "recovered"]].mean(), groups.size().rename("num_draws")
     return pd.concat([means, num_draws, groups["sites"].agg(_common)], axis=1).reset_index()
+
+
+def _within_noise(mitigation: pd.DataFrame) -> list[str]:
+    """Returns the uids of pairs whose own drop may be none: its paired 95 % interval holds 0."""
+    own = mitigation[mitigation["kind"] == "none"]
+    counts = own[["pair_uid", "num_images", "num_lost", "num_gained"]].itertuples(index=False)
+    return [
+        str(uid)
+        for uid, images, lost, gained in counts
+        if drop_interval(images - lost - gained, lost, gained, 0)[0] <= 0
+    ]
 
 
 def _common(texts: "pd.Series[str]") -> str:

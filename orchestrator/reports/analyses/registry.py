@@ -5,7 +5,7 @@ figures without anything to show are None.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 
 import pandas as pd
@@ -18,6 +18,9 @@ from search_spaces.analyses import ANALYSES
 
 Tables = Mapping[str, pd.DataFrame]
 """Tables of analyses by the analyses' names, with `PAIR_COLUMNS` first, and what is derived of them by file name."""
+
+
+NO_DROP = "No detrimental network that is shown drops beyond noise, so that there is nothing to explain."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +43,8 @@ class AnalysisReport:
     """Computes what follows from the analysis, by the names of the files that keep it."""
     section: Callable[[Tables, Sequence[Row]], Section]
     """Writes its section, with figures of the given cells."""
+    explains_drop: bool = True
+    """Whether its sentence is about the drop of the shown pairs, and says nothing where that is chance."""
     overview: Callable[[Tables], TextTable] | None = None
     """Lays out its main table for the terminal; None for an analysis that says nothing there."""
 
@@ -52,9 +57,19 @@ def derived_tables(analyses: Tables, records: Sequence[PairRecord], *, dataset: 
     return derived
 
 
-def analysis_sections(analyses: Tables, derived: Tables, cells: Sequence[Row]) -> list[Section]:
-    """Writes the sections of the analyses that are done, in the paper's order, with figures of the given cells."""
-    return [report.section({**analyses, **derived}, cells) for report in _reports(analyses)]
+def analysis_sections(
+    analyses: Tables, derived: Tables, cells: Sequence[Row], *, has_drop: bool = True
+) -> list[Section]:
+    """Writes the sections of the analyses that are done, in the paper's order, with figures of the given cells.
+
+    Where none of their pairs drops beyond noise (`has_drop`), no sentence explains the drop.
+    """
+    tables, sections = {**analyses, **derived}, []
+    for report in _reports(analyses):
+        section = report.section(tables, cells)
+        is_idle = not has_drop and report.explains_drop and section.statement
+        sections.append(replace(section, statement=NO_DROP) if is_idle else section)
+    return sections
 
 
 def overviews(analyses: Tables, derived: Tables) -> list[TextTable]:

@@ -211,7 +211,8 @@ def _worst_text(worst: pd.DataFrame, cells: Sequence[Row]) -> TextTable:
         )
         for row in listed.to_dict("records")
     )
-    return text_table(f"The {len(listed)} most wrong of {len(worst)} transitory points", columns, rows)
+    which = f"The {len(listed)} most wrong of {len(worst)}" if len(listed) < len(worst) else f"All {len(worst)}"
+    return text_table(f"{which} transitory points", columns, rows)
 
 
 def _overlap_text(overlaps: pd.DataFrame) -> TextTable:
@@ -250,7 +251,10 @@ def figure_transitory(transitory: pd.DataFrame) -> Figure | None:
         for name, prediction in zip(worst["label_name"], worst["prediction_q"], strict=True)
     ]
     seed = f", seed {first['seed'].iloc[0]}" if transitory["seed"].nunique() > 1 else ""
-    title = f"The worst {len(worst)} of {num_points} transitory points: {cell_title(first_row(worst))}{seed}"
+    which = f"The worst {len(worst)} of {num_points} transitory points"
+    if len(worst) == num_points:
+        which = f"All {num_points} transitory points" if num_points > 1 else "The only transitory point"
+    title = f"{which}: {cell_title(first_row(worst))}{seed}"
     figure, axes = panels(captions, panel_height=1.25, title=title, columns=_SHEET_COLUMNS)
     for panel, picture in zip(axes, worst["thumbnail"], strict=True):
         panel.imshow(imread(io.BytesIO(picture), format="png"), cmap="gray", interpolation="nearest")

@@ -26,7 +26,8 @@ from orchestrator.reports.rendering import page_files, table_files
 from orchestrator.reports.summary import progress, trouble_table
 from orchestrator.results.assessments import COMPANIONS, Found, read_assessments
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.results.trials import Trial, read_trials
+from orchestrator.results.standing import Standing
+from orchestrator.results.trials import read_trials
 from search_spaces.stages.assessment import BATCH
 
 ASSESSMENT = "assessment.json"
@@ -60,7 +61,7 @@ _FILES = {"ours": "ours.yaml"} | {tool: f"{tool}.json" for tool in ("onnxruntime
 
 
 def assessment_files(
-    snapshot: Snapshot, sweep: str, *, facts: Mapping[str, str], rules: Sequence[str]
+    snapshot: Snapshot, sweep: str, *, facts: Mapping[str, str], standing: Standing, rules: Sequence[str]
 ) -> dict[str, bytes]:
     """Returns the files of the report of a sweep that assesses networks, whatever has been done of it so far."""
     trials, found = read_trials(snapshot), read_assessments(snapshot, rules)
@@ -73,8 +74,8 @@ def assessment_files(
     page = Page(
         title=f"Assessment {sweep}",
         headline=" ".join(verdict_line(each) for each in found) or "No network is assessed yet.",
-        progress=progress(snapshot.plan, trials),
-        is_complete=_is_complete(trials),
+        progress=progress(snapshot.plan, standing),
+        is_complete=standing.is_complete,
         sections=tuple(section for section in sections if not section.is_empty),
     )
     files: dict[str, bytes] = {}
@@ -98,10 +99,6 @@ def mitigation_files(found: Found) -> dict[str, bytes]:
         for column, file in _FILES.items()
         if isinstance(row[column], str)
     }
-
-
-def _is_complete(trials: Sequence[Trial]) -> bool:
-    return not any(trial.state.needs_work for trial in trials)
 
 
 def _sections(found: Found) -> list[Section]:

@@ -12,12 +12,11 @@ from matplotlib.figure import Figure
 
 from orchestrator.plan import Plan
 from orchestrator.reports.drawing import DASHES, DETRIMENTAL, DOTS, INK, MUTED, ROBUST, style
-from orchestrator.results.pairs import records_of
+from orchestrator.results.pairs import records_of, representative
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
 from orchestrator.results.time_to_pair import kaplan_meier, logrank_p
 from orchestrator.results.trials import Trial, read_trials, trials_by_cell
 from orchestrator.search.arms import Arm
-from orchestrator.search.pair_choice import choose
 from orchestrator.store.store import Store
 from search_spaces.names import Goal
 
@@ -68,7 +67,7 @@ def _row(trials: Sequence[Trial]) -> dict[str, object]:
     first = next((place for place, (uid, _) in enumerate(begun) if uid in qualifying), None)
     spent = [rows for _, rows in begun]
     to_first = spent[: first + 1] if first is not None else []
-    chosen = choose([record for record in records if record.is_qualifying] or records)
+    chosen = representative(records)
     is_catastrophic = chosen is not None and chosen.catastrophic
     return {
         "white_box": white_box_name(trials[0]),

@@ -30,9 +30,9 @@ from search_spaces.loss_space import LossSpace
 from search_spaces.names import Objective
 
 _OTHER_VERDICTS = {
+    SearchVerdict.WITHIN_NOISE: "within noise",
     SearchVerdict.SOMETIMES: "on some seeds",
     SearchVerdict.VALIDATION_ONLY: "on the validation split only",
-    SearchVerdict.NOT_CONFIRMED: "not confirmed",
     SearchVerdict.NOT_FOUND: "without a hit",
 }
 _MEANING: dict[Objective, str] = {
@@ -91,7 +91,9 @@ def verdict_statement(outcomes: Sequence[Outcome]) -> str:
     shown = sum(outcome.finding is not None and bool(outcome.finding.num_shown) for outcome in outcomes)
     known = any(outcome.finding and outcome.finding.num_shown is not None for outcome in outcomes)
     evidence = f" The test images show a catastrophic pair in {shown}." if known else ""
-    return f"In {confirmed} of {len(outcomes)} searched cells the pair is catastrophic on every seed{others}.{evidence}"
+    many = any(outcome.finding and outcome.finding.num_seeds > 1 for outcome in outcomes)
+    seeds = "every seed" if many else "the one seed of the search"
+    return f"In {confirmed} of {len(outcomes)} searched cells the pair is catastrophic on {seeds}{others}.{evidence}"
 
 
 def _verdict_section(outcomes: Sequence[Outcome]) -> Section:

@@ -10,9 +10,9 @@ from orchestrator.reports.layout import (
     Field,
     Fields,
     TextTable,
-    evidence_note,
     interval_text,
     judged,
+    judged_cell,
     number,
     pct,
     pp,
@@ -24,7 +24,7 @@ from orchestrator.reports.search.pruning import pruned_trials
 from orchestrator.results.searches import SearchedCell, SearchTrial
 from orchestrator.results.time_to_pair import seconds_text
 from orchestrator.results.trials import Trial
-from orchestrator.results.verdicts import Finding, Outcome, SearchVerdict
+from orchestrator.results.verdicts import Finding, Outcome
 from orchestrator.search.pair_choice import choose
 from orchestrator.store.states import State
 from search_spaces.loss_space import LossSpace
@@ -33,24 +33,13 @@ from search_spaces.objective import ACCURACIES, accuracies_of
 
 _CELL = Column("cell", is_number=False, max_width=38)
 
-_COLORED = {SearchVerdict.CATASTROPHIC: "catastrophic", SearchVerdict.SOMETIMES: "partial drop"}
-"""The colours of a pair's verdicts, for those of a search."""
-
 
 def _verdict_field(outcome: Outcome) -> Field:
-    """A verdict with the numbers it rests on, e.g. `sometimes: 2 of 3 seeds`."""
-    finding, color = outcome.finding, _COLORED.get(outcome.verdict, "")
+    """A verdict with what it rests on, e.g. `catastrophic` on `2 of 3 seeds`."""
+    finding = outcome.finding
     if finding is None:
-        return Field(f"{outcome.verdict} in {_count(outcome.num_trials, 'trial')}", verdict=color)
-    of_seeds = f"{finding.num_catastrophic} of {_count(finding.num_seeds, 'seed')}"
-    return Field(f"{outcome.verdict}: {of_seeds}", note=evidence_note(_evidence(finding)), verdict=color)
-
-
-def _evidence(finding: Finding) -> str:
-    """How far the test images show what the verdict says, e.g. `shown on 1`; of a single pair what they do not show."""
-    if finding.num_seeds == 1 or not finding.num_shown:
-        return finding.pair.evidence
-    return f"shown on {finding.num_shown}"
+        return Field(f"{outcome.verdict} in {_count(outcome.num_trials, 'trial')}")
+    return judged_cell(finding.on_seeds)
 
 
 def _count(number: int, what: str) -> str:

@@ -54,12 +54,12 @@ def test_plan_prints_every_uid_whole(run: Run) -> None:
     assert "16 trials (1 teacher, 1 distill, 14 pair): 0 cached, 12 to run, 4 skipped" in table
     assert (
         "parity within 1 pp takes 1,132 test images if 1 % of answers change, 1,901 if 2 % do (level 0.05); "
-        "digits has 359" in table
+        "mnist-5k has 1,500" in table
     )
 
 
 def test_options_override_a_grid_file_and_single_values_win(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "my.yaml").write_text("name: mine\nbase: quick\npair: {epochs: 8}\nbudgets: [{average_bits: 6}]")
+    (tmp_path / "my.yaml").write_text("name: mine\nbase: digits\npair: {epochs: 8}\nbudgets: [{average_bits: 6}]")
     changes = ["--seed", "4", "--seed", "5", "--budget", "82", "--epochs-scale", "0.25", "--set", "distill.epochs=3"]
     code, out, _ = run("plan", "--grid", "my.yaml", "--goal", "robust", *changes, "--json")
     assert code == 0
@@ -111,7 +111,7 @@ BAD_INPUT = {
     "key in a grid file": (["plan", "--grid", "bad.yaml"], "unknown field 'bad.yaml: pair.robust.marginn'. Did you"),
     "budget of a grid file changed": (
         ["launch", "--grid", "edited.yaml"],
-        "or launch it with all that it has",
+        "launch it with all that it has",
     ),
     "storage is a file": (["launch", "--storage", "file"], "cannot write"),
     "storage of unknown kind": (["launch", "--storage", "ftp://host/x"], "storage 'ftp://host/x' cannot be opened"),

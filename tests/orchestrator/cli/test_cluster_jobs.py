@@ -101,7 +101,7 @@ def test_the_log_is_that_of_a_launch_and_is_followed_to_the_end(story: Story, cl
 
 
 def test_the_storage_is_where_the_relative_path_says_here(story: Story, cluster: Cluster) -> None:
-    assert "5/5 trials done" in cluster.run("status", "mine")
+    assert "5 of 5 trials done" in cluster.run("status", "mine")
 
 
 def test_workers_ran_the_code_of_whoever_submitted(story: Story, cluster: Cluster) -> None:

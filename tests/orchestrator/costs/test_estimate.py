@@ -25,7 +25,7 @@ from search_spaces.errors import ConfigError
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.model import vary
 
-PLAN: Plan = build_plan(build_grid("quick", Choices(), lambda _: 15), lambda _: 15)
+PLAN: Plan = build_plan(build_grid("digits", Choices(), lambda _: 15), lambda _: 15)
 WAITING = settle(PLAN, {node.uid: State.WAITING for node in PLAN.nodes}, Findings())
 # 160 steps of a teacher, 480 of a distillation, 640 of each of 10 pairs: 80, 120 and 320 s.
 SHIPPED = read_prices()
@@ -102,7 +102,7 @@ def test_head_with_cores_runs_trials_at_once() -> None:
 
 # Batches of 128, 32 and 100: 10, 40 and 12 steps of an epoch of the 1,294 digits, the smaller last one dropped.
 BATCHES = Choices(overrides=("teacher.batch_size=128", "distill.batch_size=32", "pair.batch_size=100"))
-OTHER_BATCHES: Plan = build_plan(build_grid("quick", BATCHES, lambda _: 15), lambda _: 15)
+OTHER_BATCHES: Plan = build_plan(build_grid("digits", BATCHES, lambda _: 15), lambda _: 15)
 PER_IMAGE = StepTimes(
     [
         Measurement(
@@ -190,7 +190,7 @@ def test_unknown_step_times_are_said_all_at_once_with_the_cure() -> None:
 def test_number_of_images_that_only_the_files_know_is_asked_for() -> None:
     for train_images, said in ((None, "give --train-images N"), (60, "batch_size=64 is above the 54 training images")):
         choices = Choices(dataset="folder:/flowers", train_images=train_images)
-        plan = build_plan(build_grid("quick", choices, lambda _: 15), lambda _: 15)
+        plan = build_plan(build_grid("digits", choices, lambda _: 15), lambda _: 15)
         with pytest.raises(ConfigError, match=said):
             estimated(cluster_of(CORES), plan=plan, states={node.uid: State.WAITING for node in plan.nodes})
 
@@ -249,6 +249,7 @@ available_node_types:
   head: {resources: {CPU: 0, GPU: 0}, node_config: {InstanceType: m5.large}}
   gpu: {node_config: {InstanceType: g5.8xlarge, InstanceMarketOptions: {MarketType: spot}}}
 """
+PLAN_COMMAND = ("plan", "--grid", "digits")
 STEPS = ["--step-seconds", "teacher=0.5,distill=0.25", "--step-seconds", "pair=0.5"]
 Run = Callable[..., tuple[int, str, str]]
 
@@ -269,7 +270,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 
 
 def test_plan_prints_machines_hours_time_and_price(run: Run) -> None:
-    code, out, _ = run("plan", "--cluster", "cluster.yaml", *STEPS)
+    code, out, _ = run(*PLAN_COMMAND, "--cluster", "cluster.yaml", *STEPS)
     assert code == 0
     found = estimated(cluster_of(GPU))
     assert out.splitlines()[-1] == estimate_line(found)
@@ -280,9 +281,9 @@ def test_plan_prints_machines_hours_time_and_price(run: Run) -> None:
 
 
 def test_plan_without_a_cluster_is_as_it_was(run: Run) -> None:
-    _, plain, _ = run("plan", "--json")
+    _, plain, _ = run(*PLAN_COMMAND, "--json")
     assert "estimate" not in json.loads(plain)
-    _, with_estimate, _ = run("plan", "--json", "--cluster", "cluster.yaml", *STEPS)
+    _, with_estimate, _ = run(*PLAN_COMMAND, "--json", "--cluster", "cluster.yaml", *STEPS)
     values = json.loads(with_estimate)
     assert values.pop("estimate")["wall_seconds"] == 2400
     assert values == json.loads(plain)
@@ -296,7 +297,7 @@ def test_plan_uses_what_the_storage_measured(run: Run, tmp_path: Path) -> None:
         folder.folder.write_json("env.json", {"device": "NVIDIA A10G"})
         folder.write_epoch([{"epoch": 1, "seconds": seconds, "gpu_seconds": seconds / 4}], b"state")
         folder.write_result({}, {}, seconds=seconds, data_sha256="d")
-    _, out, _ = run("plan", "--json", "--cluster", "cluster.yaml", "--start-minutes", "0")
+    _, out, _ = run(*PLAN_COMMAND, "--json", "--cluster", "cluster.yaml", "--start-minutes", "0")
     found = json.loads(out)["estimate"]
     (pairs,) = found["trainings"]
     # 20 steps in 10 s; nine pairs of 320 s are left, four to a GPU.

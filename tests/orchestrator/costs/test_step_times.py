@@ -28,7 +28,7 @@ from search_spaces.model import vary
 from search_spaces.stages.registry import Stage
 from trainables.data.images import ImageData
 
-PLAN: Plan = build_plan(build_grid("quick", Choices(), lambda _: 15), lambda _: 15)
+PLAN: Plan = build_plan(build_grid("digits", Choices(), lambda _: 15), lambda _: 15)
 NODES = PLAN.by_uid()
 TEACHER, DISTILL, PAIR, *_ = PLAN.nodes
 TRAININGS = [training_of(node, NODES) for node in (TEACHER, DISTILL, PAIR)]
@@ -152,7 +152,7 @@ def test_user_wins_over_the_storage_and_the_storage_over_the_table() -> None:
     assert both.seconds == 1.0
 
 
-def test_table_that_comes_along_knows_the_quick_grid_on_a_cpu_and_nothing_of_gpus() -> None:
+def test_table_that_comes_along_knows_the_grids_digits_and_quick_on_a_cpu_and_nothing_of_gpus() -> None:
     table = measured_by_others()
     known = StepTimes(table)
     assert all(known.find(training, 64, "cpu") for training in TRAININGS)

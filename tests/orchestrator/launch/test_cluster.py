@@ -116,7 +116,7 @@ def check_commands(patient: Patient, *, interrupted: str) -> None:
     """Whatever reads a sweep finds it on S3, and a trial that lost its machine came to what it comes to undisturbed."""
     storage = ("--storage", patient.place)
     for arguments, shown in (
-        (("status", SWEEP), f"{len(patient.calm)}/{len(patient.calm)} trials done"),
+        (("status", SWEEP), f"{len(patient.calm)} of {len(patient.calm)} trials done"),
         (("report", SWEEP), "report.html"),
         (("reproduce", interrupted), "reproduced bit by bit"),
         (("gc", "--plan"), "would remove 0 things"),

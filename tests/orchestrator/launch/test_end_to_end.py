@@ -1,7 +1,9 @@
 """A whole sweep on real local Ray, MLflow (sqlite) and Optuna: killed in the middle, launched again, then finished."""
 
+import html
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +22,8 @@ from optuna.storages.journal import JournalFileBackend
 from orchestrator.store.folder import RESULT
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
+from tests.browser import document_of
+from tests.orchestrator.opened import opened
 from tests.orchestrator.patients import kill_driver
 from tests.waiting import wait_until
 from trainables.stage_runner import ParentCheckpoint, Trial, TrialSpec, checkpoint_bytes
@@ -107,7 +111,7 @@ def plan_of(story: Story) -> list[dict[str, Any]]:
 def test_launch_after_a_kill_finishes_the_plan(story: Story) -> None:
     # Of the two trials that the searched cell may take one is paid for: the recipe as published.
     assert [node["state"] for node in plan_of(story)] == ["done"] * 5 + ["skipped"]
-    assert "5/5 trials done" in run(story.storage, "status")
+    assert "5 of 5 trials done" in run(story.storage, "status")
 
 
 def test_no_finished_trial_ran_twice(story: Story) -> None:
@@ -194,6 +198,26 @@ def test_report_gives_fractions_on_the_test_split(story: Story) -> None:
     assert {"report.html", "report.md", "table1.csv", "table1.parquet"} <= {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.browser
+def test_what_ui_opens_shows_bars_verdicts_and_descriptions(story: Story, browser: str, tmp_path: Path) -> None:
+    report = (story.storage / "sweeps/smoke/report.html").read_text()
+    assert f"dptq-sweep ui smoke --compare --storage {story.storage}" in html.unescape(report)
+    runs = mlflow.MlflowClient(f"sqlite:///{story.storage}/mlflow.db").search_runs(["1"], "tags.`dptq.goal` LIKE '%'")
+    names = {run.info.run_name for run in runs}
+    with opened(story.storage, "smoke", "--compare") as pages:
+        charts = document_of(browser, pages["charts of all pairs"], tmp_path / "charts")
+        compared = document_of(browser, pages["robust beside detrimental"], tmp_path / "compared")
+        run = next(run for run in runs if run.data.tags["dptq.goal"] == "detrimental")
+        address = pages["charts of all pairs"].partition("?")[0] + f"/{run.info.run_id}?workflowType=machine_learning"
+        described = document_of(browser, address, tmp_path / "described")
+    assert "test/accuracy_delta" in charts
+    assert charts.count('<g class="point">') >= len(names) == 2, "bars"
+    for page in (charts, compared):
+        assert all(name in page for name in names)
+    assert {run.data.tags["dptq.verdict"] for run in runs} <= set(re.findall(r"[a-z][a-z, ]+", compared))
+    assert f"Trial <code>{run.data.tags['dptq.uid']}</code>" in described
+
+
 def test_nothing_is_left_in_the_home_directory(story: Story) -> None:
     assert list((story.storage.parent / "home").rglob("*")) == []
 
@@ -263,6 +287,6 @@ def test_mlflow_has_a_run_with_curves_for_every_analysis(analysed: Analysed) -> 
     by_analysis = [run for run in runs if "dptq.analysis" in run.data.tags]
     assert len(by_analysis) == 19
     layers = next(run for run in by_analysis if run.data.tags["dptq.analysis"] == "layers")
-    curve = client.get_metric_history(layers.info.run_id, "test/before/accuracy")
+    curve = client.get_metric_history(layers.info.run_id, "layers/before/accuracy")
     assert sorted(point.step for point in curve) == list(range(15))
     assert {artifact.path for artifact in client.list_artifacts(layers.info.run_id)} >= {"rows.parquet", "result.json"}

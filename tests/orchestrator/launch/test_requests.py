@@ -120,5 +120,5 @@ def test_a_launch_with_nothing_to_do_asks_three_times_per_trial(
 
 def test_status_asks_twice_per_trial(server: CountedServer, finished: tuple[str, ...]) -> None:
     server.asked.clear()
-    assert "32/32 trials done" in run("status", "counted", "--storage", finished[3])
+    assert "32 of 32 trials done" in run("status", "counted", "--storage", finished[3])
     assert server.asked.total() <= 2 * NUM_TRIALS + 20, server.asked

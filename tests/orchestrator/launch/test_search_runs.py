@@ -176,7 +176,7 @@ def test_store_studies_and_plan_agree_at_the_end(make: Make) -> None:
     runs = [(uid, mlflow[state]) for uid, state in states.items() if state in mlflow]
     agreement = compare(Snapshot(PLAN, driver.store), driver.studies, runs)
     assert agreement.disagreements == ()
-    assert agreement.line() == "plan = store = Optuna = MLflow: 12 done, 0 failed, 3 pruned, 8 skipped"
+    assert agreement.line() == "plan = store = Optuna = MLflow: 15 done, 0 failed, 8 skipped"
     pruned = next(uid for uid, state in states.items() if state is State.PRUNED)
     (line,) = compare(Snapshot(PLAN, driver.store), driver.studies, [*runs, (pruned, "FINISHED")]).disagreements
     assert "KILLED and FINISHED" in line

@@ -3,11 +3,13 @@
 import io
 import re
 
+import pytest
 from rich.console import Console
 
 from orchestrator.plan import Node, Plan, build_plan
-from orchestrator.progress.live import Progress, format_seconds, render_overview, summary_line
+from orchestrator.progress.live import Progress, render_overview, running_lines, summary_line
 from orchestrator.progress.overview import Overview, overview_of
+from orchestrator.progress.pace import TimeLeft
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.states import State
@@ -61,12 +63,12 @@ def test_trial_that_runs_is_not_skipped_when_its_cell_finds_the_pair(store: Stor
         trial_of(store, node).write_recipe(node, None)
         overview.snapshot.look_again(node)
         overview.started(node)
-    assert overview.num_needed() == 5, "the two trials that are paid for, and what comes before them"
+    assert overview.count.needed == 5, "the two trials that are paid for, and what comes before them"
     finish(store, first)
     overview.snapshot.look_again(first)
     overview.ended(first)
     assert overview.states[running.uid] is State.WAITING
-    assert overview.num_needed() == 4
+    assert overview.count.needed == 4
     assert overview.counts()[Stage.PAIR] == {"done": 1, "running": 1, "skipped": 3}
 
 
@@ -85,13 +87,14 @@ def test_point_of_a_search_that_diverged_is_an_answer_and_a_pair_of_the_grid_tha
 
 def test_time_left_is_epochs_left_times_seconds_per_epoch(store: Store) -> None:
     overview = fresh(store)
-    assert overview.eta_seconds(2) is None
+    assert overview.time_left(1) is None
     epochs = {node.uid: node.recipe.model_dump()["epochs"] for node in PLAN.nodes}
     for node, seconds in ((TEACHER, 2.0), (DISTILL, 1.0), (DETRIMENTAL[0], 3.0)):
         overview.epoch(node, {"epoch": 1, "seconds": seconds})
     left = 2.0 * (epochs[TEACHER.uid] - 1) + 1.0 * (epochs[DISTILL.uid] - 1)
     left += 3.0 * (sum(epochs[node.uid] for node in PLAN.nodes[2:]) - 1)
-    assert overview.eta_seconds(2) == left / 2
+    # A first epoch tells little.
+    assert overview.time_left(1) == TimeLeft(pytest.approx(0.7 * left), pytest.approx(1.5 * left))
 
 
 def test_best_pair_keeps_parity_first_and_then_drops_most(store: Store) -> None:
@@ -127,16 +130,16 @@ def test_table_names_stages_running_trials_and_time_left(store: Store) -> None:
     shown = text_of(render_overview(overview, 2))
     assert re.search(r"teacher\s+0\s+0\s+1", shown)
     assert f"distill/test_resnet  epoch 4/{DISTILL.recipe.model_dump()['epochs']}" in shown
-    # The other stages cost what they usually do beside a distillation, of which an epoch took a second.
-    teacher, distill, *pairs = (node.recipe.epochs for node in PLAN.nodes)
-    assert f"0/12 trials done; about {format_seconds((2 * teacher + distill - 4 + 3 * sum(pairs)) / 2)} left" in shown
+    left = overview.time_left(2)
+    assert left is not None
+    assert f"0 of 12 trials done, 4 skipped; {left.text}" in shown or f"0 of 12 trials done; {left.text}" in shown
 
 
 def test_summary_of_a_finished_sweep_claims_no_time_left(store: Store) -> None:
     for node in PLAN.nodes:
         finish(store, node)
     line = summary_line(overview_of(Snapshot(PLAN, store), has_driver=False), 2)
-    assert line.startswith("12/12 trials done; best pair drops 50.0 pp")
+    assert line.startswith("12 of 12 trials done; best pair drops 50.0 pp")
     assert "left" not in line
 
 
@@ -144,13 +147,16 @@ def test_without_a_terminal_progress_is_plain_lines(store: Store) -> None:
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
     with Progress(fresh(store), console, num_parallel=2) as progress:
         progress.started(TEACHER, {})
-        progress.epoch(TEACHER, {"epoch": 1, "seconds": 1.0})
+        progress.epoch(TEACHER, {"epoch": 1, "seconds": 1.0, "train/loss": 0.5, "validation/accuracy": 0.9})
+        assert "epoch 1/" in running_lines(progress.overview)[0]
+        assert "loss 0.5, 90.0 %" in running_lines(progress.overview)[0]
         finish(store, TEACHER)
         progress.overview.snapshot.look_again(TEACHER)
         progress.ended(TEACHER)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert lines[0] == f"[0:00:00] started {TEACHER.name} ({TEACHER.uid})"
-    assert lines[-1] == f"[0:00:00] done {TEACHER.name}"
+    assert lines[0].startswith("[0:00:00] starting 2 workers")
+    assert lines[1] == f"[0:00:00] started {TEACHER.name} ({TEACHER.uid})"
+    assert lines[-1] == f"[0:00:00] done {TEACHER.name}: FP 66.0 %, quantized 62.0 %"
     assert "\x1b" not in "".join(lines)
 
 
@@ -160,4 +166,4 @@ def test_in_a_terminal_progress_redraws_a_table(store: Store) -> None:
         progress.started(TEACHER, {})
     drawn = console.file.getvalue()  # type: ignore[attr-defined]
     assert "stage" in drawn
-    assert "epoch 0/" in drawn
+    assert "starting" in drawn

@@ -16,9 +16,15 @@ from orchestrator.reports.analyses.histograms import (
     histogram_summary,
     most_changed_sites,
 )
-from orchestrator.reports.analyses.layers import inflection_text, layer_effects, layer_statement, worst_sites
-from orchestrator.reports.analyses.mitigation import mitigation_statement, mitigation_summary
-from orchestrator.reports.analyses.registry import derived_tables, overviews
+from orchestrator.reports.analyses.layers import (
+    figure_layers,
+    inflection_text,
+    layer_effects,
+    layer_statement,
+    worst_sites,
+)
+from orchestrator.reports.analyses.mitigation import mitigation_statement, mitigation_summary, mitigation_text
+from orchestrator.reports.analyses.registry import NO_DROP, analysis_sections, derived_tables, overviews
 from orchestrator.reports.analyses.transitory import overlaps, table2, table2_statement, table2_text, worst_points
 from orchestrator.reports.analyses.twins import twin_drops, twin_statement, twin_text
 from orchestrator.reports.grouping import CELL, over_seeds, shown_cells
@@ -245,8 +251,8 @@ def test_sentences_say_what_the_numbers_say(tiny: dict[str, pd.DataFrame]) -> No
         "the robust policy and -5.0 pp under random bits."
     )
     assert layer_statement(effects, [SHOWN]) == (
-        "The detrimental network of test_resnet I-A, 60 bits loses most at site 2 (layer1.conv1): 50.0 pp once all "
-        "sites before it are quantized; quantized alone it costs 50.0 pp."
+        "Left at full precision, site 2 (layer1.conv1) gives the detrimental network of test_resnet I-A, 60 bits back "
+        "50.0 of 80.0 pp; alone it costs 50.0 pp."
     )
     assert histogram_statement(summary, collapse_correlations(summary), [SHOWN]) == (
         "In the detrimental network of test_resnet I-A, 60 bits the share of zeros grows most at site 2 "
@@ -265,6 +271,23 @@ def test_sentences_say_what_the_numbers_say(tiny: dict[str, pd.DataFrame]) -> No
         "Images that fail only when quantized, as they are and with pixels changed by 4 levels (test_resnet I-A, 60 "
         "bits): white box 10.0 and 20.0 %, robust 20.0 and 30.0 %, detrimental 80.0 and 90.0 %."
     )
+
+
+def test_no_sentence_names_an_effect_within_noise(tiny: dict[str, pd.DataFrame]) -> None:
+    # An image of 100 changes sides, here or there.
+    layers = tiny["layers"].assign(accuracy=tiny["layers"]["accuracy_fp"], accuracy_q=0.89)
+    mitigation = tiny["mitigation"].assign(num_lost=1, recovered=-3.6)
+    summary = mitigation_summary(mitigation)
+
+    assert layer_statement(layer_effects(layers), [SHOWN]).startswith("No single site holds the drop")
+    assert mitigation_statement(summary, [SHOWN]) == ""
+    assert "360" not in " ".join(field.text for row in mitigation_text(summary).rows for field in row)
+    analyses = {"layers": layers, "mitigation": mitigation}
+    sections = analysis_sections(analyses, derived_tables(analyses, [], dataset="digits"), [SHOWN], has_drop=False)
+    assert [section.statement for section in sections] == [NO_DROP, ""]
+    chance = figure_layers(layer_effects(layers))
+    assert chance is not None
+    assert not [text for axes in chance.axes for text in axes.texts], "no site is marked"
 
 
 def test_table_3_says_when_another_policy_is_worse(tiny: dict[str, pd.DataFrame]) -> None:

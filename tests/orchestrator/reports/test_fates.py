@@ -18,6 +18,7 @@ from orchestrator.reports.summary import progress, trouble_table
 from orchestrator.reports.table1 import table1
 from orchestrator.results.pairs import pair_records
 from orchestrator.results.snapshot import Snapshot
+from orchestrator.results.standing import standing_of
 from orchestrator.results.trials import Trial, read_trials
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
@@ -161,6 +162,7 @@ def test_cell_is_done_whatever_was_pruned_skipped_or_failed_to_confirm_and_not_w
 
 
 def test_report_lists_what_failed_with_the_first_line_of_its_error_and_nothing_that_was_pruned(
+    sweep: Sweep,
     trials: tuple[Trial, ...],
 ) -> None:
     rows = {row[0].text.removeprefix("pair/test_resnet/I/"): row[1:] for row in trouble_table(PLAN, trials).rows}
@@ -173,7 +175,9 @@ def test_report_lists_what_failed_with_the_first_line_of_its_error_and_nothing_t
     }
     counts = Counter(trial.state for trial in trials)
     assert counts[State.FAILED] == 4
-    assert progress(PLAN, trials).startswith(f"Not complete: {counts[State.DONE]} of {len(trials)} trials are done, 4")
+    done = counts[State.DONE] + counts[State.PRUNED]
+    told = progress(PLAN, standing_of(Snapshot(PLAN, sweep.store), sweep.folder))
+    assert told.startswith(f"Complete with failures: {done} of {done + 4} trials done, 4 failed, ")
 
 
 def test_confirmations_are_of_nodes_that_the_plan_calls_so() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -48,7 +49,8 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.loaded += [value or "" for name, value in attrs if name in ("src", "srcset", "href", "data", "poster")]
+        links = (value or "" for name, value in attrs if name in ("src", "srcset", "href", "data", "poster"))
+        self.loaded += [link for link in links if not link.startswith("#")]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -123,6 +125,9 @@ def test_html_loads_nothing_and_has_both_themes(folder: Path) -> None:
     reader.feed(page)
 
     assert reader.open == []
+    anchors = set(re.findall(r'<a href="#([^"]*)"', page))
+    assert anchors == set(re.findall(r'<section id="([^"]*)"', page))
+    assert anchors
     assert reader.tags.count("img") == reader.tags.count("source") == len(FIGURES)
     assert len(reader.loaded) == 2 * len(FIGURES)
     assert all(value.startswith("data:image/svg+xml;base64,") for value in reader.loaded)
@@ -174,7 +179,7 @@ def test_sweep_without_any_result_says_so_and_has_no_figures(plan: Plan, tmp_pat
 
     assert set(files) == SEARCH_TABLES | {"table1.csv", "table1.parquet", "report.md", "report.html"}
     assert "No pair is done yet." in files["report.html"].decode()
-    assert "Not complete: 0 of 12 trials are done, 12 waiting." in files["report.md"].decode()
+    assert "Planned: 0 of 12 trials done." in files["report.md"].decode()
     assert len(pd.read_csv(io.BytesIO(files["table1.csv"]))) == 3
 
 
@@ -183,7 +188,7 @@ def test_partial_sweep_names_what_is_missing(plan: Plan, tmp_path: Path) -> None
 
     text = files_of(write_report(Snapshot(plan, store), "demo", facts=FACTS))["report.md"].decode()
 
-    assert "Not complete: 7 of 12 trials are done, 1 failed, 4 waiting." in text
+    assert "Incomplete: 7 of 12 trials done, 1 failed. What follows" in text
     assert "| pair/test\\_resnet/I/C/robust/seed0 | waiting |" in text
 
 

@@ -28,8 +28,7 @@ from orchestrator.search.journal import open_journal
 from orchestrator.search.study import CellStudy
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
-from orchestrator.tracking.runs import metric_key
-from orchestrator.tracking.sweep_metrics import search_metrics
+from orchestrator.tracking.sweep_content import SEARCHES, sweep_content
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.loss_space import LossSpace
 from tests.orchestrator.made_up import accuracies, pair_metrics, raised
@@ -114,9 +113,9 @@ def written(tmp_path: Path) -> Written:
         (0.8, (0.7, 0.05), "sometimes", 2),
         (0.05, (0.7, 0.7), "sometimes", 2),
         (0.05, (0.02, 0.0), "validation only", 0),
-        (0.8, (0.7, None), "not confirmed", 2),
-        (0.8, (None, None), "not confirmed", 1),
-        (0.05, (None, None), "not confirmed", 0),
+        (0.8, (0.7, None), "catastrophic", 2),
+        (0.8, (None, None), "catastrophic", 1),
+        (0.05, (None, None), "validation only", 0),
     ],
 )
 def test_verdict_follows_the_seeds_on_which_the_pair_is_catastrophic_on_test(
@@ -180,11 +179,9 @@ def test_verdicts_say_on_how_many_seeds_the_test_images_show_them(written: Writt
     assert (outcome.verdict, outcome.finding.num_shown) == ("catastrophic", 2)
     section = search_sections(searches)[0]
     fields = [row[1] for row in section.tables[0].rows]
-    assert (fields[0].text, fields[0].note) == ("catastrophic: 3 of 3 seeds", "shown on 2\n3 trials to come")
-    assert fields[1].note.startswith("parity not shown:\nneeds 2,")
+    assert (fields[0].text, fields[0].note) == ("catastrophic", "3 of 3 seeds\nshown on 2\n3 trials to come")
+    assert fields[1].note.startswith("1 seed\nparity within\nnoise: needs")
     assert "The test images show a catastrophic pair in 1." in section.statement
-    metrics = {point.key.rpartition("/")[2]: point.value for point in search_metrics([outcome])}
-    assert (metrics["seeds_catastrophic"], metrics["seeds_shown"]) == (3, 2)
     assert outcome_facts(outcome)["num_shown"] == 2
 
 
@@ -255,18 +252,13 @@ def test_cost_counts_what_ended_until_the_first_pair_pruned_and_failed_trials_to
     assert (outcome.num_ended, outcome.device_seconds, outcome.num_trials) == (4, 76, 3)
     assert outcome.first is not None
     assert not outcome.first.catastrophic
-    metrics = {point.key: point.value for point in search_metrics([outcome])}
-    cell = "search/test_resnet/I/A/detrimental/seed0"
-    assert metrics == {
-        f"{cell}/trials": 4,
-        f"{cell}/epochs": 26,
-        f"{cell}/device_seconds": 76,
-        f"{cell}/trials_to_first": 3,
-        f"{cell}/epochs_to_first": 16,
-        f"{cell}/device_seconds_to_first": 56,
-        f"{cell}/seeds_catastrophic": 0,
-    }
-    assert all(metric_key(key) == key for key in metrics)
+    content = sweep_content(read_trials(Snapshot(written.plan, written.store)), "")
+    table = json.loads(content.tables[SEARCHES])
+    row = dict(zip(table["columns"], table["data"][0], strict=True))
+    assert row["cell"] == outcome.searched.cell.cell_id
+    assert (row["trials_to_first"], row["epochs_to_first"], row["device_seconds_to_first"]) == (3, 16, 56)
+    assert (row["num_trials_ended"], row["epochs"], row["num_catastrophic"]) == (4, 26, 0)
+    assert not [point.key for point in content.points if point.key.startswith("search")]
 
 
 def test_share_of_a_gpu_counts_as_that_share(written: Written) -> None:
@@ -413,7 +405,7 @@ def test_files_and_json_hold_plain_values_and_a_terminal_line_fits(written: Writ
     with console.capture() as capture:
         console.print(render(overview_table(searches.outcomes)))
 
-    assert cells.loc["A", "verdict"] == "not confirmed"
+    assert cells.loc["A", "verdict"] == "catastrophic (1 seed)"
     assert cells.loc["A", "drop"] == pytest.approx(0.8)
     assert pd.isna(cells.loc["B", "trials_to_first"])
     assert cells.loc["B", "num_trials_drawn"] == 0
@@ -423,7 +415,7 @@ def test_files_and_json_hold_plain_values_and_a_terminal_line_fits(written: Writ
     assert [each["trials_to_first"] for each in facts] == [1, None, None]
     lines = capture.get().splitlines()
     assert max(map(len, lines)) <= 100
-    assert any("not confirmed: 1 of 1 seed" in line for line in lines)
+    assert any("catastrophic" in line for line in lines)
     assert any("not found in 1 trial " in line and "> 10" in line for line in lines)
 
 
@@ -431,5 +423,5 @@ def test_sweep_without_a_search_says_nothing_of_searches(tmp_path: Path) -> None
     plan = build_plan(build_grid("quick", Choices(search={"trials": 0}), lambda _: 15), lambda _: 15)
     store = Store(str(tmp_path))
     assert searches_of(plan, read_trials(Snapshot(plan, store))) is None
-    assert search_metrics([]) == []
+    assert SEARCHES not in sweep_content(read_trials(Snapshot(plan, store)), "").tables
     assert LossSpace().fields == ("hinge_weight", "kd_weight", "margin")

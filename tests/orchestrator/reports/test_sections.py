@@ -200,7 +200,7 @@ def test_analyses_that_were_begun_and_not_done_are_listed(plan: Plan, tmp_path: 
 
     text = (tmp_path / "sweeps" / "demo" / "report.md").read_text()
     assert "| layers/test\\_resnet/I/A/robust/seed0 | not analyzed | interrupted |" in text
-    assert "Complete: all 12 trials are done." in text
+    assert "Complete: 12 of 12 trials done." in text
 
 
 @pytest.mark.parametrize("goal", list(Goal))

@@ -16,7 +16,7 @@ COLUMNS = (
 
 def table(*rows: tuple[object, ...]) -> pd.DataFrame:
     made = pd.DataFrame([dict(zip(COLUMNS, row, strict=True)) for row in rows], columns=list(COLUMNS))
-    return made.assign(evidence="", num_images=None)
+    return made.assign(evidence="", num_images=None, drop_low=None)
 
 
 HELD, LOST = "catastrophic", "parity lost"
@@ -48,7 +48,9 @@ def test_the_headline_names_the_largest_drop_and_what_it_cost(rows: list[tuple[o
     assert headline(table(*rows)) == said
 
 
-def test_the_headline_says_how_many_of_them_the_test_images_show() -> None:
+def test_a_pair_within_noise_is_no_hit_and_a_drop_within_noise_is_not_named() -> None:
     rows = table((0.9, -0.6, 0.0, HELD, None), (0.9, -0.5, 0.0, HELD, None), (0.9, -0.4, 0.0, HELD, None))
-    counted = rows.assign(num_images=359, evidence=["shown", "parity not shown: needs 1,200 images", "shown"])
-    assert "(catastrophic: 3 of 3, shown in 2)" in headline(counted)
+    counted = rows.assign(num_images=359, evidence=["shown", "parity within noise: needs 1,200 images", "shown"])
+    assert "(catastrophic: 2 of 3; within noise: 1)" in headline(counted)
+    chance = table((0.9, -0.008, 0.0, "no drop", None)).assign(num_images=120, drop_low=-0.004)
+    assert headline(chance) == "No detrimental pair is catastrophic (0 of 1): no drop is beyond noise."

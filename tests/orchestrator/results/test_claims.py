@@ -36,13 +36,13 @@ def claimed(num_images: int, *counts: int, claims: Claims = CLAIMS) -> Claim:
         # Images; lost and gained at full precision; lost and gained under quantization.
         ((1500, 2, 2, 1400, 0), Evidence.SHOWN, Evidence.SHOWN, Evidence.SHOWN),
         # The three gaps of 0.56 pp on 359 digits.
-        ((359, 4, 2, 349, 0), Evidence.NOT_SHOWN, Evidence.SHOWN, Evidence.NOT_SHOWN),
+        ((359, 4, 2, 349, 0), Evidence.WITHIN_NOISE, Evidence.SHOWN, Evidence.WITHIN_NOISE),
         ((359, 12, 0, 349, 0), Evidence.REFUTED, Evidence.SHOWN, Evidence.REFUTED),
-        ((1500, 2, 2, 160, 0), Evidence.SHOWN, Evidence.NOT_SHOWN, Evidence.NOT_SHOWN),
+        ((1500, 2, 2, 160, 0), Evidence.SHOWN, Evidence.WITHIN_NOISE, Evidence.WITHIN_NOISE),
         ((1500, 2, 2, 100, 0), Evidence.SHOWN, Evidence.REFUTED, Evidence.REFUTED),
         # A student that is better than its white box keeps parity.
         ((1500, 0, 60, 1400, 0), Evidence.SHOWN, Evidence.SHOWN, Evidence.SHOWN),
-        ((20, 0, 0, 20, 0), Evidence.NOT_SHOWN, Evidence.SHOWN, Evidence.NOT_SHOWN),
+        ((20, 0, 0, 20, 0), Evidence.WITHIN_NOISE, Evidence.SHOWN, Evidence.WITHIN_NOISE),
     ],
 )
 def test_a_claim_is_shown_where_chance_is_excluded_in_both_conditions(
@@ -58,7 +58,7 @@ def test_the_ends_are_one_sided_bounds_at_the_level_of_the_settings() -> None:
         assert (claim.parity_gap.low, claim.parity_gap.high) == drop_interval(1485, 12, 3, 0, 1 - 2 * level)
         assert (claim.drop.low, claim.drop.high) == drop_interval(195, 1300, 5, 0, 1 - 2 * level)
     assert claimed(1500, 5, 1, 1400, 0).parity is Evidence.SHOWN
-    assert claimed(1500, 5, 1, 1400, 0, claims=Claims(level=0.001)).parity is Evidence.NOT_SHOWN
+    assert claimed(1500, 5, 1, 1400, 0, claims=Claims(level=0.001)).parity is Evidence.WITHIN_NOISE
 
 
 def test_people_read_what_is_not_shown_and_how_many_images_would_do() -> None:
@@ -67,11 +67,11 @@ def test_people_read_what_is_not_shown_and_how_many_images_would_do() -> None:
     # At a gap of 2 / 359 and a discordance of 6 / 359.
     few = claimed(359, 4, 2, 349, 0)
     assert few.images_needed == pytest.approx(8000, rel=0.1)
-    assert few.text == f"parity not shown: needs {-(-(few.images_needed or 0) // 100) * 100:,} images"
-    assert claimed(1500, 2, 2, 160, 0).text == "drop not shown"
+    assert few.text == f"parity within noise: needs {-(-(few.images_needed or 0) // 100) * 100:,} images"
+    assert claimed(1500, 2, 2, 160, 0).text == "drop within noise"
     assert claimed(359, 12, 0, 40, 0).text == "parity refuted"
     # Where the gap is above the bound, no number of images shows that it is not.
-    assert claimed(359, 5, 0, 349, 0).text == "parity not shown"
+    assert claimed(359, 5, 0, 349, 0).text == "parity within noise"
     assert (parity_images(0.01, CLAIMS), parity_images(0.02, CLAIMS)) == (1132, 1901)
 
 
@@ -126,9 +126,9 @@ def test_stored_pairs_have_claims_at_the_level_of_their_grid(plan: Plan, store: 
     trial_of(store, old).write_result(pair_metrics(), files, seconds=1, data_sha256="")
     records = {record.uid: record for record in pair_records(Snapshot(plan, store))}
     assert records[new.uid].claim == claim_of(counted, Claims(level=0.01))
-    assert records[new.uid].evidence.startswith("parity not shown: needs")
+    assert records[new.uid].evidence.startswith("parity within noise: needs")
     facts = records[new.uid].as_json()
-    assert (facts["claim"], facts["claim_drop"], facts["num_images"]) == ("not shown", "shown", 1000)
+    assert (facts["claim"], facts["claim_drop"], facts["num_images"]) == ("within noise", "shown", 1000)
     predicted = records[old.uid].claim
     assert predicted is not None
     assert (predicted.num_images, predicted.parity_gap.value, predicted.drop.value) == (5, 0, 1 / 5)

@@ -17,7 +17,7 @@ from optuna.storages import JournalStorage
 from optuna.study import StudyDirection
 
 from orchestrator.cli.main import main
-from orchestrator.plan import Node, Plan, build_plan
+from orchestrator.plan import Node, Origin, Plan, build_plan
 from orchestrator.search.dashboard import ReadOnlyJournal, open_server, study_file
 from orchestrator.search.journal import JOURNAL, open_journal
 from orchestrator.search.study import UID, CellStudy
@@ -26,6 +26,7 @@ from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import NonFiniteLossError
 from search_spaces.grids.build import Choices, build_grid
+from tests.browser import document_of
 from tests.orchestrator.made_up import accuracies, pair_metrics, raised
 from tests.servers import free_port
 from tests.waiting import PATIENCE_SECONDS
@@ -145,6 +146,34 @@ def test_the_page_shows_every_trial_with_its_state_values_and_parity(page: Ask) 
     uids = [{each["key"]: each["value"] for each in trial["user_attrs"]}[UID] for trial in trials]
     assert uids == [node.uid for node in TRIALS]
     assert page("GET", "/api/studies/0/param_importances")[0] == 200
+
+
+def test_a_study_says_what_it_maximizes_under_which_constraint_and_what_a_hit_is(page: Ask) -> None:
+    status, study = page("GET", "/api/studies/0")
+    assert status == 200
+    assert study["objective_names"] == ["drop less excess gap"]
+    note = study["note"]["body"]
+    assert STUDY.removeprefix("mine/") in note
+    for told in ("less 10 times what the parity gap", "at most 1 pp", "drops by at least 10 pp", "goes on after it"):
+        assert told in note, told
+
+
+def test_a_trial_outside_the_space_has_its_values_as_attributes_and_no_point(launch: Launch) -> None:
+    plan = build_plan(
+        build_grid("quick", Choices(search={"start_points": ("as-published",)}), lambda _: 15), lambda _: 15
+    )
+    first = next(node for node in plan.nodes if node.cell == plan.searched_cells[0])
+    assert first.origin is Origin.AS_PUBLISHED
+    study = CellStudy(plan.searched_cells[0], open_journal(launch.path), plan.grid.search, sweep="other")
+    study.point(first, trial_of(launch.sweep.store, first))
+    (trial,) = study._study.get_trials()
+    assert not trial.params
+    values = {name: getattr(first.recipe, name) for name in plan.grid.search.space.fields}
+    assert values.items() <= trial.user_attrs.items()
+    # Opened again, it says the same once.
+    before = launch.path.read_bytes()
+    CellStudy(plan.searched_cells[0], open_journal(launch.path), plan.grid.search, sweep="other")
+    assert b"note" not in launch.path.read_bytes()[len(before) :]
 
 
 def test_the_page_follows_a_launch_at_work(launch: Launch, page: Ask) -> None:
@@ -299,9 +328,9 @@ def test_a_browser_shows_the_study(
 ) -> None:
     server = open_server(launch.path, "127.0.0.1", 0)
     serve(server)
-    # The page fetches its content by itself; virtual time waits until it has.
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000"]
-    flags += [f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
     url = f"http://127.0.0.1:{server.server_port}/dashboard/studies/0"
-    seen = subprocess.run([browser, *flags, url], capture_output=True, text=True, timeout=120, check=True)
-    assert STUDY in seen.stdout
+    seen = document_of(browser, url, tmp_path)
+    assert STUDY in seen
+    assert "a parity gap of at most 1 pp" in seen, "the note of the study"
+    # No button with such an icon can be had.
+    assert 'button:has(svg[data-testid="DeleteIcon"])' in seen

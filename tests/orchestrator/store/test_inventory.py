@@ -19,7 +19,7 @@ from orchestrator.store.folder import CHECKPOINT, RESUME
 from orchestrator.store.inventory import Garbage, find_garbage
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
-from orchestrator.store.sweep import PLAN, LaunchOptions, Sweep
+from orchestrator.store.sweep import PLAN, LaunchOptions, Sweep, latest_sweep_name
 from orchestrator.store.trial import trial_of
 from orchestrator.tracking.tracker import Tracker
 from search_spaces.analyses import analysis_named
@@ -71,15 +71,24 @@ def files(store: Store) -> set[str]:
 def test_ls_tells_how_far_every_sweep_is_and_what_it_takes(two_sweeps: Store) -> None:
     first, second = json.loads(call(ls, two_sweeps, "--json").output)
     assert (first["name"], first["grid"], first["dataset"]) == ("a", "smoke", "digits")
-    assert (first["num_done"], first["num_trials"]) == (2, len(A.nodes))
+    assert (first["num_done"], first["num_planned"], first["state"]) == (2, len(A.nodes), "incomplete")
     assert first["launched_at"] < second["launched_at"]
     reached = [f"{node.stage}/{node.uid}/" for node in A.nodes] + ["sweeps/a/"]
     sizes = two_sweeps.root.sizes()
     assert first["num_bytes"] == sum(s for path, s in sizes.items() if path.startswith(tuple(reached))) > 2000
-    assert f"2/{len(A.nodes)}" in call(ls, two_sweeps).output
+    assert f"2 of {first['num_needed']}" in call(ls, two_sweeps).output
     trial_of(two_sweeps, A.nodes[-1]).write_pruned(1)
     trial_of(two_sweeps, A.nodes[-2]).write_error(raised(RuntimeError("out of luck")))
     assert json.loads(call(ls, two_sweeps, "--json").output)[0]["num_done"] == 3
+
+
+def test_folder_of_a_launch_that_died_before_its_plan_is_no_sweep_for_any_command(two_sweeps: Store) -> None:
+    Sweep(two_sweeps, "c").save_launch(LaunchOptions())
+
+    assert [each["name"] for each in json.loads(call(ls, two_sweeps, "--json").output)] == ["a", "b"]
+    assert latest_sweep_name(two_sweeps) == "b"
+    with pytest.raises(ConfigError, match=r"unknown sweep 'c'.* Known: a, b\.$"):
+        Sweep(two_sweeps, "c").load_plan(lambda _: 15)
 
 
 def test_ls_of_nothing_says_how_to_start(store: Store) -> None:

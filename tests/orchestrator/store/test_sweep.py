@@ -67,6 +67,18 @@ def test_a_name_with_another_plan_is_refused_and_the_difference_named(store: Sto
     assert Sweep(store, "mine").load_plan(sites) == plan_of()
 
 
+def test_a_sweep_of_the_grid_that_quick_was_goes_on_as_digits(store: Store) -> None:
+    before, now = (build_plan(build_grid(name, Choices(), sites), sites) for name in ("digits", "quick"))
+    sweep = Sweep(store, "quick")
+    sweep.save_plan(before)
+    hint = f"lacks 16 of them.* or finish it as it is with `dptq-sweep resume quick --storage {re.escape(store.uri)}`"
+    with pytest.raises(ConfigError, match=hint) as refusal:
+        sweep.save_plan(now)
+    assert "\n" not in str(refusal.value)
+    assert [node.uid for node in sweep.load_plan(sites).nodes] == [node.uid for node in before.nodes]
+    assert sweep.save_plan(before) == 0
+
+
 def test_more_seeds_extend_a_sweep_and_fewer_do_not_shrink_it(store: Store) -> None:
     sweep = Sweep(store, "mine")
     assert sweep.save_plan(plan_of()) == 0

@@ -24,8 +24,10 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from orchestrator.tracking.backend import Location, locate, ui_command
 from orchestrator.tracking.client import Experiment, KnownRun
-from orchestrator.tracking.runs import Point, epoch_points, metric_key
+from orchestrator.tracking.names import run_names
+from orchestrator.tracking.points import Point, epoch_points, metric_key
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.tracking.writing import SweepContent
 from search_spaces.errors import ConfigError, TrackingError
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.model import as_text
@@ -54,7 +56,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return build_plan(build_grid("quick", Choices(search=SEARCH), lambda architecture: 15), lambda architecture: 15)
+    return build_plan(build_grid("digits", Choices(search=SEARCH), lambda architecture: 15), lambda architecture: 15)
 
 
 @pytest.fixture
@@ -190,7 +192,7 @@ def test_one_run_per_uid_over_launches_with_params_tags_metrics_and_artifacts(
     assert node.cell
     assert set(runs) == set(plan.by_uid())
     assert {run.info.status for run in [*runs.values(), parent]} == {"FINISHED"}
-    assert run.info.run_name == node.name
+    assert run.info.run_name == run_names(plan)[node.uid]
     recipe = {name: as_text(value) for name, value in node.recipe.model_dump(mode="json").items()}
     assert run.data.params == {**recipe, "seed": "0", "dataset": "digits"}
     expected = {
@@ -208,29 +210,28 @@ def test_one_run_per_uid_over_launches_with_params_tags_metrics_and_artifacts(
     assert expected.items() <= run.data.tags.items()
     points = history(client, run)
     assert points["train/loss"] == [(row["epoch"], row["timestamp_ms"], row["train/loss"]) for row in rows()]
-    assert points["test/accuracy_fp"] == [(2, START_MS + 6000, 0.75)]
+    assert points["test/accuracy_fp"] == [(0, START_MS + 6000, 0.75)], "a bar, at step 0"
     assert set(points) == {
         "train/loss",
-        "validation/accuracy_fp",
-        "epoch_seconds",
+        "train/validation_accuracy_fp",
+        "train/epoch_seconds",
         "test/accuracy_fp",
         "trial_seconds",
     }
     assert (run.info.start_time, run.info.end_time) == (START_MS, START_MS + 6000)
     assert artifact_names(client, run) == sorted([RECIPE, RESULT, CHECKPOINT, PREDICTIONS, EPOCHS])
-    assert parent.data.tags["dptq.trials_done"] == str(len(plan.nodes))
 
 
 def test_metrics_of_the_sweep_lie_on_the_parent_run_once_however_often_it_is_closed(
     store: Store, tracker: Tracker, plan: Plan
 ) -> None:
-    points = [Point("search/test_resnet/I/B/detrimental/seed0/trials_to_first", 3.0, START_MS, 4)]
+    points = [Point("cells/detrimental_accuracy_delta_mean", -0.5, START_MS, 4)]
     for each in (tracker, Tracker(None, store, SWEEP)):
         each.open(plan, {})
-        each.sweep_metrics(points)
+        each.sweep_content(SweepContent(points=points))
         assert each.close("FINISHED") == []
     client = client_of(store)
-    assert history(client, parent_of(client)) == {points[0].key: [(4, START_MS, 3.0)]}
+    assert history(client, parent_of(client)) == {points[0].key: [(4, START_MS, -0.5)]}
 
 
 def test_artifacts_lie_in_the_storage_folder(store: Store, tracker: Tracker, plan: Plan) -> None:
@@ -420,7 +421,7 @@ def test_runs_of_detrimental_pairs_say_verdict_and_claim(store: Store, tracker: 
     assert tracker.close("FINISHED") == []
     tags = {uid: run.data.tags for uid, run in children(client_of(store)).items()}
     assert tags[counted.uid]["dptq.verdict"] == "catastrophic"
-    assert tags[counted.uid]["dptq.claim"].startswith("parity not shown: needs ")
+    assert tags[counted.uid]["dptq.claim"].startswith("parity within noise: needs ")
     assert all("dptq.claim" not in tags[node.uid] for node in (robust, uncounted))
 
 
@@ -457,7 +458,8 @@ def test_many_metrics_epochs_and_long_params_fit_mlflow_s_limits(store: Store, t
 
 
 def test_reports_are_artifacts_of_the_parent_run(store: Store, tracker: Tracker, plan: Plan) -> None:
-    store.root.folder("report").write_bytes("table1.md", b"| |")
+    for name in ("table1.md", "driver.lock", "driver.json"):
+        store.root.folder("report").write_bytes(name, b"| |")
     tracker.open(plan, {})
     tracker.sweep_artifacts(store.root.folder("report"))
     assert tracker.close("FINISHED") == []
@@ -475,7 +477,7 @@ def test_folder_that_cannot_be_read_is_behind_and_holds_up_nobody(
     tracker.open(plan, {})
     with caplog.at_level(logging.WARNING, "orchestrator.tracking.tracker"):
         tracker.ended(broken)
-        assert tracker.close("FINISHED") == [broken.name]
+        assert tracker.close("FINISHED") == [run_names(plan)[broken.uid]]
     assert children(client_of(store))[whole.uid].info.status == "FINISHED"
     assert len(caplog.records) == 1
 
@@ -716,7 +718,7 @@ def test_outage_of_a_server_fails_nothing_and_loses_nothing(
     write_failed(store, failed, "boom")
     tracker.ended(failed)
     with caplog.at_level(logging.WARNING, "orchestrator.tracking.tracker"):
-        assert tracker.close("FINISHED") == [during.name, failed.name, SWEEP]
+        assert tracker.close("FINISHED") == [*(run_names(plan)[node.uid] for node in (during, failed)), SWEEP]
     assert time.perf_counter() - start < 10
 
     url, _ = server()

@@ -44,6 +44,7 @@ def test_families_searches_what_its_comments_say_and_no_grid_from_before_hard_se
     searches = {name: build_grid(name, Choices(), sites).search for name in NAMED_TEMPLATES}
     assert {name: search.trials for name, search in searches.items() if search.trials} == {
         "quick": 4,
+        "digits": 4,
         "smoke": 1,
         "families": 3,
         "hard": 8,

@@ -18,8 +18,8 @@ def sites(architecture: str) -> int:
     return 15
 
 
-def quick(*overrides: str, epochs_scale: float | None = None) -> Grid:
-    return build_grid("quick", Choices(overrides=overrides, epochs_scale=epochs_scale), sites)
+def digits(*overrides: str, epochs_scale: float | None = None) -> Grid:
+    return build_grid("digits", Choices(overrides=overrides, epochs_scale=epochs_scale), sites)
 
 
 def pairs(grid: Grid, goal: Goal) -> list[PairRecipe]:
@@ -52,11 +52,11 @@ def differences(changed: Grid, grid: Grid) -> set[str]:
     ],
 )
 def test_an_override_changes_what_it_names_and_nothing_else(override: str, places: set[str]) -> None:
-    assert differences(quick(override), quick()) == places
+    assert differences(digits(override), digits()) == places
 
 
 def test_values_are_read_as_yaml_and_the_later_one_counts() -> None:
-    grid = quick("pair.margin=0.1", "pair.margin=5e-2", "pair.detrimental.margin=0.2")
+    grid = digits("pair.margin=0.1", "pair.margin=5e-2", "pair.detrimental.margin=0.2")
     assert {recipe.margin for recipe in pairs(grid, Goal.ROBUST)} == {0.05}
     assert {recipe.margin for recipe in pairs(grid, Goal.DETRIMENTAL)} == {0.2}
     assert parse_assignments(["teacher.weights=a=b.safetensors"]).teacher == {"weights": "a=b.safetensors"}
@@ -75,7 +75,7 @@ def test_values_are_read_as_yaml_and_the_later_one_counts() -> None:
 )
 def test_unknown_names_are_refused_with_the_nearest(override: str, message: str) -> None:
     with pytest.raises(UnknownNameError, match=message):
-        quick(override)
+        digits(override)
 
 
 @pytest.mark.parametrize(
@@ -99,14 +99,14 @@ def test_unknown_names_are_refused_with_the_nearest(override: str, message: str)
 )
 def test_bad_values_and_what_cells_set_are_refused_in_one_line(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as refusal:
-        quick(override)
+        digits(override)
     assert "\n" not in str(refusal.value)
 
 
 def test_epochs_of_all_stages_are_scaled_and_an_explicit_number_wins() -> None:
-    grid = quick("distill.epochs=7", epochs_scale=0.25)
+    grid = digits("distill.epochs=7", epochs_scale=0.25)
     assert (grid.teacher.epochs, grid.white_boxes[0].epochs, grid.cells[0].recipe.epochs) == (2, 7, 8)
-    assert differences(quick(epochs_scale=0.25), quick()) == {
+    assert differences(digits(epochs_scale=0.25), digits()) == {
         "teacher.epochs",
         "distill.epochs",
         "robust.epochs",
@@ -115,7 +115,7 @@ def test_epochs_of_all_stages_are_scaled_and_an_explicit_number_wins() -> None:
 
 
 def test_epochs_scaled_by_one_are_the_same_grid() -> None:
-    assert quick(epochs_scale=1.0) == quick()
+    assert digits(epochs_scale=1.0) == digits()
 
 
 @given(scale=st.floats(1e-6, 1e3))
