@@ -28,8 +28,8 @@ def study_note(cell: Cell, search: Search, sweep: str, maximized: Objective) -> 
         objective = f"* **Objectives**, on the validation split: {first}, maximized, and {second}, minimized."
     else:
         objective = (
-            f"* **Objective**, maximized, on the validation split: {what}, less {PARITY_PENALTY:g} times what the parity "
-            f"gap (white box minus student at full precision) is above {bound}."
+            f"* **Objective**, maximized, on the validation split: {what}, less {PARITY_PENALTY:g} times what the "
+            f"parity gap (white box minus student at full precision) is above {bound}."
         )
     goes_on = "goes on after it" if search.keep_searching else "ends with the first one"
     lines = [
