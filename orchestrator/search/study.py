@@ -56,8 +56,7 @@ def open_studies(
 
 def kept_objectives(studies: Mapping[str, "CellStudy"], search: Search) -> str | None:
     """Says which studies do not maximize what the search asks for; None where all do."""
-    others = [cell_id for cell_id, study in studies.items() if study.maximizes != search.maximizes]
-    if not others:
+    if not (others := [cell_id for cell_id, study in studies.items() if study.maximizes != search.maximizes]):
         return None
     named = ", ".join(others[:2]) + (", ..." if len(others) > 2 else "")
     return (
@@ -97,6 +96,7 @@ class CellStudy:
         self._unread: list[tuple[str, TrialFolder]] = []
         self.of_network: Sequence[CellStudy] = ()
         """The studies of the other cells of its network and seed, the nearest one last."""
+        self._describe()
 
     def reconcile(self, folders: Sequence[tuple[Node, TrialFolder]]) -> None:
         """Makes the study agree with the store at the start of a launch.
@@ -118,24 +118,27 @@ class CellStudy:
                 self.tell(node, folder)
 
     def _keep_objective(self, folders: Sequence[tuple[Node, TrialFolder]]) -> None:
-        """Fixes what the study maximizes: values of two objectives cannot be compared.
+        """Fixes what the study maximizes, for values of two objectives cannot be compared.
 
-        A study from before there were several, or one whose first results do not measure the wanted one, since an
-        earlier version ran those trials, maximizes the drop.
+        It is the drop where an earlier version began the study, or ran trials that do not measure what is wanted.
         """
         kept = self._study.user_attrs.get(OBJECTIVE)
         if kept is None:
             kept = self.maximizes
             if kept != OBJECTIVES[0]:
                 results = (result for _, folder in folders if (result := folder.result()))
-                is_new = not self._study.get_trials(deepcopy=False)
-                is_measured = is_new and all(measures(kept, result.metrics) for result in results)
-                kept = kept if is_measured else OBJECTIVES[0]
+                has_begun = bool(self._study.get_trials(deepcopy=False))
+                if has_begun or not all(measures(kept, result.metrics) for result in results):
+                    kept = OBJECTIVES[0]
             self._study.set_user_attr(OBJECTIVE, kept)
         self.maximizes = kept
-        if self._study.metric_names != (names := objective_names(self._search, kept)):
+        self._describe()
+
+    def _describe(self) -> None:
+        """Says in the study what it maximizes."""
+        if self._study.metric_names != (names := objective_names(self._search, self.maximizes)):
             name_metrics(self._study, names)
-        write_note(self._study, study_note(self.cell, self._search, self._sweep, kept))
+        write_note(self._study, study_note(self.cell, self._search, self._sweep, self.maximizes))
 
     def point(self, node: Node, folder: TrialFolder, borrowed: tuple[str, Point] | None = None) -> Point | None:
         """Returns the point that a node is moved to, asking Optuna if it has none yet; None where its recipe stays.
