@@ -92,8 +92,7 @@ class CellStudy:
         )
         self._seen_by_sampler = SeenBySampler(self._study.study_name, journal)
         self._prunes = search.prunes(cell.recipe.epochs)
-        self._curves = Curves()
-        self._unread: list[tuple[str, TrialFolder]] = []
+        self._curves, self._unread = Curves(), list[tuple[str, TrialFolder]]()
         self.of_network: Sequence[CellStudy] = ()
         """The studies of the other cells of its network and seed, the nearest one last."""
         self._describe()
@@ -127,15 +126,15 @@ class CellStudy:
             kept = self.maximizes
             if kept != OBJECTIVES[0]:
                 results = (result for _, folder in folders if (result := folder.result()))
-                has_begun = bool(self._study.get_trials(deepcopy=False))
-                if has_begun or not all(measures(kept, result.metrics) for result in results):
+                if self._study.get_trials(deepcopy=False) or not all(
+                    measures(kept, result.metrics) for result in results
+                ):
                     kept = OBJECTIVES[0]
             self._study.set_user_attr(OBJECTIVE, kept)
         self.maximizes = kept
         self._describe()
 
     def _describe(self) -> None:
-        """Says in the study what it maximizes."""
         if self._study.metric_names != (names := objective_names(self._search, self.maximizes)):
             name_metrics(self._study, names)
         write_note(self._study, study_note(self.cell, self._search, self._sweep, self.maximizes))

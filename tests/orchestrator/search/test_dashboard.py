@@ -187,7 +187,7 @@ CHANGES: dict[str, tuple[str, str, Any]] = {
     "delete a study": ("DELETE", "/api/studies/0", {}),
     "rename a study": ("POST", "/api/studies/0/rename", {"study_name": "new"}),
     "create a study": ("POST", "/api/studies", {"study_name": "new", "directions": ["maximize"]}),
-    "note on a study": ("PUT", "/api/studies/0/note", {"version": 1, "body": "x"}),
+    "note on a study": ("PUT", "/api/studies/0/note", {"version": 2, "body": "x"}),
     "note on a trial": ("PUT", "/api/studies/0/4/note", {"version": 1, "body": "x"}),
     "tell a trial": ("POST", "/api/trials/4/tell", {"state": "Complete", "values": [1.0]}),
     "attribute of a trial": ("POST", "/api/trials/4/user-attrs", {"user_attrs": {UID: "x"}}),
