@@ -255,7 +255,9 @@ def _starts(cell: Cell, search: Search) -> list[tuple[Origin, PairRecipe]]:
 
 def _deciding(search: Search) -> dict[str, Any]:
     """Returns what a study's points depend on; they are not known when the plan is made, and this stands for them."""
+    # Of these, what came later is left out where it is not set.
     fields = {"space", "sampler", "pruner", "start_points", "warm_start"}
+    fields |= {"objective", "portfolio", "startup", "learns_from"}
     deciding = search.model_dump(mode="json", include=fields)
     # Uids were made with this word, and stay.
     words = [AS_PUBLISHED_BEFORE if name == AS_PUBLISHED else name for name in search.start_points]

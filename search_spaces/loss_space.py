@@ -4,6 +4,7 @@ The ranges are measured: a factor of four or five in kd_weight either way loses 
 margins well above the paper's 0.01.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
@@ -96,6 +97,42 @@ def suggest(space: LossSpace, trial: Suggests) -> Point:
     """Draws one point of the space from an Optuna trial."""
     drawn: Point = {name: trial.suggest_float(name, *ends, log=True) for name, ends in space.ranges.items()}
     return drawn | {name: trial.suggest_categorical(name, list(given)) for name, given in space.choices.items()}
+
+
+def point_at(space: LossSpace, shares: Sequence[float]) -> Point:
+    """Returns the point at shares in [0, 1) of the fields of a space, in their order; ranges are logarithmic.
+
+    Examples:
+        >>> space = LossSpace(hinge_weight=None, kd_weight=None, margin=(0.01, 1.0), profits=("softmax", "logits"))
+        >>> point_at(space, (0.5, 0.9))
+        {'margin': 0.1, 'profits': 'logits'}
+    """
+    point: Point = {}
+    for name, share in zip(space.fields, shares, strict=True):
+        if name in space.choices:
+            point[name] = space.choices[name][int(share * len(space.choices[name]))]
+        else:
+            low, high = space.ranges[name]
+            point[name] = min(max(low, low * (high / low) ** share), high)
+    return point
+
+
+def coordinates(space: LossSpace, point: Mapping[str, Any]) -> list[float]:
+    """Returns where a point lies: its share of every range, and whole numbers for choices.
+
+    Examples:
+        >>> space = LossSpace(hinge_weight=None, kd_weight=None, margin=(0.01, 1.0), profits=("softmax", "logits"))
+        >>> coordinates(space, {"margin": 0.1, "profits": "logits"})
+        [0.5, 1.0]
+    """
+
+    def of(name: str) -> float:
+        if name in space.choices:
+            return float(space.choices[name].index(point[name]))
+        low, high = space.ranges[name]
+        return math.log(point[name] / low) / math.log(high / low)
+
+    return [of(name) for name in space.fields]
 
 
 def point_of(recipe: PairRecipe, space: LossSpace) -> Point:

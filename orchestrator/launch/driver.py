@@ -43,7 +43,8 @@ from orchestrator.results.snapshot import EVERYTHING, Snapshot
 from orchestrator.results.standing import Standing, standing_of
 from orchestrator.results.trials import chance_level, mixed_code, read_trials
 from orchestrator.results.verdicts import outcome_of
-from orchestrator.search.study import JOURNAL, make_journal_whole
+from orchestrator.search.journal import JOURNAL, make_journal_whole
+from orchestrator.search.study import kept_objectives
 from orchestrator.store.integrity import find_damage
 from orchestrator.store.provenance import code_variables, sweep_facts
 from orchestrator.store.sweep import LaunchOptions, Sweep
@@ -145,6 +146,8 @@ def run_sweep(
         for refusal in plan.refused:
             say(f"refused {refusal.cell}: {refusal.reason}")
         say(f"sweep {sweep.name} in {store.uri}")
+        if kept := kept_objectives(frontier.studies, plan.grid.search):
+            say(kept)
         say(summary(plan, frontier.states))
         if frontier.pending or analyses:
             ray_and_mlflow = _ray_and_mlflow(tracker, launch, facts, address, shared_storage)

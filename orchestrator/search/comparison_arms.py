@@ -48,7 +48,8 @@ def _alone(arm: Arm, choices: Choices) -> Choices:
         case Arm.RECIPE:
             return replace(choices, search={"trials": 0})
         case Arm.RANDOM:
-            plain = {"sampler": "random", "pruner": "none", "start_points": (), "warm_start": False, "confirm_seeds": 0}
+            plain: dict[str, Any] = {"sampler": "random", "pruner": "none", "start_points": (), "warm_start": False}
+            plain |= {"confirm_seeds": 0} | dict.fromkeys(("objective", "portfolio", "startup", "learns_from"))
             return replace(choices, search={**choices.search, **plain})
         case _:
             # Robust pairs stay the recipe's, which every arm of the comparison shares.

@@ -36,7 +36,7 @@ from trainables.recognition.hiding import Hiding
 from trainables.stages.equalized_steps import EqualizedSteps
 from trainables.stages.graphs import OptionsPass, are_wanted, can_be_captured, capture_passes
 from trainables.stages.hits import HitCounter
-from trainables.stages.pair_figures import accuracies, changes, columns, spent
+from trainables.stages.pair_figures import accuracies, changes, columns, slopes, spent
 from trainables.stages.rescaled import only_report, rescale_links
 from trainables.stages.selections.base import Drawn
 from trainables.stages.selections.registry import selection_of
@@ -165,13 +165,13 @@ def train(
     by its names, from which the student starts; it remains the teacher, and what parity is measured against.
 
     Yields:
-        A report per epoch with accuracy_fp, accuracy_q and parity_gap on the validation split.
+        A report per epoch with accuracy_fp, accuracy_q, parity_gap, lag_q and divergence_fp on the validation split.
 
     Returns:
         For both held-out splits accuracy_white_box, accuracy_fp, accuracy_q, accuracy_delta, parity_gap,
-        drop_standard_error, num_images, and the images that change sides from white box to student (parity_lost,
-        parity_gained) and under quantization (drop_lost, drop_gained); the checkpoint `student.*` and `policy.*`; per
-        image the predictions, margins and chosen bit-widths.
+        drop_standard_error, what a search climbs (lag_q, divergence_fp), num_images, and the images that change sides
+        from white box to student (parity_lost, parity_gained) and under quantization (drop_lost, drop_gained); the
+        checkpoint `student.*` and `policy.*`; per image the predictions, margins and chosen bit-widths.
 
     Raises:
         ConfigError: The white box cannot be traced, or has no site.
@@ -278,6 +278,7 @@ def _figures(pair: Pair, data: ImageData, split: str, white_box: Classified) -> 
     """Returns the metrics of a pair on a split, and what is kept of every image."""
     full, quantized, bit_width_BL = measure(pair, data, split)
     metrics = accuracies(split, white_box, full, quantized) | changes(split, white_box, full, quantized)
+    metrics |= slopes(split, white_box, full, quantized)
     if not pair.selection.is_exact:
         metrics |= spent(split, bit_width_BL, pair.recipe.budget)
     return metrics, columns(white_box, full, quantized, bit_width_BL)
