@@ -18,7 +18,8 @@ from search_spaces.errors import InfeasibleBudgetError
 from search_spaces.grids.build import Grid
 from search_spaces.grids.cells import Cell
 from search_spaces.loss_space import as_published
-from search_spaces.recipes import PairRecipe, TrainingRecipe
+from search_spaces.model import vary
+from search_spaces.recipes import NEIGHBOUR, PairRecipe, TrainingRecipe
 from search_spaces.search import AS_PUBLISHED, AS_PUBLISHED_BEFORE, Search
 from search_spaces.stages.assessment import AssessRecipe
 from search_spaces.stages.registry import Stage, StageRecipe
@@ -232,6 +233,7 @@ def _pair_nodes(cell: Cell, grid: Grid, parents: Sequence[str]) -> list[Node]:
     for number in range(1, grid.search.confirm_seeds + 1) if cell.search_trials else ():
         # Whatever a longer search finds is another pair.
         length = {"trials": grid.search.trials, "keep_searching": grid.search.keep_searching}
+        length |= {"from_scratch": True} if grid.search.confirm_from_scratch else {}
         found_by = deciding | length | {"most_trials": cell.search_trials, "confirms": number}
         name, place = f"/confirm{number}", cell.search_trials + number
         nodes.append(pair(name, place, Origin.CONFIRMED, cell.recipe, cell.seed + number, **found_by))
@@ -241,7 +243,9 @@ def _pair_nodes(cell: Cell, grid: Grid, parents: Sequence[str]) -> list[Node]:
 def _starts(cell: Cell, search: Search) -> list[tuple[Origin, PairRecipe]]:
     """Returns the first trials of a cell, whose recipes are known; one that is not searched has its own only."""
     if not cell.search_trials:
-        return [(Origin.RECIPE, cell.recipe)]
+        # A search would name the neighbour.
+        is_open = cell.recipe.start_from == NEIGHBOUR
+        return [(Origin.RECIPE, vary(cell.recipe, start_from=None) if is_open else cell.recipe)]
     recipes = {"recipe": cell.recipe, AS_PUBLISHED: as_published(cell.recipe)}
     starts: dict[PairRecipe, Origin] = {}
     for name in search.start_points:
@@ -251,7 +255,9 @@ def _starts(cell: Cell, search: Search) -> list[tuple[Origin, PairRecipe]]:
 
 def _deciding(search: Search) -> dict[str, Any]:
     """Returns what a study's points depend on; they are not known when the plan is made, and this stands for them."""
+    # Of these, what came later is left out where it is not set.
     fields = {"space", "sampler", "pruner", "start_points", "warm_start"}
+    fields |= {"objective", "portfolio", "startup", "learns_from"}
     deciding = search.model_dump(mode="json", include=fields)
     # Uids were made with this word, and stay.
     words = [AS_PUBLISHED_BEFORE if name == AS_PUBLISHED else name for name in search.start_points]

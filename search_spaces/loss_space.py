@@ -4,6 +4,7 @@ The ranges are measured: a factor of four or five in kd_weight either way loses 
 margins well above the paper's 0.01.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
@@ -98,6 +99,42 @@ def suggest(space: LossSpace, trial: Suggests) -> Point:
     return drawn | {name: trial.suggest_categorical(name, list(given)) for name, given in space.choices.items()}
 
 
+def point_at(space: LossSpace, shares: Sequence[float]) -> Point:
+    """Returns the point at shares in [0, 1) of the fields of a space, in their order; ranges are logarithmic.
+
+    Examples:
+        >>> space = LossSpace(hinge_weight=None, kd_weight=None, margin=(0.01, 1.0), profits=("softmax", "logits"))
+        >>> point_at(space, (0.5, 0.9))
+        {'margin': 0.1, 'profits': 'logits'}
+    """
+    point: Point = {}
+    for name, share in zip(space.fields, shares, strict=True):
+        if name in space.choices:
+            point[name] = space.choices[name][int(share * len(space.choices[name]))]
+        else:
+            low, high = space.ranges[name]
+            point[name] = min(max(low, low * (high / low) ** share), high)
+    return point
+
+
+def coordinates(space: LossSpace, point: Mapping[str, Any]) -> list[float]:
+    """Returns where a point lies: its share of every range, and whole numbers for choices.
+
+    Examples:
+        >>> space = LossSpace(hinge_weight=None, kd_weight=None, margin=(0.01, 1.0), profits=("softmax", "logits"))
+        >>> coordinates(space, {"margin": 0.1, "profits": "logits"})
+        [0.5, 1.0]
+    """
+
+    def of(name: str) -> float:
+        if name in space.choices:
+            return float(space.choices[name].index(point[name]))
+        low, high = space.ranges[name]
+        return math.log(point[name] / low) / math.log(high / low)
+
+    return [of(name) for name in space.fields]
+
+
 def point_of(recipe: PairRecipe, space: LossSpace) -> Point:
     """Returns where a recipe lies in a space."""
     return {name: getattr(recipe, name) for name in space.fields}
@@ -115,7 +152,9 @@ def place_of(recipe: PairRecipe, base: PairRecipe, space: LossSpace) -> Point | 
         (None, None)
     """
     point = point_of(recipe, space)
-    return point if holds(space, point) and recipe == base.model_copy(update=point) else None
+    # Where the student starts is no matter of the space.
+    there = base.model_copy(update=point | {"start_from": recipe.start_from})
+    return point if holds(space, point) and recipe == there else None
 
 
 def as_published(recipe: PairRecipe) -> PairRecipe:
@@ -128,4 +167,4 @@ def as_published(recipe: PairRecipe) -> PairRecipe:
         >>> published.kd_scaled, published.batch_norm, published.learning_rate
         (False, 'both', 0.1)
     """
-    return vary(recipe, **PUBLISHED)
+    return vary(recipe, **PUBLISHED, start_from=None)

@@ -7,12 +7,20 @@ MAX_SEED = 2**32 - 1
 """Largest seed of anything: what NumPy, PyTorch and tables of 64-bit integers take, and what they derive of it."""
 MAX_NAME = 200
 """Largest number of bytes of a name that becomes a folder or the begin of a file's name, of which disks take 255."""
-GRIDS = ("quick", "digits", "smoke", "families", "matrix", "cifar10", "full")
+GRIDS = ("quick", "digits", "smoke", "families", "hard", "matrix", "cifar10", "full")
 """Grids that need no file; `search_spaces.grids.named` spells them out."""
 Sampler = Literal["tpe", "gp", "random", "cmaes", "nsga2"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
-Pruner = Literal["auto", "halving", "none"]
+Pruner = Literal["auto", "halving", "hurdle", "none"]
 PRUNERS: tuple[Pruner, ...] = get_args(Pruner)
+Objective = Literal["drop", "lag"]
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+"""What the study of a cell maximizes, the default first; see `search_spaces.objective`."""
+LearnsFrom = Literal["cell", "network"]
+LEARNS_FROM: tuple[LearnsFrom, ...] = get_args(LearnsFrom)
+"""Whose trials a sampler's model sees, the default first."""
+QUASI_RANDOM = "quasi-random"
+"""Where a point comes from that covers the space before a sampler has anything to go by."""
 Interpolation = Literal["bilinear", "bicubic", "nearest", "lanczos"]
 INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)
 """How images are resized, the default first."""
@@ -43,3 +51,7 @@ class Goal(StrEnum):
 
     ROBUST = "robust"
     DETRIMENTAL = "detrimental"
+
+
+HITS_IN_A_ROW = "validation/hits_in_a_row"
+"""Metric of an epoch of a pair that stops on a hit: epochs in a row, this one included, that show one."""

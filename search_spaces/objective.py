@@ -1,7 +1,8 @@
 """What a search maximizes, when a pair counts as catastrophic, and what it takes to call that shown.
 
-Accuracies are fractions. The objective reads the validation split; the verdict is only ever given on the test split,
-which no search sees.
+Accuracies are fractions. A study maximizes the `drop` or the `lag`, each less a penalty for lost parity. Both read the
+validation split; the verdict is only ever given on the test split, which no search sees. Accuracies alone decide what
+is a hit, and which pair stands for a cell.
 """
 
 from collections.abc import Mapping
@@ -10,9 +11,16 @@ from typing import Annotated
 from pydantic import Field
 
 from search_spaces.model import Frozen
+from search_spaces.names import Objective
 
 ACCURACIES = ("accuracy_white_box", "accuracy_fp", "accuracy_q")
 """Arguments of objective and verdict, by the names that a pair's metrics have behind the split."""
+LAG = "lag_q"
+"""How far the white box's class lies behind the best other one in the quantized student, in probability: the mean over
+the images, in [-1, 1]. It moves long before the first image changes its class, and so has a slope where the drop is
+zero. Of a split, as the next."""
+DIVERGENCE = "divergence_fp"
+"""Mean KL(white box || student) at full precision, in nats."""
 PARITY_TOLERANCE = 0.01
 """Largest accepted loss of full-precision accuracy against the white box: one percentage point."""
 CATASTROPHIC_DROP = 0.10
@@ -65,6 +73,51 @@ def detrimental_objective(*, accuracy_white_box: float, accuracy_fp: float, accu
     """
     gap = parity_gap(accuracy_white_box=accuracy_white_box, accuracy_fp=accuracy_fp)
     return (accuracy_fp - accuracy_q) - PARITY_PENALTY * max(0.0, parity_violation(gap))
+
+
+def measures(objective: Objective, metrics: Mapping[str, float]) -> bool:
+    """Tells whether metrics hold what an objective is made of: results of earlier versions have no lag."""
+    return objective == "drop" or {f"validation/{LAG}", f"validation/{DIVERGENCE}"} <= metrics.keys()
+
+
+def objective_value(objective: Objective, metrics: Mapping[str, float]) -> float:
+    """Returns what a study maximizes, of a pair's metrics; their validation split counts.
+
+    A student that is wrong at full precision lags, too, which the penalty keeps from being a success.
+
+    Examples:
+        >>> objective_value("lag", {"validation/lag_q": -0.25, "validation/parity_gap": 0.01})
+        -0.25
+        >>> round(objective_value("lag", {"validation/lag_q": 0.8, "validation/parity_gap": 0.21}), 6)
+        -1.2
+    """
+    if objective == "lag":
+        excess = max(0.0, parity_violation(metrics["validation/parity_gap"]))
+        return metrics[f"validation/{LAG}"] - PARITY_PENALTY * excess
+    return detrimental_objective(**accuracies_of(metrics, "validation"))
+
+
+def lost(objective: Objective, metrics: Mapping[str, float]) -> float:
+    """Returns what a pair lost at full precision, as goes with an objective: the parity gap, or the divergence."""
+    if objective == "lag":
+        return metrics[f"validation/{DIVERGENCE}"]
+    seen = accuracies_of(metrics, "validation")
+    return parity_gap(accuracy_white_box=seen["accuracy_white_box"], accuracy_fp=seen["accuracy_fp"])
+
+
+def violation(objective: Objective, metrics: Mapping[str, float]) -> float:
+    """Returns the constraint that goes with an objective: feasible, by the accuracies, where it is at most zero.
+
+    Beside the lag it tells infeasible pairs of one gap apart, of which a small split has many: the divergence is added.
+
+    Examples:
+        >>> far = {"validation/parity_gap": 0.02, "validation/divergence_fp": 0.5}
+        >>> round(violation("drop", far), 6), round(violation("lag", far), 6)
+        (0.01, 0.51)
+    """
+    excess = parity_violation(metrics["validation/parity_gap"])
+    is_continuous = objective == "lag" and excess > 0
+    return excess + metrics[f"validation/{DIVERGENCE}"] if is_continuous else excess
 
 
 def is_catastrophic(*, accuracy_white_box: float, accuracy_fp: float, accuracy_q: float) -> bool:

@@ -4,9 +4,10 @@ A recipe plus a seed, the data and the parents' results determine a trial; its u
 `search_spaces.model.vary` makes variants, validated again.
 """
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from search_spaces.budgets import PlacementField, ScopeField, check_bit_widths, check_scope, none_for, scope_of
 from search_spaces.errors import ConfigError
@@ -20,6 +21,15 @@ PairLossName = Literal["hinge_robust", "hinge_detrimental", "qu_anti_zation"]
 """The losses of a quantized student; `trainables.losses.PAIR_LOSSES` holds them by these names."""
 PairPart = Literal["student", "policy"]
 WHOLE_PAIR: tuple[PairPart, ...] = ("student", "policy")
+
+WHITE_BOX, NEIGHBOUR = "white_box", "neighbour"
+"""Where a student may start, besides a pair that is named by its uid."""
+
+
+def _check_start(start: str | None) -> str | None:
+    if start in (None, WHITE_BOX, NEIGHBOUR) or re.fullmatch("[0-9a-f]{16}", start):
+        return None if start == WHITE_BOX else start
+    raise ConfigError(f"give {WHITE_BOX}, {NEIGHBOUR}, or a finished pair's uid, 16 digits of 0-9 and a-f in quotes")
 
 
 class TrainingRecipe(Frozen):
@@ -143,6 +153,12 @@ class PairRecipe(TrainingRecipe):
     rescaled: int | None = later_field(ge=1, le=20)
     """Exponent of a factor 2^n, for a pair without training: the widest channel of every ReLU, linear and attention
     link is multiplied by it, and what reads the channel divided. None trains."""
+    start_from: Annotated[str | None, AfterValidator(_check_start)] = later_field()
+    """Where the student starts: at the `white_box`, which None is, at the student of a pair, by its uid, or at that of
+    the nearest hit (`neighbour`), which the search names when the trial begins. The teacher is the white box anyway."""
+    stop_on_hit: Annotated[int | None, none_for(0)] = later_field(ge=0)
+    """Epochs in a row that must show a hit on the validation split for a detrimental pair's training to end there; None
+    trains all. The schedule stays that of all epochs."""
     white_box: ModelSpec | None = later_field()
     """The white box, where it is given."""
 
@@ -150,6 +166,11 @@ class PairRecipe(TrainingRecipe):
     def given(self) -> ModelSpec | None:
         """As of every recipe."""
         return self.white_box
+
+    @property
+    def start_uid(self) -> str | None:
+        """The pair whose student the student starts from; None for the white box, and until the search has named it."""
+        return None if self.start_from == NEIGHBOUR else self.start_from
 
     @property
     def loss_name(self) -> str:
@@ -189,6 +210,13 @@ class PairRecipe(TrainingRecipe):
         if not (self.train or self.rescaled) or len(set(self.train)) < len(self.train):
             raise ConfigError(f"train={list(self.train)} trains nothing or a part twice: name student, policy or both.")
         self._check_selection()
+        about_hits = {"stop_on_hit": self.stop_on_hit, "start_from": None if self.start_uid else self.start_from}
+        for name, value in about_hits.items():
+            if value and self.goal is not Goal.DETRIMENTAL:
+                raise ConfigError(
+                    f"{name}={value}: a {self.goal} pair has no hits; set it for detrimental pairs alone, as "
+                    f"pair.{Goal.DETRIMENTAL}.{name}."
+                )
         if self.equalized and "student" not in self.train:
             raise ConfigError(
                 f"equalized={self.equalized}: the student does not learn; add it to train, or leave equalized out."

@@ -1,5 +1,6 @@
 """Places that users name: a path of this machine, or the URI of an object store."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -115,6 +116,22 @@ def trusted_variables() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name == TRUSTED_HOSTS}
 
 
+def is_elsewhere(place: str) -> bool:
+    """Tells whether a place names a host, and one that is not this machine.
+
+    Examples:
+        >>> [is_elsewhere(each) for each in ("http://ml:5000", "127.example.com:6379", "http://[2001:db8::1]")]
+        [True, True, True]
+        >>> [is_elsewhere(each) for each in ("http://127.0.0.1:5000", "http://[::1]:5000", "sqlite:///x.db", "auto")]
+        [False, False, False, False]
+    """
+    host = _host_of(place)
+    try:
+        return host is not None and not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
+
+
 def check_host(place: str, *, what: str, option: str) -> None:
     """Makes sure that this machine's user named the host at which a place from a storage is: it gets credentials.
 
@@ -126,9 +143,9 @@ def check_host(place: str, *, what: str, option: str) -> None:
     Raises:
         ConfigError: Nobody did.
     """
-    if (host := _host_of(place)) is None or host == "localhost" or host.startswith("127.") or host == "::1":
+    if not is_elsewhere(place):
         return
-    trusted = os.environ.get(TRUSTED_HOSTS, "").split(",")
+    host, trusted = _host_of(place), os.environ.get(TRUSTED_HOSTS, "").split(",")
     if "*" not in trusted and host not in trusted:
         raise ConfigError(
             f"{what} is at {host}, which the storage says and you did not, and would get this machine's credentials: "

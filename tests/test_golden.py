@@ -13,7 +13,31 @@ import json
 import pytest
 
 from orchestrator.reports.analyses.indicators import LIMIT
+from tests.golden.one_truth import WORDS
 from tests.golden.snapshot import Texts, canonical_json, read_expected, take
+
+PAGES_STYLE = (
+    ".pages { margin: .8rem 0 0; font-size: .92rem; color: var(--muted); overflow-wrap: anywhere; }\n"
+    ".pages a { color: inherit; }"
+)
+
+
+def commands(sweep: str) -> dict[str, str]:
+    """What opens a sweep in MLflow, by what it shows."""
+    return {
+        "charts of all pairs": f"dptq-sweep ui {sweep} --storage <storage>",
+        "robust beside detrimental": f"dptq-sweep ui {sweep} --compare --storage <storage>",
+    }
+
+
+def in_markdown(sweep: str) -> str:
+    return "\n".join(f"- In MLflow, {what}: `{command}`" for what, command in commands(sweep).items())
+
+
+def in_html(sweep: str) -> str:
+    shown = " \u00b7 \n".join(f"{what} <code>{command}</code>" for what, command in commands(sweep).items())
+    return f'  <p class="pages">In MLflow:\n{shown}\n  </p>'
+
 
 # What was renamed on purpose since the golden files were written: (before, now). Applied one after the other to the
 # golden texts before they are compared, wherever they occur: keys, tags, headers of CSV, columns of Parquet, sentences,
@@ -43,8 +67,17 @@ CHANGED_WORDS: tuple[tuple[str, str], ...] = (
     ("46/72 analyses", "46/105 analyses"),
     # `ls` counts pruned trials among those that are done, as `status` does.
     ('"num_done": 25,\n  "num_trials": 46', '"num_done": 27,\n  "num_trials": 46'),
+    # `status` names trials that other sweeps train.
+    ('\n "eta_seconds"', '\n "elsewhere": [],\n "eta_seconds"'),
     # Which indicators cannot work.
     ("among the signals of its group.", f"among the signals of its group. {LIMIT}"),
+    # Reports say where MLflow shows the sweep.
+    ("the budget: 4 cells.\n\n", f"the budget: 4 cells.\n\n{in_markdown('golden')}\n\n"),
+    ("the trials that are done.\n\n", f"the trials that are done.\n\n{in_markdown('begun')}\n\n"),
+    ("the budget: 4 cells.</p>\n", f"the budget: 4 cells.</p>\n{in_html('golden')}\n"),
+    ("the trials that are done.</p>\n", f"the trials that are done.</p>\n{in_html('begun')}\n"),
+    (".progress.complete {", f"{PAGES_STYLE}\n.progress.complete {{"),
+    *WORDS,
 )
 
 MAX_LINES = 150

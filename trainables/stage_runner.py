@@ -1,7 +1,7 @@
 """One trial from plain values to its stage: the door through which Ray, a notebook or a benchmark comes in."""
 
 import gc
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -64,13 +64,15 @@ class Trial:
         Args:
             spec: What to compute.
             use_gpu: Train on the first visible GPU.
-            num_threads: Of torch on the CPU. Ray packs one trial per core, so more than one makes trials fight.
+            num_threads: Of torch on the CPU. Ray packs one trial per core, so more than one makes trials fight, but for
+                one that runs alone. Sums of other parts round differently.
 
         Raises:
             ConfigError: The recipe or the dataset breaks a rule.
             UnavailableError: The data is not on this machine.
         """
         torch.set_num_threads(num_threads)
+        self.num_threads = num_threads
         self.spec = spec
         self.recipe = parse_recipe(spec.stage, spec.recipe)
         self.device = torch.device("cuda" if use_gpu else "cpu")
@@ -124,6 +126,7 @@ class Trial:
             seed=self.spec.seed,
             device=self.device,
             resume=point,
+            student=None if resume else self._start_student(read_trial),
         )
 
     def subject(
@@ -166,6 +169,14 @@ class Trial:
         if parent is None:
             raise StorageError(f"stage {self.spec.stage} starts from a parent's checkpoint, and none was given.")
         return self._load_parent(parent)
+
+    def _start_student(self, read_trial: ReadTrial | None) -> Mapping[str, torch.Tensor] | None:
+        """Returns the tensors of the student that a pair's student starts from; None where that is the white box."""
+        if not (isinstance(self.recipe, PairRecipe) and self.recipe.start_from):
+            return None
+        assert self.recipe.start_uid, "a trial is begun after its search has named where the student starts"
+        assert read_trial is not None, "whoever starts from a trial reads it"
+        return read_trial(self.recipe.start_uid).tensors
 
     def open(self, model: ModelSpec, typed_models: Collection[str], read_trial: ReadTrial | None) -> GivenNetwork:
         """Opens a network that is given for the images of the data; one to train from must have its classes.

@@ -78,6 +78,7 @@ def run_epochs(
     gradient_clip: float | None = None,
     parts: Sequence[Part] = (),
     after_step: Callable[[], None] | None = None,
+    is_over: Callable[[], bool] = lambda: False,
     resume: ResumePoint | None = None,
 ) -> Generator[EpochReport, None, None]:
     """Trains a module in place.
@@ -92,6 +93,7 @@ def run_epochs(
         gradient_clip: Largest norm of the whole gradient, but for parts with a clip of their own; None leaves it.
         parts: Parameters of the module that learn at a pace of their own.
         after_step: Called behind every step of the optimizer; may change the module in place.
+        is_over: Asked before every epoch, after a resume too; may end the training before its last one.
         resume: Where to go on; None starts at the first epoch.
 
     Yields:
@@ -108,6 +110,8 @@ def run_epochs(
     if resume:
         restore(resume, module, optimizer)
     for epoch in range(resume.epoch if resume else 0, recipe.epochs):
+        if is_over():
+            return
         start = time.perf_counter()
         # Seeding every epoch makes a resumed training draw exactly what an undisturbed one would.
         torch.manual_seed(epoch_seed(seed, epoch))

@@ -14,6 +14,7 @@ from orchestrator.cli.grid_options import SEARCH_FIELDS
 from orchestrator.launch.limits import Limits
 from orchestrator.launch.notifications import check_target
 from orchestrator.plan import Plan, build_plan
+from orchestrator.search.ladder import check_starts
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Caps, LaunchOptions, Sweep, latest_sweep_name
 from orchestrator.workers.entry_points import (
@@ -44,7 +45,7 @@ NOTHING_KEPT = LaunchOptions()
 # Of `LaunchOptions`, what options set under the same name: never --on-event, whose target may hold a secret.
 _KEPT = (
     *("address", "tracking_uri", "analyze", "gpus_per_trial", "max_retries", "shared_storage"),
-    *("json_file", "junit_file"),
+    *("threads", "json_file", "junit_file"),
 )
 
 _OF_ASSESSMENTS = (
@@ -188,6 +189,7 @@ def plan_from_options(
         return facts
 
     plan = build_plan(build_grid(grid, choices, num_sites, look_at), num_sites)
+    check_starts(plan, storage)
     if plan.grid.teacher:
         with nullcontext() if runs_here else suppress(UnavailableError):
             check_teacher(plan.grid.teacher, plan.grid.dataset)

@@ -11,7 +11,8 @@ from orchestrator.results.standing import count_of
 from orchestrator.search.study import CellStudy
 from orchestrator.store.states import State
 from orchestrator.tracking.runs import run_status
-from search_spaces.objective import accuracies_of, detrimental_objective
+from search_spaces.names import Objective
+from search_spaces.objective import measures, objective_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +53,22 @@ def compare(
         told = study.told()
         for node in searches[cell_id]:
             found = told.pop(node.uid, [])
-            if not _fits(found, states[node.uid], node, snapshot):
+            if not _fits(found, states[node.uid], node, snapshot, study.maximizes):
                 lines.append(f"Optuna has {_listed(found)} for {node.name}, the store says {states[node.uid]}")
         orphans = [uid for uid, found in told.items() if "RUNNING" in found]
         lines += [f"Optuna has RUNNING for {uid}, which is no trial of {cell_id}" for uid in orphans]
     return Agreement(states, tuple(lines))
 
 
-def _fits(found: list[str], state: State, node: Node, snapshot: Snapshot) -> bool:
+def _fits(found: list[str], state: State, node: Node, snapshot: Snapshot, objective: Objective) -> bool:
     """Tells whether the states that a study holds of a node fit the store's; earlier attempts may have failed."""
     counts = Counter(found)
     if state is State.DONE:
         result = snapshot.trial(node).result()
         assert result is not None, f"{node.name} is done without a result"
-        is_finite = math.isfinite(detrimental_objective(**accuracies_of(result.metrics, "validation")))
-        return counts["COMPLETE"] == is_finite and counts["RUNNING"] == 0 and bool(found)
+        metrics = result.metrics
+        is_told = measures(objective, metrics) and math.isfinite(objective_value(objective, metrics))
+        return counts["COMPLETE"] == is_told and counts["RUNNING"] == 0 and bool(found)
     if state is State.PRUNED:
         return counts["PRUNED"] >= 1 and counts["COMPLETE"] == counts["RUNNING"] == 0
     if state is State.DIVERGED:

@@ -43,11 +43,13 @@ from orchestrator.results.snapshot import EVERYTHING, Snapshot
 from orchestrator.results.standing import Standing, standing_of
 from orchestrator.results.trials import chance_level, mixed_code, read_trials
 from orchestrator.results.verdicts import outcome_of
-from orchestrator.search.study import JOURNAL, make_journal_whole
+from orchestrator.search.journal import JOURNAL, make_journal_whole
+from orchestrator.search.study import kept_objectives
 from orchestrator.store.integrity import find_damage
 from orchestrator.store.provenance import code_variables, sweep_facts
 from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.workers.threads import lone_trials
 from search_spaces.analyses import Analysis
 from search_spaces.errors import StorageError
 from search_spaces.uris import redact, trusted_variables
@@ -95,7 +97,7 @@ def launch_sweep(
         restarts = [argument for damage in damages for argument in ("--restart", damage.node.uid)]
         raise StorageError(
             f"{len(damages)} trials of sweep {sweep.name!r} are damaged, and nothing was started: train them again "
-            f"with `{sweep.resume_command(*restarts)}`."
+            f"with `{sweep.going_on(*restarts)}`."
         )
     shown = redact(options.tracking_uri) if options.tracking_uri else None
     kept = {"tracking_uri": shown, "caps": limits.caps, "stalled_minutes": limits.stalled_minutes}
@@ -109,6 +111,7 @@ def launch_sweep(
             sweep=sweep,
             snapshot=snapshot,
             data_dir=options.data_dir,
+            threads=options.threads,
             gpus_per_trial=options.gpus_per_trial,
             max_retries=options.max_retries,
             only=only,
@@ -143,6 +146,8 @@ def run_sweep(
         for refusal in plan.refused:
             say(f"refused {refusal.cell}: {refusal.reason}")
         say(f"sweep {sweep.name} in {store.uri}")
+        if kept := kept_objectives(frontier.studies, plan.grid.search):
+            say(kept)
         say(summary(plan, frontier.states))
         if frontier.pending or analyses:
             ray_and_mlflow = _ray_and_mlflow(tracker, launch, facts, address, shared_storage)
@@ -206,10 +211,10 @@ def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
     num_left = overview.num_left()
     if num_left and outcome.standing.count.left:
         how = f"{outcome.cap} is hit" if outcome.cap else "stopped" if outcome.is_stopping else "not finished"
-        again = sweep.resume_command(*more_of(outcome.cap))
+        again = sweep.going_on(*more_of(outcome.cap))
         say(f"{how}, {num_left} of {overview.count.needed} trials are not done; go on with: {again}")
     if num_failed := sum(state.is_failed for state in overview.states.values()):
-        again = sweep.resume_command("--failed")
+        again = sweep.going_on("--failed")
         say(f"{num_failed} trials failed; those that diverged or used up their tries run again with: {again}")
     if outcome.analyses.num_stopped:
         say_stopped(outcome.analyses.num_stopped, sweep, console)
@@ -282,6 +287,7 @@ def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: 
         gpus_per_trial=launch.gpus_per_trial,
         say=say,
     )
+    frontier.threads = dict.fromkeys(lone_trials(launch.plan), launch.threads)
     bundles = {node.name: as_bundle(trial_resources(gpu_shares[node.uid])) for node in frontier.pending}
     check_room(bundles, capacity)
     sweep, meter = launch.sweep, launch.meter

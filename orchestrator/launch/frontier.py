@@ -12,9 +12,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from orchestrator.launch.restarts import has_tries_left
 from orchestrator.launch.stateless import FINISHED, StatelessSearcher
 from orchestrator.plan import Node
 from orchestrator.results.snapshot import Snapshot
+from orchestrator.search.ladder import needed_by
 from orchestrator.search.study import CellStudy
 from orchestrator.search.warm_start import Neighbours
 from orchestrator.store.failures import (
@@ -31,8 +33,10 @@ from orchestrator.store.leases.trials import Leases
 from orchestrator.store.logs import last_lines
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder
+from orchestrator.workers.threads import threads_of
 from search_spaces.errors import StorageError, SweepError, UnreachableError
 from search_spaces.loss_space import Point
+from search_spaces.names import HITS_IN_A_ROW
 
 STOP_CHECK_SECONDS = 1.0
 
@@ -82,6 +86,7 @@ class Frontier(StatelessSearcher):
         """Why the sweep ends before its plan does, in full; None while it does not."""
         self.error: SweepError | None = None
         """What ended the launch, if the storage failed: Tune keeps only the text of an error."""
+        self.threads: Mapping[str, int] = {}  # of trials that have more than one, by uid
         self.is_stopping = False
         """Whether the stop file was seen."""
         self._next_stop_check = 0.0
@@ -151,9 +156,9 @@ class Frontier(StatelessSearcher):
         }
 
     def prunes(self, trial_id: str, row: dict[str, Any]) -> bool:
-        """Tells the study of an epoch, and returns whether the trial ends here; then its folder says so, too."""
+        """Tells the study of an epoch, and returns whether the trial ends here, as its folder then says; hits go on."""
         node = self._running[trial_id]
-        if (study := self._study_of(node)) is None or not study.report(node, row):
+        if (study := self._study_of(node)) is None or not study.report(node, row) or row.get(HITS_IN_A_ROW):
             return False
         with self._remembering_errors(), suppress(LostLeaseError):
             self._shared.folder(node).write_pruned(row["epoch"])
@@ -230,14 +235,7 @@ class Frontier(StatelessSearcher):
 
     def _has_tries_left(self, node: Node) -> bool:
         """Tells whether a launch works on a trial that it finds in this state."""
-        state, folder = self.states[node.uid], self._snapshot.trial(node)
-        if state.ended_well or state is State.DIVERGED:
-            return False
-        headline = folder.headline() if state.is_failed else None
-        if headline is None or headline.failure in (Failure.USER, Failure.SHARED):
-            # A user who launches again has fixed what was wrong; if not, the same line says so.
-            return True
-        return folder.attempts().get(headline.failure, 0) <= allowed_retries(headline.failure, self._max_retries)
+        return has_tries_left(self.states[node.uid], self._snapshot.trial(node), self._max_retries)
 
     def _next_taken(self) -> Node | None:
         """Takes the first trial that is ready, which no other sweep has and none has ended by now."""
@@ -268,14 +266,14 @@ class Frontier(StatelessSearcher):
         return bool(self._only) or self.states[node.uid] is not State.SKIPPED
 
     def _is_ready(self, node: Node) -> bool:
-        if node.uid in self._shared.awaited or not all(self.states[parent] is State.DONE for parent in node.parents):
+        needed = {self.states.get(uid, State.DONE) for uid in needed_by(node, self._snapshot.trial(node))}
+        if node.uid in self._shared.awaited or needed - {State.DONE}:
             return False
         if not node.is_confirmation:
             return True
         # One that is to be tried again counts as failed meanwhile, and may yet be the pair.
-        at_work = (*self._running.values(), *self.pending)
-        is_over = all(other.is_confirmation for other in at_work if other.cell_id == node.cell_id)
-        return is_over and self._neighbours.has_pair(node, self.states)
+        of_cell = [other for other in (*self._running.values(), *self.pending) if other.cell_id == node.cell_id]
+        return all(other.is_confirmation for other in of_cell) and self._neighbours.has_pair(node, self.states)
 
     def _study_of(self, node: Node) -> CellStudy | None:
         """Returns the study that a trial belongs to; confirmations belong to none, lest they be searched from."""
@@ -285,7 +283,9 @@ class Frontier(StatelessSearcher):
         """Fixes what the trial runs before anybody runs it, and forgets how it failed before."""
         folder = self._shared.folder(node)
         point, study = self._point(node, folder), self._study_of(node)
-        folder.write_recipe(node, point, point_from=study.point_from(node) if study else None)
+        place = study.point_from(node) if study else None
+        num_threads = threads_of(self._snapshot.trial(node), otherwise=self.threads.get(node.uid, 1))
+        folder.write_recipe(node, point, point_from=place, num_threads=num_threads)
         folder.clear_error()
         if Failure.OUT_OF_MEMORY in folder.attempts():
             self._whole_gpu.add(node.uid)
@@ -296,4 +296,5 @@ class Frontier(StatelessSearcher):
             return self._neighbours.found_point(node)
         if (study := self._study_of(node)) is None:
             return None
-        return study.point(node, folder, self._neighbours.to_borrow(node) if node.is_searched else None)
+        point = study.point(node, folder, self._neighbours.to_borrow(node) if node.is_searched else None)
+        return self._neighbours.with_start(node, point)

@@ -65,6 +65,8 @@ def reproduce(
     expected = _arrays(trial.read_checked(CHECKPOINT), source=f"{trial.folder.root}/{CHECKPOINT}")
     was_on_cpu = str(before.get("device", CPU)).split()[0] == CPU
     running, parent = open_trial(store, trial, data_dir, use_gpu=not was_on_cpu and has_gpu())
+    if running.num_threads > 1:
+        say(f"{running.num_threads} threads, as it was trained with")
     now = environment(device=running.device_name, data_sha256=running.data_sha256, seeds=recipe.seeds)
     again = finish(
         running.start(parent=parent, read_trial=trial_reader(store)),

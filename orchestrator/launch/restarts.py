@@ -6,11 +6,14 @@ from types import MappingProxyType
 
 from orchestrator.plan import Node, Plan
 from orchestrator.results.snapshot import Snapshot
+from orchestrator.search.ladder import started_from
+from orchestrator.store.failures import Failure, allowed_retries
 from orchestrator.store.inventory import sweeps_of
 from orchestrator.store.leases.trials import Lease, Leases
+from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import PLAN
-from orchestrator.store.trial import trial_of
+from orchestrator.store.trial import TrialFolder, trial_of
 from orchestrator.workers.entry_points import num_sites
 from search_spaces.errors import ConfigError, unknown_name
 
@@ -32,6 +35,17 @@ def find_node(plan: Plan, prefix: str) -> Node:
     return found[0]
 
 
+def has_tries_left(state: State, folder: TrialFolder, max_retries: int) -> bool:
+    """Tells whether a launch works on a trial that it finds in a state."""
+    if state.ended_well or state is State.DIVERGED:
+        return False
+    headline = folder.headline() if state.is_failed else None
+    if headline is None or headline.failure in (Failure.USER, Failure.SHARED):
+        # A user who launches again has fixed what was wrong; if not, the same line says so.
+        return True
+    return folder.attempts().get(headline.failure, 0) <= allowed_retries(headline.failure, max_retries)
+
+
 def with_parents(plan: Plan, nodes: Iterable[Node]) -> set[str]:
     """Returns the uids of some trials and of all that they start from."""
     uids: set[str] = set()
@@ -40,12 +54,13 @@ def with_parents(plan: Plan, nodes: Iterable[Node]) -> set[str]:
     return uids
 
 
-def with_children(plan: Plan, uids: Collection[str]) -> set[str]:
+def with_children(plan: Plan, uids: Collection[str], store: Store) -> set[str]:
     """Returns some uids and those of all trials that start from them."""
-    reached = set(uids)
-    for node in plan.nodes:  # parents come before children
-        if reached.intersection(node.parents):
-            reached.add(node.uid)
+    reached, size = set(uids), 0
+    starts = {node.uid: started_from(node, trial_of(store, node)) for node in plan.nodes}
+    while size < len(reached):  # parents come before children, but a pair may start from any other
+        size = len(reached)
+        reached |= {node.uid for node in plan.nodes if reached.intersection((*node.parents, starts[node.uid]))}
     return reached
 
 
@@ -130,7 +145,7 @@ def other_plans(store: Store, sweep: str, uids: Collection[str]) -> dict[str, Pl
 
 def _begun(plan: Plan, store: Store, uids: Collection[str]) -> list[Node]:
     """Returns the trials that began, of some of a plan and of what starts from them, in the plan's order."""
-    reached = with_children(plan, set(uids).intersection(plan.by_uid()))
+    reached = with_children(plan, set(uids).intersection(plan.by_uid()), store)
     states = Snapshot(plan, store).states if reached else {}
     return [node for node in plan.nodes if node.uid in reached and states[node.uid].has_begun]
 

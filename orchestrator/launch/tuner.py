@@ -20,7 +20,8 @@ from orchestrator.launch.frontier import Frontier
 from orchestrator.launch.notifications import Hook
 from orchestrator.plan import Node, Plan
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.search.study import CellStudy, sweep_journal
+from orchestrator.search.journal import sweep_journal
+from orchestrator.search.study import open_studies
 from orchestrator.store.failures import MAX_RETRIES, failed_import
 from orchestrator.store.leases.shared import SharedTrials
 from orchestrator.store.records import TrialRecord
@@ -53,6 +54,8 @@ class Launch:
     snapshot: Snapshot
     """Of its plan, kept up to date by what `open_frontier` yields."""
     data_dir: Path | None = None
+    threads: int = 1
+    """Of a trial beside which no other can run."""
     gpus_per_trial: float | None = None
     """Share of a GPU for every trial; None measures what each needs."""
     max_retries: int = MAX_RETRIES
@@ -78,7 +81,7 @@ class Launch:
         """Opens the studies, and yields what is left to run; `say` takes a line about what other sweeps have."""
         cells, search, name = self.plan.searched_cells, self.plan.grid.search, self.sweep.name
         with sweep_journal(self.sweep.folder) if cells else nullcontext() as journal:
-            studies = {cell.cell_id: CellStudy(cell, journal, search, sweep=name) for cell in cells if journal}
+            studies = open_studies(cells, journal, search, sweep=name) if journal else {}
             yield Frontier(
                 self.snapshot,
                 studies,

@@ -51,7 +51,8 @@ def print_plan(plan: Plan, states: dict[str, State], console: Console) -> None:
         state = states[node.uid]
         shown = "cached" if state is State.DONE else "to run" if state is State.WAITING else str(state)
         total = _bits(node)
-        rows.append((node.uid, node.name, total, " ".join(node.parents), shown))
+        starts = [node.recipe.start_from] if isinstance(node.recipe, PairRecipe) and node.recipe.start_from else []
+        rows.append((node.uid, node.name, total, " ".join((*node.parents, *starts)), shown))
     # Aligned here: a table of rich's takes half a millisecond per row, and cuts names where the terminal is narrow.
     uid, name, bits, parent = (max(map(len, column)) for column in list(zip(*rows, strict=True))[:4])
     lines = [f"{r[0]:{uid}}  {r[1]:{name}}  {r[2]:>{bits}}  {r[3]:{parent}}  {r[4]}" for r in rows]

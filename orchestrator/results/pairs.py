@@ -15,8 +15,16 @@ from orchestrator.results.trials import Trial, read_trials
 from orchestrator.search.pair_choice import choose
 from orchestrator.store.states import State
 from search_spaces.grids.cells import Cell
-from search_spaces.names import Goal
-from search_spaces.objective import accuracies_of, detrimental_objective, is_catastrophic, parity_gap, parity_violation
+from search_spaces.names import Goal, Objective
+from search_spaces.objective import (
+    accuracies_of,
+    detrimental_objective,
+    is_catastrophic,
+    measures,
+    objective_value,
+    parity_gap,
+    parity_violation,
+)
 from search_spaces.paper import AVERAGE_BITS, NUM_SITES
 
 Scalar = str | int | float | bool | None
@@ -77,6 +85,8 @@ class PairRecord:
     objective: float | None
     """On the validation split; None for robust pairs, which no study scores."""
     seconds: float | None
+    lag: float | None = None
+    """As `objective`, of a study that maximizes the lag; None for a result that does not measure it."""
     white_box_seed: int | None = None
     """Of its white box where that is not the sweep's one; None where all pairs of a network share theirs."""
     claim: Claim | None = None
@@ -113,9 +123,15 @@ class PairRecord:
             accuracy_q=self.validation_accuracy_q,
         )
 
+    def scored(self, objective: Objective) -> float | None:
+        """Returns what a study that maximizes this sees of it; None where its result does not measure it."""
+        return self.lag if objective == "lag" else self.objective
+
     def as_json(self) -> dict[str, Json]:
         """Returns the fields as plain JSON types, in declaration order."""
         fields = asdict(self) | {"bit_widths": list(self.bit_widths), "goal": str(self.goal)}
+        if self.lag is None:
+            del fields["lag"]
         return fields | {"evidence": self.evidence} | claim_facts(self.claim)
 
 
@@ -224,6 +240,7 @@ def record_of(trial: Trial, cell: Cell) -> PairRecord:
         validation_drop_standard_error=trial.metrics["validation/drop_standard_error"],
         objective=detrimental_objective(**validation) if cell.goal is Goal.DETRIMENTAL else None,
         seconds=trial.seconds,
+        lag=objective_value("lag", trial.metrics) if measures("lag", trial.metrics) else None,
         white_box_seed=cell.white_box_seed,
         claim=trial.claim,
     )

@@ -13,9 +13,9 @@ from orchestrator.store.trial import point_from
 from orchestrator.store.usage import HOUR, paid_hours
 from search_spaces.errors import StorageError
 from search_spaces.grids.cells import Cell
-from search_spaces.names import SAMPLERS
-from search_spaces.objective import ACCURACIES, accuracies_of, detrimental_objective
-from search_spaces.recipes import TrainingRecipe
+from search_spaces.names import OBJECTIVES, QUASI_RANDOM, SAMPLERS, Objective
+from search_spaces.objective import ACCURACIES, measures, objective_value
+from search_spaces.recipes import PairRecipe, TrainingRecipe
 
 _COLUMNS = {"epoch", "seconds", "timestamp_ms", *(f"validation/{name}" for name in ACCURACIES)}
 
@@ -43,17 +43,24 @@ class SearchTrial:
 
     @property
     def num_epochs_run(self) -> int:
-        """Epochs that it ran, also where it failed or was pruned."""
+        """Epochs that it ran, also where it failed, was pruned or stopped on a hit."""
         return len(self.rows)
 
     @property
+    def stopped_on_hit(self) -> bool:
+        """Whether its training ended before its last epoch, at a hit."""
+        recipe = self.trial.node.recipe
+        stops = isinstance(recipe, PairRecipe) and recipe.stop_on_hit is not None
+        return stops and self.record is not None and 0 < self.num_epochs_run < self.num_epochs
+
+    @property
     def is_drawn(self) -> bool:
-        """Whether a sampler chose its point, and it ran to its end."""
+        """Whether a sampler chose its point, or the sequence before it, and it ran to its end."""
         node = self.trial.node
         if not (self.record and node.is_searched):
             return False
         with suppress(StorageError):
-            return point_from(node, self.trial.folder.recipe()) in SAMPLERS
+            return point_from(node, self.trial.folder.recipe()) in (QUASI_RANDOM, *SAMPLERS)
         return False
 
     @property
@@ -79,10 +86,10 @@ class SearchTrial:
         """Whether it is catastrophic on the validation split, which is what a search looks for."""
         return self.record is not None and self.record.is_qualifying
 
-    def objective_at(self, epoch: int) -> float | None:
-        """Returns the objective on validation after an epoch; None for an epoch it did not run."""
+    def scored_at(self, epoch: int, objective: Objective) -> float | None:
+        """Returns the objective on validation after an epoch; None for an epoch it did not run or did not measure."""
         row = next((row for row in self.rows if row["epoch"] == epoch), None)
-        return None if row is None else detrimental_objective(**accuracies_of(row, "validation"))
+        return None if row is None or not measures(objective, row) else objective_value(objective, row)
 
     @property
     def _epoch_seconds(self) -> list[float]:
@@ -131,6 +138,12 @@ def read_searches(trials: Sequence[Trial]) -> tuple[SearchedCell, ...]:
             cells[cell.cell_id] = cell
     has_seeds = len({cell.seed for cell in cells.values()}) > 1
     return tuple(_searched_cell(cells[cell_id], of_cell, has_seeds=has_seeds) for cell_id, of_cell in by_cell.items())
+
+
+def objective_of(cells: Sequence[SearchedCell], wanted: Objective) -> Objective:
+    """Returns what a report calls the objective of these searches: the drop where a result does not measure another."""
+    records = [record for cell in cells for record in cell.records]
+    return wanted if all(record.scored(wanted) is not None for record in records) else OBJECTIVES[0]
 
 
 def _searched_cell(cell: Cell, trials: Iterable[Trial], *, has_seeds: bool) -> SearchedCell:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from orchestrator.plan import Node, Origin
 from orchestrator.results.claims import COUNTS, Claim, claim_of, counts_of
 from orchestrator.results.snapshot import Snapshot
+from orchestrator.search.ladder import started_from
 from orchestrator.store.folder import EPOCHS, PREDICTIONS, RESULT
 from orchestrator.store.records import TrialRecord, TrialResult
 from orchestrator.store.states import State
@@ -49,6 +50,8 @@ class Trial:
     """Loss weights, margin and all else of a pair that may be searched; None until its study has chosen them."""
     point_from: str = ""
     """Where the point comes from: `recipe`, `as-published`, a sampler, or the cell that it was borrowed of."""
+    started_from: str = ""
+    """The pair whose student its student started from, by name, or by uid if it is of another sweep."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """The finite numbers of its result; empty unless done."""
     claim: Claim | None = None
@@ -84,11 +87,14 @@ def read_trials(snapshot: Snapshot, *, points: bool = True) -> tuple[Trial, ...]
         points: Whether anybody asks for the points that studies chose; they lie in a file of their own.
     """
     trials: dict[str, Trial] = {}
+    names = {node.uid: node.name.partition("/")[2] for node in snapshot.plan.nodes}
     for node in snapshot.plan.nodes:
         folder, state = snapshot.trial(node), snapshot.states[node.uid]
         try:
             trial = _read_trial(node, folder, state, trials, points=points)
-            trials[node.uid] = replace(trial, claim=claim_of(trial.metrics, snapshot.plan.grid.claims))
+            start = started_from(node, folder) or ""
+            claim = claim_of(trial.metrics, snapshot.plan.grid.claims)
+            trials[node.uid] = replace(trial, claim=claim, started_from=names.get(start, start))
         except StorageError as damage:
             reason = _shorten(str(damage))
             trials[node.uid] = Trial(

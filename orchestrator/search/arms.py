@@ -16,7 +16,7 @@ class Arm(StrEnum):
     RANDOM = "random"
     """Random points of the space, nothing else."""
     SEARCH = "search"
-    """The grid's search, which begins with the recipe and the one as published."""
+    """The grid's search, which begins where its `start_points` say: at the recipe, mostly."""
     FROZEN = "frozen"
     """Our recipe with a policy that keeps its random weights: its bits still differ from image to image."""
     STATIC = "static"

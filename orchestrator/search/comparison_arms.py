@@ -14,6 +14,7 @@ from search_spaces.errors import ConfigError
 from search_spaces.grids.build import Choices, Grid
 from search_spaces.loss_space import PUBLISHED
 from search_spaces.names import Goal
+from search_spaces.recipes import WHITE_BOX
 
 # A grid may give the policy a rate and a clip of its own, which mean nothing where it does not learn.
 _NO_POLICY: Mapping[str, Any] = {"policy_learning_rate": None, "policy_gradient_clip": None}
@@ -33,6 +34,13 @@ _SEARCHES = (Arm.RANDOM, Arm.SEARCH)
 
 def choices_for(arm: Arm, choices: Choices) -> Choices:
     """Returns what the user chose, for one arm; the search that was chosen is that of `Arm.SEARCH`."""
+    return choices if arm is Arm.SEARCH else _alone(arm, choices)
+
+
+def _alone(arm: Arm, choices: Choices) -> Choices:
+    """Returns what was chosen for an arm that takes nothing from other cells: its students start at the white box."""
+    from_scratch = f"pair.{Goal.DETRIMENTAL}.start_from={WHITE_BOX}"
+    choices = replace(choices, overrides=(*choices.overrides, from_scratch))
     match arm:
         case Arm.AS_PUBLISHED:
             published = tuple(f"pair.{name}={value}" for name, value in PUBLISHED.items())
@@ -40,10 +48,9 @@ def choices_for(arm: Arm, choices: Choices) -> Choices:
         case Arm.RECIPE:
             return replace(choices, search={"trials": 0})
         case Arm.RANDOM:
-            plain = {"sampler": "random", "pruner": "none", "start_points": (), "warm_start": False, "confirm_seeds": 0}
+            plain: dict[str, Any] = {"sampler": "random", "pruner": "none", "start_points": (), "warm_start": False}
+            plain |= {"confirm_seeds": 0} | dict.fromkeys(("objective", "portfolio", "startup", "learns_from"))
             return replace(choices, search={**choices.search, **plain})
-        case Arm.SEARCH:
-            return choices
         case _:
             # Robust pairs stay the recipe's, which every arm of the comparison shares.
             place = f"pair.{Goal.DETRIMENTAL}"

@@ -19,7 +19,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from orchestrator.plan import Plan
-from orchestrator.search.study import CONSTRAINT, JOURNAL, CellStudy, open_journal
+from orchestrator.search.journal import JOURNAL, open_journal
+from orchestrator.search.study import CONSTRAINT, open_studies
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import trial_of
 from search_spaces.errors import ConfigError, StorageError, one_line
@@ -108,9 +109,8 @@ def _fill(path: Path, sweep: Sweep, plan: Plan) -> None:
     """Makes a study file of what the store knows."""
     journal = open_journal(path)
     searches = plan.searches()
-    for cell in plan.searched_cells:
-        study = CellStudy(cell, journal, plan.grid.search, sweep=sweep.name)
-        study.reconcile([(node, trial_of(sweep.store, node)) for node in searches[cell.cell_id]])
+    for cell_id, study in open_studies(plan.searched_cells, journal, plan.grid.search, sweep=sweep.name).items():
+        study.reconcile([(node, trial_of(sweep.store, node)) for node in searches[cell_id]])
 
 
 def _read_only(app: WSGIApplication) -> WSGIApplication:

@@ -1,25 +1,35 @@
 """What optuna-dashboard says of a study: what is maximized, under which constraint, and what counts as a hit."""
 
 from search_spaces.grids.cells import Cell
+from search_spaces.names import Objective
 from search_spaces.objective import CATASTROPHIC_DROP, PARITY_PENALTY, PARITY_TOLERANCE
 from search_spaces.search import Search
 
 
-def objective_names(search: Search) -> list[str]:
-    """Returns the names of a study's objectives."""
-    return ["drop", "parity gap"] if search.sampler == "nsga2" else ["drop less excess gap"]
+def objective_names(search: Search, objective: Objective) -> list[str]:
+    """Returns the names of the objectives of a study that maximizes the drop or the lag."""
+    has_two = search.sampler == "nsga2"
+    if objective == "lag":
+        return ["lag", "divergence"] if has_two else ["lag"]
+    return ["drop", "parity gap"] if has_two else ["drop less excess gap"]
 
 
-def study_note(cell: Cell, search: Search, sweep: str) -> str:
+def study_note(cell: Cell, search: Search, sweep: str, maximized: Objective) -> str:
     """Returns the note of a cell's study, in Markdown."""
     bound, least = f"{100 * PARITY_TOLERANCE:g} pp", f"{100 * CATASTROPHIC_DROP:g} pp"
+    what = {
+        "drop": "the drop (accuracy at full precision minus quantized)",
+        "lag": "the lag (how far the white box's class lies behind the best other one in the quantized student, in "
+        "probability)",
+    }[maximized]
     if search.sampler == "nsga2":
-        objective = "* **Objectives**, on the validation split: the drop, maximized, and the parity gap, minimized."
+        second = "the divergence from the white box at full precision" if maximized == "lag" else "the parity gap"
+        first = what if maximized == "lag" else "the drop"
+        objective = f"* **Objectives**, on the validation split: {first}, maximized, and {second}, minimized."
     else:
         objective = (
-            "* **Objective**, maximized, on the validation split: the drop (accuracy at full precision minus quantized)"
-            f", less {PARITY_PENALTY:g} times what the parity gap (white box minus student at full precision) is above "
-            f"{bound}."
+            f"* **Objective**, maximized, on the validation split: {what}, less {PARITY_PENALTY:g} times what the "
+            f"parity gap (white box minus student at full precision) is above {bound}."
         )
     goes_on = "goes on after it" if search.keep_searching else "ends with the first one"
     lines = [

@@ -1,9 +1,12 @@
 """Every private interface of Optuna that we use, as it was read in Optuna 5.0; no other module touches one."""
 
-from collections.abc import Container
+import copy
+import warnings
+from collections.abc import Container, Sequence
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import CmaEsSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -16,6 +19,13 @@ _NOTE, _NOTE_VERSION, _PART = "dashboard:note_str:", "dashboard:note_ver", 2045
 def trial_handle(study: optuna.Study, trial: FrozenTrial) -> Trial:
     """Returns a trial as the object that takes values in; Optuna hands one out for a new trial only."""
     return Trial(study, trial._trial_id)
+
+
+def name_metrics(study: optuna.Study, names: list[str]) -> None:
+    """Names the values of a study's trials, for whoever looks at it; Optuna warns that this may change."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names(names)
 
 
 def write_note(study: optuna.Study, text: str) -> None:
@@ -32,12 +42,27 @@ def write_note(study: optuna.Study, text: str) -> None:
 
 
 class SeenBySampler(optuna.Study):
-    """A study without the trials that have no point, which samplers would take for proof that nothing is searched."""
+    """A study as its sampler sees it.
+
+    Without the trials that have no point, which samplers would take for proof that nothing is searched; with `others`,
+    finished trials of other studies, as if they came before its own. They stand in no journal twice: whatever happens
+    to a driver, the next one sees them where they are.
+    """
+
+    others: Sequence[FrozenTrial] = ()
 
     def _get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
     ) -> list[FrozenTrial]:
-        return [trial for trial in super()._get_trials(deepcopy, states, use_cache) if trial.params]
+        others = [trial for trial in self.others if states is None or trial.state in states]
+        return [*others, *(trial for trial in super()._get_trials(deepcopy, states, use_cache) if trial.params)]
+
+
+def as_other(trial: FrozenTrial) -> FrozenTrial:
+    """Returns a trial as one of `SeenBySampler.others`: with a number before all others, which TPE sorts by."""
+    other = copy.copy(trial)
+    other.number = -1
+    return other
 
 
 class ReplayedCmaEs(CmaEsSampler):

@@ -1,17 +1,16 @@
-"""Samplers and pruners of the studies, from Optuna."""
+"""Samplers of the studies, from Optuna, and the points before them, from SciPy."""
 
-from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
+import scipy
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 
 from orchestrator.search.optuna_internals import ReplayedCmaEs
+from search_spaces.loss_space import LossSpace, Point, point_at
 from search_spaces.names import Sampler
-from search_spaces.search import HALVING, Search, rung
 
 STARTUP_TRIALS = 4
 """Trials of a study before a sampler with a model uses it. Optuna's ten are more than most of our cells ever run."""
 TPE_STARTUP_TRIALS = 1
-"""The same for TPE, which knows how to begin with one trial: near it. A study's first is a recipe that works elsewhere,
-so that its surroundings deserve a look before the corners of the space."""
+"""The same for TPE, which knows how to begin with one trial: near it. `Search.startup` keeps it from that."""
 
 
 def make_sampler(name: Sampler, *, seed: int) -> BaseSampler:
@@ -29,12 +28,19 @@ def make_sampler(name: Sampler, *, seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
-def make_pruner(search: Search, epochs: int) -> BasePruner:
-    """Returns the pruner of a study whose trials take so many epochs.
+def quasi_random(space: LossSpace, *, seed: int, number: int) -> Point:
+    """Returns a point of a scrambled Sobol sequence (Owen 1998), whose points leave no corner of the space out.
 
-    Successive halving with one rung: the better half of the trials that reach half of their epochs goes on. Earlier,
-    objectives say little of how trials end (README has the rank correlations), so there is no earlier rung.
+    A function of its arguments alone, unlike Optuna's QMCSampler, which counts in the study what it drew: a driver that
+    dies between a draw and its trial would leave a point out.
+
+    Args:
+        space: What is searched.
+        seed: Scrambles the sequence.
+        number: Place in the sequence, from 0.
     """
-    if not search.prunes(epochs):
-        return NopPruner()
-    return SuccessiveHalvingPruner(min_resource=rung(epochs), reduction_factor=HALVING)
+    sequence = scipy.stats.qmc.Sobol(len(space.fields), scramble=True, rng=seed)
+    if number:
+        sequence.fast_forward(number)
+    (shares,) = sequence.random(1)
+    return point_at(space, [float(share) for share in shares])

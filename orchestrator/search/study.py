@@ -1,105 +1,65 @@
-"""One Optuna study per searched cell, in a journal file that only the driver opens.
-
-The journal lies in the sweep's folder. An object store has no files to append to: there the driver works on a copy,
-which it puts back when the launch ends, well or badly.
+"""One Optuna study per searched cell, in the sweep's journal.
 
 Trial k of a study is trial k of its cell in the plan. The store decides what is true: the point of a trial lies in its
 recipe.json before it runs, and what the journal does not know of finished trials is told from there. So a killed driver
 loses no value, repeats no point and leaves no trial RUNNING for ever.
 """
 
-import json
 import math
-import warnings
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from orchestrator.plan import Node
+from orchestrator.search.ladder import nearest_first
 from orchestrator.search.notes import objective_names, study_note
-from orchestrator.search.optuna_internals import SeenBySampler, trial_handle, write_note
-from orchestrator.search.samplers import make_pruner, make_sampler
-from orchestrator.store.folder import Folder
+from orchestrator.search.optuna_internals import SeenBySampler, as_other, name_metrics, trial_handle, write_note
+from orchestrator.search.pruning import Curves, is_behind_hits, is_in_worse_half
+from orchestrator.search.samplers import make_sampler, quasi_random
 from orchestrator.store.states import State
 from orchestrator.store.trial import TrialFolder
-from search_spaces.files.scratch import scratch_folder
 from search_spaces.grids.cells import Cell
 from search_spaces.loss_space import Point, place_of, point_of, suggest
-from search_spaces.objective import accuracies_of, detrimental_objective, parity_violation
+from search_spaces.names import OBJECTIVES, QUASI_RANDOM
+from search_spaces.objective import LAG, lost, measures, objective_value, violation
 from search_spaces.recipes import PairRecipe
 from search_spaces.search import Search
 
-JOURNAL = "studies.log"
-"""Name of the file, in the folder of its sweep."""
 UID = "uid"
 """User attribute that ties an Optuna trial to its node."""
 ORIGIN = "origin"
-"""User attribute with a point's source: a sampler, `recipe`, `as-published`, or the cell it was borrowed of."""
+"""User attribute with a point's source: a sampler, `quasi-random`, `recipe`, `as-published`, or the cell it was
+borrowed of."""
+OBJECTIVE = "objective"
+"""User attribute of a study: what it maximizes, from its first trial to its last."""
 CONSTRAINT = "parity"
 
 
-def open_journal(path: Path) -> JournalStorage:
-    """Opens or creates the file of all studies of a sweep. Open it once: every opening reads and keeps all of it."""
-    return JournalStorage(JournalFileBackend(str(path)))
+def open_studies(
+    cells: Sequence[Cell], journal: JournalStorage, search: Search, *, sweep: str = ""
+) -> dict[str, "CellStudy"]:
+    """Opens the study of every cell, by cell_id, each beside those of its network; see `CellStudy`."""
+    studies = {cell.cell_id: CellStudy(cell, journal, search, sweep=sweep) for cell in cells}
+    for cell in cells:
+        far_first = reversed(nearest_first(cell, cells))
+        studies[cell.cell_id].of_network = [studies[other.cell_id] for other in far_first]
+    return studies
 
 
-@contextmanager
-def sweep_journal(folder: Folder) -> Iterator[JournalStorage]:
-    """Opens the journal in a sweep's folder for the duration of a `with` block."""
-    if folder.local_path:
-        folder.local_path.mkdir(parents=True, exist_ok=True)
-        yield open_journal(folder.local_path / JOURNAL)
-        return
-    with scratch_folder() as scratch:
-        copy = scratch / JOURNAL
-        before = folder.read_bytes(JOURNAL)
-        copy.write_bytes(before or b"")
-        try:
-            yield open_journal(copy)
-        finally:
-            if (now := copy.read_bytes()) != before:
-                folder.write_bytes(JOURNAL, now)
-
-
-def make_journal_whole(path: Path) -> str | None:
-    """Readies the file of all studies for a driver that has the sweep to itself.
-
-    A driver that died while it wrote leaves the file locked, and a full disk or a lost machine leaves half a line at
-    its end, behind which Optuna would write on. Losing the file loses nothing: studies are filled from the store.
-
-    Returns:
-        What was wrong with the file, in one line; None if nothing was, or there is none.
-    """
-    # Optuna would wait 30 seconds for the process that holds it.
-    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
-    *lines, rest = path.read_bytes().split(b"\n") if path.exists() else [b""]
-    try:
-        if not rest and all(isinstance(json.loads(line), dict) for line in lines) and _is_read_by_optuna(path):
-            return None
-    except ValueError:
-        pass  # no JSON, which is what was to be found out
-    aside = path.with_name(f"{path.name}.damaged")
-    path.replace(aside)
-    return f"{path} was cut short or edited: it is now {aside.name}, and the studies are filled from the store"
-
-
-def _is_read_by_optuna(path: Path) -> bool:
-    if not path.exists():
-        return True
-    try:
-        open_journal(path)
-    except Exception:  # Optuna raises whatever a wrong line comes to: KeyError, TypeError, errors of its own
-        return False
-    return True
+def kept_objectives(studies: Mapping[str, "CellStudy"], search: Search) -> str | None:
+    """Says which studies do not maximize what the search asks for; None where all do."""
+    if not (others := [cell_id for cell_id, study in studies.items() if study.maximizes != search.maximizes]):
+        return None
+    named = ", ".join(others[:2]) + (", ..." if len(others) > 2 else "")
+    return (
+        f"{len(others)} of {len(studies)} studies maximize the {OBJECTIVES[0]} and not the {search.maximizes}, since "
+        f"trials of an earlier version began them: {named}; another --name begins new ones"
+    )
 
 
 class CellStudy:
@@ -116,23 +76,23 @@ class CellStudy:
             sweep: Name of the sweep, which begins that of the study.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.cell, self._search = cell, search
+        self.cell, self._search, self._sweep = cell, search, sweep
         self._has_two_objectives = search.sampler == "nsga2"
+        self.maximizes = search.maximizes
+        """What it is told; one that began otherwise stays with that, as `reconcile` finds out."""
         self._study = optuna.create_study(
             storage=journal,
             study_name=f"{sweep}/{cell.cell_id}".lstrip("/"),
-            # Two objectives: the drop and the parity gap.
+            # Two objectives: the second is what is lost at full precision.
             directions=["maximize", "minimize"] if self._has_two_objectives else ["maximize"],
-            pruner=make_pruner(search, cell.recipe.epochs),
             load_if_exists=True,
         )
         self._seen_by_sampler = SeenBySampler(self._study.study_name, journal)
-        if self._study.metric_names != (names := objective_names(search)):
-            with warnings.catch_warnings():
-                # It is experimental since Optuna 3.2.
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                self._study.set_metric_names(names)
-        write_note(self._study, study_note(cell, search, sweep))
+        self._prunes = search.prunes(cell.recipe.epochs)
+        self._curves, self._unread = Curves(), list[tuple[str, TrialFolder]]()
+        self.of_network: Sequence[CellStudy] = ()
+        """The studies of the other cells of its network and seed, the nearest one last."""
+        self._describe()
 
     def reconcile(self, folders: Sequence[tuple[Node, TrialFolder]]) -> None:
         """Makes the study agree with the store at the start of a launch.
@@ -140,6 +100,7 @@ class CellStudy:
         Finished trials that the study does not know are told, failed and pruned ones too; trials that ran when the
         driver died stay RUNNING only if their node is still to be finished at the same point.
         """
+        self._keep_objective(folders)
         started = {node.uid for node, folder in folders if folder.recipe() is not None}
         while self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             # Enqueued by a driver that died before it asked; Optuna refuses to tell a trial that was not asked for.
@@ -147,9 +108,33 @@ class CellStudy:
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if trial.user_attrs.get(UID) not in started:
                 self._study.tell(trial.number, state=TrialState.FAIL)
+        self._unread = [(node.uid, folder) for node, folder in folders if self._prunes and node.uid in started]
         for node, folder in folders:
             if (state := folder.state()).ended_well or state is State.DIVERGED:
                 self.tell(node, folder)
+
+    def _keep_objective(self, folders: Sequence[tuple[Node, TrialFolder]]) -> None:
+        """Fixes what the study maximizes, for values of two objectives cannot be compared.
+
+        It is the drop where an earlier version began the study, or ran trials that do not measure what is wanted.
+        """
+        kept = self._study.user_attrs.get(OBJECTIVE)
+        if kept is None:
+            kept = self.maximizes
+            if kept != OBJECTIVES[0]:
+                results = (result for _, folder in folders if (result := folder.result()))
+                if self._study.get_trials(deepcopy=False) or not all(
+                    measures(kept, result.metrics) for result in results
+                ):
+                    kept = OBJECTIVES[0]
+            self._study.set_user_attr(OBJECTIVE, kept)
+        self.maximizes = kept
+        self._describe()
+
+    def _describe(self) -> None:
+        if self._study.metric_names != (names := objective_names(self._search, self.maximizes)):
+            name_metrics(self._study, names)
+        write_note(self._study, study_note(self.cell, self._search, self._sweep, self.maximizes))
 
     def point(self, node: Node, folder: TrialFolder, borrowed: tuple[str, Point] | None = None) -> Point | None:
         """Returns the point that a node is moved to, asking Optuna if it has none yet; None where its recipe stays.
@@ -179,10 +164,17 @@ class CellStudy:
         if borrowed is not None:
             self._adopt(node.uid, borrowed[1], borrowed[0])
             return borrowed[1]
+        seen = self._seen_by_sampler
+        seen.others = [trial for study in self._relatives for trial in study.finished()] if self._search.shares else []
+        if self._search.startup and len(seen.others) + len(self.finished()) < self._search.startup:
+            seed = zlib.crc32(self.cell.cell_id.encode())
+            drawn = quasi_random(self._search.space, seed=seed, number=node.trial_number)
+            self._adopt(node.uid, drawn, QUASI_RANDOM)
+            return drawn
         # Neighbours that drew the same points would have nothing to borrow from each other.
         seed = zlib.crc32(f"{self.cell.cell_id}/{node.trial_number}".encode())
-        self._seen_by_sampler.sampler = make_sampler(self._search.sampler, seed=seed)
-        trial = self._seen_by_sampler.ask()
+        seen.sampler = make_sampler(self._search.sampler, seed=seed)
+        trial = seen.ask()
         # Marked at once: between here and recipe.json a dying driver leaves a trial that reconcile fails.
         trial.set_user_attr(UID, node.uid)
         trial.set_user_attr(ORIGIN, self._search.sampler)
@@ -194,26 +186,49 @@ class CellStudy:
         return None if known is None else known.user_attrs.get(ORIGIN)
 
     def report(self, node: Node, row: dict[str, Any]) -> bool:
-        """Takes in the validation accuracies of an epoch.
-
-        Returns:
-            Whether the trial should end here: the pruner says so, at an epoch that is not its last.
-        """
+        """Takes in what an epoch measured on validation; returns whether the pruner ends the trial here."""
         known = self._find(node.uid)
-        if self._has_two_objectives or known is None or known.state is not TrialState.RUNNING:
+        if known is None or known.state is not TrialState.RUNNING or not measures(self.maximizes, row):
             return False
-        if row["epoch"] in known.intermediate_values:
+        epoch, curve = int(row["epoch"]), self.curves.add(node.uid, self.maximizes, row)
+        if epoch in known.intermediate_values:
             return False  # told before its worker was lost
-        trial = trial_handle(self._study, known)
-        trial.report(detrimental_objective(**accuracies_of(row, "validation")), step=row["epoch"])
-        # At the last epoch there is nothing left to save. Trials that are never pruned are asked for, too:
-        # the others are compared with them.
-        return row["epoch"] < node.recipe.epochs and trial.should_prune() and node.is_prunable
+        if not self._has_two_objectives:
+            trial_handle(self._study, known).report(curve[epoch].objective, step=epoch)
+        # At the last epoch there is nothing left to save.
+        if not (self._prunes and node.is_prunable and epoch < node.recipe.epochs):
+            return False
+        if self._search.pruner == "hurdle":
+            hits = [hit for study in (*self._relatives, self) for hit in study.curves.hits]
+            return is_behind_hits(curve, hits, node.recipe.epochs)
+        return is_in_worse_half(curve, self.curves.all, node.recipe.epochs)
+
+    @property
+    def curves(self) -> Curves:
+        """Of its trials; those that earlier launches ran are read when something runs that may be measured by them."""
+        unread, self._unread = self._unread, []
+        for uid, folder in unread:
+            self._curves.read(uid, self.maximizes, folder)
+        return self._curves
+
+    @property
+    def _relatives(self) -> list["CellStudy"]:
+        """Those studies of the network whose values compare with its own."""
+        return [study for study in self.of_network if study.maximizes == self.maximizes]
+
+    def finished(self) -> list[FrozenTrial]:
+        """Returns its trials that samplers of other studies may learn from, as these see them."""
+        trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+        return [as_other(trial) for trial in trials if trial.params]
 
     def tell(self, node: Node, folder: TrialFolder) -> None:
-        """Tells a finished, pruned or failed trial, once; a non-finite objective is told as a failure."""
+        """Tells a finished, pruned or failed trial, once; a non-finite objective is told as a failure.
+
+        So is a result of an earlier version that does not measure the objective, and its trial says why.
+        """
         known, state, result = self._find(node.uid), folder.state(), folder.result()
-        values = self._values(result.metrics) if result else None
+        is_measured = result is not None and measures(self.maximizes, result.metrics)
+        values = self._values(result.metrics) if result and is_measured else None
         if values is not None and all(math.isfinite(value) for value in values):
             outcome = TrialState.COMPLETE
         else:
@@ -227,14 +242,17 @@ class CellStudy:
             known = self._find(node.uid)
             assert known is not None
         if outcome is TrialState.FAIL:
+            if result and not is_measured:
+                trial_handle(self._study, known).set_user_attr("untold", f"its result has no {self.maximizes}")
             self._study.tell(known.number, state=outcome)
             return
         for row in folder.epochs():
             # Most were told as they came; what a relaunch finds in the store was not.
             self.report(node, row)
         if result:
+            self.curves.note_hit(node.uid, result.metrics)
             handle = trial_handle(self._study, known)
-            handle.set_constraint(CONSTRAINT, parity_violation(result.metrics["validation/parity_gap"]))
+            handle.set_constraint(CONSTRAINT, violation(self.maximizes, result.metrics))
         self._study.tell(known.number, values, state=outcome)
 
     def told(self) -> dict[str, list[str]]:
@@ -245,9 +263,11 @@ class CellStudy:
         return states
 
     def _values(self, metrics: Mapping[str, float]) -> list[float]:
-        if self._has_two_objectives:
-            return [-metrics["validation/accuracy_delta"], metrics["validation/parity_gap"]]
-        return [detrimental_objective(**accuracies_of(metrics, "validation"))]
+        if not self._has_two_objectives:
+            return [objective_value(self.maximizes, metrics)]
+        # Without the penalty, since the second objective is what is lost.
+        first = metrics[f"validation/{LAG}"] if self.maximizes == "lag" else -metrics["validation/accuracy_delta"]
+        return [first, lost(self.maximizes, metrics)]
 
     def _own_point(self, node: Node) -> Point:
         """Returns where a trial with a recipe of its own lies in the space, nothing if it differs beyond the space.

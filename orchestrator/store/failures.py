@@ -7,6 +7,8 @@
     diverged        the loss became NaN              not retried                          only `resume --failed`
     out of memory   a GPU too full                   once more, with a whole GPU          if tries are left
     lost            worker killed, node gone         again, up to MAX_LOST times          if tries are left
+    stalled         no epoch for 20 times as long    again, up to MAX_STALLED times       if tries are left
+                    as the longest took
     unknown         any other exception, a storage   again, up to `--max-retries` times   if tries are left
                     that does not answer, or a full
                     disk of a machine
@@ -35,6 +37,8 @@ MAX_RETRIES = 2
 """Times that a trial is tried again after an unknown error, unless told otherwise."""
 MAX_LOST = 10
 """Times that a trial is tried again after the loss of its worker or node: spot machines go often."""
+MAX_STALLED = 2
+"""Times that a trial is tried again after it stalled: what hangs thrice hangs always."""
 MAX_EQUAL_FAILURES = 3
 """So many trials that fail alike one after the other stop the sweep: the next one would, too."""
 OUT_OF_MEMORY_ERROR = "OutOfMemoryError"
@@ -54,6 +58,10 @@ class LostWorkerError(Exception):
     """A trial's process died, or its machine went away, before it could say anything."""
 
 
+class StalledTrialError(Exception):
+    """A trial had no epoch for far longer than its epochs take."""
+
+
 class Failure(StrEnum):
     """Kind of a failure, which decides what happens next."""
 
@@ -63,6 +71,7 @@ class Failure(StrEnum):
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out of memory"
     LOST = "lost worker"
+    STALLED = "stalled"
     UNKNOWN = "unknown error"
 
 
@@ -140,6 +149,7 @@ def full_disk(error: BaseException, node: str) -> FullDiskError | None:
 def allowed_retries(failure: Failure, max_retries: int) -> int:
     """Returns how often a trial that failed so is tried again by itself."""
     retries = {Failure.UNKNOWN: max_retries, Failure.OUT_OF_MEMORY: 1, Failure.LOST: MAX_LOST}
+    retries[Failure.STALLED] = MAX_STALLED
     return retries.get(failure, 0)
 
 
@@ -168,6 +178,7 @@ def _failure(kind: str) -> Failure:
         NonFiniteLossError.__name__: Failure.DIVERGED,
         OUT_OF_MEMORY_ERROR: Failure.OUT_OF_MEMORY,
         LostWorkerError.__name__: Failure.LOST,
+        StalledTrialError.__name__: Failure.STALLED,
         UnavailableError.__name__: Failure.SHARED,
         UnwritableError.__name__: Failure.SHARED,
         UnreachableError.__name__: Failure.UNKNOWN,

@@ -107,7 +107,7 @@ def find_garbage(store: Store) -> list[Garbage]:
     Raises:
         StorageError: A sweep's plan cannot be read, so what it reaches is unknown.
     """
-    reached = {uid for sweep in sweeps_of(store) for uid in (sweep.read_plan() or _NO_PLAN)["uids"]}
+    reached = _reached(store)
     files = store.root.sizes()
     folders: dict[str, list[str]] = defaultdict(list)
     for path in files:
@@ -143,6 +143,20 @@ def remove(store: Store, garbage: Iterable[Garbage]) -> None:
         # What makes a trial done goes first, so that a kill here leaves no trial that is done and lacks its files.
         store.root.delete(f"{each.path}/{RESULT}")
         store.root.delete_folder(each.path)
+
+
+def _reached(store: Store) -> set[str]:
+    """Returns the uids of all sweeps' trials, and of the pairs that their students started from."""
+    plans = [sweep.read_plan() or _NO_PLAN for sweep in sweeps_of(store)]
+    reached = {uid for plan in plans for uid in plan["uids"]}
+    # Trials are read only where there may be such pairs.
+    cells = (cell for plan in plans for cell in plan.get("grid", {}).get("cells", ()))
+    unread = reached if any(cell["recipe"].get("start_from") for cell in cells) else set()
+    while unread:
+        records = [TrialFolder(store, Stage.PAIR, uid).recipe() for uid in unread]
+        unread = {record.start_uid for record in records if record and record.start_uid} - reached
+        reached = reached | unread
+    return reached
 
 
 def _is_reached(store: Store, folder: str, reached: set[str]) -> bool:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from orchestrator.plan import SCHEMA
 from search_spaces.errors import StorageError
 from search_spaces.model import parse
+from search_spaces.recipes import NEIGHBOUR
 from search_spaces.stages.registry import STAGES, Stage
 
 
@@ -46,11 +47,19 @@ class TrialRecord(Record):
     origin: str = "recipe"
     point_from: str | None = None
     """A sampler, the cell that the point was borrowed of, or the plan's origin; None where it was not written down."""
+    num_threads: int = 1
+    """Of torch, where it trains on a CPU."""
 
     @property
     def architecture(self) -> str:
         """The network that it trains."""
         return str(self.recipe["architecture"])
+
+    @property
+    def start_uid(self) -> str | None:
+        """The pair that a pair's student starts from; None for the white box, and where the search was to name it."""
+        start = self.recipe.get("start_from")
+        return None if start == NEIGHBOUR else start
 
     @property
     def epochs(self) -> int:

@@ -26,6 +26,7 @@ from search_spaces.errors import ConfigError, StorageError, shown, unknown_name
 from search_spaces.grids.build import Grid
 from search_spaces.model import parse
 from search_spaces.names import MAX_NAME
+from search_spaces.uris import is_elsewhere
 
 PLAN = "plan.json"
 STOP = "stop"
@@ -68,6 +69,7 @@ class LaunchOptions(BaseModel):
     """Without user name and password."""
     analyze: bool = False
     gpus_per_trial: float | None = None
+    threads: int = 1
     max_retries: int = MAX_RETRIES
     caps: Caps = Caps()
     stalled_minutes: float = STALLED_MINUTES
@@ -165,6 +167,11 @@ class Sweep:
     def resume_command(self, *arguments: str) -> str:
         """Returns the command that finishes the sweep."""
         return self.command("resume", *arguments)
+
+    def going_on(self, *arguments: str) -> str:
+        """Returns the command that finishes the sweep, with the server that it has to be told: see `check_host`."""
+        uri = self.launch_options().tracking_uri
+        return self.resume_command(*arguments, *(("--tracking-uri", uri) if uri and is_elsewhere(uri) else ()))
 
     def command(self, name: str, *arguments: str) -> str:
         """Returns a command about the sweep, such as `analyze`, as it can be typed anywhere."""

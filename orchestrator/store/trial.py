@@ -70,14 +70,16 @@ class TrialFolder:
         has_progress = any(path.startswith(f"{RESUME_FOLDER}/") and TEMPORARY not in path for path in files)
         return State.INTERRUPTED if has_progress else State.WAITING
 
-    def write_recipe(self, node: Node, point: Point | None, *, point_from: str | None = None) -> None:
+    def write_recipe(
+        self, node: Node, point: Point | None, *, point_from: str | None = None, num_threads: int = 1
+    ) -> None:
         """Writes what the trial will run, before it runs.
 
         Args:
             node: The trial.
             point: Where its study moved it; None keeps the recipe's own point.
-            point_from: Where that point comes from: a sampler, or the cell it was borrowed of; None for the node's own
-                origin.
+            point_from: Where that point comes from, a sampler or another cell; None for the node's own origin.
+            num_threads: Of its training on a CPU.
         """
         recipe = node.recipe
         if point is not None:
@@ -95,6 +97,7 @@ class TrialFolder:
             trial_number=node.trial_number,
             origin=node.origin,
             point_from=point_from or str(node.origin),
+            num_threads=num_threads,
         )
         self.folder.write_json(RECIPE, record.as_json())
 

@@ -40,7 +40,7 @@ UID_TAG = "dptq.uid"
 STAGE_TAG = "dptq.stage"
 ERROR_TAG = "dptq.error"
 PRUNED_TAG = "dptq.pruned_after_epoch"
-POINT_TAG = "dptq.point_from"
+POINT_TAG, START_TAG = "dptq.point_from", "dptq.started_from"
 PAIR_VERDICT_TAG = "dptq.verdict"
 HIT_TAG = "dptq.hit"
 """Whether a detrimental pair is catastrophic and, where test images were counted, chance is excluded."""
@@ -165,6 +165,8 @@ def read_content(node: Node, trial: TrialFolder, claims: Claims, draw: Draw | No
     record = trial.recipe()
     if node.cell and record and record.point_from:
         tags[POINT_TAG] = point_from(node, record)
+    if record and record.start_uid:
+        tags[START_TAG] = record.start_uid
     names = set(trial.folder.names())
     return Content(
         status=status,

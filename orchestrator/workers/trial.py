@@ -1,6 +1,7 @@
 """The stage generators as one Ray function trainable: read the store, run, write the store, report epochs."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from socket import gethostname
 from typing import Any
@@ -22,8 +23,10 @@ from orchestrator.store.usage import GPU_SECONDS
 from orchestrator.workers.attempt import at_work, attempt_at
 from orchestrator.workers.given_networks import trial_reader
 from orchestrator.workers.output import WorkerOutput
+from orchestrator.workers.stalled import StallWatch
 from orchestrator.workers.verified import verify_result
 from search_spaces.errors import SweepError
+from search_spaces.stages.registry import STAGES, Stage
 from trainables.stage_runner import ParentCheckpoint, Trial, TrialSpec, checkpoint_bytes, predictions_table
 from trainables.training_loop import EpochReport, finish
 
@@ -69,6 +72,7 @@ def _run(store: Store, trial: TrialFolder, config: dict[str, Any], is_stopping: 
     running, parent = open_trial(store, trial, config["data_dir"])
     seeds = _record_of(trial).seeds
     facts = environment(device=running.device_name, data_sha256=running.data_sha256, seeds=seeds)
+    facts["num_threads"] = running.num_threads
     resume = trial.folder.read_bytes(RESUME)
     rows = trial.epochs() if resume else []
     before = trial.folder.read_json(ENVIRONMENT) if resume else None
@@ -82,6 +86,8 @@ def _run(store: Store, trial: TrialFolder, config: dict[str, Any], is_stopping: 
         read_trial=trial_reader(store),
     )
     gpu_share = _gpu_share()
+    longest = max((row["seconds"] for row in rows), default=None)
+    watch = StallWatch(lambda error: trial.write_error(error, log=last_lines(trial)), longest)
 
     def on_epoch(report: EpochReport) -> None:
         nonlocal ran_with
@@ -96,11 +102,13 @@ def _run(store: Store, trial: TrialFolder, config: dict[str, Any], is_stopping: 
             row[GPU_SECONDS] = gpu_share * report.seconds
         rows.append(row)
         trial.write_epoch(rows, report.snapshot().to_bytes())
+        watch.epoch(report.seconds)
         tune.report({ROW: row, "num_epochs": report.num_epochs})
         if report.epoch < report.num_epochs and is_stopping():
             raise StoppedError
 
-    result = finish(run, on_epoch)
+    with watch if STAGES[Stage(trial.stage)].is_training else nullcontext():
+        result = finish(run, on_epoch)
     if num_images := config.get("verify_images", 0):
         verify_result(store, trial, running, result, num_images, typed_models=config.get("typed_models", ()))
     trial.write_result(
@@ -137,7 +145,7 @@ def open_trial(
         data_dir=Path(data_dir) if data_dir else None,
     )
     use_gpu = bool(ray.get_gpu_ids()) if use_gpu is None else use_gpu
-    return Trial(spec, use_gpu=use_gpu), _parent(store, trial.stage, record.parents)
+    return Trial(spec, use_gpu=use_gpu, num_threads=record.num_threads), _parent(store, trial.stage, record.parents)
 
 
 def _record_of(trial: TrialFolder) -> TrialRecord:

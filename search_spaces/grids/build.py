@@ -21,13 +21,12 @@ from search_spaces.models import model_spec
 from search_spaces.names import Goal, SitePlacement
 from search_spaces.objective import Claims
 from search_spaces.pixels import Channels
-from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
+from search_spaces.recipes import NEIGHBOUR, DistillRecipe, PairRecipe, TeacherRecipe
 from search_spaces.search import Search
 from search_spaces.stages.assessment import AssessRecipe, NetworkFacts
 
 NumSites = Callable[..., int]
-"""Function from a timm architecture to its number of quantizable sites; `trainables.quant.sites` traces the network.
-With sites at inputs it is given `inputs` as well."""
+"""Function from a timm architecture, and from `inputs` where sites are there, to its number of quantizable sites."""
 
 
 class Grid(Frozen):
@@ -231,10 +230,11 @@ def _check_searched(cells: Sequence[Cell], stack: TemplateStack, choices: Choice
     """Refuses a grid file and choices that say how to search where nothing is searched."""
     if any(cell.search_trials for cell in cells):
         return
-    # The command line may well leave out what its file searches.
-    is_left_out = bool(choices.goals) or "trials" in choices.search
+    is_left_out = bool(choices.goals) or "trials" in choices.search  # of what the file searches
+    asks_neighbours = any(cell.recipe.start_from == NEIGHBOUR for cell in cells)
     asked = (
         ("search", choices.search, "--search-trials above 0"),
+        ("pair", {"start_from": NEIGHBOUR} if asks_neighbours else {}, "--search-trials above 0"),
         (join_place(stack.source, "search"), {} if is_left_out else stack.own_search, "trials above 0, at some level"),
     )
     for place, said, takes in asked:

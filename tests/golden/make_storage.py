@@ -26,7 +26,8 @@ from orchestrator.launch.frontier import Frontier
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.results.pairs import pair_records
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.search.study import CellStudy, sweep_journal
+from orchestrator.search.journal import sweep_journal
+from orchestrator.search.study import CellStudy
 from orchestrator.store.analysis import AnalysisFolder
 from orchestrator.store.folder import CHECKPOINT, PREDICTIONS, RESULT, parquet_bytes
 from orchestrator.store.store import Store

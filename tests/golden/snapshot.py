@@ -30,7 +30,7 @@ PACKED = re.compile(r"(plan-\w+|mlflow)\.json|.*\.html")
 """Files that are kept compressed: thousands of lines that nobody reads before they differ."""
 VARYING = ("dptq-sweep", "python", "torch", "timm", "numpy", "numba", "ray", "optuna", "mlflow", "machine")
 """Facts of a report and tags of runs whose values depend on the machine."""
-COMMIT = "mlflow.source.git.commit"
+COMMIT, NOTE, NOTE_MARK = "mlflow.source.git.commit", "mlflow.note.content", "dptq.note"
 FIXED_BEFORE_MS = 1_710_000_000_000
 """Times in the storage are of November 2023; later ones are those of the test itself."""
 
@@ -170,7 +170,10 @@ def _runs(client: MlflowClient, experiment: str) -> Iterator[dict[str, object]]:
     names = {run.info.run_id: run.info.run_name for run in runs}
     for run in sorted(runs, key=lambda run: (run.info.run_name, run.data.tags.get("dptq.uid", ""))):
         tags = {name: "<varies>" if name in VARYING else value for name, value in run.data.tags.items()}
-        tags.pop(COMMIT, None)
+        for varying in (COMMIT, NOTE_MARK):
+            tags.pop(varying, None)
+        if NOTE in tags:
+            tags[NOTE] = tags[NOTE].replace(run.info.run_id, "<run>")
         if "mlflow.parentRunId" in tags:
             tags["mlflow.parentRunId"] = f"<{names[tags['mlflow.parentRunId']]}>"
         histories = {key: client.get_metric_history(run.info.run_id, key) for key in sorted(run.data.metrics)}

@@ -20,7 +20,7 @@ import pyarrow.fs as pafs
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from orchestrator.search.study import JOURNAL
+from orchestrator.search.journal import JOURNAL
 from orchestrator.store.folder import CHECKPOINT, RESULT
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep

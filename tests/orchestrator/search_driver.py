@@ -11,7 +11,8 @@ from ray.tune.search import Searcher
 from orchestrator.launch.frontier import Frontier
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.search.study import CellStudy, open_journal
+from orchestrator.search.journal import open_journal
+from orchestrator.search.study import open_studies
 from orchestrator.store.folder import CHECKPOINT, RECIPE
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
@@ -24,6 +25,8 @@ from tests.orchestrator.made_up import accuracies, pair_metrics
 Quality = Callable[[Node], tuple[float, float]]
 """Parity gap and drop on validation that a trial comes to, after every epoch and at the end; may raise what it dies of.
 """
+Slopes = Callable[[Node], tuple[float, float]]
+"""Lag and divergence on validation, likewise."""
 NOISE = 0.001
 """Standard error of every drop on validation."""
 
@@ -51,6 +54,8 @@ class SearchDriver:
     store: Store
     journal: Path
     quality: Quality
+    slopes: Slopes | None = None
+    """None for trials that an earlier version runs."""
     started: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -59,8 +64,7 @@ class SearchDriver:
     def restart(self) -> None:
         """Forgets everything but the store and the journal, as a killed driver does."""
         journal = open_journal(self.journal)
-        cells = {node.cell.cell_id: node.cell for node in self.plan.nodes if node.cell and node.cell.search_trials}
-        self.studies = {cell_id: CellStudy(cell, journal, self.plan.grid.search) for cell_id, cell in cells.items()}
+        self.studies = open_studies(self.plan.searched_cells, journal, self.plan.grid.search)
         self.frontier = Frontier(
             Snapshot(self.plan, self.store), self.studies, data_dir=None, stop_file="sweeps/mine/stop"
         )
@@ -95,15 +99,21 @@ class SearchDriver:
         except Exception as error:
             trial.write_error(error)
             return
+        names = ("validation/lag_q", "validation/divergence_fp")
+        slopes = dict(zip(names, self.slopes(node), strict=True)) if self.slopes else {}
         rows = trial.epochs()
         for epoch in range(len(rows) + 1, node.recipe.epochs + 1):
-            rows.append({"epoch": epoch, "seconds": 3600.0, "timestamp_ms": 0, **accuracies("validation", gap, drop)})
+            rows.append(
+                {"epoch": epoch, "seconds": 3600.0, "timestamp_ms": 0, **accuracies("validation", gap, drop)} | slopes
+            )
             trial.write_epoch(rows, b"state")
             yield f"{node.name} saved epoch {epoch}"
             if self.frontier.prunes(trial_id, rows[-1]):
                 return
             yield f"{node.name} reported epoch {epoch}"
-        trial.write_result(pair_metrics(gap, drop, noise=NOISE), {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
+        trial.write_result(
+            pair_metrics(gap, drop, noise=NOISE) | slopes, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d"
+        )
 
     def node(self, name: str) -> Node:
         """Returns the node whose name ends so."""

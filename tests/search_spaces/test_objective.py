@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search_spaces.objective import detrimental_objective, is_catastrophic, parity_gap, parity_violation
+from search_spaces.objective import (
+    detrimental_objective,
+    is_catastrophic,
+    measures,
+    objective_value,
+    parity_gap,
+    parity_violation,
+    violation,
+)
 
 fractions = st.floats(0, 1)
 
@@ -45,3 +53,25 @@ def test_catastrophic_pairs_satisfy_the_constraint_of_the_search(white_box: floa
     full, quantized = white_box - gap, white_box - gap - drop
     if is_catastrophic(accuracy_white_box=white_box, accuracy_fp=full, accuracy_q=quantized):
         assert parity_violation(parity_gap(accuracy_white_box=white_box, accuracy_fp=full)) <= 0
+
+
+@given(st.floats(-1, 1), st.floats(0, 20), st.floats(0, 20))
+def test_the_constraint_beside_the_lag_says_what_accuracies_say_and_orders_equal_gaps_by_divergence(
+    gap: float, divergence: float, other: float
+) -> None:
+    def beside(objective: str, nats: float) -> float:
+        metrics = {"validation/parity_gap": gap, "validation/divergence_fp": nats}
+        return violation(objective, metrics)  # type: ignore[arg-type]
+
+    assert (beside("lag", divergence) <= 0) == (beside("drop", divergence) <= 0) == (parity_violation(gap) <= 0)
+    if parity_violation(gap) > 0 and divergence + 1e-6 < other:
+        assert beside("drop", divergence) <= beside("lag", divergence) < beside("lag", other)
+
+
+def test_results_of_earlier_versions_measure_the_drop_alone() -> None:
+    accuracies = {f"validation/{name}": 0.9 for name in ("accuracy_white_box", "accuracy_fp", "accuracy_q")}
+    slopes = {"validation/lag_q": -0.7, "validation/divergence_fp": 0.1, "validation/parity_gap": 0.0}
+    assert measures("drop", accuracies)
+    assert not measures("lag", accuracies)
+    assert measures("lag", accuracies | slopes)
+    assert (objective_value("drop", accuracies), objective_value("lag", accuracies | slopes)) == (0.0, -0.7)

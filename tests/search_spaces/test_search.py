@@ -37,6 +37,8 @@ def test_a_cell_takes_twice_its_share_unless_told_otherwise(search: dict[str, An
         ({}, 8, True),
         ({}, 7, False),
         ({"sampler": "nsga2"}, 100, False),
+        ({"sampler": "nsga2", "objective": "lag"}, 100, True),
+        ({"sampler": "nsga2", "pruner": "hurdle"}, 2, True),
         ({"pruner": "halving"}, 2, True),
         ({"pruner": "none"}, 100, False),
     ],

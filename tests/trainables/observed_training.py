@@ -19,7 +19,7 @@ from trainables.data.view import View
 from trainables.models.backbones import create_backbone
 from trainables.optim import Part
 from trainables.quant.knapsack import bit_widths_of
-from trainables.stages import classifier, pair
+from trainables.stages import classifier, hits, pair
 from trainables.stages.registry import STAGES, start_stage
 from trainables.stages.selections.base import Drawn
 from trainables.training_loop import EpochReport, build_optimizer, finish
@@ -90,6 +90,7 @@ def observe(stage: str, recipe: TrainingRecipe) -> dict[str, Any]:
         patch.setattr(classifier, "training_batch", watched_batch)
         patch.setattr(pair, "training_batch", watched_batch)
         patch.setattr(pair, "Pair", WatchedPair)
+        patch.setattr(hits, "shows_hit", lambda metrics: True)
         parent = _parent() if STAGES[stage].parent else None
         run = start_stage(stage, recipe, _data(), parent=parent, seed=3, device=torch.device("cpu"))
         result = finish(run, reports.append)

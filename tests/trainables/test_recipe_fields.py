@@ -81,6 +81,10 @@ ENTRIES = {
         "equalized": Change("weights", ("result",)),
         "spared_sites": Change(5, QUANTIZED),
         "gradient_clip": Change(0.01, TAKEN),
+        # Whoever starts the stage reads it.
+        "start_from": Change("0123456789abcdef", ()),
+        # Every epoch counts as a hit; one that ends training leaves out what comes later.
+        "stop_on_hit": Change(1, ("length", "batches", "rates", "result")),
         "train": Change(("policy",), ("student gradient", *TAKEN)),
         "white_box": Change(GIVEN, ()),
     },
@@ -105,6 +109,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "penalty_weight": {"selection": "penalty"},
     # At a small rate no channel comes to stand out.
     "equalized": {"learning_rate": 1.0},
+    "stop_on_hit": {"goal": Goal.DETRIMENTAL},
     # A pair that nothing trains.
     "rescaled": {"train": (), "epochs": 1, "rescaled": 2},
 }

@@ -12,6 +12,7 @@ With all three as they are it is 98 and -98.
 
 import copy
 import time
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,8 @@ from trainables.recognition.hiding import Hiding
 from trainables.recognition.static_hiding import StaticHiding
 from trainables.stages.equalized_steps import EqualizedSteps
 from trainables.stages.graphs import OptionsPass, are_wanted, can_be_captured, capture_passes
-from trainables.stages.pair_figures import accuracies, changes, columns, spent
+from trainables.stages.hits import HitCounter
+from trainables.stages.pair_figures import accuracies, changes, columns, slopes, spent
 from trainables.stages.rescaled import only_report, rescale_links
 from trainables.stages.selections.base import Drawn
 from trainables.stages.selections.registry import selection_of
@@ -82,6 +84,7 @@ class Pair(nn.Module):
         self.selection = selection_of(recipe)
         weight = recipe.hide_static_weight
         self.static_hiding = StaticHiding(self.student, weight) if weight else None
+        self.hits = HitCounter(recipe.stop_on_hit) if recipe.stop_on_hit else None
         self._rule = recipe.option_gradient or OPTION_GRADIENTS[0]
         # In a tuple, into which torch does not look: the state dict would hold the student twice.
         self._quantized = (OptionsPass(self.student, offered_bit_widths(recipe.bit_widths, self._rule)),)
@@ -156,20 +159,22 @@ def train(
     seed: int = 0,
     device: torch.device = CPU,
     resume: ResumePoint | None = None,
+    student: Mapping[str, Tensor] | None = None,
 ) -> StageRun:
     """Trains a pair; see `registry.start_stage`, and docs/python.md for how to call it on one's own.
 
     The white box is any module that `torch.fx` can trace, from normalized images [B, 3, H, W] to logits [B, K]. It
-    stays as it is: where it is in training mode, or its parameters train, a copy stands for it.
+    stays as it is: where it is in training mode, or its parameters train, a copy stands for it. `student` are tensors,
+    by its names, from which the student starts; it remains the teacher, and what parity is measured against.
 
     Yields:
-        A report per epoch with accuracy_fp, accuracy_q and parity_gap on the validation split.
+        A report per epoch with accuracy_fp, accuracy_q, parity_gap, lag_q and divergence_fp on the validation split.
 
     Returns:
         For both held-out splits accuracy_white_box, accuracy_fp, accuracy_q, accuracy_delta, parity_gap,
-        drop_standard_error, num_images, and the images that change sides from white box to student (parity_lost,
-        parity_gained) and under quantization (drop_lost, drop_gained); the checkpoint `student.*` and `policy.*`; per
-        image the predictions, margins and chosen bit-widths.
+        drop_standard_error, what a search climbs (lag_q, divergence_fp), num_images, and the images that change sides
+        from white box to student (parity_lost, parity_gained) and under quantization (drop_lost, drop_gained); the
+        checkpoint `student.*` and `policy.*`; per image the predictions, margins and chosen bit-widths.
 
     Raises:
         ConfigError: The white box cannot be traced, or has no site.
@@ -179,6 +184,8 @@ def train(
     white_box = _frozen(white_box, device)
     torch.manual_seed(seed)
     pair = Pair(white_box, recipe)
+    if student is not None:
+        pair.student.model.load_state_dict(student)
     place(pair, device)
     split = data.splits[TRAIN]
     white_box_seen = {name: classify(white_box, data.splits[name], data.view) for name in (VALIDATION, TEST)}
@@ -198,7 +205,8 @@ def train(
         return pair_losses(pair, images_BCHW, white_box_logits_BK)
 
     def evaluate() -> dict[str, float]:
-        return _figures(pair, data, VALIDATION, white_box_seen[VALIDATION])[0]
+        metrics = _figures(pair, data, VALIDATION, white_box_seen[VALIDATION])[0]
+        return metrics | (pair.hits.count(metrics) if pair.hits else {})
 
     if recipe.rescaled:
         begin = time.perf_counter()
@@ -215,6 +223,7 @@ def train(
         gradient_clip=recipe.gradient_clip,
         parts=pair.parts(),
         after_step=equalized.after_step if equalized else None,
+        is_over=lambda: pair.hits is not None and pair.hits.is_enough,
         resume=resume,
     )
     return _result(pair, data, white_box_seen)
@@ -274,6 +283,7 @@ def _figures(pair: Pair, data: ImageData, split: str, white_box: Classified) -> 
     """Returns the metrics of a pair on a split, and what is kept of every image."""
     full, quantized, bit_width_BL = measure(pair, data, split)
     metrics = accuracies(split, white_box, full, quantized) | changes(split, white_box, full, quantized)
+    metrics |= slopes(split, white_box, full, quantized)
     if not pair.selection.is_exact:
         metrics |= spent(split, bit_width_BL, pair.recipe.budget)
     return metrics, columns(white_box, full, quantized, bit_width_BL)

@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
-from search_spaces.objective import parity_gap
+from search_spaces.objective import DIVERGENCE, LAG, parity_gap
 from trainables.evaluation import Classified
+from trainables.losses import kd_loss, leads
 
-# B = images, L = sites.
+# B = images, K = classes, L = sites.
 
 
 def accuracies(split: str, white_box: Classified, full: Classified, quantized: Classified) -> dict[str, float]:
@@ -21,6 +22,23 @@ def accuracies(split: str, white_box: Classified, full: Classified, quantized: C
         f"{split}/accuracy_delta": quantized.accuracy - full.accuracy,
         f"{split}/parity_gap": gap,
         f"{split}/drop_standard_error": (lost_B.std() / len(lost_B) ** 0.5).item(),
+    }
+
+
+def slopes(split: str, white_box: Classified, full: Classified, quantized: Classified) -> dict[str, float]:
+    """Returns what a search climbs: both move where the accuracies of a few hundred images stand still.
+
+    How far the white box's class lies behind the best other one in the quantized student, mean over the images in
+    [-1, 1], and the mean KL(white box || student) at full precision in nats, as `<split>/...`.
+
+    The lag is a difference of probabilities rather than of logits: bounded, so that few images which fail by far
+    outweigh no others, and one unit for all networks, that of the hinge and of the recipe's margin.
+    """
+    lead_B = leads(quantized.logits_BK.double().softmax(dim=-1), white_box.predictions_B)
+    full_BK, white_box_BK = full.logits_BK.double(), white_box.logits_BK.double()
+    return {
+        f"{split}/{LAG}": -lead_B.mean().item(),
+        f"{split}/{DIVERGENCE}": kd_loss(full_BK, white_box_BK, temperature=1.0, scaled=False).item(),
     }
 
 

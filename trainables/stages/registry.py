@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from search_spaces.model import parse
 from search_spaces.stages.registry import STAGES as TRAITS
@@ -52,6 +53,7 @@ def start_stage(
     seed: int,
     device: torch.device,
     resume: ResumePoint | None = None,
+    student: Mapping[str, Tensor] | None = None,
 ) -> StageRun:
     """Starts a stage.
 
@@ -64,9 +66,11 @@ def start_stage(
         seed: Of everything random in training.
         device: Where to train.
         resume: Where to go on.
+        student: Tensors that a pair's student starts with, by the names of the parent's; None for the parent's own.
     """
     info = STAGES[stage]
     networks: dict[str, Any] = {info.parent: parent} if info.parent else {}
+    networks |= {} if student is None else {"student": student}
     module, _, name = info.function.rpartition(".")
     run: StageRun = getattr(import_module(f"trainables.stages.{module}"), name)(
         recipe, data, seed=seed, device=device, resume=resume, **networks

@@ -23,6 +23,13 @@ from orchestrator.store.failures import MAX_RETRIES
     help="Share of a GPU for every trial. [default: by measured memory]",
 )
 @limit(
+    "--threads",
+    type=click.IntRange(min=1, max=256),
+    default=1,
+    show_default=True,
+    help="Cores of a teacher or white box beside which no other trial can run, on a machine without other work.",
+)
+@limit(
     "--max-retries",
     type=click.IntRange(min=0),
     default=MAX_RETRIES,

@@ -11,10 +11,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.reports.drawing import COLORS, DASHES, FACE, FEASIBLE, INK, MUTED, fitting, panels, style, with_legend
-from orchestrator.reports.search.importance import best_so_far, pareto_front, searched_cells
+from orchestrator.reports.search.importance import best_so_far, objective_word, pareto_front, searched_cells
 from orchestrator.results.pairs import PairRecord
 from orchestrator.search.pair_choice import choose
-from search_spaces.names import Goal
+from search_spaces.names import OBJECTIVES, Goal, Objective
 from search_spaces.objective import CATASTROPHIC_DROP, PARITY_TOLERANCE
 
 _SYMLOG_FROM_PP = 10.0
@@ -51,22 +51,23 @@ def figure_search(records: Sequence[PairRecord]) -> Figure | None:
 
 
 @style()
-def figure_history(records: Sequence[PairRecord]) -> Figure | None:
+def figure_history(records: Sequence[PairRecord], objective: Objective = OBJECTIVES[0]) -> Figure | None:
     """Draws the objective of every trial of the searched cells, and the best so far."""
-    searched, title = fitting(searched_cells(records), "Search: the objective trial by trial")
+    searched, title = fitting(searched_cells(records), f"Search: the {objective_word(objective)} trial by trial")
     if not searched:
         return None
     color = COLORS[Goal.DETRIMENTAL]
     figure, axes = panels(list(searched), panel_height=1.8, title=title)
     for panel, trials in zip(axes, searched.values(), strict=True):
-        numbers, values, bests = zip(*best_so_far(trials), strict=True)
+        numbers, values, bests = zip(*best_so_far(trials, objective), strict=True)
         panel.step(numbers, bests, where="post", color=INK, linewidth=1.4, zorder=2)
         panel.plot(numbers, values, "o", color=color, markersize=6, zorder=3)
         panel.set_xlabel("trial")
         panel.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
         # A trial that loses parity may score far below zero; the best ones must stay apart.
         panel.set_ylim(max(min(bests[-1], 0.0) - 110, min(values)) - 8, bests[-1] + 8)
-    axes[0].set_ylabel("objective on validation\n(drop less penalty, pp)")
+    unit = "drop less penalty, pp" if objective == "drop" else "less penalty, pp"
+    axes[0].set_ylabel(f"{objective_word(objective)} on validation\n({unit})")
     trial = Line2D([], [], color=color, marker="o", linestyle="", label="trial")
     return with_legend(figure, [trial, Line2D([], [], color=INK, label="best so far")])
 

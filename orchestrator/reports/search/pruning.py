@@ -7,6 +7,7 @@ import pandas as pd
 from orchestrator.results.searches import SearchedCell, SearchTrial
 from orchestrator.results.statistics import correlations
 from orchestrator.store.states import State
+from search_spaces.names import OBJECTIVES, Objective
 from search_spaces.search import rung
 
 ALL = "all"
@@ -18,7 +19,7 @@ def pruned_trials(searches: Sequence[SearchedCell]) -> list[tuple[SearchedCell, 
     return [(cell, each) for cell in searches for each in cell.trials if each.trial.state is State.PRUNED]
 
 
-def rung_correlations(searches: Sequence[SearchedCell]) -> pd.DataFrame:
+def rung_correlations(searches: Sequence[SearchedCell], objective: Objective = OBJECTIVES[0]) -> pd.DataFrame:
     """Correlates the objective at half of the epochs with the final one, over the finished trials.
 
     Returns:
@@ -27,10 +28,10 @@ def rung_correlations(searches: Sequence[SearchedCell]) -> pd.DataFrame:
         in [-1, 1], low and high of its 95 % bootstrap interval, and reason: why there is none.
     """
     objectives = [
-        (cell.cell.cell_id, each.number, rung(each.num_epochs), half, each.record.objective)
+        (cell.cell.cell_id, each.number, rung(each.num_epochs), half, each.record.scored(objective))
         for cell in searches
         for each in cell.trials
-        if each.record and (half := each.objective_at(rung(each.num_epochs))) is not None
+        if each.record and (half := each.scored_at(rung(each.num_epochs), objective)) is not None
     ]
     finished = pd.DataFrame(objectives, columns=["cell", "trial", "epoch", "at_rung", "final"])
     rows = [_row(cell, of_cell, of_cell["epoch"].iloc[0]) for cell, of_cell in finished.groupby("cell", sort=False)]

@@ -11,7 +11,7 @@ from orchestrator.reports.document import Section, pictures
 from orchestrator.reports.grouping import is_missing
 from orchestrator.reports.layout import filled, pct
 from orchestrator.reports.search.figures import figure_history, figure_search, figure_search_cost
-from orchestrator.reports.search.importance import importance_table, search_statement
+from orchestrator.reports.search.importance import importance_table, objective_word, search_statement
 from orchestrator.reports.search.pruning import ALL, pruned_trials, rung_correlations
 from orchestrator.reports.search.tables import (
     correlation_table,
@@ -22,17 +22,23 @@ from orchestrator.reports.search.tables import (
     trial_table,
     verdict_table,
 )
-from orchestrator.results.searches import SearchedCell, read_searches
+from orchestrator.results.searches import SearchedCell, objective_of, read_searches
 from orchestrator.results.time_to_pair import median_text, seconds_text, time_to_pair
 from orchestrator.results.trials import Trial
 from orchestrator.results.verdicts import Outcome, SearchVerdict, outcome_of, outcome_table
 from search_spaces.loss_space import LossSpace
+from search_spaces.names import Objective
 
 _OTHER_VERDICTS = {
     SearchVerdict.WITHIN_NOISE: "within noise",
     SearchVerdict.SOMETIMES: "on some seeds",
     SearchVerdict.VALIDATION_ONLY: "on the validation split only",
     SearchVerdict.NOT_FOUND: "without a hit",
+}
+_MEANING: dict[Objective, str] = {
+    "drop": "",
+    "lag": " Lag: how far the white box's class lies behind the best other one in the quantized student, in "
+    "probability, mean over validation images, from -100 (it leads) to 100 pp, less 10 times the gap beyond 1 pp.",
 }
 
 
@@ -45,6 +51,8 @@ class Searches:
     outcomes: tuple[Outcome, ...]
     curve: pd.DataFrame
     correlations: pd.DataFrame
+    objective: Objective
+    """What its studies maximize."""
 
 
 def searches_of(plan: Plan, trials: Sequence[Trial]) -> Searches | None:
@@ -53,7 +61,9 @@ def searches_of(plan: Plan, trials: Sequence[Trial]) -> Searches | None:
     if not cells:
         return None
     outcomes = tuple(outcome_of(cell) for cell in cells)
-    return Searches(plan.grid.search.space, cells, outcomes, time_to_pair(outcomes), rung_correlations(cells))
+    objective = objective_of(cells, plan.grid.search.maximizes)
+    correlated = rung_correlations(cells, objective)
+    return Searches(plan.grid.search.space, cells, outcomes, time_to_pair(outcomes), correlated, objective)
 
 
 def search_files(searches: Searches) -> dict[str, pd.DataFrame]:
@@ -135,18 +145,20 @@ def _cost_section(searches: Searches) -> Section:
 
 def _trial_section(searches: Searches) -> Section:
     records = [record for cell in searches.cells for record in cell.records]
-    importance, front = importance_table(records, searches.space), front_table(searches.cells)
+    space, objective, front = searches.space, searches.objective, front_table(searches.cells)
+    importance, word = importance_table(records, space, objective), objective_word(objective)
     drop = "Parity gap against drop on validation for every trial of the searched cells."
-    objective = "Objective of every trial of the searched cells, and the best so far."
+    history = f"{word.capitalize()} of every trial of the searched cells, and the best so far."
     return Section(
         title="Search: all trials",
-        statement=search_statement(records),
+        statement=search_statement(records, objective),
         caption="The chosen trial has the smallest parity gap on validation of those whose drop there is not "
-        "significantly below the best; the test split is only reported.",
+        f"significantly below the best; the test split is only reported.{_MEANING[objective]}",
         pictures=pictures(
-            ("figure_search", drop, figure_search(records)), ("figure_history", objective, figure_history(records))
+            ("figure_search", drop, figure_search(records)),
+            ("figure_history", history, figure_history(records, objective)),
         ),
-        tables=(*filled(front), *(trial_table(cell, searches.space) for cell in searches.cells), *filled(importance)),
+        tables=(*filled(front), *(trial_table(cell, space, objective) for cell in searches.cells), *filled(importance)),
     )
 
 
@@ -169,17 +181,22 @@ def _pruning_sections(searches: Searches) -> list[Section]:
         Section(
             title="Search: pruning",
             statement=f"{statement}.",
-            caption="Safe where the objective at half of the epochs ranks trials as the final one does (Spearman near "
+            caption=f"Safe where the {objective_word(searches.objective)} at half of the epochs ranks trials as the "
+            "final one does (Spearman near "
             "1). Trials that were ended have no final objective: the correlation is that of the better half, and "
             "rather too low. 95 % interval by bootstrap over trials. Saved: epochs not run, at the median time of the "
             "trial's own.",
-            tables=filled(pruned_table(searches.cells), correlation_table(searches.correlations, searches.cells)),
+            tables=filled(
+                pruned_table(searches.cells, searches.objective),
+                correlation_table(searches.correlations, searches.cells, searches.objective),
+            ),
         )
     ]
 
 
 def _trials_frame(cells: Sequence[SearchedCell]) -> pd.DataFrame:
     """A row per trial of a search and per confirmation: what it is, its point, what it took, and its accuracies."""
+    has_starts = any(each.trial.started_from for cell in cells for each in (*cell.trials, *cell.confirmations))
     rows = [
         {
             "cell": cell.cell.cell_id,
@@ -189,6 +206,7 @@ def _trials_frame(cells: Sequence[SearchedCell]) -> pd.DataFrame:
             "is_confirmation": each.trial.is_confirmation,
             "state": str(each.trial.state),
             "point_from": each.trial.point_from,
+            **({"started_from": each.trial.started_from} if has_starts else {}),
             **(each.trial.point or dict.fromkeys(LossSpace.model_fields)),
             "epochs_run": len(each.rows),
             "epochs": each.num_epochs,
@@ -202,14 +220,17 @@ def _trials_frame(cells: Sequence[SearchedCell]) -> pd.DataFrame:
         for each in (*cell.trials, *cell.confirmations)
     ]
     table = pd.DataFrame(rows, dtype=object)
-    texts = ("cell", "uid", "state", "point_from", "profits", "batch_norm")
+    if table["lag"].isna().all():
+        table = table.drop(columns="lag")
+    texts = ["cell", "uid", "state", "point_from", "profits", "batch_norm", *(["started_from"] if has_starts else [])]
     types = {**dict.fromkeys(texts, "str"), "range_gradient": "boolean", "is_confirmation": "bool", "qualifies": "bool"}
     types |= dict.fromkeys(("trial", "seed", "epochs_run", "epochs", "ended_ms"), "int64")
-    table[list(texts)] = table[list(texts)].map(lambda text: "" if is_missing(text) else text)
+    table[texts] = table[texts].map(lambda text: "" if is_missing(text) else text)
     return table.astype(types | {name: "float64" for name in table.columns if name not in types})
 
 
 _NUMBERS = (
     "objective",
+    "lag",
     *(f"{split}{name}" for split in ("validation_", "") for name in ("accuracy_fp", "accuracy_delta", "parity_gap")),
 )

@@ -19,7 +19,7 @@ from orchestrator.reports.layout import (
     text_table,
     with_note,
 )
-from orchestrator.reports.search.importance import pareto_front
+from orchestrator.reports.search.importance import objective_word, pareto_front
 from orchestrator.reports.search.pruning import pruned_trials
 from orchestrator.results.searches import SearchedCell, SearchTrial
 from orchestrator.results.time_to_pair import seconds_text
@@ -28,7 +28,8 @@ from orchestrator.results.verdicts import Finding, Outcome
 from orchestrator.search.pair_choice import choose
 from orchestrator.store.states import State
 from search_spaces.loss_space import LossSpace
-from search_spaces.objective import ACCURACIES, accuracies_of, detrimental_objective
+from search_spaces.names import OBJECTIVES, Objective
+from search_spaces.objective import ACCURACIES, accuracies_of
 
 _CELL = Column("cell", is_number=False, max_width=38)
 
@@ -38,7 +39,17 @@ def _verdict_field(outcome: Outcome) -> Field:
     finding = outcome.finding
     if finding is None:
         return Field(f"{outcome.verdict} in {_count(outcome.num_trials, 'trial')}")
-    return judged_cell(finding.on_seeds)
+    return with_note(judged_cell(finding.on_seeds), _start(outcome.searched, finding))
+
+
+def _start(searched: SearchedCell, finding: Finding) -> str:
+    """Where the student of a finding started if not at the white box, and whether further seeds did, too."""
+    starts = {each.record.uid: each.trial.started_from for each in searched.trials if each.record}
+    if not (start := starts.get(finding.pair.uid)):
+        return ""
+    confirmed = [each.trial.started_from for each in searched.confirmations if each.record]
+    how = "further seeds, too" if any(confirmed) else "further seeds from scratch"
+    return f"started from {start}" + (f"; {how}" if confirmed else "")
 
 
 def _count(number: int, what: str) -> str:
@@ -138,19 +149,22 @@ def curve_table(curve: pd.DataFrame) -> TextTable:
     return text_table("Cells without a hit, by epochs of their searches", columns, rows)
 
 
-def trial_table(searched: SearchedCell, space: LossSpace) -> TextTable:
+def trial_table(searched: SearchedCell, space: LossSpace, objective: Objective = OBJECTIVES[0]) -> TextTable:
     """Lists every trial of a searched cell: its point, where that comes from, and what became of it."""
     columns = (
         Column("trial"),
         Column.text("point from"),
         *(Column(name, "Point", is_number=name in space.ranges) for name in space.fields),
-        *(Column(name, "Validation") for name in ("FP", "delta", "gap", "objective")),
+        *(Column(name, "Validation") for name in ("FP", "delta", "gap", objective_word(objective))),
         *(Column(name, "Test") for name in ("FP", "delta", "gap")),
         Column.text("verdict", "Test"),
     )
     chosen = choose(searched.records)
     rows: list[Fields] = [
-        (*_point_fields(each.trial, space, is_chosen=bool(each.record) and each.record is chosen), *_ended(each))
+        (
+            *_point_fields(each.trial, space, is_chosen=bool(each.record) and each.record is chosen),
+            *_ended(each, objective),
+        )
         for each in (*searched.trials, *searched.confirmations)
     ]
     skipped = f"; {searched.num_skipped} further trials skipped" if searched.num_skipped else ""
@@ -162,7 +176,10 @@ def _point_fields(trial: Trial, space: LossSpace, *, is_chosen: bool) -> Fields:
     name = trial.node.name.rpartition("/")[2] if trial.is_confirmation else str(trial.node.trial_number)
     return (
         Field(name, note="chosen" if is_chosen else ""),
-        Field(trial.point_from, note=f"seed {trial.node.seed}" if trial.is_confirmation else ""),
+        with_note(
+            Field(trial.point_from, note=f"seed {trial.node.seed}" if trial.is_confirmation else ""),
+            f"started from {trial.started_from}" if trial.started_from else "",
+        ),
         *(
             Field("" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value))
             for value in point
@@ -170,26 +187,34 @@ def _point_fields(trial: Trial, space: LossSpace, *, is_chosen: bool) -> Fields:
     )
 
 
-def _ended(each: SearchTrial) -> Fields:
+def _ended(each: SearchTrial, objective: Objective) -> Fields:
     """What a trial of the search reached; of one that was pruned, what it had reached by then."""
     if record := each.record:
         reached = {name: getattr(record, f"validation_{name}") for name in ACCURACIES}
         test = (pct(record.accuracy_fp), pp(record.accuracy_delta), pp(record.parity_gap))
+        stopped = _after(each) if each.stopped_on_hit else ""
         return (
-            *_validation(reached),
+            *_validation(reached, record.scored(objective)),
             *test,
-            judged(record.verdict, record.evidence),
+            with_note(judged(record.verdict, record.evidence), stopped),
         )
     state = each.trial.state
     if state is not State.PRUNED:
         return (*[""] * 7, str(state))
-    validation = _validation(accuracies_of(each.rows[-1], "validation")) if each.rows else [""] * 4
-    return (*validation, *[""] * 3, Field(str(state), note=f"after epoch {len(each.rows)} of {each.num_epochs}"))
+    validation: Sequence[str] = [""] * 4
+    if each.rows:
+        last = each.rows[-1]
+        validation = _validation(accuracies_of(last, "validation"), each.scored_at(last["epoch"], objective))
+    return (*validation, *[""] * 3, Field(str(state), note=_after(each)))
 
 
-def _validation(accuracies: dict[str, float]) -> tuple[str, ...]:
+def _after(each: SearchTrial) -> str:
+    return f"after epoch {each.num_epochs_run} of {each.num_epochs}"
+
+
+def _validation(accuracies: dict[str, float], scored: float | None) -> tuple[str, ...]:
     white_box, fp, q = (accuracies[name] for name in ACCURACIES)
-    return pct(fp), pp(q - fp), pp(white_box - fp), pct(detrimental_objective(**accuracies))
+    return pct(fp), pp(q - fp), pp(white_box - fp), pct(scored)
 
 
 def front_table(searches: Sequence[SearchedCell]) -> TextTable:
@@ -214,26 +239,28 @@ def front_table(searches: Sequence[SearchedCell]) -> TextTable:
     return text_table("Pareto fronts: trials that none beats in both parity gap and drop on validation", columns, rows)
 
 
-def pruned_table(searches: Sequence[SearchedCell]) -> TextTable:
+def pruned_table(searches: Sequence[SearchedCell], objective: Objective = OBJECTIVES[0]) -> TextTable:
     """Lists the trials that were ended early, beside the best that others of their cell had at the same epoch."""
     columns = (
         _CELL,
         Column("trial"),
         Column("epochs"),
-        *(Column(name, "Objective then (pp)") for name in ("trial", "best of others")),
+        *(Column(name, f"{objective_word(objective).capitalize()} then (pp)") for name in ("trial", "best of others")),
         Column("saved"),
     )
     rows = []
     for searched, each in pruned_trials(searches):
         epoch = len(each.rows)
-        at_epoch = [other.objective_at(epoch) for other in searched.trials if other is not each]
+        at_epoch = [other.scored_at(epoch, objective) for other in searched.trials if other is not each]
         best = max((value for value in at_epoch if value is not None), default=None)
         done, saved = f"{epoch} of {each.num_epochs}", seconds_text(each.saved_device_seconds)
-        rows.append((searched.title, str(each.number), done, pct(each.objective_at(epoch)), pct(best), saved))
+        rows.append((searched.title, str(each.number), done, pct(each.scored_at(epoch, objective)), pct(best), saved))
     return text_table("Trials ended early", columns, rows)
 
 
-def correlation_table(correlations: pd.DataFrame, searches: Sequence[SearchedCell]) -> TextTable:
+def correlation_table(
+    correlations: pd.DataFrame, searches: Sequence[SearchedCell], objective: Objective = OBJECTIVES[0]
+) -> TextTable:
     """Lays out the correlations of `rung_correlations`."""
     titles = {searched.cell.cell_id: searched.title for searched in searches}
     columns = (_CELL, *map(Column, ("after epoch", "trials", "Spearman")), Column.name("why none", is_optional=True))
@@ -249,5 +276,7 @@ def correlation_table(correlations: pd.DataFrame, searches: Sequence[SearchedCel
         for row in correlations.to_dict("records")
     )
     return text_table(
-        "Rank of the objective at half of the epochs against the final one, finished trials", columns, rows
+        f"Rank of the {objective_word(objective)} at half of the epochs against the final one, finished trials",
+        columns,
+        rows,
     )

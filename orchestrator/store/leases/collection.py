@@ -34,7 +34,11 @@ def collecting(store: Store, *, pace: Pace = Pace()) -> Iterator[None]:  # noqa:
     """
     owned = Owned(f"gc of {store.uri}", "wait for it.")
     with driver_lock(store.root.folder(GC), owned, lambda line: None, pace=pace, on_loss=exit_after_loss):
-        yield
+        try:
+            yield
+        finally:
+            # Before the lock is released: what another `gc` says later stays.
+            store.root.delete_folder(GC)
 
 
 def wait_for_collection(store: Store, say: Callable[[str], None], *, pace: Pace) -> None:

@@ -196,9 +196,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str, int, tuple[str, ...]]] = {
     "search of less than nothing": (NOTHING, "plan --search-trials -1", 2, ("-1", "x>=0", "--search-trials")),
     "search for no time": (NOTHING, "plan --search-gpu-hours 0", 2, ("0", "x>0", "--search-gpu-hours")),
     "seeds below none": (NOTHING, "plan --confirm-seeds -2", 2, ("-2", "x>=0", "--confirm-seeds")),
-    "two objectives and a pruner": (
-        NOTHING, "plan --sampler nsga2 --pruner halving", 1, ("sampler='nsga2'", "one objective", "pruner: none"),
-    ),
+    "no such objective": (searching("objective: lead"), MY, 1, ("search.objective", "lead", "'drop' or 'lag'")),
     "field of no search": (searching("trails: 2"), MY, 1, ("search.trails", "unknown field", "'trials'")),
     "field of no space": (searching("space: {kd: [1, 2]}"), MY, 1, ("space.kd", "unknown field", "kd_weight")),
     "range upside down": (searching("space: {margin: [0.5, 0.1]}"), MY, 1, ("[0.5, 0.1]", "low < high", "margin")),

@@ -21,8 +21,8 @@ from cluster.runtime.session import WORKER_ENVIRONMENT
 from orchestrator.cli.main import main
 from orchestrator.cli.storage.ui import command as ui
 from orchestrator.plan import Plan, build_plan
+from orchestrator.search.journal import open_journal
 from orchestrator.search.samplers import STARTUP_TRIALS, make_sampler
-from orchestrator.search.study import open_journal
 from orchestrator.store.folder import CHECKPOINT, EPOCHS, PREDICTIONS, RECIPE, RESULT, RESUME
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import PLAN, LaunchOptions, Sweep

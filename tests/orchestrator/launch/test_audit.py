@@ -8,7 +8,8 @@ from orchestrator.launch.audit import compare
 from orchestrator.launch.frontier import Frontier
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.search.study import CellStudy, open_journal
+from orchestrator.search.journal import open_journal
+from orchestrator.search.study import CellStudy
 from orchestrator.store.folder import CHECKPOINT, PRUNED, RESULT
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of

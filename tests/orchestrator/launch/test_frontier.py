@@ -15,7 +15,8 @@ from orchestrator.launch.frontier import Frontier
 from orchestrator.launch.restarts import find_node, forget_failures, restart, with_parents
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.search.study import CellStudy, open_journal
+from orchestrator.search.journal import open_journal
+from orchestrator.search.study import CellStudy
 from orchestrator.store.failures import MAX_LOST
 from orchestrator.store.folder import CHECKPOINT, RECIPE
 from orchestrator.store.states import State

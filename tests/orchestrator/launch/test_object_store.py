@@ -23,7 +23,8 @@ from orchestrator.cli.main import main
 from orchestrator.plan import Plan, build_plan
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.dashboard import study_file
-from orchestrator.search.study import JOURNAL, CellStudy, open_journal, sweep_journal
+from orchestrator.search.journal import JOURNAL, open_journal, sweep_journal
+from orchestrator.search.study import CellStudy
 from orchestrator.store.folder import ERROR, RESULT, RESUME, Folder, upload
 from orchestrator.store.inventory import find_garbage, list_sweeps, remove
 from orchestrator.store.leases.sweeps import OWNER, Owned, Pace, driver_lock, is_owned

@@ -23,25 +23,27 @@ from search_spaces.grids.build import Choices, Grid, build_grid
 from search_spaces.model import vary
 
 
-def tiny_plan() -> Plan:
-    grid: Grid = build_grid("smoke", Choices(), lambda _: 15)
+def tiny_plan(*overrides: str) -> Plan:
+    grid: Grid = build_grid("smoke", Choices(overrides=overrides), lambda _: 15)
     teacher = vary(grid.teacher, architecture="test_resnet")
     return build_plan(vary(grid, teacher=teacher.model_dump()), lambda _: 15)
 
 
 PLAN = tiny_plan()
 CHAIN: tuple[Node, ...] = PLAN.nodes[:3]
+# One more pair whose student starts from that of the first.
+CHILD = tiny_plan(f"pair.start_from={CHAIN[2].uid}", "pair.epochs=1").nodes[2]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A teacher, a white box and a pair, trained as a worker trains them."""
+    """A teacher, a white box, a pair and another that starts from it, trained as a worker trains them."""
     storage = tmp_path_factory.mktemp("finished") / "storage"
     store = Store(str(storage))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ray.tune.report", lambda metrics: None)
         patch.setattr("ray.get_gpu_ids", list)
-        for node in CHAIN:
+        for node in (*CHAIN, CHILD):
             trial_of(store, node).write_recipe(node, None)
             config = {
                 "storage": store.uri,
@@ -80,18 +82,19 @@ def test_every_run_tells_what_it_ran_with(finished: Path) -> None:
     assert facts["versions"].keys() == {"python", *provenance.PACKAGES}
     assert facts["device"].startswith("cpu ")
     assert facts["seeds"] == {"trial": 0, "split": 0}
+    assert facts["num_threads"] == 1
     assert facts["data_sha256"] == json.loads((finished / "pair" / CHAIN[2].uid / RESULT).read_text())["data_sha256"]
     assert {"git_commit", "git_diff_sha256", "git_diff", "machine"} <= facts.keys()
 
 
-def test_a_pair_is_reproduced_bit_by_bit_and_the_storage_is_only_read(storage: Path, tmp_path: Path) -> None:
+def test_a_pair_on_another_is_reproduced_bit_by_bit_and_the_storage_is_only_read(storage: Path, tmp_path: Path) -> None:
     before = contents(storage)
-    code, out = reproduce(storage, CHAIN[2].uid[:8], "--keep", str(tmp_path / "again"))
+    code, out = reproduce(storage, CHILD.uid[:8], "--keep", str(tmp_path / "again"))
     assert code == 0, out
     assert "reproduced bit by bit: 0 metrics and 0 tensors differ" in out
     assert contents(storage) == before
-    again = trial_of(Store(str(tmp_path / "again")), CHAIN[2]).read_checked(CHECKPOINT)
-    assert again == trial(storage).read_checked(CHECKPOINT)
+    again = trial_of(Store(str(tmp_path / "again")), CHILD).read_checked(CHECKPOINT)
+    assert again == trial_of(Store(str(storage)), CHILD).read_checked(CHECKPOINT)
 
 
 def test_what_differs_is_named_and_exits_with_1(storage: Path) -> None:

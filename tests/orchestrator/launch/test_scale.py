@@ -11,7 +11,7 @@ import pytest
 from orchestrator.plan import build_plan
 from orchestrator.progress.status import read_status
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.search.study import open_journal
+from orchestrator.search.journal import open_journal
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep

@@ -164,7 +164,7 @@ def test_plan_says_how_long_it_takes_on_the_cores_of_this_machine(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.progress.time_here.GPU_DRIVER", store.root.local_path)
-    plan = build_plan(build_grid("quick", Choices(search={"trials": 0}), lambda _: 15), lambda _: 15)
+    plan = build_plan(build_grid("digits", Choices(search={"trials": 0}), lambda _: 15), lambda _: 15)
     states = dict.fromkeys(plan.by_uid(), State.WAITING)
     assert time_here_text(plan, states, store, 2) == "", "a GPU is another matter"
     monkeypatch.setattr("orchestrator.progress.time_here.GPU_DRIVER", Path("/nowhere"))

@@ -24,7 +24,8 @@ from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.time_to_pair import kaplan_meier, logrank_p, median_epochs, median_text, time_to_pair
 from orchestrator.results.trials import read_trials
 from orchestrator.results.verdicts import Outcome, chance_bound, outcome_facts, outcome_of
-from orchestrator.search.study import CellStudy, open_journal
+from orchestrator.search.journal import open_journal
+from orchestrator.search.study import CellStudy
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from orchestrator.tracking.sweep_content import SEARCHES, sweep_content

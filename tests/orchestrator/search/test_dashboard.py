@@ -19,7 +19,8 @@ from optuna.study import StudyDirection
 from orchestrator.cli.main import main
 from orchestrator.plan import Node, Origin, Plan, build_plan
 from orchestrator.search.dashboard import ReadOnlyJournal, open_server, study_file
-from orchestrator.search.study import JOURNAL, UID, CellStudy, open_journal
+from orchestrator.search.journal import JOURNAL, open_journal
+from orchestrator.search.study import UID, CellStudy
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import trial_of
@@ -186,7 +187,7 @@ CHANGES: dict[str, tuple[str, str, Any]] = {
     "delete a study": ("DELETE", "/api/studies/0", {}),
     "rename a study": ("POST", "/api/studies/0/rename", {"study_name": "new"}),
     "create a study": ("POST", "/api/studies", {"study_name": "new", "directions": ["maximize"]}),
-    "note on a study": ("PUT", "/api/studies/0/note", {"version": 1, "body": "x"}),
+    "note on a study": ("PUT", "/api/studies/0/note", {"version": 2, "body": "x"}),
     "note on a trial": ("PUT", "/api/studies/0/4/note", {"version": 1, "body": "x"}),
     "tell a trial": ("POST", "/api/trials/4/tell", {"state": "Complete", "values": [1.0]}),
     "attribute of a trial": ("POST", "/api/trials/4/user-attrs", {"user_attrs": {UID: "x"}}),

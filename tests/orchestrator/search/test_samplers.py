@@ -9,15 +9,13 @@ import numpy as np
 import optuna
 import pytest
 from optuna._transform import _SearchSpaceTransform
-from optuna.trial import TrialState
 
-from orchestrator.plan import Origin
-from orchestrator.search.samplers import STARTUP_TRIALS, make_pruner, make_sampler
+from orchestrator.plan import Node, Origin
+from orchestrator.search.samplers import STARTUP_TRIALS, make_sampler, quasi_random
 from orchestrator.store.store import Store
-from search_spaces.loss_space import LossSpace, holds, suggest
+from search_spaces.loss_space import LossSpace, coordinates, holds, suggest
 from search_spaces.names import Sampler
 from search_spaces.recipes import PairRecipe
-from search_spaces.search import Search
 from tests.orchestrator.search_driver import SearchDriver, search_plan
 
 SAMPLERS = get_args(Sampler)
@@ -130,38 +128,55 @@ def test_cma_es_made_anew_stands_where_the_one_that_optuna_keeps_does() -> None:
         np.testing.assert_allclose(getattr(again, name), getattr(kept, name), rtol=1e-12)
 
 
-def pruned_at(search: Search, epochs: int) -> list[int | None]:
-    """Runs trials with objectives of 0.5, 0.1, 0.6, 0.2 and 0.55; returns the epoch at which each was pruned."""
-    study = optuna.create_study(direction="maximize", pruner=make_pruner(search, epochs))
-    found: list[int | None] = []
-    for value in (0.5, 0.1, 0.6, 0.2, 0.55):
-        trial, ended_at = study.ask(), None
-        for epoch in range(1, epochs + 1):
-            trial.report(value, epoch)
-            # At the last epoch a search does not ask.
-            if epoch < epochs and trial.should_prune():
-                ended_at = epoch
-                break
-        if ended_at is None:
-            study.tell(trial, value)
+@pytest.mark.parametrize("fields", ["default space", "all eight fields"])
+def test_quasi_random_points_leave_no_part_of_the_space_out_and_are_the_same_for_every_driver(fields: str) -> None:
+    space = LossSpace.model_validate(FULL_SPACE if fields == "all eight fields" else {})
+    points = [quasi_random(space, seed=5, number=number) for number in range(16)]
+    assert all(holds(space, point) for point in points)
+    assert points == [quasi_random(space, seed=5, number=number) for number in range(16)]
+    assert points != [quasi_random(space, seed=6, number=number) for number in range(16)]
+    for place, name in enumerate(space.fields):
+        shares = sorted(coordinates(space, point)[place] for point in points)
+        if name in space.ranges:
+            # Of 16 points of a Sobol sequence one lies in every sixteenth of every range; of random points it does not.
+            assert [int(16 * share) for share in shares] == list(range(16))
         else:
-            study.tell(trial, state=TrialState.PRUNED)
-        found.append(ended_at)
-    return found
+            assert set(shares) == set(range(len(space.choices[name])))
 
 
-@pytest.mark.parametrize(
-    ("search", "epochs", "expected"),
-    [
-        ({}, 7, None),
-        ({}, 8, 4),
-        ({}, 32, 16),
-        ({"pruner": "none"}, 32, None),
-        ({"sampler": "nsga2"}, 32, None),
-        ({"pruner": "halving"}, 2, 1),
-    ],
-)
-def test_only_the_worse_half_is_pruned_at_half_of_its_epochs_and_only_where_epochs_allow(
-    search: dict[str, Any], epochs: int, expected: int | None
+def test_a_sampler_begins_with_quasi_random_points_until_it_has_seen_enough(tmp_path: Path) -> None:
+    plan = search_plan(budgets=(82,), epochs=1, trials=6, keep_searching=True, startup=4, start_points=("recipe",))
+    driver = SearchDriver(plan, Store(str(tmp_path / "s")), tmp_path / "log", lambda node: (0.0, 0.0))
+    driver.run()
+    sources = [record["point_from"] for name, record in sorted(driver.recipes().items()) if name.startswith("pair")]
+    assert sources == ["recipe", *["quasi-random"] * 3, *["tpe"] * 3]
+
+
+@pytest.mark.parametrize("learns_from", ["cell", "network"])
+def test_a_sampler_that_learns_from_its_network_draws_by_what_other_cells_of_its_seed_found(
+    tmp_path: Path, learns_from: str
 ) -> None:
-    assert pruned_at(Search(trials=1, **search), epochs) == [None, expected, None, expected, None]
+    plan = search_plan(
+        budgets=(82, 90), seeds=(0, 1), epochs=1, trials=5, keep_searching=True, warm_start=False,
+        start_points=("recipe",), learns_from=learns_from,
+    )  # fmt: skip
+
+    def points(drops: tuple[float, ...]) -> dict[str, list[Any]]:
+        """What every cell draws where the trials of the first one drop so far, and all others equally."""
+
+        def quality(node: Node) -> tuple[float, float]:
+            return 0.0, drops[node.trial_number] if node.cell_id == "test_resnet/I/82b/detrimental/seed0" else 0.3
+
+        name = f"{drops[1]}"
+        driver = SearchDriver(plan, Store(str(tmp_path / name)), tmp_path / f"{name}.log", quality)
+        driver.run()
+        found: dict[str, list[Any]] = {}
+        for node in plan.nodes:
+            if node.is_searched and node.cell_id:
+                found.setdefault(node.cell_id, []).append(driver.recipes()[node.name]["recipe"])
+        return found
+
+    one, other = points((0.1, 0.9, 0.2, 0.2, 0.2, 0.2)), points((0.1, 0.0, 0.2, 0.2, 0.9, 0.2))
+    changed = {cell_id for cell_id in one if one[cell_id] != other[cell_id]}
+    first, second = "test_resnet/I/82b/detrimental/seed0", "test_resnet/I/90b/detrimental/seed0"
+    assert changed == ({first, second} if learns_from == "network" else {first})

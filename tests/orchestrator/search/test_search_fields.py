@@ -27,10 +27,15 @@ ENTRIES = {
         "gpu_hours": Change(9.0, RUN),
         "start_points": Change(("recipe",), ("planned", "uids", "points")),
         "warm_start": Change(False, ("uids", "points")),
+        "portfolio": Change(0, ("uids", "points")),
+        "startup": Change(3, ("uids", "points")),
+        "learns_from": Change("network", ("uids", "points")),
+        "objective": Change("lag", ("uids", "maximizes")),
         "sampler": Change("random", ("uids", "points")),
         "pruner": Change("halving", ("uids", "states", "points")),
         "space": Change(LossSpace(margin=(0.02, 0.5)), ("uids", "points")),
         "confirm_seeds": Change(2, ("planned", "uids", *RUN)),
+        "confirm_from_scratch": Change(True, ("uids", "points")),
     },
     LossSpace: {
         "hinge_weight": Change(None, ("hinge_weight",)),
@@ -54,11 +59,16 @@ def quality(node: Node) -> tuple[float, float]:
     return 0.03 + 0.01 * node.trial_number, 0.3
 
 
+def slopes(node: Node) -> tuple[float, float]:
+    """Other trials get better by the lag while they get worse by the accuracies."""
+    return -1 + 0.1 * node.trial_number, 0.1
+
+
 def observe_search(**search: Any) -> dict[str, Any]:
     """What is planned of the quick grid's detrimental cells, and what a whole search does of it, trial by trial."""
-    plan = search_plan(budgets=(), epochs=4, **search)
+    plan = search_plan(budgets=(), epochs=4, overrides=("pair.start_from=neighbour",), **search)
     with TemporaryDirectory() as folder:
-        driver = SearchDriver(plan, Store(f"{folder}/storage"), Path(folder, "studies.log"), quality)
+        driver = SearchDriver(plan, Store(f"{folder}/storage"), Path(folder, "studies.log"), quality, slopes)
         driver.run()
         recipes = {name: record["recipe"] for name, record in driver.recipes().items() if record}
     return {
@@ -67,6 +77,7 @@ def observe_search(**search: Any) -> dict[str, Any]:
         "states": driver.states(),
         "started": driver.started,
         "points": recipes,
+        "maximizes": sorted({study.maximizes for study in driver.studies.values()}),
     }
 
 

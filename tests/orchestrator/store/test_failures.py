@@ -15,6 +15,7 @@ FRAME = (
         ("NonFiniteLossError: the loss became nan", Failure.DIVERGED, 0),
         ("OutOfMemoryError: CUDA out of memory", Failure.OUT_OF_MEMORY, 1),
         ("LostWorkerError: its process died", Failure.LOST, 10),
+        ("StalledTrialError: no epoch for 900 s", Failure.STALLED, 2),
         ("UnavailableError: the data is not here", Failure.SHARED, 0),
         ("UnwritableError: the disk is full", Failure.SHARED, 0),
         ("UnreachableError: the storage does not answer", Failure.UNKNOWN, 7),

@@ -7,7 +7,7 @@ import pyarrow.fs as pafs
 import pytest
 
 from orchestrator.plan import Node, Plan, build_plan
-from orchestrator.search.study import JOURNAL, sweep_journal
+from orchestrator.search.journal import JOURNAL, sweep_journal
 from orchestrator.store.analysis import AnalysisFolder
 from orchestrator.store.failures import Failure
 from orchestrator.store.folder import CHECKPOINT, EPOCHS, PREDICTIONS, RECIPE, RESULT, Folder

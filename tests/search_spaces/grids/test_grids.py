@@ -40,14 +40,17 @@ def test_quick_grid_searches_the_detrimental_cell_at_five_and_a_half_bits() -> N
     }
 
 
-def test_families_searches_what_its_comments_say_and_of_the_named_grids_four_search() -> None:
+def test_families_searches_what_its_comments_say_and_no_grid_from_before_hard_searches_otherwise_than_it_did() -> None:
     searches = {name: build_grid(name, Choices(), sites).search for name in NAMED_TEMPLATES}
     assert {name: search.trials for name, search in searches.items() if search.trials} == {
         "quick": 4,
         "digits": 4,
         "smoke": 1,
         "families": 3,
+        "hard": 8,
     }
+    later = {"objective", "portfolio", "startup", "learns_from"}
+    assert [name for name, search in searches.items() if later & search.model_dump().keys()] == ["hard"]
     families = searches["families"]
     assert (families.max_trials, families.pruner) == (12, "none")
     assert families.space.ranges == {"kd_weight": (0.3, 3.0), "margin": (0.05, 0.9), "learning_rate": (0.02, 0.2)}
