@@ -66,7 +66,7 @@ UIDS = sorted(node.uid for node in BEGUN)
         "launch --sampl": ["--sampler"],
         "launch --sampler ": list(SAMPLERS),
         "launch --grid ": [*GRIDS, "my.yaml"],
-        "launch --grid m": ["my.yaml"],
+        "launch --grid m": ["matrix", "my.yaml"],
         "plan --grid grids/": ["file"],
         "launch --dataset ": [f"{kind}:" if info.place else kind for kind, info in DATASETS.items()],
         "launch --dataset folder:/da": ["file"],
