@@ -19,8 +19,8 @@ from cluster.runtime.ray_internals import is_in_job
 from orchestrator.cli.default_names import default_name
 from orchestrator.cli.values import choices_of, plan_from_options
 from orchestrator.launch.notifications import WEB
-from orchestrator.store.provenance import code_variables
-from orchestrator.store.secrets import without_secrets
+from orchestrator.store.provenance.facts import code_variables
+from orchestrator.store.provenance.secrets import without_secrets
 from orchestrator.store.sweep import check_sweep_name
 from orchestrator.tracking.backend import database_of, database_uri
 from search_spaces.errors import ConfigError

@@ -22,7 +22,7 @@ from orchestrator.reports.terminal import render
 from orchestrator.results.assessments import Found, read_assessments
 from orchestrator.results.gate import GATE_FAILED, junit_xml
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.store.provenance import sweep_facts
+from orchestrator.store.provenance.facts import sweep_facts
 from orchestrator.store.sweep import LaunchOptions, Sweep
 from search_spaces.errors import ConfigError, one_line
 

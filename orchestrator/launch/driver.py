@@ -23,7 +23,7 @@ from orchestrator.launch.caps import Meter, more_of
 from orchestrator.launch.frontier import Frontier
 from orchestrator.launch.gpu_packing import choose_gpu_shares
 from orchestrator.launch.limits import Limits
-from orchestrator.launch.notifications import Event, Hook, kind_of_target
+from orchestrator.launch.notifications import Hook, kind_of_target
 from orchestrator.launch.publish import publish
 from orchestrator.launch.signals import stop_on_signals
 from orchestrator.launch.storage_check import check_storage
@@ -46,7 +46,7 @@ from orchestrator.results.verdicts import outcome_of
 from orchestrator.search.journal import JOURNAL, make_journal_whole
 from orchestrator.search.study import kept_objectives
 from orchestrator.store.integrity import find_damage
-from orchestrator.store.provenance import code_variables, sweep_facts
+from orchestrator.store.provenance.facts import code_variables, sweep_facts
 from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.workers.threads import lone_trials
@@ -172,7 +172,7 @@ def run_sweep(
         overview = overview_of(snapshot, has_driver=False)
         standing = publish(tracker, sweep, snapshot, facts, console)
         if launch.hook:
-            _tell_end(launch.hook, launch.meter.hit, overview)
+            launch.hook.tell_end(overview.count, launch.meter.hit)
         return Outcome(
             overview=overview,
             standing=standing,
@@ -236,13 +236,6 @@ def _print_pairs(overview: Overview, console: Console) -> None:
         line_printer(console)(mixed)
     if searches := read_searches(trials):
         console.print(render(overview_table([outcome_of(cell) for cell in searches])))
-
-
-def _tell_end(hook: Hook, cap: str | None, overview: Overview) -> None:
-    """Tells --on-event that the launch is over."""
-    counts = {"trials": overview.count.needed, "done": overview.count.done, "failed": overview.count.failed}
-    event, about = (Event.CAP_HIT, {"cap": cap}) if cap else (Event.SWEEP_DONE, {})
-    hook.tell(event, **counts, **about)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.plan import Node
+from orchestrator.results.standing import Count
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import trial_of
@@ -124,6 +125,11 @@ class Hook:
     def tell(self, event: Event, **facts: Any) -> None:
         """Tells an event soon; returns at once."""
         self._queue.put(lambda: self._deliver(event, facts))
+
+    def tell_end(self, count: Count, cap: str | None) -> None:
+        """Tells soon that the launch is over, and which cap ended it."""
+        event, about = (Event.CAP_HIT, {"cap": cap}) if cap else (Event.SWEEP_DONE, {})
+        self.tell(event, trials=count.needed, done=count.done, failed=count.failed, **about)
 
     def _serve(self) -> None:
         is_stalled = False

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.store.folder import CHECKPOINT, ENVIRONMENT, PREDICTIONS, parquet_bytes
-from orchestrator.store.provenance import differences, environment
+from orchestrator.store.provenance.facts import differences, environment
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
 from orchestrator.workers.given_networks import trial_reader

@@ -17,7 +17,7 @@ from orchestrator.reports.terminal import render
 from orchestrator.reports.verification import runs_table
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
 from orchestrator.store.inventory import find_trial, sweeps_of
-from orchestrator.store.provenance import sweep_facts
+from orchestrator.store.provenance.facts import sweep_facts
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.verification import write_verification

@@ -226,3 +226,9 @@ def _reason(error: object) -> str | None:
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     # MLflow's client judges certificates: it knows MLFLOW_TRACKING_INSECURE_TLS.
     return None if "CERTIFICATE_VERIFY_FAILED" in str(error) else text.lower()
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of what a library says, without credentials."""
+    lines = redact(str(error)).strip().splitlines() or [type(error).__name__]
+    return lines[0][:400].rstrip(".") + "."

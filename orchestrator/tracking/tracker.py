@@ -27,7 +27,7 @@ from orchestrator.store.records import TrialRecord
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from orchestrator.tracking import runs as replay
-from orchestrator.tracking.backend import check, locate
+from orchestrator.tracking.backend import check, first_line, locate
 from orchestrator.tracking.client import Experiment, KnownRun
 from orchestrator.tracking.names import run_names
 from orchestrator.tracking.pages import experiment_tags
@@ -36,7 +36,6 @@ from orchestrator.tracking.runs import Draw, Tracked
 from orchestrator.tracking.writing import SweepContent, draw_searched, pages_on, write_run, write_sweep
 from search_spaces.errors import StorageError, TrackingError
 from search_spaces.objective import Claims
-from search_spaces.uris import redact
 
 _PAUSE_SECONDS = 15.0
 """After a backend did not answer, it is left alone for so long: every question costs up to its timeout."""
@@ -91,7 +90,7 @@ class Tracker:
             raise
         except Exception as error:
             # MLflow's own errors quote the URL they called; the original is cut off with its credentials.
-            reason = f"MLflow at {self.location.address} cannot be used: {_one_line(error)}"
+            reason = f"MLflow at {self.location.address} cannot be used: {first_line(error)}"
             raise TrackingError(f"{reason} Fix that, or pass another --tracking-uri.") from None
         self._thread = threading.Thread(target=self._serve, name="tracking", daemon=True)
         self._thread.start()
@@ -295,9 +294,4 @@ class Tracker:
             check(self.location)
         except TrackingError as reason:
             error = reason  # clearer than the HTTP libraries' five lines
-        logger.warning("MLflow is behind; the end of the sweep or its next launch replays: %s", _one_line(error))
-
-
-def _one_line(error: Exception) -> str:
-    lines = redact(str(error)).strip().splitlines() or [type(error).__name__]
-    return lines[0][:400].rstrip(".") + "."
+        logger.warning("MLflow is behind; the end of the sweep or its next launch replays: %s", first_line(error))

@@ -14,7 +14,7 @@ from orchestrator.store.failures import full_disk
 from orchestrator.store.folder import CHECKPOINT, ENVIRONMENT, PREDICTIONS, RESUME, parquet_bytes
 from orchestrator.store.leases.fenced import LostLeaseError
 from orchestrator.store.logs import last_lines
-from orchestrator.store.provenance import code_names, environment, with_attempt
+from orchestrator.store.provenance.facts import code_names, environment, with_attempt
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.states import State
 from orchestrator.store.store import Store

@@ -58,7 +58,7 @@ def command(
     from orchestrator.reports.terminal import print_analyses
     from orchestrator.results.pairs import pair_records
     from orchestrator.results.snapshot import EVERYTHING, Snapshot
-    from orchestrator.store.provenance import code_variables, sweep_facts
+    from orchestrator.store.provenance.facts import code_variables, sweep_facts
     from orchestrator.tracking.tracker import Tracker
     from search_spaces.analyses import analysis_named, set_analyses
     from search_spaces.uris import trusted_variables

@@ -29,7 +29,7 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
     from orchestrator.results.trials import chance_level, read_trials
     from orchestrator.results.verdicts import outcome_of
     from orchestrator.results.verifications import verified_trials
-    from orchestrator.store.provenance import sweep_facts
+    from orchestrator.store.provenance.facts import sweep_facts
 
     sweep, plan = open_sweep(storage, name)
     snapshot = Snapshot(plan, sweep.store, ahead=EVERYTHING)

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from orchestrator.cli.sweep.reproduce import command
 from orchestrator.launch import reproduction
 from orchestrator.plan import Node, Plan, build_plan
-from orchestrator.store import provenance
 from orchestrator.store.folder import CHECKPOINT, ENVIRONMENT, RESULT, sha256
+from orchestrator.store.provenance import facts as provenance
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder, trial_of
 from orchestrator.workers import trial as trial_worker

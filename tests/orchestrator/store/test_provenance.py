@@ -11,8 +11,8 @@ import pytest
 from orchestrator.plan import build_plan
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import mixed_code, read_trials
-from orchestrator.store import provenance
 from orchestrator.store.folder import sha256
+from orchestrator.store.provenance import facts as provenance
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from orchestrator.plan import Node, build_plan
-from orchestrator.store import provenance
 from orchestrator.store.folder import CHECKPOINT, ENVIRONMENT, PREDICTIONS, RESULT, RESUME
+from orchestrator.store.provenance import facts as provenance
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.plan import Plan
-from orchestrator.store.secrets import without_secrets
+from orchestrator.store.provenance.secrets import without_secrets
 from orchestrator.store.trial import VERSIONED
 
 PACKAGES = ("dptq-sweep", "torch", "torchvision", "timm", "numpy", "numba", "pillow", "safetensors", "scikit-learn")

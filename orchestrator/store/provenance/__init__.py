@@ -1,0 +1,1 @@
+"""With what a trial ran: code, libraries, machine; without what is secret."""
