@@ -15,6 +15,8 @@ _DEFAULT_ENVIRONMENT = {
     # Read when MLflow is imported, which would otherwise write an installation id below the home directory.
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # Of the server that `ui` starts: ten processes of 200 MB that would evaluate language models.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
 
 
