@@ -6,8 +6,10 @@ from rich.console import Console
 
 from orchestrator.plan import Node, Plan
 from orchestrator.progress.overview import summary
+from orchestrator.progress.time_here import time_here_text
 from orchestrator.results.claims import parity_images
 from orchestrator.store.states import State
+from orchestrator.store.store import Store
 from search_spaces.names import Goal
 from search_spaces.objective import PARITY_TOLERANCE
 from search_spaces.recipes import PairRecipe
@@ -44,8 +46,8 @@ def _bits(node: Node) -> str:
     return str(ladder.budget) if ladder else ""
 
 
-def print_plan(plan: Plan, states: dict[str, State], console: Console) -> None:
-    """Prints the plan as a table, then what was refused and the totals."""
+def print_plan(plan: Plan, states: dict[str, State], store: Store, console: Console) -> None:
+    """Prints the plan as a table, then what was refused, the totals, and how long it takes here."""
     rows = [("uid", "trial", "bits", "parent", "state")]
     for node in plan.nodes:
         state = states[node.uid]
@@ -60,8 +62,9 @@ def print_plan(plan: Plan, states: dict[str, State], console: Console) -> None:
     for refusal in plan.refused:
         console.print(f"refused {refusal.cell}: {refusal.reason}", highlight=False, soft_wrap=True)
     console.print(summary(plan, states), highlight=False, soft_wrap=True)
-    if text := images_text(plan):
-        console.print(text, highlight=False, soft_wrap=True)
+    for text in (images_text(plan), time_here_text(plan, states, store)):
+        if text:
+            console.print(text, highlight=False, soft_wrap=True)
 
 
 def images_text(plan: Plan) -> str:

@@ -136,7 +136,10 @@ def _without_buttons(app: WSGIApplication, request: WSGIEnvironment, start_respo
 
     # A browser that has the page already would be told that it did not change.
     request.pop("HTTP_IF_MODIFIED_SINCE", None)
-    page = b"".join(app(request, start))
+    answer = app(request, start)
+    page = b"".join(answer)
+    if hasattr(answer, "close"):  # a file
+        answer.close()
     icons = ", ".join(f'button:has(svg[data-testid="{name}Icon"])' for name in REFUSED_ICONS)
     page = page.replace(b"</head>", f"<style>{icons} {{ display: none !important; }}</style></head>".encode(), 1)
     status, headers = started[-1]

@@ -149,7 +149,8 @@ def command(
     # Code runs only for whoever typed its name: nothing else than this command says so.
     typed = [recipe.model.uri for recipe in grid.assessments]
     if dry_run:
-        print_plan(plan, Snapshot(plan, Store(storage, create=False)).states, console)
+        there = Store(storage, create=False)
+        print_plan(plan, Snapshot(plan, there).states, there, console)
         return
     store = Store(storage)
     sweep = Sweep(store, name or default_name)

@@ -82,7 +82,8 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
     check_sweep_name(name)
     if dry_run:
         check_data_if_here(plan.grid.dataset, others["data_dir"])
-        print_plan(plan, Snapshot(plan, Store(storage, create=False)).states, console)
+        store = Store(storage, create=False)
+        print_plan(plan, Snapshot(plan, store).states, store, console)
         return
     if options.address and is_remote:
         request = job_request(click.get_current_context())

@@ -40,7 +40,6 @@ def command(grid: str, name: str | None, storage: str, as_json: bool, **others: 
     from orchestrator.cli.values import check_data_if_here, choices_of, plan_from_options
     from orchestrator.console import make_console
     from orchestrator.progress.plan import plan_as_json, print_plan
-    from orchestrator.progress.time_here import time_here_text
     from orchestrator.results.snapshot import Snapshot
     from orchestrator.store.store import Store
     from orchestrator.store.sweep import check_sweep_name
@@ -57,8 +56,6 @@ def command(grid: str, name: str | None, storage: str, as_json: bool, **others: 
         echo_json(plan_as_json(plan, states) | costs)
         return
     console = make_console()
-    print_plan(plan, states, console)
-    if text := time_here_text(plan, states, store):
-        console.print(text, highlight=False, soft_wrap=True)
+    print_plan(plan, states, store, console)
     if estimated:
         print_estimate(estimated, console)

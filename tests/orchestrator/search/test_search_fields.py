@@ -30,7 +30,7 @@ ENTRIES = {
         "portfolio": Change(0, ("uids", "points")),
         "startup": Change(3, ("uids", "points")),
         "learns_from": Change("network", ("uids", "points")),
-        "objective": Change("lag", ("uids", "maximizes")),
+        "objective": Change("lag", ("uids", "maximizes", "points")),
         "sampler": Change("random", ("uids", "points")),
         "pruner": Change("halving", ("uids", "states", "points")),
         "space": Change(LossSpace(margin=(0.02, 0.5)), ("uids", "points")),
