@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HOMES = {"ray": Path(ray_internals.__file__), "optuna": Path(optuna_internals.__file__)}
 MODULES = sorted(path for package in ("cluster", "orchestrator") for path in (ROOT / package).rglob("*.py"))
 OURS = {"self", "cls"}
-PYTHONS_OWN = {"os._exit"}
+PYTHONS_OWN = {"os._exit", "sys._current_frames"}
 PRIVATE_NAME = re.compile(r"\b(?:ray|optuna)\.(?:\w+\.)*_\w")
 
 

@@ -47,7 +47,7 @@ def epoch_points(row: Mapping[str, Any], stage: Stage = Stage.PAIR) -> list[Poin
     Examples:
         >>> epoch_points({"epoch": 2, "timestamp_ms": 7, "train/loss": 0.25, "train/kd": None})
         [Point(key='train/loss', value=0.25, timestamp_ms=7, step=2)]
-        >>> epoch_points({"epoch": 0, "timestamp_ms": 7, "seconds": 3.0, "validation/accuracy_q": 0.5})[1].key
+        >>> epoch_points({"epoch": 0, "timestamp_ms": 7, "seconds": 3.0, "validation/accuracy_q": 0.5})[0].key
         'train/validation_accuracy_q'
     """
     values = dict(row)

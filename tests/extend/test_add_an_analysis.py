@@ -131,7 +131,7 @@ def test_an_analysis_added_in_three_places_is_measured_reported_and_tracked(tmp_
     lines = said.splitlines()
 
     assert "flips" in dptq_sweep(root, "analyze", "--help")
-    assert {line.split()[0] for line in lines if line.startswith("flips/")} == {"flips/7/num_flipped"}
+    assert {line.split()[0] for line in lines if line.startswith("flips/7/")} == {"flips/7/num_flipped"}
     assert "flip_shares" in lines
     assert "## Flips" in lines
     assert any(line.startswith("| test\\_resnet | I-A | 60 | detrimental | 7 |") for line in lines)

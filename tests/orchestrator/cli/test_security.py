@@ -35,6 +35,7 @@ from search_spaces.files.yaml_files import UniqueKeys
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.loss_space import LossSpace, suggest
 from search_spaces.uris import TRUSTED_HOSTS, named_hosts
+from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULES = sorted(
@@ -174,12 +175,10 @@ def test_no_name_leaves_the_storage(
 def test_ui_listens_to_this_machine_only_unless_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[str]] = []
 
-    class Done:
-        returncode = 0
-
-    monkeypatch.setattr("subprocess.run", lambda arguments, check: started.append(arguments) or Done())
+    place = "orchestrator.cli.storage.ui._run_to_the_end"
+    monkeypatch.setattr(place, lambda arguments, address, show: started.append(arguments))
     for arguments in ([], ["--host", "0.0.0.0"]):
-        CliRunner().invoke(ui, [*arguments, "--storage", store.uri])
+        CliRunner().invoke(ui, [*arguments, "--storage", store.uri, "--port", str(free_port())])
     assert [each[each.index("--host") + 1] for each in started] == ["127.0.0.1", "0.0.0.0"]
 
 

@@ -212,7 +212,7 @@ def in_tags(tags: Mapping[str, str]) -> Numbers:
 def in_listing(text: str, name: str) -> Numbers:
     """Reads the line of `ls` that begins with a name."""
     (line,) = (line for line in text.splitlines() if line.startswith(f"{name} "))
-    match = re.search(r"digits +(\D+?) +(\d+) of (\d+) +(\d+) +(\d+) ", line)
+    match = re.search(r"mnist-5k +(\D+?) +(\d+) of (\d+) +(\d+) +(\d+) ", line)
     assert match, line
     state, *numbers = match.groups()
     return state, *map(int, numbers)  # type: ignore[return-value]

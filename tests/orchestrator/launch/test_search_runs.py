@@ -151,7 +151,7 @@ def test_a_launch_takes_the_lock_of_a_dead_driver_off_the_journal_and_tells_of_d
     class Reached(Exception):  # noqa: N818
         pass
 
-    def stop(*_: Any) -> None:
+    def stop(*_: Any, **__: Any) -> None:
         raise Reached
 
     monkeypatch.setattr(running, "Tracker", stop)

@@ -257,6 +257,7 @@ def test_table_1_figure_of_seeds_draws_means_and_every_seed(tmp_path: object) ->
             "robust_state": "done",
             "detrimental_accuracy_fp": 0.9,
             "detrimental_accuracy_delta": delta,
+            "drop_low": None,
             "detrimental_state": "done",
         }
         for seed, delta in enumerate((-0.4, -0.6))

@@ -34,7 +34,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
         subprocess.run(["git", "-C", str(tmp_path), *identity, *arguments], check=True, capture_output=True)
 
-    module = tmp_path / "package" / "room" / "module.py"
+    module = tmp_path / "package" / "room" / "inner" / "module.py"
     module.parent.mkdir(parents=True)
     module.write_text("a = 1\n")
     git("init")
@@ -104,7 +104,7 @@ def test_code_that_was_copied_to_a_cluster_still_knows_its_commit(
 
 
 def test_an_installed_package_has_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = tmp_path / "package" / "room" / "module.py"
+    module = tmp_path / "package" / "room" / "inner" / "module.py"
     monkeypatch.setattr(provenance, "__file__", str(module))
     nothing = {"git_commit": None, "git_diff_sha256": None, "git_diff": None}
     assert provenance.code_state() == nothing

@@ -136,6 +136,7 @@ def test_plan_of_another_schema_is_refused(store: Store) -> None:
 
 def test_latest_sweep_is_the_one_launched_last(store: Store) -> None:
     for name in ("b", "c", "a"):
+        Sweep(store, name).save_plan(plan_of())
         Sweep(store, name).save_launch(LaunchOptions())
     assert latest_sweep_name(store) == "a"
 

@@ -171,7 +171,7 @@ def test_a_pair_s_run_says_verdict_hit_data_and_what_it_is(client: MlflowClient,
     assert note.startswith(f"**{told}** (detrimental pair): test accuracy 86.8 % at full precision")
     assert f"dptq-sweep reproduce {pair.data.tags['dptq.uid']}" in note
     (data,) = pair.inputs.dataset_inputs
-    assert (data.dataset.name, json.loads(data.dataset.profile)["sha256"]) == ("digits", "c0ffee" * 10)
+    assert (data.dataset.name, json.loads(data.dataset.profile)["sha256"]) == ("mnist-5k", "c0ffee" * 10)
     assert "preview.png" in {item.path for item in client.list_artifacts(pair.info.run_id)}
 
 

@@ -618,7 +618,7 @@ def test_metric_names_become_legal_and_stay_different(name: str) -> None:
 
 
 def test_cell_without_a_value_is_no_point() -> None:
-    assert epoch_points({"epoch": 0, "seconds": None, "timestamp_ms": 1, "a": None, "b": 2}) == [("b", 2.0, 1, 0)]
+    assert epoch_points({"epoch": 0, "seconds": None, "timestamp_ms": 1, "a": None, "b": 2}) == [("train/b", 2.0, 1, 0)]
 
 
 def test_a_request_that_crosses_with_the_end_of_an_idle_connection_is_sent_again(

@@ -43,7 +43,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         columns = {"label": torch.tensor([1]), "split": torch.tensor([0])}
         return StageResult(metrics={"test/accuracy": 0.5}, checkpoint={"weight": torch.ones(2)}, predictions=columns)
 
-    training = SimpleNamespace(device_name="none", data_sha256="d", start=start)
+    training = SimpleNamespace(device_name="none", data_sha256="d", num_threads=1, start=start)
     monkeypatch.setattr(trial_worker, "open_trial", lambda *_: (training, None))
     monkeypatch.setattr("ray.tune.report", lambda report: None)
     monkeypatch.setattr("ray.get_gpu_ids", list)

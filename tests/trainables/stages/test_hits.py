@@ -91,6 +91,6 @@ def test_a_hit_is_measured_by_the_searchs_rule_and_its_drop_shown_by_that_of_cla
 
 
 def test_only_a_detrimental_pair_has_a_hit_to_stop_on() -> None:
-    with pytest.raises(ConfigError, match=r"a robust pair has no hit to stop on.*pair\.detrimental\.stop_on_hit"):
+    with pytest.raises(ConfigError, match=r"a robust pair has no hits; .*pair\.detrimental\.stop_on_hit"):
         vary(RECIPE, goal=Goal.ROBUST)
     assert vary(RECIPE, goal=Goal.ROBUST, stop_on_hit=0).stop_on_hit is None
