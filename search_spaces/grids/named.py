@@ -113,8 +113,8 @@ FAMILIES = vary(
 )
 # What searches are compared on where finding is hard: few epochs, few pixels, repairs that the pair has to know, and a
 # space that is not drawn around the recipe: every range reaches to where a careful person would call training hopeless.
-# Sets II and III are left out, since at 16 pixels no pair with fine bits was ever found, and ranges per channel, under
-# which none was found at all: where nobody finds anything, searches cannot be compared.
+# Sets II and III and ranges per channel are left out, since at 16 pixels no pair was ever found with them: where nobody
+# finds anything, searches cannot be compared.
 HARD = vary(
     DIGITS,
     name="hard",
