@@ -357,7 +357,7 @@ def test_commands_read_a_sweep_on_s3(s3_store: Store) -> None:
     status = json.loads(printed)
     assert status["failures"][0]["error"] == "ValueError: x"
     assert shlex.split(status["failures"][0]["resume"])[-1] == s3_store.uri
-    assert run("logs", NODE.uid[:6], *storage)[1].splitlines()[1] == "epoch 1/1  1.5 s  train/loss 0.5"
+    assert run("logs", NODE.uid[:6], *storage)[1].splitlines()[2] == "  1/1      1.5      0.5"
     assert [entry["num_done"] for entry in json.loads(run("ls", "--json", *storage)[1])] == [0]
     assert run("plan", "--grid", "smoke", *storage)[0] == 0
     code, printed = run("report", "s", *storage)

@@ -249,7 +249,12 @@ def test_logs_show_epochs_and_error_by_a_part_of_the_uid_or_by_name(two_sweeps: 
     failed.write_recipe(PAIRS[0], None)
     failed.write_error(RuntimeError("out of luck"))
     by_uid, by_name = (call(logs, two_sweeps, text).output for text in (TEACHER.uid[:6], PAIRS[0].uid))
-    assert by_uid.splitlines() == [f"{TEACHER.name} ({TEACHER.uid})", "epoch 1/1  1.0 s  train/loss 0.5", "done"]
+    assert by_uid.splitlines() == [
+        f"{TEACHER.name} ({TEACHER.uid})",
+        "epoch  seconds     loss",
+        "  1/1      1.0      0.5",
+        "done",
+    ]
     assert "RuntimeError: out of luck" in by_name
     # Both sweeps have a teacher of this name.
     ambiguous = call(logs, two_sweeps, TEACHER.name).exception
@@ -274,11 +279,11 @@ def test_logs_follow_until_the_trial_ends(two_sweeps: Store) -> None:
         for line in log_lines(folder, two_sweeps, follow=True, seconds=0.01):
             lines.append(line)
             # What the worker does once a line was shown.
-            if line.startswith("epoch 1/"):
+            if "1/" in line:
                 folder.write_epoch(rows, b"state")
-            if line.startswith("epoch 2/"):
+            if "2/" in line:
                 folder.write_result({}, {CHECKPOINT: b"x"}, seconds=2.0, data_sha256="d")
-    assert [line.split("/")[0] for line in lines[1:]] == ["epoch 1", "epoch 2", "done"]
+    assert [line.split("/")[0].strip() for line in lines[1:]] == ["epoch  seconds", "1", "2", "done"]
 
 
 def test_following_a_trial_that_nobody_runs_ends(two_sweeps: Store) -> None:

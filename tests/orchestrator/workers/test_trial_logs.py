@@ -62,8 +62,8 @@ def test_a_damaged_file_of_epochs_does_not_keep_its_error_from_being_written(fol
 def test_logs_show_every_line_once_and_a_new_start_forgets_them(store: Store, folder: TrialFolder) -> None:
     folder.write_error(RuntimeError("no http://ann:secret@host"), log=last_lines(folder, ["warm", "hot"]))
     shown = list(log_lines(folder, store, follow=False))
-    assert shown[1:4] == ["epoch 1/1  1.0 s  train/loss 0.5", "warm", "hot"]
-    assert shown[4].startswith("RuntimeError: no http://host\n")
+    assert shown[1:5] == ["epoch  seconds     loss", "  1/1      1.0      0.5", "warm", "hot"]
+    assert shown[5].startswith("RuntimeError: no http://host\n")
     assert "secret" not in "".join(shown)
     folder.clear_error()
     assert {LOG, ERROR}.isdisjoint(folder.folder.names())
