@@ -210,6 +210,7 @@ def test_loss_of_a_pair_equals_equations_9_and_10_by_hand(
 ) -> None:
     logits = {name: 2 * torch.tensor(rows, dtype=torch.float64).log() for name, rows in SEVENTHS.items()}
     stand_in = SimpleNamespace(
+        static_hiding=None,
         recipe=vary(HAND, kd_scaled=kd_scaled, **changes),
         policy=nn.Identity(),
         student=lambda images_BCHW: logits["full"],

@@ -15,8 +15,9 @@ from orchestrator.launch.assessments import conclude
 from orchestrator.plan import Plan, build_plan
 from orchestrator.reports.assessment.page import assessment_files
 from orchestrator.results.snapshot import Snapshot
+from orchestrator.results.standing import standing_of
 from orchestrator.store.store import Store
-from orchestrator.store.sweep import LaunchOptions
+from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.store.trial import trial_of
 from orchestrator.workers import trial as trial_worker
 from orchestrator.workers.entry_points import look_at_quantized_file
@@ -77,7 +78,8 @@ def story(files: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) ->
     snapshot, console = Snapshot(plan, store), Console(record=True, width=300)
     options = LaunchOptions(fail_if=RULES, json_file=root / "found.json", junit_file=root / "gate.xml")
     code = conclude(snapshot, options, console)
-    made = assessment_files(snapshot, "sweep", facts={}, rules=RULES)
+    standing = standing_of(snapshot, Sweep(store, "sweep").folder)
+    made = assessment_files(snapshot, "sweep", facts={}, standing=standing, rules=RULES)
     return {"code": code, "printed": console.export_text(), "files": made, "plan": plan, "root": root}
 
 

@@ -22,6 +22,7 @@ from optuna.storages.journal import JournalFileBackend
 from orchestrator.store.folder import RESULT
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
+from orchestrator.tracking.pages import STANDS_TAG
 from tests.browser import document_of
 from tests.orchestrator.opened import opened
 from tests.orchestrator.patients import kill_driver
@@ -203,18 +204,19 @@ def test_what_ui_opens_shows_bars_verdicts_and_descriptions(story: Story, browse
     report = (story.storage / "sweeps/smoke/report.html").read_text()
     assert f"dptq-sweep ui smoke --compare --storage {story.storage}" in html.unescape(report)
     runs = mlflow.MlflowClient(f"sqlite:///{story.storage}/mlflow.db").search_runs(["1"], "tags.`dptq.goal` LIKE '%'")
-    names = {run.info.run_name for run in runs}
+    chosen = [run for run in runs if STANDS_TAG in run.data.tags]
+    names = {run.info.run_name for run in chosen}
     with opened(story.storage, "smoke", "--compare") as pages:
         charts = document_of(browser, pages["charts of all pairs"], tmp_path / "charts")
         compared = document_of(browser, pages["robust beside detrimental"], tmp_path / "compared")
-        run = next(run for run in runs if run.data.tags["dptq.goal"] == "detrimental")
+        run = next(run for run in chosen if run.data.tags["dptq.goal"] == "detrimental")
         address = pages["charts of all pairs"].partition("?")[0] + f"/{run.info.run_id}?workflowType=machine_learning"
         described = document_of(browser, address, tmp_path / "described")
     assert "test/accuracy_delta" in charts
     assert charts.count('<g class="point">') >= len(names) == 2, "bars"
     for page in (charts, compared):
         assert all(name in page for name in names)
-    assert {run.data.tags["dptq.verdict"] for run in runs} <= set(re.findall(r"[a-z][a-z, ]+", compared))
+    assert {run.data.tags["dptq.verdict"] for run in chosen} <= set(re.findall(r"[a-z][a-z, ]+", compared))
     assert f"Trial <code>{run.data.tags['dptq.uid']}</code>" in described
 
 
