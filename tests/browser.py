@@ -5,6 +5,7 @@ from pathlib import Path
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu")
 PATIENCE_SECONDS = 240
+LOOKS = 5
 VIRTUAL_MS = 25_000
 """Time of the page's own clock, which runs while it waits for its server."""
 
@@ -17,3 +18,13 @@ def document_of(browser: str, url: str, profile: Path, *, width: int = 1900, hei
         [browser, *flags, size, "--dump-dom", url], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
     )
     return done.stdout
+
+
+def document_with(wanted: str, browser: str, url: str, profile: Path) -> str:
+    """Returns the document of a page that fetches its content, looked at again while it lacks what it will show."""
+    seen = ""
+    for _ in range(LOOKS):
+        seen = document_of(browser, url, profile)
+        if wanted in seen:
+            break
+    return seen

@@ -23,7 +23,7 @@ from orchestrator.store.folder import RESULT
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
 from orchestrator.tracking.pages import STANDS_TAG
-from tests.browser import document_of
+from tests.browser import document_of, document_with
 from tests.orchestrator.opened import opened
 from tests.orchestrator.patients import kill_driver
 from tests.waiting import wait_until
@@ -207,7 +207,7 @@ def test_what_ui_opens_shows_bars_verdicts_and_descriptions(story: Story, browse
     chosen = [run for run in runs if STANDS_TAG in run.data.tags]
     names = {run.info.run_name for run in chosen}
     with opened(story.storage, "smoke", "--compare") as pages:
-        charts = document_of(browser, pages["charts of all pairs"], tmp_path / "charts")
+        charts = document_with('<g class="point">', browser, pages["charts of all pairs"], tmp_path / "charts")
         compared = document_of(browser, pages["robust beside detrimental"], tmp_path / "compared")
         run = next(run for run in chosen if run.data.tags["dptq.goal"] == "detrimental")
         address = pages["charts of all pairs"].partition("?")[0] + f"/{run.info.run_id}?workflowType=machine_learning"
