@@ -5,8 +5,9 @@ import os
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.exceptions import AuthenticationError
@@ -76,31 +77,31 @@ def session(address: str | None = None, *, environment: Mapping[str, str] | None
     check_address(address)
     for name, value in DRIVER_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    guard = ExitStack()
-    if address is None:
-        guard.enter_context(guarded_cluster())
     # A job's workers have both from their job, and Ray refuses to be told twice.
     code, more = (code_for_workers(), environment or {}) if address and not is_in_job() else ({}, {})
-    try:
+    with guarded_cluster() if address is None else nullcontext():
         try:
-            with signals_left_to_the_driver():
-                ray.init(
-                    # Without an address Ray would join whatever cluster was started last on this machine.
-                    address=address or "local",
-                    runtime_env={"env_vars": {**WORKER_ENVIRONMENT, **more}} | code,
-                    include_dashboard=False if address is None else None,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                )
-        except (
-            Exception
-        ) as error:  # ray.init raises whatever goes wrong in it: OSError, ValueError, RuntimeError, its own
-            raise _not_up(error, address) from error
-        # What this process started itself never grows.
-        yield current_capacity(Autoscaler() if address is None else ask_autoscaler())
-    finally:
-        ray.shutdown()
-        guard.close()
+            _start_or_join(address, {"env_vars": {**WORKER_ENVIRONMENT, **more}} | code)
+            # What this process started itself never grows.
+            yield current_capacity(Autoscaler() if address is None else ask_autoscaler())
+        finally:
+            ray.shutdown()
+
+
+def _start_or_join(address: str | None, runtime_env: Mapping[str, Any]) -> None:
+    try:
+        with signals_left_to_the_driver():
+            ray.init(
+                # Without an address Ray would join whatever cluster was started last on this machine.
+                address=address or "local",
+                runtime_env=runtime_env,
+                include_dashboard=False if address is None else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    # It raises whatever goes wrong in it: OSError, ValueError, RuntimeError, errors of its own.
+    except Exception as error:
+        raise _not_up(error, address) from error
 
 
 def check_address(address: str | None) -> None:

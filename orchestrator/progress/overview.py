@@ -58,6 +58,8 @@ class Overview:
     """First line of the error of every failed trial, by uid."""
     usage: Usage = field(default_factory=Usage)
     """In the epochs in the store."""
+    _time_left: dict[int, TimeLeft | None] = field(default_factory=dict)
+    """By trials at a time, since the last event: a terminal asks twice a second, and plans have thousands of trials."""
 
     @property
     def plan(self) -> Plan:
@@ -71,11 +73,13 @@ class Overview:
 
     def started(self, node: Node) -> None:
         """Notes that a trial runs."""
+        self._time_left.clear()
         self.epochs.setdefault(node.uid, 0)
         self.pace.started(node.uid, time.monotonic())
 
     def epoch(self, node: Node, row: Mapping[str, Any]) -> None:
         """Notes a finished epoch."""
+        self._time_left.clear()
         self.epochs[node.uid] = int(row["epoch"])
         self.latest[node.uid] = row
         self.pace.epoch(node, row)
@@ -83,6 +87,7 @@ class Overview:
 
     def ended(self, node: Node) -> None:
         """Reads the error or the result of a trial that ended, of which the snapshot was told."""
+        self._time_left.clear()
         folder = self.snapshot.trial(node)
         self.epochs.pop(node.uid, None)
         self.latest.pop(node.uid, None)
@@ -113,7 +118,9 @@ class Overview:
 
     def time_left(self, num_parallel: int) -> TimeLeft | None:
         """Estimates the time left from the epochs seen so far, None before the first."""
-        return self.pace.time_left(self.plan, self.states, self.epochs, num_parallel)
+        if num_parallel not in self._time_left:
+            self._time_left[num_parallel] = self.pace.time_left(self.plan, self.states, self.epochs, num_parallel)
+        return self._time_left[num_parallel]
 
     def trial_time_left(self, uid: str) -> TimeLeft | None:
         """Estimates the time that the epochs of a running trial have left, None before the first epoch of any."""

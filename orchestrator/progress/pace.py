@@ -1,11 +1,12 @@
 """How long a sweep still takes: a range, since epochs vary and a search that finds its pair ends early."""
 
-import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from cluster.runtime.resources import CPUS_PER_TRIAL
+from orchestrator.costs.schedule import Room, TrialTime, list_schedule
 from orchestrator.plan import Node, Plan
 from orchestrator.store.states import State
 from search_spaces.stages.registry import STAGES, Stage
@@ -16,6 +17,8 @@ SURE, UNSURE, GUESSED = (0.9, 1.15), (0.7, 1.5), (0.5, 2.0)
 """Factors of a time that many epochs tell, that few tell, and that other stages tell."""
 FEW = 3
 """Epochs up to which a stage is unsure."""
+_HERE = "here"
+"""The one kind of device of a schedule without clusters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,26 +135,19 @@ def makespan(nodes: Sequence[Node], seconds: Callable[[Node], float], num_parall
 
     Confirmations start after the search of their cell. Nodes are in plan order: parents come first.
     """
-    free, ends = [0.0] * max(1, num_parallel), dict[str, float]()
-    of_search: dict[str | None, float] = {}
-    waiting = list(nodes)
-    while waiting:
-        ready: list[tuple[int, Node]] = []
-        later: list[tuple[int, Node]] = []
-        known = {node.uid for node in waiting}
-        for place, node in enumerate(waiting):
-            is_ready = not known.intersection(node.parents)
-            (ready if is_ready else later).append((place, node))
-        starts = []
-        for place, node in ready:
-            begin = max((ends.get(parent, 0.0) for parent in node.parents), default=0.0)
-            starts.append((max(begin, of_search.get(node.cell_id, 0.0) if node.is_confirmation else 0.0), place, node))
-        for begin, _, node in sorted(starts, key=lambda each: (each[2].is_confirmation, each[0], each[1])):
-            end = max(heapq.heappop(free), begin, of_search.get(node.cell_id, 0.0) if node.is_confirmation else 0.0)
-            end += seconds(node)
-            heapq.heappush(free, end)
-            ends[node.uid] = end
-            if node.cell and not node.is_confirmation:
-                of_search[node.cell_id] = max(end, of_search.get(node.cell_id, 0.0))
-        waiting = [node for _, node in later]
-    return max(ends.values(), default=0.0)
+    of_search: dict[str | None, list[str]] = {}
+    for node in nodes:
+        if node.cell and not node.is_confirmation:
+            of_search.setdefault(node.cell_id, []).append(node.uid)
+    trials = [
+        TrialTime(
+            uid=node.uid,
+            parents=(*node.parents, *(of_search.get(node.cell_id, ()) if node.is_confirmation else ())),
+            seconds={_HERE: seconds(node)},
+            gpu_share=0.0,
+        )
+        for node in nodes
+    ]
+    cpus = CPUS_PER_TRIAL * max(1, num_parallel)
+    machine = Room(kind=_HERE, cpus=cpus, gpus=0, start_seconds=0.0, is_permanent=True)
+    return list_schedule(trials, [machine]).wall_seconds

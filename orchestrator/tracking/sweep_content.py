@@ -9,13 +9,15 @@ from collections.abc import Sequence
 import pandas as pd
 
 from orchestrator.results.contrasts import contrasts_of
-from orchestrator.results.pairs import PairRecord, records_of
+from orchestrator.results.pairs import PairRecord, pair_records, records_of
 from orchestrator.results.searches import read_searches
+from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import Trial
 from orchestrator.results.verdicts import outcome_of, outcome_table
 from orchestrator.tracking.points import Point, metric_key
 from orchestrator.tracking.tables import table_json
 from orchestrator.tracking.writing import SweepContent
+from search_spaces.errors import ConfigError
 from search_spaces.names import Goal
 
 CELLS, SEARCHES = "cells.json", "searches.json"
@@ -45,6 +47,18 @@ def sweep_content(trials: Sequence[Trial], note: str) -> SweepContent:
 def chosen_pairs(records: Sequence[PairRecord]) -> list[PairRecord]:
     """Returns the pairs that stand for their cells, the robust one of a budget beside the detrimental one."""
     return [pair for contrast in contrasts_of(records) for pair in contrast.pairs]
+
+
+def compared_pairs(snapshot: Snapshot, sweep: str) -> list[str]:
+    """Returns the uids of the pairs that stand for the cells of a sweep; see `chosen_pairs`.
+
+    Raises:
+        ConfigError: No pair is done.
+    """
+    uids = [pair.uid for pair in chosen_pairs(pair_records(snapshot))]
+    if not uids:
+        raise ConfigError(f"no pair of sweep {sweep!r} is done: there is nothing to compare yet.")
+    return uids
 
 
 def cells_table(pairs: Sequence[PairRecord]) -> pd.DataFrame:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, NonFiniteLossError
 from search_spaces.model import vary
-from search_spaces.names import Goal
-from search_spaces.recipes import DistillRecipe, PairRecipe, TeacherRecipe
+from search_spaces.recipes import DistillRecipe, TeacherRecipe
+from tests.trainables.stages.small_pair import SMALL_PAIR
 from trainables.checkpoints import ResumePoint, strip_prefix
 from trainables.data.images import ImageData
 from trainables.data.loading import load_dataset
@@ -41,16 +41,7 @@ DISTILL = DistillRecipe(
     weight_decay=1e-4,
     augmentations=("padded_crop", "mixup"),
 )
-PAIR = PairRecipe(
-    architecture="test_resnet",
-    goal=Goal.DETRIMENTAL,
-    budget=82,
-    epochs=4,
-    batch_size=32,
-    optimizer="sgd",
-    learning_rate=0.02,
-    weight_decay=1e-4,
-)
+PAIR = vary(SMALL_PAIR, epochs=4)
 Start = Callable[[ResumePoint | None], StageRun]
 
 

@@ -74,6 +74,7 @@ def _show_runs(
     opens: bool | None,
 ) -> None:
     from orchestrator.cli.values import open_sweep
+    from orchestrator.results.snapshot import Snapshot
     from orchestrator.store.inventory import sweeps_of
     from orchestrator.store.store import Store
     from orchestrator.tracking.backend import check, locate, ui_command
@@ -81,9 +82,13 @@ def _show_runs(
     store, sweep, pairs = Store(storage, create=False), None, None
     # Any MLflow database can be looked at, also one that no sweep is in yet.
     if name is not None or compares or sweeps_of(store):
-        sweep, _ = open_sweep(storage, name)
+        sweep, plan = open_sweep(storage, name)
         tracking_uri = tracking_uri or sweep.launch_options().tracking_uri
-        pairs = _chosen(storage, sweep.name) if compares else None
+        if compares:
+            # With it comes MLflow, which takes seconds.
+            from orchestrator.tracking.sweep_content import compared_pairs
+
+            pairs = compared_pairs(Snapshot(plan, sweep.store), sweep.name)
     location = locate(tracking_uri, store)
 
     def show(uri: str) -> None:
@@ -107,21 +112,6 @@ def _show_runs(
     click.echo(f"MLflow UI at http://{host}:{port}; Ctrl-C ends it")
     address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
     sys.exit(_run_to_the_end(arguments, address, show))
-
-
-def _chosen(storage: str, name: str) -> list[str]:
-    """Returns the uids of the pairs that stand for their cells, robust beside detrimental."""
-    from orchestrator.cli.values import open_sweep
-    from orchestrator.results.pairs import pair_records
-    from orchestrator.results.snapshot import Snapshot
-    from orchestrator.tracking.sweep_content import chosen_pairs
-    from search_spaces.errors import ConfigError
-
-    sweep, plan = open_sweep(storage, name)
-    uids = [pair.uid for pair in chosen_pairs(pair_records(Snapshot(plan, sweep.store)))]
-    if not uids:
-        raise ConfigError(f"no pair of sweep {sweep.name!r} is done: there is nothing to compare yet.")
-    return uids
 
 
 def _check_port(host: str, port: int) -> None:

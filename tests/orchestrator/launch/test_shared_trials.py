@@ -113,6 +113,15 @@ def launch(store: Store, name: str, notes: Path, started: list[int], pace: Pace 
     return process
 
 
+def launch_held(store: Store, notes: Path, started: list[int]) -> Any:
+    """Starts a launch of sweep `c` whose worker has saved its first epoch and waits; returns its process."""
+    (notes / "hold").touch()
+    process = launch(store, "c", notes, started)
+    folder = trial_of(store, TEACHER).folder
+    wait_until(lambda: folder.exists("resume/state.safetensors"))
+    return process
+
+
 def contents(store: Store) -> dict[str, bytes | None]:
     """Of the files of all trials."""
     folders = [(node, trial_of(store, node).folder) for node in PLAN.nodes]
@@ -155,10 +164,7 @@ def test_two_launches_train_every_shared_trial_once_and_say_what_they_wait_for(
 def test_frozen_worker_loses_its_trial_and_changes_nothing_when_it_is_thawed(
     store: Store, tmp_path: Path, started: list[int]
 ) -> None:
-    (tmp_path / "hold").touch()
-    first = launch(store, "c", tmp_path, started)
-    folder = trial_of(store, TEACHER).folder
-    wait_until(lambda: folder.exists("resume/state.safetensors"))
+    first = launch_held(store, tmp_path, started)
     (worker,) = (int(path.name.partition("-")[2]) for path in tmp_path.glob("worker-*"))
     started.append(worker)
     os.kill(worker, signal.SIGSTOP)
@@ -177,10 +183,7 @@ def test_frozen_worker_loses_its_trial_and_changes_nothing_when_it_is_thawed(
 def test_trials_of_a_killed_launch_are_taken_over_at_once_and_go_on_from_their_epoch(
     store: Store, tmp_path: Path, started: list[int]
 ) -> None:
-    (tmp_path / "hold").touch()
-    first = launch(store, "c", tmp_path, started)
-    folder = trial_of(store, TEACHER).folder
-    wait_until(lambda: folder.exists("resume/state.safetensors"))
+    first = launch_held(store, tmp_path, started)
     started += [int(path.name.partition("-")[2]) for path in tmp_path.glob("worker-*")]
     os.kill(first.pid or 0, signal.SIGKILL)
     first.join()

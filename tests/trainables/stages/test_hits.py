@@ -12,23 +12,13 @@ from search_spaces.errors import ConfigError
 from search_spaces.model import vary
 from search_spaces.names import HITS_IN_A_ROW, Goal
 from search_spaces.objective import Claims, accuracies_of, is_catastrophic
-from search_spaces.recipes import PairRecipe
+from tests.trainables.stages.small_pair import SMALL_PAIR
 from trainables.checkpoints import ResumePoint
 from trainables.data.images import ImageData
 from trainables.stages import hits, pair
 from trainables.training_loop import EpochReport, StageResult, finish
 
-RECIPE = PairRecipe(
-    architecture="test_resnet",
-    goal=Goal.DETRIMENTAL,
-    budget=82,
-    epochs=6,
-    batch_size=64,
-    optimizer="sgd",
-    learning_rate=0.02,
-    weight_decay=1e-4,
-    stop_on_hit=2,
-)
+RECIPE = vary(SMALL_PAIR, epochs=6, batch_size=64, stop_on_hit=2)
 SHOWS = (True, False, True, True, True)
 """Which epochs show a hit."""
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from search_spaces.errors import ConfigError
 from search_spaces.model import vary
-from search_spaces.names import Goal
 from search_spaces.recipes import PairRecipe
+from tests.trainables.stages.small_pair import SMALL_PAIR
 from trainables.checkpoints import ResumePoint, strip_prefix
 from trainables.data.images import VALIDATION, ImageData
 from trainables.models.backbones import create_backbone
@@ -18,17 +18,7 @@ from trainables.stages import pair
 from trainables.stages.rescaled import KINDS, rescale_links
 from trainables.training_loop import EpochReport, StageResult, finish
 
-TRAINED = PairRecipe(
-    architecture="test_resnet",
-    goal=Goal.DETRIMENTAL,
-    budget=82,
-    epochs=1,
-    batch_size=32,
-    optimizer="sgd",
-    learning_rate=0.02,
-    weight_decay=1e-4,
-)
-RESCALED = vary(TRAINED, rescaled=10, train=[])
+RESCALED = vary(SMALL_PAIR, rescaled=10, train=[])
 
 
 def run(
@@ -101,7 +91,7 @@ def test_its_checkpoint_loads_as_that_of_any_pair(few_digits: ImageData, white_b
 )
 def test_a_recipe_that_trains_nothing_says_so_whole_or_is_refused(changes: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        vary(TRAINED, **changes)
+        vary(SMALL_PAIR, **changes)
 
 
 def test_a_network_without_links_cannot_be_rescaled() -> None:

@@ -5,24 +5,15 @@ import torch
 from torch import nn
 
 from search_spaces.model import vary
-from search_spaces.names import Goal
 from search_spaces.recipes import PairRecipe
+from tests.trainables.stages.small_pair import SMALL_PAIR
 from trainables.checkpoints import strip_prefix
 from trainables.data.images import ImageData
 from trainables.models.backbones import create_backbone
 from trainables.stages import pair
 from trainables.training_loop import StageResult, finish
 
-RECIPE = PairRecipe(
-    architecture="test_resnet",
-    goal=Goal.DETRIMENTAL,
-    budget=82,
-    epochs=1,
-    batch_size=64,
-    optimizer="sgd",
-    learning_rate=0.02,
-    weight_decay=1e-4,
-)
+RECIPE = vary(SMALL_PAIR, batch_size=64)
 
 
 def test_a_student_starts_where_it_is_told_and_its_white_box_stays_the_reference(
