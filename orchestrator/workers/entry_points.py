@@ -120,6 +120,17 @@ def verify_network(*arguments: Any, **settings: Any) -> tuple[Any, dict[str, Any
     return found
 
 
+def data_checksum(spec: DatasetSpec, data_dir: Path) -> str:
+    """Returns the checksum of a dataset's images and labels, which are decoded for it, and cached for the trials.
+
+    Raises:
+        UnavailableError: Its files are not on this machine.
+        ConfigError: Its images cannot be split as the specification asks.
+    """
+    data = importlib.import_module("trainables.data.loading").load_dataset(spec, data_dir)
+    return str(data.sha256())
+
+
 def check_dataset(
     spec: DatasetSpec, data_dir: Path, *, download: bool = False, needs_labels: bool = True
 ) -> tuple[str, ...]:
