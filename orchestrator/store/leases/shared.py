@@ -61,10 +61,11 @@ class SharedTrials:
         Raises:
             LostLeaseError: It is not.
         """
-        self._taken[node.uid].check(is_final=True)
+        self._taken[node.uid].check()
 
-    def attempt(self, node: Node) -> str:
-        """Returns the token of the attempt at a trial that was taken."""
+    def hand_over(self, node: Node) -> str:
+        """Returns the token by which a worker changes a trial that was taken, from now on."""
+        self._taken[node.uid].hand_over()
         return self._taken[node.uid].attempt
 
     @contextmanager
