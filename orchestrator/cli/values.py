@@ -11,7 +11,7 @@ import click
 from cluster.files.node_types import read_cluster
 from cluster.files.prices import CPU, price_per_paid_hour, read_prices
 from orchestrator.cli.grid_options import SEARCH_FIELDS
-from orchestrator.launch.limits import Limits
+from orchestrator.launch.caps import Limits
 from orchestrator.launch.notifications import check_target
 from orchestrator.plan import Plan, build_plan
 from orchestrator.search.ladder import check_starts

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from orchestrator.launch.listeners import Forgiving
 from orchestrator.launch.restarts import has_tries_left
 from orchestrator.launch.stateless import FINISHED, StatelessSearcher
 from orchestrator.plan import Node
@@ -78,8 +79,8 @@ class Frontier(StatelessSearcher):
         self._whole_gpu = {uid for uid, state in self.states.items() if state is State.OUT_OF_MEMORY}
         self._pending = [node for node in plan.nodes if self._has_tries_left(node) and (not only or node.uid in only)]
         self._running: dict[str, Node] = {}
-        self._may_start: Callable[[], bool] = lambda: True
-        self._room: Callable[[], float] = lambda: math.inf
+        self.limit(lambda: True, lambda: math.inf)
+        self.forgiving = Forgiving()
         self._equal_failures = EqualFailures()
         self.halted: str | None = None
         """Why the sweep ends before its plan does, in full; None while it does not."""
@@ -125,12 +126,7 @@ class Frontier(StatelessSearcher):
         self.halted = self.halted or reason
 
     def limit(self, may_start: Callable[[], bool], room: Callable[[], float]) -> None:
-        """Asks before every trial; Tune's own limit is one number for good, and forgets trials that it restarts.
-
-        Args:
-            may_start: A cap; once it says no, the launch ends with the trials that run.
-            room: How many may be out at once.
-        """
+        """Asks before every trial if it `may_start`, and how many may be out; Tune's own limit forgets restarts."""
         self._may_start, self._room = may_start, room
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -150,15 +146,18 @@ class Frontier(StatelessSearcher):
         return self._for_all | {
             "stage": str(ready.stage),
             "uid": ready.uid,
-            "attempt": self._shared.attempt(ready),
+            "attempt": self._shared.hand_over(ready),
             "whole_gpu": ready.uid in self._whole_gpu,
             "verify_images": self._snapshot.plan.verified_images(ready),
         }
 
     def prunes(self, trial_id: str, row: dict[str, Any]) -> bool:
         """Tells the study of an epoch, and returns whether the trial ends here, as its folder then says; hits go on."""
-        node = self._running[trial_id]
-        if (study := self._points.study_of(node)) is None or not study.report(node, row) or row.get(HITS_IN_A_ROW):
+        node, is_pruned = self._running[trial_id], False
+        if study := self._points.study_of(node):
+            with self.forgiving("Optuna"):
+                is_pruned = study.report(node, row)
+        if not is_pruned or row.get(HITS_IN_A_ROW):
             return False
         with self._remembering_errors(), suppress(LostLeaseError):
             self._shared.folder(node).write_pruned(row["epoch"])
@@ -204,7 +203,8 @@ class Frontier(StatelessSearcher):
 
     def _tell(self, node: Node) -> None:
         if study := self._points.study_of(node):
-            study.tell(node, self._snapshot.trial(node))
+            with self.forgiving("Optuna"):
+                study.tell(node, self._snapshot.trial(node))
 
     def _tries_again(self, node: Node) -> bool:
         """Counts a failure, and puts the trial back if it may be tried again."""
