@@ -26,6 +26,6 @@ print(*round_all.inspect_asm().values())
 def test_a_xeon_rounds_as_many_values_at_a_time_as_its_vectors_hold(asked: dict[str, str], is_wide: bool) -> None:
     environment = os.environ | {"NUMBA_CPU_NAME": "icelake-server"} | asked
     run = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)
-    rounding = [line for line in run.stdout.splitlines() if "vrndscaleps" in line]
-    width = "zmm" if is_wide else "ymm"  # what a user sets stays
-    assert {width} == {name for line in rounding for name in ("zmm", "ymm") if name in line}
+    rounding = [line for line in run.stdout.splitlines() if "vrndscaleps" in line or "vroundps" in line]
+    assert rounding
+    assert any("zmm" in line for line in rounding) == is_wide, "what a user sets stays"
