@@ -22,6 +22,7 @@ from orchestrator.search.study import CellStudy
 from orchestrator.search.trial_points import TrialPoints
 from orchestrator.search.warm_start import Neighbours
 from orchestrator.store.failures import (
+    LOST,
     MAX_EQUAL_FAILURES,
     MAX_RETRIES,
     EqualFailures,
@@ -173,9 +174,16 @@ class Frontier(StatelessSearcher):
                 self._pending.append(node)
 
     def record(self, trial_id: str, error: SweepError) -> None:
-        """Saves why a trial could not begin, which its worker was unable to."""
+        """Saves why a trial could not begin or go on, unless its worker could say so itself."""
         with self._remembering_errors(), suppress(LostLeaseError):
-            self._shared.folder(self._running[trial_id]).write_error(error)
+            self._fail(self._running[trial_id], error)
+
+    def _fail(self, node: Node, error: Exception) -> None:
+        folder = self._shared.folder(node)
+        # A worker that lives leaves an error.txt itself.
+        if not folder.state().is_final:
+            self._shared.check(node)
+            folder.write_error(error, log=last_lines(folder))
 
     @contextmanager
     def _remembering_errors(self) -> Iterator[None]:
@@ -186,14 +194,10 @@ class Frontier(StatelessSearcher):
             raise
 
     def _end(self, node: Node, *, error: bool) -> None:
-        state, folder = self._snapshot.look_again(node), self._shared.folder(node)
-        if not state.is_final:
+        if error:
+            self._fail(node, LostWorkerError(LOST))
+        if not (state := self._snapshot.look_again(node)).is_final:
             self._shared.check(node)
-            if error:
-                # A worker that lives leaves an error.txt itself.
-                lost = LostWorkerError("its worker process or its node was lost")
-                folder.write_error(lost, log=last_lines(folder))
-                state = self._snapshot.look_again(node)
         if state.is_failed and self._tries_again(node):
             return
         if state is State.DONE:
