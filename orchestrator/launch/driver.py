@@ -48,6 +48,7 @@ from orchestrator.store.integrity import find_damage
 from orchestrator.store.provenance.facts import code_variables, sweep_facts
 from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.workers.entry_points import images_to_decode
 from orchestrator.workers.threads import lone_trials
 from search_spaces.analyses import Analysis
 from search_spaces.errors import StorageError, UnreachableError
@@ -289,9 +290,10 @@ def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: 
     sweep, meter = launch.sweep, launch.meter
     meter.open(overview.usage, gpu_shares, outside=sweep.outside_epochs(), save=sweep.save_outside_epochs)
     num_parallel = max_concurrent_trials(capacity.resources, gpu_shares.values())
+    decoding = images_to_decode(launch.plan.grid.dataset, launch.data_dir)
     console.print(f"Ray is up: {num_parallel} trials at a time", highlight=False)
     with (
-        Progress(overview, console, num_parallel=num_parallel) as progress,
+        Progress(overview, console, num_parallel=num_parallel, decoding=decoding) as progress,
         prescaling(launch, frontier, gpu_shares, num_parallel, capacity) as growth,
         closing(meter),
     ):

@@ -156,6 +156,12 @@ def check_dataset(
     return ()
 
 
+def images_to_decode(spec: DatasetSpec, data_dir: Path) -> tuple[int, Path] | None:
+    """Returns how many images are decoded, and into which file; see `trainables.data.loading.images_to_decode`."""
+    found: tuple[int, Path] | None = importlib.import_module("trainables.data.loading").images_to_decode(spec, data_dir)
+    return found
+
+
 def count_trained(spec: DatasetSpec, data_dir: Path) -> int:
     """Returns how many images of a dataset are trained on; see `trainables.data.loading.count_trained`."""
     return int(importlib.import_module("trainables.data.loading").count_trained(spec, data_dir))
