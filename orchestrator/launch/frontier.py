@@ -173,7 +173,7 @@ class Frontier(StatelessSearcher):
             except LostLeaseError:  # it stood still for so long that another sweep has it now
                 self._pending.append(node)
 
-    def record(self, trial_id: str, error: SweepError) -> None:
+    def record(self, trial_id: str, error: Exception) -> None:
         """Saves why a trial could not begin or go on, unless its worker could say so itself."""
         with self._remembering_errors(), suppress(LostLeaseError):
             self._fail(self._running[trial_id], error)

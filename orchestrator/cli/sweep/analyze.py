@@ -51,7 +51,7 @@ def command(
     from orchestrator.cli.values import check_places, open_sweep
     from orchestrator.console import line_printer, make_console
     from orchestrator.launch.analyses import AnalysesEnd, list_tasks, not_done, run_tasks, say_stopped
-    from orchestrator.launch.publish import publish
+    from orchestrator.launch.ending.publish import publish
     from orchestrator.launch.signals import stop_on_signals
     from orchestrator.launch.storage_check import check_storage
     from orchestrator.reports.for_mlflow.picture import draw_pair
