@@ -176,16 +176,17 @@ def _ray_and_mlflow(
     tracker: Tracker, launch: Launch, facts: Mapping[str, str], address: str | None, shared_storage: bool
 ) -> Iterator[Capacity]:
     """Starts Ray and opens the tracker at the same time: each takes seconds, and neither needs the other."""
+    again = launch.sweep.going_on()
     if address:
         # Joining takes no time, and a cluster that cannot see the storage must leave nothing in MLflow.
-        with session(address, environment=code_variables() | trusted_variables()) as capacity:
+        with session(address, environment=code_variables() | trusted_variables(), again=again) as capacity:
             check_storage(launch.sweep, capacity, is_shared=shared_storage)
             tracker.open(launch.plan, facts)
             yield capacity
         return
     with ThreadPoolExecutor(max_workers=1) as pool:
         opening = pool.submit(tracker.open, launch.plan, dict(facts))
-        with session(environment=code_variables()) as capacity:
+        with session(environment=code_variables(), again=again) as capacity:
             opening.result()
             yield capacity
 

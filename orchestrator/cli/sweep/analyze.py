@@ -84,9 +84,10 @@ def command(
         save_analyses(sweep.folder, analyses)
         ended = AnalysesEnd()
         if pending := not_done(tasks, snapshot, console):
+            environment = code_variables() | trusted_variables()
             with (
                 stop_on_signals(sweep, line_printer(console)),
-                session(address, environment=code_variables() | trusted_variables()) as capacity,
+                session(address, environment=environment, again=sweep.command("analyze")) as capacity,
             ):
                 if address:
                     check_storage(sweep, capacity, is_shared=shared_storage or launched.shared_storage)
