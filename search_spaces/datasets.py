@@ -3,16 +3,17 @@
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from search_spaces.dataset_kinds import DATASET_FORMS, DATASETS
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.model import Frozen, later_field, parse
+from search_spaces.model import Frozen, later_field, parse, vary
 from search_spaces.names import CROP_MODES, INTERPOLATIONS, CropMode, Interpolation
 from search_spaces.pixels import MEAN, STD, Channels, height_width, parse_image_size, parse_mean, parse_std
-from search_spaces.uris import absolute_uri
+from search_spaces.uris import absolute_uri, moved_to
 
 
 def _absolute_name(name: str) -> str:
@@ -99,6 +100,16 @@ class DatasetSpec(Frozen):
     def place(self) -> str:
         """The absolute path or URI of a dataset that has one, else an empty string."""
         return self.name.partition(":")[2]
+
+    def moved_to(self, folder: Path) -> "DatasetSpec | None":
+        """Returns the dataset as it is found in a folder, if it is not at its place any more; None if it is.
+
+        Its name, and so every uid, stays that of the plan. Whether it is the same data, its checksum says.
+        None, too, if it is in neither place.
+        """
+        location, question_mark, query = self.place.partition("?")
+        moved = moved_to(location, folder)
+        return vary(self, name=f"{self.kind}:{moved}{question_mark}{query}") if moved else None
 
     @property
     def title(self) -> str:

@@ -19,10 +19,9 @@ from orchestrator.launch.analyses import AnalysesEnd, list_tasks, not_done, run_
 from orchestrator.launch.assessments import conclude
 from orchestrator.launch.audit import Agreement, compare
 from orchestrator.launch.autoscaling import prescaling
-from orchestrator.launch.caps import Meter, more_of
+from orchestrator.launch.caps import Limits, Meter, more_of
 from orchestrator.launch.frontier import Frontier
 from orchestrator.launch.gpu_packing import choose_gpu_shares
-from orchestrator.launch.limits import Limits
 from orchestrator.launch.notifications import Hook, kind_of_target
 from orchestrator.launch.publish import publish
 from orchestrator.launch.signals import stop_on_signals
@@ -52,7 +51,7 @@ from orchestrator.tracking.tracker import Tracker
 from orchestrator.workers.entry_points import images_to_decode
 from orchestrator.workers.threads import lone_trials
 from search_spaces.analyses import Analysis
-from search_spaces.errors import StorageError
+from search_spaces.errors import StorageError, UnreachableError
 from search_spaces.uris import redact, trusted_variables
 
 
@@ -119,9 +118,13 @@ def launch_sweep(
             typed_models=typed_models,
             meter=Meter(limits.caps),
             hook=hook,
+            say=say,
         )
         uri, is_shared = options.tracking_uri, options.shared_storage
-        return run_sweep(launched, analyses, options.address, uri, console, shared_storage=is_shared)
+        try:
+            return run_sweep(launched, analyses, options.address, uri, console, shared_storage=is_shared)
+        except UnreachableError as error:
+            raise UnreachableError(f"{error} What is finished is kept; go on with: {sweep.resume_command()}") from None
 
 
 def run_sweep(
@@ -270,24 +273,18 @@ def _ray_and_mlflow(
 
 def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: Capacity, console: Console) -> None:
     overview = overview_of(launch.snapshot, has_driver=False)
-    say = line_printer(console)
+    sweep, plan, meter, say = launch.sweep, launch.plan, launch.meter, line_printer(console)
     if capacity.autoscaler.unknown:
         say(f"what the cluster can grow to is unknown ({capacity.autoscaler.unknown}): only running nodes count")
     gpu_shares = choose_gpu_shares(
-        frontier.candidates,
-        launch.plan,
-        launch.sweep.store,
-        capacity.resources,
-        gpus_per_trial=launch.gpus_per_trial,
-        say=say,
+        frontier.candidates, plan, sweep.store, capacity.resources, gpus_per_trial=launch.gpus_per_trial, say=say
     )
-    frontier.threads = dict.fromkeys(lone_trials(launch.plan), launch.threads)
+    frontier.threads = dict.fromkeys(lone_trials(plan), launch.threads)
     bundles = {node.name: as_bundle(trial_resources(gpu_shares[node.uid])) for node in frontier.pending}
     check_room(bundles, capacity)
-    sweep, meter = launch.sweep, launch.meter
     meter.open(overview.usage, gpu_shares, outside=sweep.outside_epochs(), save=sweep.save_outside_epochs)
     num_parallel = max_concurrent_trials(capacity.resources, gpu_shares.values())
-    decoding = images_to_decode(launch.plan.grid.dataset, launch.data_dir)
+    decoding = images_to_decode(plan.grid.dataset, launch.data_dir)
     console.print(f"Ray is up: {num_parallel} trials at a time", highlight=False)
     with (
         Progress(overview, console, num_parallel=num_parallel, decoding=decoding) as progress,

@@ -13,8 +13,9 @@ from orchestrator.plan import ANALYSIS, Node, Plan
 from orchestrator.results.claims import is_shown
 from orchestrator.search.trial_budget import Findings, settle
 from orchestrator.store.analysis import AnalysisFolder
-from orchestrator.store.folder import EPOCHS, RECIPE, RESULT, Folder, Stamp
-from orchestrator.store.listed import ListedFolder
+from orchestrator.store.folder import EPOCHS, RECIPE, RESULT, Folder
+from orchestrator.store.places.listed import ListedFolder
+from orchestrator.store.places.place import Stamp
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder

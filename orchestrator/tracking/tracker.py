@@ -9,6 +9,7 @@ replayed.
     runs.py      what the run of a trial should hold, read from the store
     points.py names.py descriptions.py tables.py    its metrics, name, description and tables
     pages.py     addresses of MLflow's pages, and the view they open with
+    experiments.py    which experiments and runs are whose
     client.py    the calls to MLflow
 """
 
@@ -29,6 +30,7 @@ from orchestrator.store.trial import trial_of
 from orchestrator.tracking import runs as replay
 from orchestrator.tracking.backend import check, first_line, locate
 from orchestrator.tracking.client import Experiment, KnownRun
+from orchestrator.tracking.experiments import Owner
 from orchestrator.tracking.names import run_names
 from orchestrator.tracking.pages import experiment_tags
 from orchestrator.tracking.points import epoch_points
@@ -141,10 +143,7 @@ class Tracker:
         ]
 
     def pages(self, uids: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
-        """Returns addresses of MLflow's server, as `pages_on` does: of the sweep's pages, and of its trials' runs.
-
-        Nothing where the runs lie in a file of this machine, which has no address, or MLflow does not answer.
-        """
+        """Returns addresses as `pages_on` does; none where a file has the runs, or MLflow does not answer."""
         if self.location.database or self._experiment is None or self._is_stale or self._plan is None:
             return {}, {}
         return pages_on(self._connected, self.location.address, uids, self._plan.by_uid())
@@ -206,7 +205,9 @@ class Tracker:
 
     def _connect(self) -> None:
         check(self.location)
-        self._experiment = Experiment(self.location, self._sweep)
+        uids = self._plan.by_uid() if self._plan else {}
+        owner = Owner(storage=self._store.make_id(), sweep=self._sweep, uids=uids.keys())
+        self._experiment = Experiment(self.location, owner)
         self._experiment.reopen(self._experiment.parent)
         self._experiment.log(self._experiment.parent, tags=self._tags | self._sweep_tags)
         self._experiment.show(experiment_tags(has_chosen=False))

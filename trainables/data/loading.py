@@ -61,7 +61,7 @@ def load_dataset(spec: DatasetSpec, data_dir: Path | None = None) -> ImageData:
         ConfigError: Its images cannot be split as the specification asks.
     """
     root = _root(data_dir)
-    found = _KINDS[spec.kind].find(spec, root)
+    found = _find(spec, root)
     build = partial(_build, spec, found)
     return cached(spec, build, sources=found.sources, folder=cache_folder(root)) if found.sources else build()
 
@@ -88,7 +88,7 @@ def class_names_of(spec: DatasetSpec, data_dir: Path | None = None) -> tuple[str
     Raises:
         UnavailableError: Its files are not on this machine.
     """
-    return _KINDS[spec.kind].find(spec, _root(data_dir)).list_images().class_names
+    return _find(spec, _root(data_dir)).list_images().class_names
 
 
 def count_trained(spec: DatasetSpec, data_dir: Path | None = None) -> int:
@@ -98,7 +98,7 @@ def count_trained(spec: DatasetSpec, data_dir: Path | None = None) -> int:
         UnavailableError: Its files are not on this machine.
         ConfigError: Its images cannot be split as the specification asks.
     """
-    listing = _KINDS[spec.kind].find(spec, _root(data_dir)).list_images()
+    listing = _find(spec, _root(data_dir)).list_images()
     training_B, _ = choose_images(listing, spec)
     kept, _ = stratified_split(listing.labels_B[training_B], fraction=spec.validation_fraction, seed=spec.split_seed)
     return len(kept)
@@ -140,7 +140,7 @@ def check_available(
 
 
 def _check(spec: DatasetSpec, data_dir: Path | None, needs_labels: bool) -> tuple[str, ...]:
-    found = _KINDS[spec.kind].find(spec, _root(data_dir))
+    found = _find(spec, _root(data_dir))
     raise_unreadable({source.path: "missing" for source in found.sources if source.is_missing}, found.hint)
     listing = found.list_images()
     if needs_labels and not listing.class_names:
@@ -184,6 +184,11 @@ def _check_memory(spec: DatasetSpec, num_images: int) -> None:
             f"this machine has {here:.0f}: keep fewer with --train-images and --test-images, or smaller ones with "
             "--image-size."
         )
+
+
+def _find(spec: DatasetSpec, root: Path) -> Found:
+    """Finds the files of a dataset, in the folder of datasets if they are not at its place any more."""
+    return _KINDS[spec.kind].find(spec.moved_to(root) or spec, root)
 
 
 def _build(spec: DatasetSpec, found: Found) -> ImageData:
