@@ -193,24 +193,18 @@ def _ray_and_mlflow(
 
 def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: Capacity, console: Console) -> None:
     overview = overview_of(launch.snapshot, has_driver=False)
-    say = line_printer(console)
+    sweep, plan, meter, say = launch.sweep, launch.plan, launch.meter, line_printer(console)
     if capacity.autoscaler.unknown:
         say(f"what the cluster can grow to is unknown ({capacity.autoscaler.unknown}): only running nodes count")
     gpu_shares = choose_gpu_shares(
-        frontier.candidates,
-        launch.plan,
-        launch.sweep.store,
-        capacity.resources,
-        gpus_per_trial=launch.gpus_per_trial,
-        say=say,
+        frontier.candidates, plan, sweep.store, capacity.resources, gpus_per_trial=launch.gpus_per_trial, say=say
     )
-    frontier.threads = dict.fromkeys(lone_trials(launch.plan), launch.threads)
+    frontier.threads = dict.fromkeys(lone_trials(plan), launch.threads)
     bundles = {node.name: as_bundle(trial_resources(gpu_shares[node.uid])) for node in frontier.pending}
     check_room(bundles, capacity)
-    sweep, meter = launch.sweep, launch.meter
     meter.open(overview.usage, gpu_shares, outside=sweep.outside_epochs(), save=sweep.save_outside_epochs)
     num_parallel = max_concurrent_trials(capacity.resources, gpu_shares.values())
-    decoding = images_to_decode(launch.plan.grid.dataset, launch.data_dir) if launch.data_dir else None
+    decoding = images_to_decode(plan.grid.dataset, launch.data_dir) if launch.data_dir else None
     console.print(f"Ray is up: {num_parallel} trials at a time", highlight=False)
     with (
         Progress(overview, console, num_parallel=num_parallel, decoding=decoding) as progress,

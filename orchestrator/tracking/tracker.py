@@ -141,13 +141,11 @@ class Tracker:
             if self._is_behind(each) and not self._attempt(partial(self._replay, each))
         ]
 
-    def pages(self, uids: Sequence[str]) -> dict[str, str]:
-        """Returns addresses of MLflow's server: the charts of the sweep, and the comparison of some of its pairs.
-
-        Nothing where the runs lie in a file of this machine, which has no address, or MLflow does not answer.
-        """
-        is_away = self.location.database or self._experiment is None or self._is_stale
-        return {} if is_away else pages_on(self._connected, self.location.address, uids)
+    def pages(self, uids: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+        """Returns addresses as `pages_on` does; none where a file has the runs, or MLflow does not answer."""
+        if self.location.database or self._experiment is None or self._is_stale or self._plan is None:
+            return {}, {}
+        return pages_on(self._connected, self.location.address, uids, self._plan.by_uid())
 
     def close(self, status: str, snapshot: Snapshot | None = None) -> list[str]:
         """Delivers what is queued, replays every run that differs from the store, and ends the parent run.

@@ -156,7 +156,7 @@ def check_dataset(
     return ()
 
 
-def images_to_decode(spec: DatasetSpec, data_dir: Path) -> tuple[int, Path] | None:
+def images_to_decode(spec: DatasetSpec, data_dir: Path | None) -> tuple[int, Path] | None:
     """Returns how many images are decoded, and into which file; see `trainables.data.loading.images_to_decode`."""
     found: tuple[int, Path] | None = importlib.import_module("trainables.data.loading").images_to_decode(spec, data_dir)
     return found
