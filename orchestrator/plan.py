@@ -233,6 +233,7 @@ def _pair_nodes(cell: Cell, grid: Grid, parents: Sequence[str]) -> list[Node]:
     for number in range(1, grid.search.confirm_seeds + 1) if cell.search_trials else ():
         # Whatever a longer search finds is another pair.
         length = {"trials": grid.search.trials, "keep_searching": grid.search.keep_searching}
+        length |= {"until": grid.search.until} if grid.search.until else {}
         length |= {"from_scratch": True} if grid.search.confirm_from_scratch else {}
         found_by = deciding | length | {"most_trials": cell.search_trials, "confirms": number}
         name, place = f"/confirm{number}", cell.search_trials + number

@@ -156,11 +156,28 @@ class DatasetSpec(Frozen):
             >>> DatasetSpec(name="folder:/data/flowers", image_size=224).num_trained is None
             True
         """
+        kept = self._num_kept
+        return None if kept is None else kept - round(self.validation_fraction * kept)
+
+    @property
+    def num_validation(self) -> int | None:
+        """Images of the validation split, as `num_trained`.
+
+        Examples:
+            >>> DatasetSpec(name="cifar10", image_size=32).num_validation
+            5000
+        """
+        kept = self._num_kept
+        return None if kept is None else round(self.validation_fraction * kept)
+
+    @property
+    def _num_kept(self) -> int | None:
+        """Training images, validation included."""
         info = DATASETS[self.kind]
         kept = self.train_images or info.num_training
         if kept is None and info.num_images is not None:
             kept = info.num_images - round(self.test_fraction * info.num_images)
-        return None if kept is None else kept - round(self.validation_fraction * kept)
+        return kept
 
     @property
     def num_test_images(self) -> int | None:

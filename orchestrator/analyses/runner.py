@@ -101,7 +101,7 @@ class AnalysisRun:
                     with shared.giving_back(task):  # the other sweep has done it
                         listener.ended(task, None)
                 else:
-                    running[self._start(task, shared.attempt(task))] = task
+                    running[self._start(task, shared.hand_over(task))] = task
             if left and self._is_stopping():
                 num_stopped, left = num_stopped + len(left), []
             if not running:

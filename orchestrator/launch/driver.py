@@ -19,10 +19,9 @@ from orchestrator.launch.analyses import AnalysesEnd, list_tasks, not_done, run_
 from orchestrator.launch.assessments import conclude
 from orchestrator.launch.audit import Agreement, compare
 from orchestrator.launch.autoscaling import prescaling
-from orchestrator.launch.caps import Meter, more_of
+from orchestrator.launch.caps import Limits, Meter, more_of
 from orchestrator.launch.frontier import Frontier
 from orchestrator.launch.gpu_packing import choose_gpu_shares
-from orchestrator.launch.limits import Limits
 from orchestrator.launch.notifications import Hook, kind_of_target
 from orchestrator.launch.publish import publish
 from orchestrator.launch.signals import stop_on_signals
@@ -49,9 +48,10 @@ from orchestrator.store.integrity import find_damage
 from orchestrator.store.provenance.facts import code_variables, sweep_facts
 from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.tracking.tracker import Tracker
+from orchestrator.workers.entry_points import images_to_decode
 from orchestrator.workers.threads import lone_trials
 from search_spaces.analyses import Analysis
-from search_spaces.errors import StorageError
+from search_spaces.errors import StorageError, UnreachableError
 from search_spaces.uris import redact, trusted_variables
 
 
@@ -118,9 +118,13 @@ def launch_sweep(
             typed_models=typed_models,
             meter=Meter(limits.caps),
             hook=hook,
+            say=say,
         )
         uri, is_shared = options.tracking_uri, options.shared_storage
-        return run_sweep(launched, analyses, options.address, uri, console, shared_storage=is_shared)
+        try:
+            return run_sweep(launched, analyses, options.address, uri, console, shared_storage=is_shared)
+        except UnreachableError as error:
+            raise UnreachableError(f"{error} What is finished is kept; go on with: {sweep.resume_command()}") from None
 
 
 def run_sweep(
@@ -286,9 +290,10 @@ def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: 
     sweep, meter = launch.sweep, launch.meter
     meter.open(overview.usage, gpu_shares, outside=sweep.outside_epochs(), save=sweep.save_outside_epochs)
     num_parallel = max_concurrent_trials(capacity.resources, gpu_shares.values())
+    decoding = images_to_decode(launch.plan.grid.dataset, launch.data_dir)
     console.print(f"Ray is up: {num_parallel} trials at a time", highlight=False)
     with (
-        Progress(overview, console, num_parallel=num_parallel) as progress,
+        Progress(overview, console, num_parallel=num_parallel, decoding=decoding) as progress,
         prescaling(launch, frontier, gpu_shares, num_parallel, capacity) as growth,
         closing(meter),
     ):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from orchestrator.launch.listeners import Forgiving
 from orchestrator.launch.restarts import has_tries_left
 from orchestrator.launch.stateless import FINISHED, StatelessSearcher
 from orchestrator.plan import Node
@@ -21,6 +22,7 @@ from orchestrator.search.study import CellStudy
 from orchestrator.search.trial_points import TrialPoints
 from orchestrator.search.warm_start import Neighbours
 from orchestrator.store.failures import (
+    LOST,
     MAX_EQUAL_FAILURES,
     MAX_RETRIES,
     EqualFailures,
@@ -78,8 +80,8 @@ class Frontier(StatelessSearcher):
         self._whole_gpu = {uid for uid, state in self.states.items() if state is State.OUT_OF_MEMORY}
         self._pending = [node for node in plan.nodes if self._has_tries_left(node) and (not only or node.uid in only)]
         self._running: dict[str, Node] = {}
-        self._may_start: Callable[[], bool] = lambda: True
-        self._room: Callable[[], float] = lambda: math.inf
+        self.limit(lambda: True, lambda: math.inf)
+        self.forgiving = Forgiving()
         self._equal_failures = EqualFailures()
         self.halted: str | None = None
         """Why the sweep ends before its plan does, in full; None while it does not."""
@@ -125,12 +127,7 @@ class Frontier(StatelessSearcher):
         self.halted = self.halted or reason
 
     def limit(self, may_start: Callable[[], bool], room: Callable[[], float]) -> None:
-        """Asks before every trial; Tune's own limit is one number for good, and forgets trials that it restarts.
-
-        Args:
-            may_start: A cap; once it says no, the launch ends with the trials that run.
-            room: How many may be out at once.
-        """
+        """Asks before every trial if it `may_start`, and how many may be out; Tune's own limit forgets restarts."""
         self._may_start, self._room = may_start, room
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -150,15 +147,18 @@ class Frontier(StatelessSearcher):
         return self._for_all | {
             "stage": str(ready.stage),
             "uid": ready.uid,
-            "attempt": self._shared.attempt(ready),
+            "attempt": self._shared.hand_over(ready),
             "whole_gpu": ready.uid in self._whole_gpu,
             "verify_images": self._snapshot.plan.verified_images(ready),
         }
 
     def prunes(self, trial_id: str, row: dict[str, Any]) -> bool:
         """Tells the study of an epoch, and returns whether the trial ends here, as its folder then says; hits go on."""
-        node = self._running[trial_id]
-        if (study := self._points.study_of(node)) is None or not study.report(node, row) or row.get(HITS_IN_A_ROW):
+        node, is_pruned = self._running[trial_id], False
+        if study := self._points.study_of(node):
+            with self.forgiving("Optuna"):
+                is_pruned = study.report(node, row)
+        if not is_pruned or row.get(HITS_IN_A_ROW):
             return False
         with self._remembering_errors(), suppress(LostLeaseError):
             self._shared.folder(node).write_pruned(row["epoch"])
@@ -174,9 +174,16 @@ class Frontier(StatelessSearcher):
                 self._pending.append(node)
 
     def record(self, trial_id: str, error: SweepError) -> None:
-        """Saves why a trial could not begin, which its worker was unable to."""
+        """Saves why a trial could not begin or go on, unless its worker could say so itself."""
         with self._remembering_errors(), suppress(LostLeaseError):
-            self._shared.folder(self._running[trial_id]).write_error(error)
+            self._fail(self._running[trial_id], error)
+
+    def _fail(self, node: Node, error: Exception) -> None:
+        folder = self._shared.folder(node)
+        # A worker that lives leaves an error.txt itself.
+        if not folder.state().is_final:
+            self._shared.check(node)
+            folder.write_error(error, log=last_lines(folder))
 
     @contextmanager
     def _remembering_errors(self) -> Iterator[None]:
@@ -187,14 +194,10 @@ class Frontier(StatelessSearcher):
             raise
 
     def _end(self, node: Node, *, error: bool) -> None:
-        state, folder = self._snapshot.look_again(node), self._shared.folder(node)
-        if not state.is_final:
+        if error:
+            self._fail(node, LostWorkerError(LOST))
+        if not (state := self._snapshot.look_again(node)).is_final:
             self._shared.check(node)
-            if error:
-                # A worker that lives leaves an error.txt itself.
-                lost = LostWorkerError("its worker process or its node was lost")
-                folder.write_error(lost, log=last_lines(folder))
-                state = self._snapshot.look_again(node)
         if state.is_failed and self._tries_again(node):
             return
         if state is State.DONE:
@@ -204,7 +207,8 @@ class Frontier(StatelessSearcher):
 
     def _tell(self, node: Node) -> None:
         if study := self._points.study_of(node):
-            study.tell(node, self._snapshot.trial(node))
+            with self.forgiving("Optuna"):
+                study.tell(node, self._snapshot.trial(node))
 
     def _tries_again(self, node: Node) -> bool:
         """Counts a failure, and puts the trial back if it may be tried again."""

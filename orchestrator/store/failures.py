@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cluster.runtime.ray_internals import LOST_WORKER
 from search_spaces.errors import (
     FullDiskError,
     NonFiniteLossError,
@@ -31,6 +32,7 @@ from search_spaces.errors import (
     UnreachableError,
     UnwritableError,
     one_line,
+    shortened,
 )
 
 MAX_RETRIES = 2
@@ -52,6 +54,11 @@ NO_BEGINNING = "failed to import on the worker"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _NO_ROOM_TEXTS = (*map(os.strerror, _NO_ROOM), "database or disk is full", "local disk's utilization is over capacity")
 """How libraries tell of it that raise errors of their own: safetensors and others, SQLite, Ray."""
+
+
+LOST = "its worker process or its node was lost"
+MAX_REASON = 300
+"""Largest number of letters that are shown of why Ray lost a worker, which may be a page."""
 
 
 class LostWorkerError(Exception):
@@ -119,6 +126,17 @@ def failed_import(error_text: str) -> UnavailableError | None:
         return None
     node = re.search(r"\bip[=:] ?([0-9a-fA-F.:]*[0-9a-fA-F])", error_text)
     return cannot_import(lines[0].partition(": ")[2], node[1] if node else "unknown to Ray")
+
+
+def lost_worker(error_text: str) -> LostWorkerError | None:
+    r"""Finds, in what Ray says of a worker that it lost, why that was; None where it says no more than that it died.
+
+    Examples:
+        >>> print(lost_worker("Failure # 1\nRay lost the worker: OutOfMemoryError: 15.2GB / 16.0GB (0.95)\n"))
+        its worker process or its node was lost (OutOfMemoryError: 15.2GB / 16.0GB (0.95))
+    """
+    said = re.search(f"^{LOST_WORKER}(.*)$", error_text, re.MULTILINE)
+    return LostWorkerError(f"{LOST} ({shortened(said[1], MAX_REASON)})") if said else None
 
 
 def full_disk(error: BaseException, node: str) -> FullDiskError | None:

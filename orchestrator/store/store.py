@@ -19,15 +19,19 @@
 Files appear whole or not at all. Nothing here is ever unpickled.
 """
 
+import json
 import uuid
+from collections.abc import Callable
+from urllib.parse import unquote
 
-import pyarrow as pa
-import pyarrow.fs as pafs
 from filelock import FileLock
 
 from orchestrator.store.folder import Folder
+from orchestrator.store.places.buckets import is_bucket, open_bucket
+from orchestrator.store.places.file_system import FileSystem
+from orchestrator.store.places.patience import Patience
 from search_spaces.errors import StorageError, one_line
-from search_spaces.uris import absolute_uri, with_defaults
+from search_spaces.uris import absolute_uri
 
 IDENTITY = "storage.json"
 ID_LOCK = ".storage.lock"
@@ -42,7 +46,7 @@ class Store:
         """Opens a storage folder.
 
         Args:
-            uri: A path, or a URI that pyarrow.fs understands (`s3://...`, `gs://...`, `file://...`); the query of one
+            uri: A path, or a URI (`s3://...`, `gs://...`, `abfss://...`, `file://...`); the query of one
                 may name a server of another vendor, as in `s3://bucket/x?endpoint_override=host:9000&scheme=http`.
             create: Make the folder, and check that it can be written.
 
@@ -52,15 +56,7 @@ class Store:
         """
         uri = absolute_uri(uri, what="storage")
         self.uri = uri
-        try:
-            filesystem, root = pafs.FileSystem.from_uri(with_defaults(uri))
-        except (OSError, ValueError, pa.ArrowInvalid) as error:
-            raise StorageError(
-                f"storage {uri!r} cannot be opened: {one_line(error)}. Give a path, s3://... or gs://..."
-            ) from error
-        self.root = Folder(filesystem, root.rstrip("/"))
-        if self.root.is_on_object_store and not root:
-            raise StorageError(f"storage {uri!r} names no bucket: give {uri.partition('?')[0]}bucket/folder.")
+        self.root = _root(uri)
         if create:
             self.root.write_bytes(".writable", b"")
             self.root.delete(".writable")
@@ -86,14 +82,22 @@ class Store:
         if (found := self.read_id()) is not None:
             return found
         own = {"id": uuid.uuid4().hex}
-        if (path := self.root.local_path) is None:
-            # Of two that come at the same time the last one to write has it, as with leases.
-            self.root.write_json(IDENTITY, own)
-        else:
+        if bucket := self.root.bucket:
+            with self.root.doing("write", IDENTITY):
+                bucket.write_if(self.root.folder(IDENTITY).path, json.dumps(own).encode(), None)
+        elif path := self.root.local_path:
             with FileLock(path / ID_LOCK, timeout=ID_SECONDS):
                 if self.read_id() is None:
                     self.root.write_json(IDENTITY, own)
         return self.read_id() or own["id"]
+
+    def wait_for(self, seconds: float, say: Callable[[str], None] = lambda line: None) -> None:
+        """From now on asks an object store that went away again, for so long; see `Patience`.
+
+        `say` takes a line when it goes away, and one when it is back.
+        """
+        if bucket := self.root.bucket:
+            bucket.patience = Patience(seconds, say)
 
     def trial(self, stage: str, uid: str) -> Folder:
         """Returns the folder of a trial."""
@@ -102,3 +106,17 @@ class Store:
     def sweep(self, name: str) -> Folder:
         """Returns the folder of a sweep."""
         return self.root.folder(f"sweeps/{name}")
+
+
+def _root(uri: str) -> Folder:
+    if is_bucket(uri):
+        try:
+            return Folder(*open_bucket(uri))
+        except StorageError:
+            raise
+        except Exception as error:  # obstore's are of many kinds, and none of the store is known yet
+            raise StorageError(f"storage {uri!r} cannot be opened: {one_line(error)}.") from error
+    scheme, _, path = uri.rpartition("://")
+    if scheme not in ("", "file"):
+        raise StorageError(f"storage {uri!r} cannot be opened: give a path, s3://... or gs://...")
+    return Folder(FileSystem(), (unquote(path) if scheme else uri).rstrip("/"))

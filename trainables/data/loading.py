@@ -14,7 +14,7 @@ import numpy as np
 from search_spaces.dataset_kinds import DATASETS
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, UnavailableError, one_line
-from trainables.data.cache import cache_folder, cached
+from trainables.data.cache import cache_file, cache_folder, cached
 from trainables.data.cifar10 import download_cifar10, find_cifar10
 from trainables.data.decoding import raise_unreadable
 from trainables.data.digits import find_digits
@@ -64,6 +64,22 @@ def load_dataset(spec: DatasetSpec, data_dir: Path | None = None) -> ImageData:
     found = _find(spec, root)
     build = partial(_build, spec, found)
     return cached(spec, build, sources=found.sources, folder=cache_folder(root)) if found.sources else build()
+
+
+def images_to_decode(spec: DatasetSpec, data_dir: Path | None = None) -> tuple[int, Path] | None:
+    """Returns how many images the first trial on this machine decodes, and the cache file that it makes of them.
+
+    None where that file is there, where nothing is decoded, or where the files are not on this machine.
+    """
+    root = _root(data_dir)
+    try:
+        found = _KINDS[spec.kind].find(spec, root)
+        file = cache_file(spec, sources=found.sources, folder=cache_folder(root))
+        if not found.sources or file.exists():
+            return None
+        return sum(map(len, choose_images(found.list_images(), spec))), file
+    except UnavailableError:
+        return None
 
 
 def class_names_of(spec: DatasetSpec, data_dir: Path | None = None) -> tuple[str, ...]:

@@ -77,7 +77,7 @@ class SharedTrials:
         Raises:
             LostLeaseError: It is not.
         """
-        self._taken[node.uid].check(is_final=True)
+        self._taken[node.uid].check()
 
     def has_lost(self, node: Work) -> bool:
         """Tells whether something that was taken is no more this launch's."""
@@ -87,8 +87,9 @@ class SharedTrials:
             return True
         return False
 
-    def attempt(self, node: Work) -> str:
-        """Returns the token of the attempt at a trial that was taken."""
+    def hand_over(self, node: Work) -> str:
+        """Returns the token by which a worker changes a trial that was taken, from now on."""
+        self._taken[node.uid].hand_over()
         return self._taken[node.uid].attempt
 
     @contextmanager

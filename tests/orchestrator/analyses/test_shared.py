@@ -82,7 +82,7 @@ def test_an_analysis_that_another_sweep_works_on_is_waited_for_and_not_done_agai
         waiting.start()
         wait_until(lambda: len(other.ends) == 1, lambda: str(said), seconds=30)
         assert other.ends == [(UIDS[1], None)], "what nobody else has does not wait"
-        stream = running._start(TASKS[0], held.attempt(TASKS[0]))
+        stream = running._start(TASKS[0], held.hand_over(TASKS[0]))
         assert [*stream] == [0, 1, 1, 1]
         with held.giving_back(TASKS[0]):
             own.ended(TASKS[0], None)
