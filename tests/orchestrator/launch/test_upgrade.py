@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
+from orchestrator.launch.publish import publish
 from ray.tune.search import Searcher
 from rich.console import Console
 
 from orchestrator.cli.sweep.report import command as report
 from orchestrator.cli.sweep.status import command as status
-from orchestrator.launch.publish import publish
 from orchestrator.launch.tuner import Launch
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
 from orchestrator.store.integrity import find_damage
