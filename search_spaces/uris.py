@@ -70,6 +70,24 @@ def absolute_uri(uri: str, *, what: str) -> str:
     return uri
 
 
+def moved_to(place: str, folder: Path) -> Path | None:
+    """Returns where the files of a local place lie if nothing is there any more: in a folder, under the same name.
+
+    Args:
+        place: A path, or a URI, which never moves.
+        folder: That is looked into; it may itself be what moved, if it has the name.
+
+    Returns:
+        The path; None for a place that exists or is a URI, and if the files are not there either.
+    """
+    path = Path(place)
+    if not place or "://" in place or path.exists():
+        return None
+    if (inside := folder / path.name).exists():
+        return inside
+    return folder if folder.name == path.name and folder.is_dir() else None
+
+
 def redact(text: str) -> str:
     """Removes user names and passwords from the URLs in a text.
 

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.parse import parse_qs
 
 import pyarrow.fs as pafs
 
@@ -28,6 +29,11 @@ class Bucket:
     name: str
     options: str
     """Query of its URIs, which says where the server is."""
+
+    @property
+    def host(self) -> str:
+        """Where the server is."""
+        return parse_qs(self.options)["endpoint_override"][0]
 
     def uri(self, path: str = "") -> str:
         return f"s3://{self.name}{path}?{self.options}"

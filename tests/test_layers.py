@@ -25,6 +25,7 @@ OWNED_BY = {
     "onnx": {"trainables"},
     "onnxruntime": {"trainables"},
     "optuna": {"orchestrator"},
+    "obstore": {"orchestrator"},
     "optuna_dashboard": {"orchestrator"},
     "click": {"orchestrator"},
     "yaml": {"search_spaces"},

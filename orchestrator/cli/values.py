@@ -11,7 +11,7 @@ import click
 from cluster.files.node_types import read_cluster
 from cluster.files.prices import CPU, price_per_paid_hour, read_prices
 from orchestrator.cli.grid_options import SEARCH_FIELDS
-from orchestrator.launch.limits import Limits
+from orchestrator.launch.caps import Limits
 from orchestrator.launch.notifications import check_target
 from orchestrator.plan import Plan, build_plan
 from orchestrator.search.ladder import check_starts
@@ -19,6 +19,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.sweep import Caps, LaunchOptions, Sweep, latest_sweep_name
 from orchestrator.workers.entry_points import (
     check_dataset,
+    check_rescalable,
     check_teacher,
     count_trained,
     look_at_network,
@@ -190,6 +191,9 @@ def plan_from_options(
 
     plan = build_plan(build_grid(grid, choices, num_sites, look_at), num_sites)
     check_starts(plan, storage)
+    for cell in plan.grid.cells:
+        if cell.recipe.rescaled and not cell.recipe.given:
+            check_rescalable(cell.recipe.architecture, cell.recipe.rescaled)
     if plan.grid.teacher:
         with nullcontext() if runs_here else suppress(UnavailableError):
             check_teacher(plan.grid.teacher, plan.grid.dataset)

@@ -13,7 +13,8 @@ from cluster.runtime.autoscaler import request_bundles
 from cluster.runtime.capacity import Capacity
 from cluster.runtime.resources import as_bundle, trial_resources
 from orchestrator.launch.frontier import Frontier
-from orchestrator.launch.tuner import Launch, Listener
+from orchestrator.launch.listeners import Listener
+from orchestrator.launch.tuner import Launch
 from orchestrator.plan import Node
 from orchestrator.store.records import TrialRecord
 

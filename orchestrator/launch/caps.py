@@ -9,6 +9,7 @@ end of a trial, and up to a minute more.
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.plan import Node
@@ -19,6 +20,18 @@ from search_spaces.errors import StorageError, UnreachableError
 
 SAVE_SECONDS = 60.0
 """Time between two saves of what was taken outside of epochs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """How far one launch goes and whom it tells. `resume` has it again, but for `on_event` and `verify`."""
+
+    caps: Caps
+    on_event: str | None
+    """Empty if the user wants no events; None if nothing was said."""
+    stalled_minutes: float
+    verify: bool
+    """Compare the files of finished trials with their checksums first."""
 
 
 def more_of(hit: str | None) -> tuple[str, ...]:

@@ -12,12 +12,14 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from orchestrator.launch.listeners import Forgiving
 from orchestrator.launch.restarts import has_tries_left
 from orchestrator.launch.stateless import FINISHED, StatelessSearcher
 from orchestrator.plan import Node
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.search.ladder import needed_by
+from orchestrator.search.readiness import ready_trials
 from orchestrator.search.study import CellStudy
+from orchestrator.search.trial_points import TrialPoints
 from orchestrator.search.warm_start import Neighbours
 from orchestrator.store.failures import (
     MAX_EQUAL_FAILURES,
@@ -32,10 +34,8 @@ from orchestrator.store.leases.shared import SharedTrials
 from orchestrator.store.leases.trials import Leases
 from orchestrator.store.logs import last_lines
 from orchestrator.store.states import State
-from orchestrator.store.trial import TrialFolder
 from orchestrator.workers.threads import threads_of
 from search_spaces.errors import StorageError, SweepError, UnreachableError
-from search_spaces.loss_space import Point
 from search_spaces.names import HITS_IN_A_ROW
 
 STOP_CHECK_SECONDS = 1.0
@@ -79,8 +79,8 @@ class Frontier(StatelessSearcher):
         self._whole_gpu = {uid for uid, state in self.states.items() if state is State.OUT_OF_MEMORY}
         self._pending = [node for node in plan.nodes if self._has_tries_left(node) and (not only or node.uid in only)]
         self._running: dict[str, Node] = {}
-        self._may_start: Callable[[], bool] = lambda: True
-        self._room: Callable[[], float] = lambda: math.inf
+        self.limit(lambda: True, lambda: math.inf)
+        self.forgiving = Forgiving()
         self._equal_failures = EqualFailures()
         self.halted: str | None = None
         """Why the sweep ends before its plan does, in full; None while it does not."""
@@ -97,6 +97,7 @@ class Frontier(StatelessSearcher):
                 if self.states[node.uid].is_failed and not self._has_tries_left(node):
                     study.tell(node, snapshot.trial(node))
         self._neighbours = Neighbours(plan, snapshot.trial, snapshot.findings)
+        self._points = TrialPoints(studies, self._neighbours)
 
     @property
     def states(self) -> Mapping[str, State]:
@@ -106,7 +107,7 @@ class Frontier(StatelessSearcher):
     @property
     def pending(self) -> tuple[Node, ...]:
         """Trials that are to be handed out, as far as is known by now."""
-        return tuple(node for node in self._pending if self._is_wanted(node))
+        return tuple(self._wanted())
 
     @property
     def candidates(self) -> tuple[Node, ...]:
@@ -118,19 +119,14 @@ class Frontier(StatelessSearcher):
         """Trials that could be handed out now; none once the sweep is being ended."""
         if self.is_stopping or self.halted:
             return ()
-        return tuple(node for node in self._pending if self._is_ready(node))
+        return tuple(self._ready())
 
     def halt(self, reason: str) -> None:
         """Hands out nothing more; what runs goes on to its end."""
         self.halted = self.halted or reason
 
     def limit(self, may_start: Callable[[], bool], room: Callable[[], float]) -> None:
-        """Asks before every trial; Tune's own limit is one number for good, and forgets trials that it restarts.
-
-        Args:
-            may_start: A cap; once it says no, the launch ends with the trials that run.
-            room: How many may be out at once.
-        """
+        """Asks before every trial if it `may_start`, and how many may be out; Tune's own limit forgets restarts."""
         self._may_start, self._room = may_start, room
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -150,15 +146,18 @@ class Frontier(StatelessSearcher):
         return self._for_all | {
             "stage": str(ready.stage),
             "uid": ready.uid,
-            "attempt": self._shared.attempt(ready),
+            "attempt": self._shared.hand_over(ready),
             "whole_gpu": ready.uid in self._whole_gpu,
             "verify_images": self._snapshot.plan.verified_images(ready),
         }
 
     def prunes(self, trial_id: str, row: dict[str, Any]) -> bool:
         """Tells the study of an epoch, and returns whether the trial ends here, as its folder then says; hits go on."""
-        node = self._running[trial_id]
-        if (study := self._study_of(node)) is None or not study.report(node, row) or row.get(HITS_IN_A_ROW):
+        node, is_pruned = self._running[trial_id], False
+        if study := self._points.study_of(node):
+            with self.forgiving("Optuna"):
+                is_pruned = study.report(node, row)
+        if not is_pruned or row.get(HITS_IN_A_ROW):
             return False
         with self._remembering_errors(), suppress(LostLeaseError):
             self._shared.folder(node).write_pruned(row["epoch"])
@@ -203,8 +202,9 @@ class Frontier(StatelessSearcher):
             self._tell(node)
 
     def _tell(self, node: Node) -> None:
-        if study := self._study_of(node):
-            study.tell(node, self._snapshot.trial(node))
+        if study := self._points.study_of(node):
+            with self.forgiving("Optuna"):
+                study.tell(node, self._snapshot.trial(node))
 
     def _tries_again(self, node: Node) -> bool:
         """Counts a failure, and puts the trial back if it may be tried again."""
@@ -254,47 +254,34 @@ class Frontier(StatelessSearcher):
         """Returns the first trial that is ready; of a search rather one whose cell runs none, which may be its last."""
         busy = {node.cell_id for node in self._running.values() if node.cell_id}
         crowded: Node | None = None
-        for node in self._pending:
-            if self._is_wanted(node) and self._is_ready(node):
-                if not node.is_of_search or node.cell_id not in busy:
-                    return node
-                crowded = crowded or node
+        for node in self._ready():
+            if not node.is_of_search or node.cell_id not in busy:
+                return node
+            crowded = crowded or node
         return crowded
 
-    def _is_wanted(self, node: Node) -> bool:
-        """Tells whether a pending trial is to run; one that the user named is, whatever the search thinks of it."""
-        return bool(self._only) or self.states[node.uid] is not State.SKIPPED
+    def _ready(self) -> Iterator[Node]:
+        """Yields the pending trials that could be handed out now."""
+        states, neighbours = self.states, self._neighbours
+        ready = ready_trials(
+            self._wanted,
+            self._running.values(),
+            states,
+            self._snapshot.trial,
+            lambda node: neighbours.has_pair(node, states),
+        )
+        return (node for node in ready if node.uid not in self._shared.awaited)
 
-    def _is_ready(self, node: Node) -> bool:
-        needed = {self.states.get(uid, State.DONE) for uid in needed_by(node, self._snapshot.trial(node))}
-        if node.uid in self._shared.awaited or needed - {State.DONE}:
-            return False
-        if not node.is_confirmation:
-            return True
-        # One that is to be tried again counts as failed meanwhile, and may yet be the pair.
-        of_cell = [other for other in (*self._running.values(), *self.pending) if other.cell_id == node.cell_id]
-        return all(other.is_confirmation for other in of_cell) and self._neighbours.has_pair(node, self.states)
-
-    def _study_of(self, node: Node) -> CellStudy | None:
-        """Returns the study that a trial belongs to; confirmations belong to none, lest they be searched from."""
-        return self.studies.get(node.cell_id) if node.cell_id and not node.is_confirmation else None
+    def _wanted(self) -> Iterator[Node]:
+        """Yields the pending trials that are to run; those that the user named are, whatever the search thinks."""
+        return (node for node in self._pending if self._only or self.states[node.uid] is not State.SKIPPED)
 
     def _prepare(self, node: Node) -> None:
         """Fixes what the trial runs before anybody runs it, and forgets how it failed before."""
         folder = self._shared.folder(node)
-        point, study = self._point(node, folder), self._study_of(node)
-        place = study.point_from(node) if study else None
+        point, place = self._points.point(node, folder)
         num_threads = threads_of(self._snapshot.trial(node), otherwise=self.threads.get(node.uid, 1))
         folder.write_recipe(node, point, point_from=place, num_threads=num_threads)
         folder.clear_error()
         if Failure.OUT_OF_MEMORY in folder.attempts():
             self._whole_gpu.add(node.uid)
-
-    def _point(self, node: Node, folder: TrialFolder) -> Point | None:
-        """Returns the point that a trial is moved to before it runs; None where its recipe stays as it is."""
-        if node.is_confirmation:
-            return self._neighbours.found_point(node)
-        if (study := self._study_of(node)) is None:
-            return None
-        point = study.point(node, folder, self._neighbours.to_borrow(node) if node.is_searched else None)
-        return self._neighbours.with_start(node, point)

@@ -4,11 +4,11 @@ import uuid
 
 from cluster.runtime.capacity import Capacity
 from cluster.runtime.nodes import ask_every_machine
-from orchestrator.store.folder import TEMPORARY
 from orchestrator.store.leases.sweeps import read_owner
+from orchestrator.store.places.place import TEMPORARY
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
-from search_spaces.errors import ConfigError, StorageError, UnwritableError
+from search_spaces.errors import ConfigError, StorageError, UnreachableError, UnwritableError
 
 
 def check_storage(sweep: Sweep, capacity: Capacity, *, is_shared: bool) -> None:
@@ -57,6 +57,6 @@ def look(storage: str, name: str, owner: str | None) -> str | None:
     try:
         folder.write_bytes(probe, b"")
         folder.delete(probe)
-    except UnwritableError as error:
+    except (UnwritableError, UnreachableError) as error:
         return str(error)
     return None

@@ -6,45 +6,31 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ray import tune
 from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.experiment import Trial as RayTrial
-from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.schedulers import FIFOScheduler
 
 from cluster.runtime.ray_internals import lost_workers_fail_their_trials
 from cluster.runtime.resources import trial_resources
 from orchestrator.launch.caps import Meter
 from orchestrator.launch.frontier import Frontier
+from orchestrator.launch.listeners import Forgiving, Listener, Relay, Silent
 from orchestrator.launch.notifications import Hook
-from orchestrator.plan import Node, Plan
+from orchestrator.plan import Plan
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.journal import sweep_journal
 from orchestrator.search.study import open_studies
 from orchestrator.store.failures import MAX_RETRIES, failed_import, lost_worker
 from orchestrator.store.leases.shared import SharedTrials
-from orchestrator.store.records import TrialRecord
 from orchestrator.store.sweep import Caps, Sweep
 from orchestrator.store.trial import ROW
 from orchestrator.workers.entry_points import run_trial
 from search_spaces.files.scratch import scratch_folder
 
 SECRETS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
-
-
-class Listener(Protocol):
-    """Hears what happens to the trials of a launch."""
-
-    def started(self, node: Node, record: TrialRecord | None) -> None:
-        """A trial was handed to a worker; `record` says what it runs."""
-
-    def epoch(self, node: Node, row: Mapping[str, Any]) -> None:
-        """A trial finished an epoch."""
-
-    def ended(self, node: Node) -> None:
-        """A trial ended, well or badly; its folder says how."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +55,8 @@ class Launch:
     """Adds up what the launch takes, and knows the caps on it."""
     hook: Hook | None = None
     """Whom to tell what happens."""
+    say: Callable[[str], None] = lambda line: None
+    """Takes a line about a listener that failed."""
     trainable: Callable[[dict[str, Any]], None] = run_trial
     """What runs a trial in its worker; a test that measures the orchestration itself passes one that trains nothing."""
 
@@ -113,6 +101,7 @@ class Launch:
             StorageError: The storage cannot be read or written any more.
         """
         frontier.limit(self.meter.may_start, room)
+        frontier.forgiving = Forgiving(self.say)
         listeners = [*listeners, self.meter, *([self.hook] if self.hook else [])]
         # Tune asks a searcher for one trial at a time unless told how many may wait for a place. The frontier knows.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(len(self.plan.nodes))
@@ -141,7 +130,7 @@ class Launch:
                     storage_path=str(scratch),
                     # The frontier decides what is tried again.
                     failure_config=tune.FailureConfig(max_failures=0),
-                    callbacks=[_Relay(self.snapshot, listeners), _Silent()],
+                    callbacks=[Relay(self.snapshot, listeners, frontier.forgiving), Silent()],
                     verbose=0,
                 ),
             )
@@ -178,41 +167,3 @@ class Pruning(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
         # Tune writes what Ray said into a file of this machine; its own getter looks where that was not copied yet.
         said = Path(trial.error_file).read_text() if trial.error_file else ""
         self._frontier.record(trial.trial_id, failed_import(said) or lost_worker(said))
-
-
-class _Silent(TrialProgressCallback):  # type: ignore[misc]  # ray ships no types
-    """In the place of Tune's own, which says `Trial ... completed` between our lines however quiet it is to be."""
-
-    def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        pass
-
-
-class _Relay(tune.Callback):  # type: ignore[misc]  # ray ships no types
-    """Turns Tune's callbacks into a launch's events."""
-
-    def __init__(self, snapshot: Snapshot, listeners: Sequence[Listener]) -> None:
-        self._nodes, self._snapshot, self._listeners = snapshot.plan.by_uid(), snapshot, listeners
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Tune pickles its callbacks for a restore that never happens here; listeners hold locks and terminals.
-        return {}
-
-    def on_trial_start(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        node = self._nodes[trial.config["uid"]]
-        for listener in self._listeners:
-            listener.started(node, self._snapshot.trial(node).recipe())
-
-    def on_trial_result(
-        self, iteration: int, trials: list[RayTrial], trial: RayTrial, result: dict[str, Any], **info: Any
-    ) -> None:
-        # Tune calls it done when a scheduler ends the trial; the last result, repeated when a function returns, does
-        # not come here.
-        if ROW in result:
-            for listener in self._listeners:
-                listener.epoch(self._nodes[trial.config["uid"]], result[ROW])
-
-    def on_trial_complete(self, iteration: int, trials: list[RayTrial], trial: RayTrial, **info: Any) -> None:
-        for listener in self._listeners:
-            listener.ended(self._nodes[trial.config["uid"]])
-
-    on_trial_error = on_trial_complete

@@ -8,7 +8,8 @@ from typing import Any
 
 from orchestrator.plan import ANALYSIS
 from orchestrator.store.analysis import AnalysisFolder
-from orchestrator.store.folder import LEASE, RESULT, RESUME_FOLDER, TEMPORARY
+from orchestrator.store.folder import LEASE, RESULT, RESUME_FOLDER
+from orchestrator.store.places.place import TEMPORARY
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import LAUNCH, SWEEPS, Sweep
 from orchestrator.store.trial import TrialFolder
@@ -129,7 +130,8 @@ def find_garbage(store: Store) -> list[Garbage]:
                 for path in paths
                 if path.startswith(f"{folder}/{RESUME_FOLDER}/") and not _is_unfinished(path)
             ]
-            if (lease := f"{folder}/{LEASE}") in files:
+            # On an object store it stays, and says that nobody has the trial.
+            if (lease := f"{folder}/{LEASE}") in files and not store.root.is_on_object_store:
                 garbage.append(Garbage(path=lease, reason="lease of a finished trial", num_bytes=files[lease]))
     return garbage
 

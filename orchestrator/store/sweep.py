@@ -20,6 +20,7 @@ from orchestrator.store.leases.collection import wait_for_collection
 from orchestrator.store.leases.standstill import Standstill
 from orchestrator.store.leases.sweeps import Owned, Pace, driver_lock, exit_after_loss, is_owned, read_owner
 from orchestrator.store.leases.trials import Leases
+from orchestrator.store.places.patience import PATIENCE_SECONDS
 from orchestrator.store.store import Store
 from orchestrator.store.usage import Usage
 from search_spaces.errors import ConfigError, StorageError, shown, unknown_name
@@ -211,6 +212,7 @@ class Sweep:
         """
         with self.locked(say, pace=pace, on_loss=on_loss):
             wait_for_collection(self.store, say, pace=pace)
+            self.store.wait_for(PATIENCE_SECONDS, say)
             # A launch is to run, whatever was wished before.
             self.folder.delete(STOP)
             yield

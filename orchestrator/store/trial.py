@@ -26,12 +26,12 @@ from orchestrator.store.folder import (
     RESULT,
     RESUME,
     RESUME_FOLDER,
-    TEMPORARY,
     VERIFICATION,
     Folder,
     sha256,
 )
 from orchestrator.store.leases.fenced import FencedFolder
+from orchestrator.store.places.place import TEMPORARY
 from orchestrator.store.records import RecordT, TrialRecord, TrialResult, read_record
 from orchestrator.store.states import State
 from orchestrator.store.store import Store

@@ -5,6 +5,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from orchestrator.store.leases.fenced import FencedFolder, LostLeaseError, beating
+from orchestrator.store.leases.trials import fenced
+from orchestrator.store.places.patience import PATIENCE_SECONDS
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
 
@@ -14,9 +16,10 @@ def attempt_at(store: Store, config: Mapping[str, Any], stage: str) -> TrialFold
 
     Its `attempt` is the token by which the driver took the trial's lease; without one nobody else works on the trial.
     """
+    store.wait_for(PATIENCE_SECONDS)
     trial = TrialFolder(store, stage, config["uid"])
     if attempt := config.get("attempt"):
-        trial.folder = FencedFolder(trial.folder, attempt)
+        trial.folder = fenced(trial.folder, attempt)
     return trial
 
 

@@ -6,7 +6,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import pyarrow.fs as pafs
 import pytest
 
 from orchestrator.store.folder import Folder
@@ -43,7 +42,7 @@ def recording(store: Store, *, dies_after: int | None = None) -> Iterator[list[s
         write(folder, path, content)
 
     def noted_delete(folder: Folder, path: str, original: Callable[[Folder, str], None]) -> None:
-        if folder.filesystem.get_file_info(folder.folder(path).path).type != pafs.FileType.NotFound:
+        if folder.exists(path) or folder.folder(path).sizes():
             note("delete", folder, path)
             original(folder, path)
 

@@ -14,7 +14,7 @@ import numpy as np
 from search_spaces.dataset_kinds import DATASETS
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, UnavailableError, one_line
-from trainables.data.cache import cache_folder, cached
+from trainables.data.cache import cache_file, cache_folder, cached
 from trainables.data.cifar10 import download_cifar10, find_cifar10
 from trainables.data.decoding import raise_unreadable
 from trainables.data.digits import find_digits
@@ -61,9 +61,25 @@ def load_dataset(spec: DatasetSpec, data_dir: Path | None = None) -> ImageData:
         ConfigError: Its images cannot be split as the specification asks.
     """
     root = _root(data_dir)
-    found = _KINDS[spec.kind].find(spec, root)
+    found = _find(spec, root)
     build = partial(_build, spec, found)
     return cached(spec, build, sources=found.sources, folder=cache_folder(root)) if found.sources else build()
+
+
+def images_to_decode(spec: DatasetSpec, data_dir: Path | None = None) -> tuple[int, Path] | None:
+    """Returns how many images the first trial on this machine decodes, and the cache file that it makes of them.
+
+    None where that file is there, where nothing is decoded, or where the files are not on this machine.
+    """
+    root = _root(data_dir)
+    try:
+        found = _KINDS[spec.kind].find(spec, root)
+        file = cache_file(spec, sources=found.sources, folder=cache_folder(root))
+        if not found.sources or file.exists():
+            return None
+        return sum(map(len, choose_images(found.list_images(), spec))), file
+    except UnavailableError:
+        return None
 
 
 def class_names_of(spec: DatasetSpec, data_dir: Path | None = None) -> tuple[str, ...]:
@@ -72,7 +88,7 @@ def class_names_of(spec: DatasetSpec, data_dir: Path | None = None) -> tuple[str
     Raises:
         UnavailableError: Its files are not on this machine.
     """
-    return _KINDS[spec.kind].find(spec, _root(data_dir)).list_images().class_names
+    return _find(spec, _root(data_dir)).list_images().class_names
 
 
 def count_trained(spec: DatasetSpec, data_dir: Path | None = None) -> int:
@@ -82,7 +98,7 @@ def count_trained(spec: DatasetSpec, data_dir: Path | None = None) -> int:
         UnavailableError: Its files are not on this machine.
         ConfigError: Its images cannot be split as the specification asks.
     """
-    listing = _KINDS[spec.kind].find(spec, _root(data_dir)).list_images()
+    listing = _find(spec, _root(data_dir)).list_images()
     training_B, _ = choose_images(listing, spec)
     kept, _ = stratified_split(listing.labels_B[training_B], fraction=spec.validation_fraction, seed=spec.split_seed)
     return len(kept)
@@ -124,7 +140,7 @@ def check_available(
 
 
 def _check(spec: DatasetSpec, data_dir: Path | None, needs_labels: bool) -> tuple[str, ...]:
-    found = _KINDS[spec.kind].find(spec, _root(data_dir))
+    found = _find(spec, _root(data_dir))
     raise_unreadable({source.path: "missing" for source in found.sources if source.is_missing}, found.hint)
     listing = found.list_images()
     if needs_labels and not listing.class_names:
@@ -197,6 +213,11 @@ def _check_memory(spec: DatasetSpec, num_images: int) -> None:
             f"this machine has {here:.0f}: keep fewer with --train-images and --test-images, or smaller ones with "
             "--image-size."
         )
+
+
+def _find(spec: DatasetSpec, root: Path) -> Found:
+    """Finds the files of a dataset, in the folder of datasets if they are not at its place any more."""
+    return _KINDS[spec.kind].find(spec.moved_to(root) or spec, root)
 
 
 def _build(spec: DatasetSpec, found: Found) -> ImageData:

@@ -4,15 +4,11 @@ The system frees the file lock of a process that dies, but knows nothing of othe
 So the owner also writes `driver.json` every few seconds, with a number that grows. A driver that finds the file of
 another machine watches it for a while: if the number stands still, the other one is dead. Clocks are never compared.
 
-What that comes to on an object store, where no write can depend on what is there (S3's `If-None-Match` is out of reach
-of pyarrow.fs, and nothing can be renamed):
+On an object store every write of `driver.json` names the version that it replaces: of drivers that come at the same
+time one goes on, however long their writes take, and a beat that arrives after a takeover changes nothing. On a folder
+that other machines mount, whose locks may not reach here, the last one to write within `settle_seconds` goes on.
 
-- Of drivers that come at the same time, the last one to write goes on, and the others are refused, if their writes take
-  less than `settle_seconds`. What is written shows at once on S3 and Google Cloud Storage.
-- If a write hangs for longer than that, two may begin. The one whose name is gone from the file sees it at its next
-  beat and ends. Until then both hand out trials: time is wasted, and nothing is lost, since a trial comes to the same
-  files, whichever user runs it, and files appear whole.
-- A driver that the storage hears nothing of for `dead_seconds` may lose its sweep, and ends as soon as it sees that.
+A driver that the storage hears nothing of for `dead_seconds` may lose its sweep, and ends as soon as it sees that.
 """
 
 import fcntl
@@ -30,6 +26,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from orchestrator.store.folder import Folder
+from orchestrator.store.leases.contended import ContendedFile, read_content
 from orchestrator.store.leases.standstill import Standstill
 from search_spaces.errors import ConfigError, StorageError, UnreachableError
 
@@ -76,10 +73,11 @@ def driver_lock(
             except Timeout:
                 raise owned.refusal(read_owner(folder)) from None
         me = _Heart(folder, pace, on_loss)
-        if (other := read_owner(folder)) is not None:
-            _wait_until_dead(folder, owned, other, say, pace)
-        me.beat()
-        if not local or (other and other.get("host") != socket.gethostname()):
+        if (other := me.read()) is not None:
+            _wait_until_dead(me.read, folder, owned, other, say, pace)
+        if not me.beat():
+            raise owned.refusal(me.read())
+        if local and other and other.get("host") != socket.gethostname():
             # Of two drivers that came at the same time, the last one to write has it.
             time.sleep(pace.settle_seconds)
             current = read_owner(folder)
@@ -115,14 +113,16 @@ def is_owned(folder: Folder, standstill: Standstill | None = None, *, pace: Pace
 
 def read_owner(folder: Folder) -> dict[str, Any] | None:
     """Returns who owns the sweep; None without an owner, an empty one if the file cannot be read."""
-    try:
-        return folder.read_json(OWNER)
-    except StorageError:
-        return {}
+    return read_content(folder, OWNER)
 
 
 def _wait_until_dead(
-    folder: Folder, owned: Owned, other: dict[str, Any], say: Callable[[str], None], pace: Pace
+    read: Callable[[], dict[str, Any] | None],
+    folder: Folder,
+    owned: Owned,
+    other: dict[str, Any],
+    say: Callable[[str], None],
+    pace: Pace,
 ) -> None:
     """Returns once an owner is known to be dead, and refuses while it lives."""
     if other.get("host") == socket.gethostname() and (folder.local_path or not is_alive(other.get("pid"))):
@@ -132,7 +132,7 @@ def _wait_until_dead(
     deadline = time.monotonic() + pace.dead_seconds
     while time.monotonic() < deadline:
         time.sleep(pace.beat_seconds / 2)
-        current = read_owner(folder)
+        current = read()
         if current is None:
             return
         if current != other:
@@ -144,16 +144,22 @@ class _Heart:
 
     def __init__(self, folder: Folder, pace: Pace, on_loss: Callable[[], None]) -> None:
         self.id = uuid.uuid4().hex
-        self._folder, self._pace, self._on_loss = folder, pace, on_loss
+        self._file, self._pace, self._on_loss = ContendedFile(folder, OWNER), pace, on_loss
+        self._asks = folder.is_on_object_store
+        self.read = self._file.read
         self._number = 0
         self._started_at = time.time()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
-    def beat(self) -> None:
+    def beat(self) -> bool:
+        """Writes the file, and tells whether it could: on an object store only in place of what was seen last."""
         self._number += 1
-        owner = {"id": self.id, "host": socket.gethostname(), "pid": os.getpid(), "started_at": self._started_at}
-        self._folder.write_json(OWNER, owner | {"beat": self._number, "beat_at": time.time()})
+        return self._file.replace(self._owner | {"beat": self._number, "beat_at": time.time()})
+
+    @property
+    def _owner(self) -> dict[str, Any]:
+        return {"id": self.id, "host": socket.gethostname(), "pid": os.getpid(), "started_at": self._started_at}
 
     def start(self) -> None:
         self._thread.start()
@@ -164,21 +170,22 @@ class _Heart:
         # Where the storage cannot be written, the file stays, and the next driver finds its owner dead.
         with suppress(StorageError, UnreachableError):
             if self._is_mine():
-                self._folder.delete(OWNER)
+                self._file.release(self._owner)
 
     def _run(self) -> None:
         while not self._is_over.wait(self._pace.beat_seconds):
             try:
-                if not self._is_mine():
+                # On an object store a beat asks and shows in one: it is refused if another driver wrote.
+                is_lost = not (self.beat() or self._is_mine()) if self._asks else not (self._is_mine() and self.beat())
+                if is_lost:
                     self._on_loss()
                     return
-                self.beat()
             except (UnreachableError, StorageError):
                 # The storage is away or full: the trials will say so, and the next beat may get through.
                 continue
 
     def _is_mine(self) -> bool:
-        owner = read_owner(self._folder)
+        owner = self.read()
         return owner is None or owner.get("id") in (None, self.id)
 
 

@@ -4,26 +4,28 @@ Who starts a trial takes its lease first: lease.json names the attempt by a toke
 is held as long as that driver owns its sweep and shows so, and, once a worker has begun, as long as that shows so too.
 One that stands still is taken over: by the clock of whoever looks, so that clocks are never compared.
 
-On a file system leases change under a lock of the storage. On an object store the last one to write has it, and the
-other attempt ends before its next write: see `orchestrator.store.leases.fenced`.
+On a file system leases change under a lock of the storage, on an object store by conditional writes: of two that come
+at once one has it. There a lease that was given back stays, and says so.
 """
 
 import os
-import shutil
 import socket
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from orchestrator.store.folder import LEASE, TEMPORARY, Folder
-from orchestrator.store.leases.fenced import FencedFolder, attempt_path, beat_path
+from orchestrator.store.folder import LEASE, Folder
+from orchestrator.store.leases.conditional import ConditionalFolder
+from orchestrator.store.leases.contended import ContendedFile, read_content
+from orchestrator.store.leases.fenced import FencedFolder
+from orchestrator.store.leases.renamed import RenamedFolder, attempt_path, beat_path, close_attempt
 from orchestrator.store.leases.standstill import Standstill
 from orchestrator.store.leases.sweeps import Pace, is_alive, read_owner
 from orchestrator.store.store import Store
-from search_spaces.errors import StorageError
 
 LOCK = ".leases.lock"
 LOCK_SECONDS = 10.0
@@ -42,6 +44,8 @@ class Lease(BaseModel):
     """Id of the driver, as in the sweep's driver.json."""
     host: str = ""
     pid: int = 0
+    beat: int = 0
+    """On an object store, a number that its worker changes as long as it works."""
 
     def __str__(self) -> str:
         """Who has it, for people."""
@@ -67,13 +71,14 @@ class Leases:
     def take(self, trial: Folder) -> FencedFolder | Lease:
         """Takes the lease of a trial; returns the folder by which the attempt changes it, or the lease in the way."""
         with self._changing() as may_change:
-            former = read_lease(trial)
+            file = ContendedFile(trial, LEASE)
+            former = _lease_of(file.read())
             if not may_change:
-                return former or Lease(attempt="", sweep="unknown", driver="")
+                return former or _UNKNOWN
             if former and self._is_held(trial, former):
                 return former
-            if former:
-                _close(trial, former.attempt)
+            if former and (path := trial.local_path):
+                close_attempt(path, former.attempt)
             lease = Lease(
                 attempt=uuid.uuid4().hex,
                 sweep=self._sweep,
@@ -83,16 +88,20 @@ class Leases:
             )
             if path := trial.local_path:
                 (path / attempt_path(lease.attempt)).mkdir(parents=True, exist_ok=True)
-            trial.write_json(LEASE, lease.model_dump())
-        return FencedFolder(trial, lease.attempt)
+            if not file.replace(lease.model_dump()):
+                return _lease_of(file.read()) or _UNKNOWN
+        return fenced(trial, lease.attempt)
 
     def release(self, folder: FencedFolder) -> None:
         """Gives the lease of an attempt back, if it has it still."""
         with self._changing() as may_change:
-            lease = read_lease(folder)
-            if may_change and lease and lease.attempt == folder.attempt:
-                _close(folder, folder.attempt)
-                Folder.delete(folder, LEASE)
+            file = ContendedFile(folder, LEASE)
+            # Again, for on an object store a beat may come between.
+            while may_change and (lease := _lease_of(file.read())) and lease.attempt == folder.attempt:
+                if path := folder.local_path:
+                    close_attempt(path, folder.attempt)
+                if file.release(lease.model_dump()):
+                    return
 
     def holder(self, trial: Folder) -> Lease | None:
         """Returns the lease of a trial that another sweep works on; None if it is free to take."""
@@ -109,7 +118,8 @@ class Leases:
             return False
         if self._standstill.is_still(f"driver {lease.driver}", owner):
             return False
-        beat = trial.read_bytes(beat_path(lease.attempt))
+        # There is none before a worker has begun.
+        beat = lease.beat or None if trial.bucket else trial.read_bytes(beat_path(lease.attempt))
         return beat is None or not self._standstill.is_still(f"attempt {lease.attempt}", beat)
 
     @contextmanager
@@ -130,21 +140,22 @@ class Leases:
             lock.release()
 
 
+def fenced(trial: Folder, attempt: str) -> FencedFolder:
+    """Returns a trial's folder as an attempt may change it that was given the trial's lease."""
+    return ConditionalFolder(trial, attempt) if trial.bucket else RenamedFolder(trial, attempt)
+
+
 def read_lease(trial: Folder) -> Lease | None:
-    """Returns the lease of a trial, whoever has it and whether it stands still or not; None if nobody took it."""
+    """Returns the lease of a trial, whoever has it and whether it stands still or not; None if nobody has it."""
+    return _lease_of(read_content(trial, LEASE))
+
+
+_UNKNOWN = Lease(attempt="", sweep="unknown", driver="")
+"""In place of a lease that changes faster than it can be read."""
+
+
+def _lease_of(content: Mapping[str, Any] | None) -> Lease | None:
     try:
-        content = trial.read_json(LEASE)
         return None if content is None else Lease.model_validate(content)
-    except (StorageError, ValidationError):
+    except ValidationError:
         return None
-
-
-def _close(trial: Folder, attempt: str) -> None:
-    """Ends an attempt: what it still has under way fails from now on."""
-    if (path := trial.local_path) is None:
-        trial.delete(beat_path(attempt))
-        return
-    gone = path / f"{TEMPORARY}{uuid.uuid4().hex}"
-    with suppress(FileNotFoundError):
-        (path / attempt_path(attempt)).rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)

@@ -221,7 +221,7 @@ def test_full_storage_ends_the_launch_instead_of_looking_like_a_lost_worker(
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("orchestrator.store.folder._write_synced", full)
+    monkeypatch.setattr("orchestrator.store.places.file_system._write_synced", full)
     with pytest.raises(UnwritableError, match="No space left on device"):
         driver.frontier.on_trial_complete("a", error=True)
 

@@ -19,7 +19,6 @@ from orchestrator.launch.frontier import Frontier
 from orchestrator.launch.stateless import FINISHED
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.store import folder as files
 from orchestrator.store.folder import CHECKPOINT, EPOCHS, RESULT
 from orchestrator.store.integrity import find_damage
 from orchestrator.store.leases import fenced, shared
@@ -27,6 +26,8 @@ from orchestrator.store.leases.fenced import FencedFolder, LostLeaseError
 from orchestrator.store.leases.shared import SharedTrials
 from orchestrator.store.leases.sweeps import OWNER, Pace, read_owner
 from orchestrator.store.leases.trials import Leases, read_lease
+from orchestrator.store.places import file_system as files
+from orchestrator.store.places.place import TEMPORARY
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import TrialFolder, trial_of
@@ -139,7 +140,7 @@ def check_all_done(store: Store, notes: Path) -> None:
         assert result.attempt
         assert {EPOCHS, "recipe.json"} <= set(result.recorded), node.name
         assert read_lease(trial.folder) is None
-        assert not [name for name in trial.folder.sizes() if name.startswith(files.TEMPORARY)]
+        assert not [name for name in trial.folder.sizes() if name.startswith(TEMPORARY)]
 
 
 def test_two_launches_train_every_shared_trial_once_and_say_what_they_wait_for(
@@ -152,7 +153,7 @@ def test_two_launches_train_every_shared_trial_once_and_say_what_they_wait_for(
     said = tmp_path / "said-d"
     wait_until(lambda: said.exists() and said.read_text())
     owner = f"sweep c (process {first.pid} on {os.uname().nodename})"
-    assert said.read_text() == f"waiting for {TEACHER.name} ({TEACHER.uid}): {owner} trains it\n"
+    assert said.read_text() == f"waiting for {TEACHER.name} ({TEACHER.uid}): {owner} works on it\n"
     (tmp_path / "hold").unlink()
     first.join()
     second.join()
@@ -292,7 +293,8 @@ def test_clocks_do_not_decide_who_stands_still_and_a_frozen_observer_takes_nothi
 def test_on_an_object_store_an_attempt_that_lost_its_lease_ends_before_its_next_write(
     s3_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.store.leases.fenced.CHECK_SECONDS", 0.0)
+    # As after a freeze, when no beat has seen the lease for long.
+    monkeypatch.setattr("orchestrator.store.leases.conditional.CHECK_SECONDS", 0.0)
     former = taken(s3_store, "c")
     former.write_epoch([{"epoch": 1}], b"former")
     winner = taken(s3_store, "d")

@@ -1,15 +1,12 @@
-"""A listed folder asks for what is there, once; an S3 object of known size comes back to the last bit."""
+"""A listed folder asks for what is there, once."""
 
-import os
 from pathlib import Path
 
 import pytest
 
 from orchestrator.store.folder import EPOCHS, RECIPE, RESULT, Folder
-from orchestrator.store.listed import LARGEST, ListedFolder, read_object
+from orchestrator.store.places.listed import ListedFolder
 from orchestrator.store.store import Store
-
-EVERY_BYTE = bytes(range(256))
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -18,30 +15,6 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
         return Store(str(tmp_path)).root.folder("trial")
     store: Store = request.getfixturevalue("s3_store")
     return store.root.folder("trial")
-
-
-CONTENTS = {
-    "one byte": b"x",
-    "line end": b"\n",
-    "zero": b"\0",
-    "byte order mark": b"\xef\xbb\xbf{}",
-    "lines": b'{"a": 1}\r\n\n',
-    "csv": b'",\t',
-    "every byte": EVERY_BYTE * 300,
-    "random": os.urandom(70_001),
-}
-
-
-@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
-def test_an_object_of_known_size_comes_back_whole(s3_store: Store, content: bytes) -> None:
-    s3_store.root.write_bytes("x", content)
-    assert read_object(s3_store.root.filesystem, f"{s3_store.root.path}/x", len(content)) == content
-
-
-def test_the_largest_object_that_is_read_so_comes_back_whole(s3_store: Store) -> None:
-    content = os.urandom(LARGEST)
-    s3_store.root.write_bytes("x", content)
-    assert read_object(s3_store.root.filesystem, f"{s3_store.root.path}/x", LARGEST) == content
 
 
 def test_what_was_listed_stays_as_it_was(folder: Folder) -> None:

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow.fs as pafs
 import pytest
 
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.search.journal import JOURNAL, sweep_journal
 from orchestrator.store.analysis import AnalysisFolder
 from orchestrator.store.failures import Failure
-from orchestrator.store.folder import CHECKPOINT, EPOCHS, PREDICTIONS, RECIPE, RESULT, Folder
+from orchestrator.store.folder import CHECKPOINT, EPOCHS, PREDICTIONS, RECIPE, RESULT
 from orchestrator.store.leases.sweeps import OWNER
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
@@ -18,6 +17,7 @@ from orchestrator.store.sweep import LAUNCH, LaunchOptions, Sweep
 from orchestrator.store.trial import TrialFolder, trial_of
 from search_spaces.errors import ConfigError, NonFiniteLossError
 from search_spaces.grids.build import Choices, build_grid
+from tests.orchestrator.buckets import memory_bucket
 from tests.orchestrator.recorder import deaths, operations
 
 PLAN: Plan = build_plan(build_grid("smoke", Choices(), lambda _: 15), lambda _: 15)
@@ -174,8 +174,8 @@ def test_driver_that_dies_anywhere_leaves_a_sweep_that_the_next_one_takes_over(t
         assert not sweep.folder.exists(OWNER)
 
 
-def test_journal_on_an_object_store_is_put_back_also_when_its_driver_fails(tmp_path: Path) -> None:
-    folder = Folder(pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), "bucket")
+def test_journal_on_an_object_store_is_put_back_also_when_its_driver_fails() -> None:
+    folder = memory_bucket()
     with pytest.raises(ZeroDivisionError), sweep_journal(folder) as journal:
         1 / journal.create_new_study([], "mine")
     assert b"mine" in (folder.read_bytes(JOURNAL) or b"")

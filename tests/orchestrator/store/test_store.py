@@ -2,20 +2,22 @@
 
 import errno
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 import pytest
 
 from orchestrator.plan import SCHEMA, Node, build_plan
-from orchestrator.store.folder import CHECKPOINT, RECIPE, RESULT, Folder
+from orchestrator.store.folder import CHECKPOINT, RECIPE, RESULT
 from orchestrator.store.states import State
-from orchestrator.store.store import Store
+from orchestrator.store.store import IDENTITY, Store
 from orchestrator.store.trial import TrialFolder, now_ms, trial_of
 from search_spaces.errors import NonFiniteLossError, StorageError, UnwritableError
 from search_spaces.grids.build import Choices, build_grid
+from tests.orchestrator.buckets import memory_bucket
 
 NODE: Node = build_plan(build_grid("smoke", Choices(), lambda _: 15), lambda _: 15).nodes[0]
 
@@ -66,8 +68,8 @@ def test_json_cut_short_is_refused_by_name(store: Store, content: bytes) -> None
         store.trial("pair", "u").read_json("a.json")
 
 
-def test_a_folder_works_alike_on_a_filesystem_that_is_not_local(tmp_path: Path) -> None:
-    folder = Folder(pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), "bucket")
+def test_a_folder_works_alike_in_a_bucket() -> None:
+    folder = memory_bucket()
     folder.write_json("a.json", {"x": 1})
     assert folder.local_path is None
     assert folder.read_json("a.json") == {"x": 1}
@@ -138,7 +140,7 @@ def test_a_write_that_fails_leaves_no_half_file(store: Store, monkeypatch: pytes
         path.write_bytes(content[:1])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("orchestrator.store.folder._write_synced", fill_disk)
+    monkeypatch.setattr("orchestrator.store.places.file_system._write_synced", fill_disk)
     with pytest.raises(UnwritableError, match="No space left on device"):
         store.root.write_bytes("a/b.json", b"content")
     assert store.root.folder("a").sizes() == {}
@@ -150,3 +152,21 @@ def test_a_finished_trial_leaves_nothing_to_resume_from(store: Store) -> None:
     trial.folder.write_bytes("resume/.tmp-of-a-dead-process", b"half")
     trial.write_result({}, {}, seconds=1.0, data_sha256="d")
     assert not [path for path in trial.folder.sizes() if path.startswith("resume")]
+
+
+def test_a_storage_gets_one_id_however_many_ask_for_it_at_once(store: Store) -> None:
+    assert store.read_id() is None
+    together = threading.Barrier(4)
+
+    def ask(number: int) -> str:
+        together.wait()
+        return Store(store.uri).make_id()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert {*pool.map(ask, range(4))} == {store.read_id()}
+
+
+def test_a_damaged_id_is_one_line(store: Store) -> None:
+    store.root.write_json(IDENTITY, {"id": "x' OR 1=1"})
+    with pytest.raises(StorageError, match=r"storage\.json has no id of letters and digits"):
+        store.make_id()

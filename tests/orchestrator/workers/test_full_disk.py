@@ -112,8 +112,8 @@ def test_other_errors_are_no_full_disk(error: Exception) -> None:
 
 
 def test_a_full_storage_is_full_for_every_machine_and_no_error_of_the_user(store: Store) -> None:
-    folder = Folder(store.root.filesystem, "/dev")
-    with pytest.raises(UnwritableError, match=FULL) as caught, folder._doing("write", "full"):
+    folder = Folder(store.root.place, "/dev")
+    with pytest.raises(UnwritableError, match=FULL) as caught, folder.doing("write", "full"):
         write_a_file()
     assert full_disk(caught.value, "gpu-1") is None
     trial_of(store, TEACHER).write_error(caught.value)

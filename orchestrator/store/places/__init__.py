@@ -1,0 +1,1 @@
+"""Where the files of a storage lie: a file system, or the bucket of an object store."""
