@@ -8,8 +8,7 @@ replayed.
     backend.py   where MLflow keeps its runs, and whether it answers
     runs.py      what the run of a trial should hold, read from the store
     points.py names.py descriptions.py tables.py    its metrics, name, description and tables
-    pages.py     addresses of MLflow's pages, and the view they open with
-    experiments.py    which experiments and runs are whose
+    pages.py experiments.py    addresses of MLflow's pages and their view; which experiments and runs are whose
     client.py    the calls to MLflow
 """
 
