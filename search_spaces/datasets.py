@@ -3,16 +3,17 @@
 import math
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from search_spaces.dataset_kinds import DATASET_FORMS, DATASETS
 from search_spaces.errors import ConfigError, unknown_name
-from search_spaces.model import Frozen, later_field, parse
+from search_spaces.model import Frozen, later_field, parse, vary
 from search_spaces.names import CROP_MODES, INTERPOLATIONS, CropMode, Interpolation
 from search_spaces.pixels import MEAN, STD, Channels, height_width, parse_image_size, parse_mean, parse_std
-from search_spaces.uris import absolute_uri
+from search_spaces.uris import absolute_uri, moved_to
 
 
 def _absolute_name(name: str) -> str:
@@ -100,6 +101,16 @@ class DatasetSpec(Frozen):
         """The absolute path or URI of a dataset that has one, else an empty string."""
         return self.name.partition(":")[2]
 
+    def moved_to(self, folder: Path) -> "DatasetSpec | None":
+        """Returns the dataset as it is found in a folder, if it is not at its place any more; None if it is.
+
+        Its name, and so every uid, stays that of the plan. Whether it is the same data, its checksum says.
+        None, too, if it is in neither place.
+        """
+        location, question_mark, query = self.place.partition("?")
+        moved = moved_to(location, folder)
+        return vary(self, name=f"{self.kind}:{moved}{question_mark}{query}") if moved else None
+
     @property
     def title(self) -> str:
         """Name and sizes for people."""
@@ -145,11 +156,28 @@ class DatasetSpec(Frozen):
             >>> DatasetSpec(name="folder:/data/flowers", image_size=224).num_trained is None
             True
         """
+        kept = self._num_kept
+        return None if kept is None else kept - round(self.validation_fraction * kept)
+
+    @property
+    def num_validation(self) -> int | None:
+        """Images of the validation split, as `num_trained`.
+
+        Examples:
+            >>> DatasetSpec(name="cifar10", image_size=32).num_validation
+            5000
+        """
+        kept = self._num_kept
+        return None if kept is None else round(self.validation_fraction * kept)
+
+    @property
+    def _num_kept(self) -> int | None:
+        """Training images, validation included."""
         info = DATASETS[self.kind]
         kept = self.train_images or info.num_training
         if kept is None and info.num_images is not None:
             kept = info.num_images - round(self.test_fraction * info.num_images)
-        return None if kept is None else kept - round(self.validation_fraction * kept)
+        return kept
 
     @property
     def num_test_images(self) -> int | None:

@@ -16,6 +16,9 @@ PRUNERS: tuple[Pruner, ...] = get_args(Pruner)
 Objective = Literal["drop", "lag"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 """What the study of a cell maximizes, the default first; see `search_spaces.objective`."""
+SearchUntil = Literal["hit", "shown"]
+SEARCH_UNTIL: tuple[SearchUntil, ...] = get_args(SearchUntil)
+"""What ends the search of a cell, the default first: a hit, or one that the validation images show."""
 LearnsFrom = Literal["cell", "network"]
 LEARNS_FROM: tuple[LearnsFrom, ...] = get_args(LearnsFrom)
 """Whose trials a sampler's model sees, the default first."""

@@ -195,6 +195,7 @@ class PairRecipe(TrainingRecipe):
             "equalization": self.equalized == "weights",
             "equalization by data": self.equalized == "data",
             f"{self.spared_sites} spared sites": bool(self.spared_sites),
+            "bits spread evenly": self.selection == "static",
         }
         return ", ".join(name for name, is_known in known.items() if is_known) or "nothing"
 

@@ -9,7 +9,16 @@ from search_spaces.budgets import none_for
 from search_spaces.errors import ConfigError
 from search_spaces.loss_space import LossSpace
 from search_spaces.model import Frozen, Positive, later_field
-from search_spaces.names import LEARNS_FROM, OBJECTIVES, LearnsFrom, Objective, Pruner, Sampler
+from search_spaces.names import (
+    LEARNS_FROM,
+    OBJECTIVES,
+    SEARCH_UNTIL,
+    LearnsFrom,
+    Objective,
+    Pruner,
+    Sampler,
+    SearchUntil,
+)
 
 AS_PUBLISHED = "as-published"
 AS_PUBLISHED_BEFORE = "literal"
@@ -52,6 +61,9 @@ class Search(Frozen):
     """Largest number of trials of one cell, when others need fewer; null is twice `trials`."""
     keep_searching: bool = False
     """Whether the search of a cell goes on after its first hit; then no cell leaves trials to others."""
+    until: Annotated[SearchUntil | None, none_for(SEARCH_UNTIL[0])] = later_field()
+    """What ends the search of a cell: a `hit`, which None is, or one that is `shown` on the validation split, by the
+    rule and the level of claims. The pair that stands for the cell is then a shown one, if there is any."""
     gpu_hours: Positive | None = None
     """GPU-hours of search trials after which no further one starts (core-hours where trials have no GPU)."""
     objective: Annotated[Objective | None, none_for(OBJECTIVES[0])] = later_field()
@@ -89,6 +101,8 @@ class Search(Frozen):
             raise ConfigError("space searches nothing: name a range, such as margin: [0.003, 0.9].")
         if self.max_trials is not None and self.max_trials < self.trials:
             raise ConfigError(f"max_trials={self.max_trials} is below trials={self.trials}: raise it or leave it out.")
+        if self.until == "shown" and self.keep_searching:
+            raise ConfigError("until=shown ends nothing with keep_searching=true: leave one of them out.")
         if self.confirm_from_scratch and not self.confirm_seeds:
             raise ConfigError("confirm_from_scratch=true confirms nothing: set confirm_seeds to 1 or more.")
         return self

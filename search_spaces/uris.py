@@ -46,8 +46,9 @@ def absolute_uri(uri: str, *, what: str) -> str:
     if "://" not in uri:
         if _MISTYPED.match(uri):
             scheme, _, rest = uri.partition(":")
+            begin = "file:///" if scheme.lower() == "file" else f"{scheme.lower()}://"
             raise ConfigError(
-                f"{what} {shown(uri)} is no path, and no URI: write {scheme}://{rest.lstrip('/')}, or ./{uri} for a "
+                f"{what} {shown(uri)} is no path, and no URI: write {begin}{rest.lstrip('/')}, or ./{uri} for a "
                 "folder of this name."
             )
         return os.path.abspath(os.path.expanduser(uri))
@@ -67,6 +68,24 @@ def absolute_uri(uri: str, *, what: str) -> str:
             f"{scheme}://{re.sub('/+', '/', place)}."
         )
     return uri
+
+
+def moved_to(place: str, folder: Path) -> Path | None:
+    """Returns where the files of a local place lie if nothing is there any more: in a folder, under the same name.
+
+    Args:
+        place: A path, or a URI, which never moves.
+        folder: That is looked into; it may itself be what moved, if it has the name.
+
+    Returns:
+        The path; None for a place that exists or is a URI, and if the files are not there either.
+    """
+    path = Path(place)
+    if not place or "://" in place or path.exists():
+        return None
+    if (inside := folder / path.name).exists():
+        return inside
+    return folder if folder.name == path.name and folder.is_dir() else None
 
 
 def redact(text: str) -> str:

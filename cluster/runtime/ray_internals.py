@@ -24,6 +24,8 @@ AUTH_MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKE
 UPLOAD_LOGGER = "ray._private.runtime_env.packaging"
 """Tells of every package that is sent to a cluster."""
 NO_CRASH_HANDLER = "RAY_DISABLE_FAILURE_SIGNAL_HANDLER"
+LOST_WORKER = "Ray lost the worker: "
+"""Begins the error of a trial whose worker Ray lost in a way that Tune has no word for."""
 Settings = Mapping[str, Any]
 """Of a cluster, in the words of Ray's launcher."""
 
@@ -107,6 +109,37 @@ def signals_left_to_the_driver() -> Iterator[None]:
         handler = signal.getsignal(signal.SIGTERM)
         if handler is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
+
+
+@contextlib.contextmanager
+def lost_workers_fail_their_trials() -> Iterator[None]:
+    """Lets Tune end the trial of a worker that is lost, however Ray tells of it.
+
+    Of itself Tune knows dead actors, and exceptions of the trials. All else that Ray raises for a trial would end the
+    sweep, though only one worker is gone: the memory monitor's `OutOfMemoryError` for one, or a lost object.
+    """
+    from ray.air.execution._internal.actor_manager import RayActorManager
+    from ray.exceptions import RayActorError, RayTaskError
+
+    fail = RayActorManager._actor_task_failed
+
+    def fail_as_dead(manager: Any, task: Any, error: Exception) -> None:
+        if is_lost_worker(error) and not isinstance(error, (RayActorError, RayTaskError)):
+            error = RayActorError(error_msg=f"{LOST_WORKER}{type(error).__name__}: {one_line(error)}")
+        fail(manager, task, error)
+
+    RayActorManager._actor_task_failed = fail_as_dead
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = fail
+
+
+def is_lost_worker(error: BaseException) -> bool:
+    """Tells whether Ray raised an error about one piece of work, and may go on with others."""
+    from ray.exceptions import AuthenticationError, LocalRayletDiedError, RayError, RpcError
+
+    return isinstance(error, RayError) and not isinstance(error, (AuthenticationError, LocalRayletDiedError, RpcError))
 
 
 def launcher_schema() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Runs analyses on Ray: one task each, resumed unit by unit from the store."""
 
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ import ray
 from cluster.runtime.resources import analysis_resources
 from orchestrator.analyses.tasks import AnalysisTask
 from orchestrator.store.analysis import AnalysisFolder
+from orchestrator.store.leases.shared import LOOK_SECONDS, SharedTrials
 from orchestrator.store.states import State
 from orchestrator.store.sweep import Sweep
 from orchestrator.workers.entry_points import estimate_analyses, run_analysis
@@ -79,34 +81,60 @@ class AnalysisRun:
                 seconds_per_image[task.uid] = seconds
         return Cost(num_images=num_images, seconds_per_image=seconds_per_image)
 
-    def run(self, listener: Listener) -> int:
+    def run(self, listener: Listener, say: Callable[[str], None]) -> int:
         """Computes all of them, as many at a time as there is room for; one that fails does not stop the others.
 
-        Once the sweep is asked to stop, those that run end after their unit, and the others never begin.
+        Once the sweep is asked to stop, those that run end after their unit, and the others never begin. One that
+        another sweep works on is waited for, which `say` tells in a line.
 
         Returns:
             How many were stopped before they were done.
         """
-        num_stopped = 0
-        remote = self._remote(run_analysis).options(num_returns="streaming")
-        running = {remote.remote(self._config(uid=task.uid)): task for task in self.tasks}
-        while running:
-            (stream,), _ = ray.wait(list(running), num_returns=1)
-            task = running[stream]
-            try:
-                listener.advanced(task, ray.get(next(stream)))
-            except StopIteration:
-                del running[stream]
-                folder = AnalysisFolder(self.sweep.store, task.uid)
-                state = folder.state()
-                if state in (State.INTERRUPTED, State.WAITING) and self._is_stopping():
-                    num_stopped += 1
+        store, num_stopped = self.sweep.store, 0
+        shared, left = SharedTrials(store, self.sweep.leases(), say), list(self.tasks)
+        running: dict[Any, AnalysisTask] = {}
+        while left or running:
+            shared.look()
+            for task in [task for task in left if task.uid not in shared.awaited and shared.take(task)]:
+                left.remove(task)
+                if AnalysisFolder(store, task.uid).state() is State.DONE:
+                    with shared.giving_back(task):  # the other sweep has done it
+                        listener.ended(task, None)
                 else:
-                    listener.ended(task, None if state is State.DONE else folder.error() or "its worker was lost")
-            except ray.exceptions.RayError as error:
-                del running[stream]
-                listener.ended(task, f"{type(error).__name__}: {error}")
+                    running[self._start(task, shared.hand_over(task))] = task
+            if left and self._is_stopping():
+                num_stopped, left = num_stopped + len(left), []
+            if not running:
+                time.sleep(LOOK_SECONDS if left else 0)
+                continue
+            ready, _ = ray.wait(list(running), num_returns=1, timeout=LOOK_SECONDS if left else None)
+            for stream in ready:
+                try:
+                    listener.advanced(running[stream], ray.get(next(stream)))
+                except (StopIteration, ray.exceptions.RayError) as end:
+                    task = running.pop(stream)
+                    with shared.giving_back(task):
+                        if shared.has_lost(task):
+                            left.append(task)
+                        else:
+                            num_stopped += self._end(task, listener, end)
         return num_stopped
+
+    def _start(self, task: AnalysisTask, attempt: str) -> Any:
+        remote = self._remote(run_analysis).options(num_returns="streaming")
+        return remote.remote(self._config(uid=task.uid, attempt=attempt))
+
+    def _end(self, task: AnalysisTask, listener: Listener, end: Exception) -> bool:
+        """Tells how an analysis ended whose worker is through or lost; returns whether it was stopped."""
+        if isinstance(end, ray.exceptions.RayError):
+            listener.ended(task, f"{type(end).__name__}: {end}")
+            return False
+        folder = AnalysisFolder(self.sweep.store, task.uid)
+        state = folder.state()
+        if state in (State.INTERRUPTED, State.WAITING) and self._is_stopping():
+            return True
+        listener.ended(task, None if state is State.DONE else folder.error() or "its worker was lost")
+        return False
 
     def _is_stopping(self) -> bool:
         return self.sweep.store.root.exists(self.sweep.stop_file)

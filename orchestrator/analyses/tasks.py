@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from orchestrator.plan import digest
+from orchestrator.plan import ANALYSIS, digest
 from orchestrator.results.contrasts import contrasts_of
 from orchestrator.results.pairs import PairRecord
 from orchestrator.results.snapshot import Snapshot
@@ -31,6 +31,11 @@ class AnalysisTask:
     analysis: Analysis
     subjects: tuple[PairRecord, ...]
     """Robust before detrimental where it compares both."""
+
+    @property
+    def stage(self) -> str:
+        """The folder of the storage that its own lies in."""
+        return ANALYSIS
 
     @property
     def subject_uids(self) -> tuple[str, ...]:

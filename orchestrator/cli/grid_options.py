@@ -9,10 +9,10 @@ from orchestrator.cli.completion import datasets, grids
 from orchestrator.cli.help import search, together, what
 from search_spaces.dataset_kinds import DATASET_FORMS
 from search_spaces.errors import ConfigError
-from search_spaces.names import CROP_MODES, GRIDS, INTERPOLATIONS, MAX_SEED, PRUNERS, SAMPLERS, Goal
+from search_spaces.names import CROP_MODES, GRIDS, INTERPOLATIONS, MAX_SEED, PRUNERS, SAMPLERS, SEARCH_UNTIL, Goal
 from search_spaces.pixels import channels_text, parse_image_size, parse_mean, parse_std
 
-SEARCH_FIELDS = ("trials", "gpu_hours", "sampler", "pruner", "keep_searching", "confirm_seeds")
+SEARCH_FIELDS = ("trials", "gpu_hours", "sampler", "pruner", "keep_searching", "until", "confirm_seeds")
 """Fields of `Search` that options set, in the order in which a sweep's name tells them."""
 
 
@@ -159,6 +159,12 @@ grid_options = together(
     search("--pruner", type=click.Choice(PRUNERS), help="Ends bad search trials early. [default: where epochs allow]"),
     search(
         "--keep-searching", is_flag=True, default=None, help="Search on in cells that have a hit, a catastrophic pair."
+    ),
+    search(
+        "--search-until",
+        "until",
+        type=click.Choice(SEARCH_UNTIL),
+        help="What ends the search of a cell: any hit, or one that the validation images show. [default: hit]",
     ),
     search(
         "--confirm-seeds",

@@ -35,6 +35,14 @@ data_dir_option = where(
     type=FILE,
     help="Folder of oxford-iiit-pet and cifar10, and of the cache of decoded images.",
 )
+launched_data_dir_option = where(
+    "--data-dir",
+    envvar="DPTQ_DATA_DIR",
+    show_envvar=True,
+    type=FILE,
+    help="Folder of datasets, also of `folder:` and `parquet:` data that was moved into it. "
+    "[default: that of the launch]",
+)
 image_options = together(
     what(
         "--labels",

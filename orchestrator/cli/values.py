@@ -19,6 +19,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.sweep import Caps, LaunchOptions, Sweep, latest_sweep_name
 from orchestrator.workers.entry_points import (
     check_dataset,
+    check_rescalable,
     check_teacher,
     count_trained,
     look_at_network,
@@ -190,6 +191,9 @@ def plan_from_options(
 
     plan = build_plan(build_grid(grid, choices, num_sites, look_at), num_sites)
     check_starts(plan, storage)
+    for cell in plan.grid.cells:
+        if cell.recipe.rescaled and not cell.recipe.given:
+            check_rescalable(cell.recipe.architecture, cell.recipe.rescaled)
     if plan.grid.teacher:
         with nullcontext() if runs_here else suppress(UnavailableError):
             check_teacher(plan.grid.teacher, plan.grid.dataset)

@@ -79,5 +79,5 @@ def run_tasks(
     num_parallel = max_concurrent_trials(resources, [analysis_resources(resources).get("num_gpus", 0)])
     console.print(render_cost(tasks, cost, num_parallel))
     with AnalysisProgress(tasks, cost, console) as progress:
-        num_stopped = run.run(progress)
+        num_stopped = run.run(progress, line_printer(console))
     return AnalysesEnd(errors=progress.errors, num_stopped=num_stopped)

@@ -17,8 +17,9 @@ from orchestrator.launch.restarts import has_tries_left
 from orchestrator.launch.stateless import FINISHED, StatelessSearcher
 from orchestrator.plan import Node
 from orchestrator.results.snapshot import Snapshot
-from orchestrator.search.ladder import needed_by
+from orchestrator.search.readiness import ready_trials
 from orchestrator.search.study import CellStudy
+from orchestrator.search.trial_points import TrialPoints
 from orchestrator.search.warm_start import Neighbours
 from orchestrator.store.failures import (
     MAX_EQUAL_FAILURES,
@@ -33,10 +34,8 @@ from orchestrator.store.leases.shared import SharedTrials
 from orchestrator.store.leases.trials import Leases
 from orchestrator.store.logs import last_lines
 from orchestrator.store.states import State
-from orchestrator.store.trial import TrialFolder
 from orchestrator.workers.threads import threads_of
 from search_spaces.errors import StorageError, SweepError, UnreachableError
-from search_spaces.loss_space import Point
 from search_spaces.names import HITS_IN_A_ROW
 
 STOP_CHECK_SECONDS = 1.0
@@ -98,6 +97,7 @@ class Frontier(StatelessSearcher):
                 if self.states[node.uid].is_failed and not self._has_tries_left(node):
                     study.tell(node, snapshot.trial(node))
         self._neighbours = Neighbours(plan, snapshot.trial, snapshot.findings)
+        self._points = TrialPoints(studies, self._neighbours)
 
     @property
     def states(self) -> Mapping[str, State]:
@@ -107,7 +107,7 @@ class Frontier(StatelessSearcher):
     @property
     def pending(self) -> tuple[Node, ...]:
         """Trials that are to be handed out, as far as is known by now."""
-        return tuple(node for node in self._pending if self._is_wanted(node))
+        return tuple(self._wanted())
 
     @property
     def candidates(self) -> tuple[Node, ...]:
@@ -119,7 +119,7 @@ class Frontier(StatelessSearcher):
         """Trials that could be handed out now; none once the sweep is being ended."""
         if self.is_stopping or self.halted:
             return ()
-        return tuple(node for node in self._pending if self._is_ready(node))
+        return tuple(self._ready())
 
     def halt(self, reason: str) -> None:
         """Hands out nothing more; what runs goes on to its end."""
@@ -154,7 +154,7 @@ class Frontier(StatelessSearcher):
     def prunes(self, trial_id: str, row: dict[str, Any]) -> bool:
         """Tells the study of an epoch, and returns whether the trial ends here, as its folder then says; hits go on."""
         node, is_pruned = self._running[trial_id], False
-        if study := self._study_of(node):
+        if study := self._points.study_of(node):
             with self.forgiving("Optuna"):
                 is_pruned = study.report(node, row)
         if not is_pruned or row.get(HITS_IN_A_ROW):
@@ -165,17 +165,23 @@ class Frontier(StatelessSearcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Asks the store how a trial ended, tells its study, and decides whether to try again."""
+        if error:
+            self.record(trial_id, LostWorkerError())
         node = self._running.pop(trial_id)
         with self._remembering_errors(), self._shared.giving_back(node):
             try:
-                self._end(node, error=error)
+                self._end(node)
             except LostLeaseError:  # it stood still for so long that another sweep has it now
                 self._pending.append(node)
 
-    def record(self, trial_id: str, error: SweepError) -> None:
-        """Saves why a trial could not begin, which its worker was unable to."""
+    def record(self, trial_id: str, error: Exception) -> None:
+        """Saves why a trial ended, unless that is known: a worker that lives leaves an error.txt itself."""
+        node = self._running[trial_id]
         with self._remembering_errors(), suppress(LostLeaseError):
-            self._shared.folder(self._running[trial_id]).write_error(error)
+            if not self._snapshot.look_again(node).is_final:
+                self._shared.check(node)
+                folder = self._shared.folder(node)
+                folder.write_error(error, log=last_lines(folder))
 
     @contextmanager
     def _remembering_errors(self) -> Iterator[None]:
@@ -185,15 +191,9 @@ class Frontier(StatelessSearcher):
             self.error = error
             raise
 
-    def _end(self, node: Node, *, error: bool) -> None:
-        state, folder = self._snapshot.look_again(node), self._shared.folder(node)
-        if not state.is_final:
+    def _end(self, node: Node) -> None:
+        if not (state := self._snapshot.look_again(node)).is_final:
             self._shared.check(node)
-            if error:
-                # A worker that lives leaves an error.txt itself.
-                lost = LostWorkerError("its worker process or its node was lost")
-                folder.write_error(lost, log=last_lines(folder))
-                state = self._snapshot.look_again(node)
         if state.is_failed and self._tries_again(node):
             return
         if state is State.DONE:
@@ -202,7 +202,7 @@ class Frontier(StatelessSearcher):
             self._tell(node)
 
     def _tell(self, node: Node) -> None:
-        if study := self._study_of(node):
+        if study := self._points.study_of(node):
             with self.forgiving("Optuna"):
                 study.tell(node, self._snapshot.trial(node))
 
@@ -254,47 +254,34 @@ class Frontier(StatelessSearcher):
         """Returns the first trial that is ready; of a search rather one whose cell runs none, which may be its last."""
         busy = {node.cell_id for node in self._running.values() if node.cell_id}
         crowded: Node | None = None
-        for node in self._pending:
-            if self._is_wanted(node) and self._is_ready(node):
-                if not node.is_of_search or node.cell_id not in busy:
-                    return node
-                crowded = crowded or node
+        for node in self._ready():
+            if not node.is_of_search or node.cell_id not in busy:
+                return node
+            crowded = crowded or node
         return crowded
 
-    def _is_wanted(self, node: Node) -> bool:
-        """Tells whether a pending trial is to run; one that the user named is, whatever the search thinks of it."""
-        return bool(self._only) or self.states[node.uid] is not State.SKIPPED
+    def _ready(self) -> Iterator[Node]:
+        """Yields the pending trials that could be handed out now."""
+        states, neighbours = self.states, self._neighbours
+        ready = ready_trials(
+            self._wanted,
+            self._running.values(),
+            states,
+            self._snapshot.trial,
+            lambda node: neighbours.has_pair(node, states),
+        )
+        return (node for node in ready if node.uid not in self._shared.awaited)
 
-    def _is_ready(self, node: Node) -> bool:
-        needed = {self.states.get(uid, State.DONE) for uid in needed_by(node, self._snapshot.trial(node))}
-        if node.uid in self._shared.awaited or needed - {State.DONE}:
-            return False
-        if not node.is_confirmation:
-            return True
-        # One that is to be tried again counts as failed meanwhile, and may yet be the pair.
-        of_cell = [other for other in (*self._running.values(), *self.pending) if other.cell_id == node.cell_id]
-        return all(other.is_confirmation for other in of_cell) and self._neighbours.has_pair(node, self.states)
-
-    def _study_of(self, node: Node) -> CellStudy | None:
-        """Returns the study that a trial belongs to; confirmations belong to none, lest they be searched from."""
-        return self.studies.get(node.cell_id) if node.cell_id and not node.is_confirmation else None
+    def _wanted(self) -> Iterator[Node]:
+        """Yields the pending trials that are to run; those that the user named are, whatever the search thinks."""
+        return (node for node in self._pending if self._only or self.states[node.uid] is not State.SKIPPED)
 
     def _prepare(self, node: Node) -> None:
         """Fixes what the trial runs before anybody runs it, and forgets how it failed before."""
         folder = self._shared.folder(node)
-        point, study = self._point(node, folder), self._study_of(node)
-        place = study.point_from(node) if study else None
+        point, place = self._points.point(node, folder)
         num_threads = threads_of(self._snapshot.trial(node), otherwise=self.threads.get(node.uid, 1))
         folder.write_recipe(node, point, point_from=place, num_threads=num_threads)
         folder.clear_error()
         if Failure.OUT_OF_MEMORY in folder.attempts():
             self._whole_gpu.add(node.uid)
-
-    def _point(self, node: Node, folder: TrialFolder) -> Point | None:
-        """Returns the point that a trial is moved to before it runs; None where its recipe stays as it is."""
-        if node.is_confirmation:
-            return self._neighbours.found_point(node)
-        if (study := self._study_of(node)) is None:
-            return None
-        point = study.point(node, folder, self._neighbours.to_borrow(node) if node.is_searched else None)
-        return self._neighbours.with_start(node, point)

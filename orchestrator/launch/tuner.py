@@ -13,6 +13,7 @@ from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler
 
+from cluster.runtime.ray_internals import lost_workers_fail_their_trials
 from cluster.runtime.resources import trial_resources
 from orchestrator.launch.caps import Meter
 from orchestrator.launch.frontier import Frontier
@@ -22,7 +23,7 @@ from orchestrator.plan import Plan
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.journal import sweep_journal
 from orchestrator.search.study import open_studies
-from orchestrator.store.failures import MAX_RETRIES, failed_import
+from orchestrator.store.failures import MAX_RETRIES, failed_import, lost_worker
 from orchestrator.store.leases.shared import SharedTrials
 from orchestrator.store.sweep import Caps, Sweep
 from orchestrator.store.trial import ROW
@@ -134,11 +135,11 @@ class Launch:
                 ),
             )
             try:
-                tuner.fit()
-            except tune.TuneError:
-                if frontier.error:
-                    raise frontier.error from None
-                raise
+                with lost_workers_fail_their_trials():
+                    tuner.fit()
+            except tune.TuneError as error:
+                # Tune keeps only the text of what went wrong in its loop.
+                raise frontier.error or error.__context__ or error from None
 
 
 _FLAT_ROW = f"{ROW}/"
@@ -162,7 +163,7 @@ class Pruning(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
         return str(self.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: RayTrial) -> None:
-        """Tells the frontier, before it is asked what comes next, of a worker that lacks what the code needs."""
+        """Tells the frontier, before it is asked what comes next, what Ray knows of a worker that is gone."""
         # Tune writes what Ray said into a file of this machine; its own getter looks where that was not copied yet.
-        if trial.error_file and (error := failed_import(Path(trial.error_file).read_text())):
-            self._frontier.record(trial.trial_id, error)
+        said = Path(trial.error_file).read_text() if trial.error_file else ""
+        self._frontier.record(trial.trial_id, failed_import(said) or lost_worker(said))

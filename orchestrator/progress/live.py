@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -23,7 +25,26 @@ COLUMNS = (
 SUMMARY_EVERY_SECONDS = 15.0
 
 
-def render_overview(overview: Overview, num_parallel: int) -> RenderableType:
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """Images that the first trial on a machine decodes while the others wait."""
+
+    num_images: int
+    file: Path
+    """Cache that is there once they are decoded."""
+
+    @property
+    def text(self) -> str:
+        """What people read.
+
+        Examples:
+            >>> Decoding(3680, Path("pets.arrow")).text
+            'decoding 3,680 images (cached afterwards)'
+        """
+        return f"decoding {self.num_images:,} images (cached afterwards)"
+
+
+def render_overview(overview: Overview, num_parallel: int, decoding: Decoding | None = None) -> RenderableType:
     """Draws counts per stage, the running trials, the best pair so far and the time left."""
     counts = overview.counts()
     always = (State.DONE, State.RUNNING)
@@ -34,17 +55,18 @@ def render_overview(overview: Overview, num_parallel: int) -> RenderableType:
         table.add_column(str(state), justify="right")
     for stage, counter in counts.items():
         table.add_row(str(stage), *(str(counter[state]) for state in shown))
-    lines = [Text(f"  {line}", style="cyan", no_wrap=True) for line in running_lines(overview)]
+    lines = [Text(f"  {line}", style="cyan", no_wrap=True) for line in running_lines(overview, decoding)]
     return Group(table, *lines, Text(summary_line(overview, num_parallel)))
 
 
-def running_lines(overview: Overview) -> list[str]:
+def running_lines(overview: Overview, decoding: Decoding | None = None) -> list[str]:
     """Returns a line per running trial: its name, its epoch, what that measured, and the time that it has left."""
     lines = []
+    # Without an epoch nothing is known of its pace: a worker starts, and reads the images.
+    first = decoding.text if decoding and not decoding.file.exists() else "starting"
     for uid, epoch in overview.epochs.items():
         node, left = overview.plan.node(uid), overview.trial_time_left(uid)
-        # Without an epoch nothing is known of its pace: a worker starts, and reads the images.
-        step = f"{STAGES[node.stage].step} {epoch}/{node.recipe.epochs}" if epoch else "starting"
+        step = f"{STAGES[node.stage].step} {epoch}/{node.recipe.epochs}" if epoch else first
         parts = [node.name, step, measured_text(overview.latest.get(uid, {}))]
         parts += [left.text] if left and epoch else []
         lines.append("  ".join(part for part in parts if part))
@@ -95,8 +117,18 @@ def format_seconds(seconds: float) -> str:
 class Progress:
     """Listens to a launch and shows it."""
 
-    def __init__(self, overview: Overview, console: Console, *, num_parallel: int) -> None:
-        """Prepares the display of an overview that it keeps up to date; `with` starts it."""
+    def __init__(
+        self, overview: Overview, console: Console, *, num_parallel: int, decoding: tuple[int, Path] | None = None
+    ) -> None:
+        """Prepares the display of an overview that it keeps up to date; `with` starts it.
+
+        Args:
+            overview: Of the sweep.
+            console: Where to.
+            num_parallel: Trials at a time.
+            decoding: How many images are decoded first, and the file that they are cached in; None for none.
+        """
+        self._decoding = Decoding(*decoding) if decoding else None
         self.overview, self._console, self._num_parallel = overview, console, num_parallel
         self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
         self._started_at = self._last_summary = time.monotonic()
@@ -106,7 +138,8 @@ class Progress:
         if self._console.is_terminal:
             self._live.start()
         workers = "1 worker" if self._num_parallel == 1 else f"{self._num_parallel} workers"
-        self._say(f"starting {workers}; their first epochs take longest, since images are decoded and kernels compiled")
+        first = f"the first one is {self._decoding.text}, and " if self._decoding else ""
+        self._say(f"starting {workers}; {first}their first epochs take longest, since kernels are compiled")
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -120,13 +153,14 @@ class Progress:
 
     def epoch(self, node: Node, row: Mapping[str, Any]) -> None:
         """A trial finished an epoch."""
+        self._decoding = None  # on another machine of a cluster the file need not be this one's
         self.overview.epoch(node, row)
         now = time.monotonic()
         if not self._console.is_terminal and now - self._last_summary >= SUMMARY_EVERY_SECONDS:
             self._last_summary = now
             self._say(summary_line(self.overview, self._num_parallel, said=self._said))
             self._said = self.overview.best
-            for line in running_lines(self.overview):
+            for line in running_lines(self.overview, self._decoding):
                 self._say(f"  {line}")
 
     def ended(self, node: Node) -> None:
@@ -137,7 +171,7 @@ class Progress:
         self._say(f"{self.overview.states[node.uid]} {node.name}" + (f": {told}" if told else ""))
 
     def _render(self) -> RenderableType:
-        return render_overview(self.overview, self._num_parallel)
+        return render_overview(self.overview, self._num_parallel, self._decoding)
 
     def _say(self, line: str) -> None:
         elapsed = format_seconds(time.monotonic() - self._started_at)

@@ -62,7 +62,7 @@ def print_plan(plan: Plan, states: dict[str, State], store: Store, console: Cons
     for refusal in plan.refused:
         console.print(f"refused {refusal.cell}: {refusal.reason}", highlight=False, soft_wrap=True)
     console.print(summary(plan, states), highlight=False, soft_wrap=True)
-    for text in (images_text(plan), time_here_text(plan, states, store)):
+    for text in (images_text(plan), search_text(plan), time_here_text(plan, states, store)):
         if text:
             console.print(text, highlight=False, soft_wrap=True)
 
@@ -78,4 +78,18 @@ def images_text(plan: Plan) -> str:
     return (
         f"parity within {100 * PARITY_TOLERANCE:g} pp takes {one:,} test images if 1 % of answers change, {two:,} if "
         f"2 % do (level {grid.claims.level:g}){here}"
+    )
+
+
+def search_text(plan: Plan) -> str:
+    """Says what a search waits for that goes on until a hit is shown; nothing for others."""
+    grid = plan.grid
+    if grid.search.until != "shown" or not plan.searched_cells:
+        return ""
+    none, one = (parity_images(discordance, grid.claims) for discordance in (0.0, 0.01))
+    known = grid.dataset.num_validation
+    here = f"; {grid.dataset.name} has {known:,}" if known else ""
+    return (
+        "a cell is searched until its validation images show a hit, or its trials are used up (until=shown): that "
+        f"takes {none:,} of them if no answer changes, {one:,} if 1 % do{here}"
     )

@@ -110,6 +110,12 @@ def claim_of(metrics: Mapping[str, float], claims: Claims, *, split: str = "test
     )
 
 
+def is_shown(metrics: Mapping[str, float], claims: Claims, *, split: str) -> bool:
+    """Tells whether the images of a split show a pair to be catastrophic; a result that counts none shows nothing."""
+    claim = claim_of(metrics, claims, split=split)
+    return claim is not None and claim.evidence is Evidence.SHOWN
+
+
 def counts_of(predictions: pa.Table, split: str) -> dict[str, float]:
     """Counts the images that change sides in a pair's predictions.parquet, for results that do not say them.
 

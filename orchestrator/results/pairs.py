@@ -89,6 +89,8 @@ class PairRecord:
     """As `objective`, of a study that maximizes the lag; None for a result that does not measure it."""
     white_box_seed: int | None = None
     """Of its white box where that is not the sweep's one; None where all pairs of a network share theirs."""
+    hit_is_shown: bool = False
+    """Whether its search goes on until a hit is shown on the validation split, and its hit is."""
     claim: Claim | None = None
     """How far the test images show what `catastrophic` says; None where nothing counted them."""
 
@@ -132,6 +134,8 @@ class PairRecord:
         fields = asdict(self) | {"bit_widths": list(self.bit_widths), "goal": str(self.goal)}
         if self.lag is None:
             del fields["lag"]
+        if not self.hit_is_shown:
+            del fields["hit_is_shown"]
         return fields | {"evidence": self.evidence} | claim_facts(self.claim)
 
 
@@ -242,6 +246,7 @@ def record_of(trial: Trial, cell: Cell) -> PairRecord:
         seconds=trial.seconds,
         lag=objective_value("lag", trial.metrics) if measures("lag", trial.metrics) else None,
         white_box_seed=cell.white_box_seed,
+        hit_is_shown=trial.hit_is_shown,
         claim=trial.claim,
     )
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import cached_property
 
 from orchestrator.plan import ANALYSIS, Node, Plan
+from orchestrator.results.claims import is_shown
 from orchestrator.search.trial_budget import Findings, settle
 from orchestrator.store.analysis import AnalysisFolder
 from orchestrator.store.folder import EPOCHS, RECIPE, RESULT, Folder
@@ -129,6 +130,9 @@ class Snapshot:
         if (result := trial.result()) and {f"validation/{name}" for name in ACCURACIES} <= set(result.metrics):
             if is_catastrophic(**accuracies_of(result.metrics, "validation")):
                 self.findings.qualifying.add(node.uid)
+                grid = self.plan.grid
+                if grid.search.until == "shown" and is_shown(result.metrics, grid.claims, split="validation"):
+                    self.findings.shown.add(node.uid)
 
     def _settle(self) -> None:
         if self._has_search:

@@ -56,6 +56,8 @@ class Trial:
     """The finite numbers of its result; empty unless done."""
     claim: Claim | None = None
     """What the test images say of a pair that is done; None where neither its result nor its predictions tell."""
+    hit_is_shown: bool = False
+    """Whether its search goes on until a hit is shown on the validation split, and its hit is."""
     seconds: float | None = None
     finished_ms: int = 0
     """When it was done, in milliseconds since 1970; 0 unless its result says so."""
@@ -94,7 +96,12 @@ def read_trials(snapshot: Snapshot, *, points: bool = True) -> tuple[Trial, ...]
             trial = _read_trial(node, folder, state, trials, points=points)
             start = started_from(node, folder) or ""
             claim = claim_of(trial.metrics, snapshot.plan.grid.claims)
-            trials[node.uid] = replace(trial, claim=claim, started_from=names.get(start, start))
+            trials[node.uid] = replace(
+                trial,
+                claim=claim,
+                started_from=names.get(start, start),
+                hit_is_shown=node.uid in snapshot.findings.shown,
+            )
         except StorageError as damage:
             reason = _shorten(str(damage))
             trials[node.uid] = Trial(
@@ -133,8 +140,13 @@ def chance_level(trials: Iterable[Trial]) -> float | None:
 
 def read_predictions(trial: Trial, columns: Collection[str], split: str = "test") -> pa.Table | None:
     """Returns columns of a trial's predictions.parquet on a split; None where it has no such columns, or is damaged."""
+    return predictions_of(trial.folder, columns, split)
+
+
+def predictions_of(folder: TrialFolder, columns: Collection[str], split: str = "test") -> pa.Table | None:
+    """Returns columns of the predictions in a trial's folder; see `read_predictions`."""
     try:
-        table = trial.folder.folder.read_table(PREDICTIONS)
+        table = folder.folder.read_table(PREDICTIONS)
     except StorageError:
         return None
     if table is None or not {"split", *columns} <= set(table.column_names):

@@ -5,6 +5,7 @@ Weights that were made to fail under an easier allocation fail sooner under a ha
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 from orchestrator.plan import Node, Plan
 from orchestrator.store.store import Store
@@ -16,21 +17,23 @@ from search_spaces.stages.registry import Stage
 
 
 def nearest_first(cell: Cell, cells: Iterable[Cell]) -> list[Cell]:
-    """Returns the other cells of a cell's network and seed, the nearest first.
-
-    Those with the same option set come first, the nearest budget before others. Then come the other sets: first those
-    whose fewest bits are nearest (I begins at 3 bits, II at 4, III at 5), the nearest budget before others. Of two that
-    are as near the one with fewer bits comes first, for it is easier.
-    """
-
-    def distance(other: Cell) -> tuple[bool, int, int, int, str]:
-        steps = abs(other.recipe.bit_widths[0] - cell.recipe.bit_widths[0])
-        bits = abs(other.recipe.budget - cell.recipe.budget)
-        return other.option_set != cell.option_set, steps, bits, other.recipe.budget, other.cell_id
-
+    """Returns the other cells of a cell's network and seed, the nearest first."""
     place = (cell.architecture, cell.seed)
     others = [other for other in cells if (other.architecture, other.seed) == place and other.cell_id != cell.cell_id]
-    return sorted(others, key=distance)
+    return sorted(others, key=partial(distance, cell))
+
+
+def distance(cell: Cell, other: Cell) -> tuple[bool, bool, int, int, int, str]:
+    """Orders other cells by what they have in common with one: network, option set, bits.
+
+    Of the other sets those come first whose fewest bits are nearest (I begins at 3 bits, II at 4, III at 5). Then come
+    the nearest budgets; of two that are as near the one with fewer bits comes first, for it is easier. Budgets of two
+    networks are sums over other numbers of sites, so they say nothing.
+    """
+    is_other_network = other.architecture != cell.architecture
+    steps = abs(other.recipe.bit_widths[0] - cell.recipe.bit_widths[0])
+    budgets = (0, 0) if is_other_network else (abs(other.recipe.budget - cell.recipe.budget), other.recipe.budget)
+    return is_other_network, other.option_set != cell.option_set, steps, *budgets, other.cell_id
 
 
 def started_from(node: Node, folder: TrialFolder) -> str | None:

@@ -31,7 +31,8 @@ def study_note(cell: Cell, search: Search, sweep: str, maximized: Objective) -> 
             f"* **Objective**, maximized, on the validation split: {what}, less {PARITY_PENALTY:g} times what the "
             f"parity gap (white box minus student at full precision) is above {bound}."
         )
-    goes_on = "goes on after it" if search.keep_searching else "ends with the first one"
+    ends = "ends with the first one" + (" that the validation images show" if search.until == "shown" else "")
+    goes_on = "goes on after it" if search.keep_searching else ends
     lines = [
         objective,
         f"* **Constraint**: a parity gap of at most {bound}.",

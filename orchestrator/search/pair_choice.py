@@ -27,6 +27,10 @@ class Comparable(Protocol):
         """Of the drop, a fraction."""
 
     @property
+    def hit_is_shown(self) -> bool:
+        """Whether its search goes on until a hit is shown, and its hit is."""
+
+    @property
     def trial_number(self) -> int:
         """In the cell."""
 
@@ -43,9 +47,10 @@ class Candidate:
     objective: float
     validation_parity_gap: float
     validation_drop_standard_error: float
+    hit_is_shown: bool = False
 
 
-def candidate(uid: str, trial_number: int, metrics: Mapping[str, float]) -> Candidate:
+def candidate(uid: str, trial_number: int, metrics: Mapping[str, float], *, hit_is_shown: bool = False) -> Candidate:
     """Reads a candidate from the metrics of a trial's result."""
     return Candidate(
         uid,
@@ -53,19 +58,22 @@ def candidate(uid: str, trial_number: int, metrics: Mapping[str, float]) -> Cand
         detrimental_objective(**accuracies_of(metrics, "validation")),
         metrics["validation/parity_gap"],
         metrics["validation/drop_standard_error"],
+        hit_is_shown,
     )
 
 
 def choose(candidates: Sequence[CandidateT]) -> CandidateT | None:
     """Picks the pair that stands for a cell, without a look at the test split.
 
-    Of the trials that keep parity on the validation split (of all, if none does) those count whose objective is not
+    Where a search goes on until a hit is shown, those whose hit is come before all others. Of the trials that keep
+    parity on the validation split (of all, if none does) those count whose objective is not
     significantly below the best, within 1.96 standard errors of the difference: a validation split is small, and the
     best of several drops is partly luck. Among them the smallest parity gap decides, since their drops cannot be told
     apart; then the earliest trial.
     """
     if not candidates:
         return None
+    candidates = [one for one in candidates if one.hit_is_shown] or candidates
     keep_parity = [one for one in candidates if parity_violation(one.validation_parity_gap) <= 0] or list(candidates)
     best = max(keep_parity, key=lambda one: one.objective or 0.0)
     tied = [one for one in keep_parity if not _is_significantly_below(one, best)]

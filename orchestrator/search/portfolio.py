@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator.search.ladder import distance
 from search_spaces.grids.cells import Cell
 from search_spaces.loss_space import LossSpace, Point, coordinates
 
@@ -48,7 +49,7 @@ def next_of_portfolio(
         tried_td = np.array([coordinates(space, point) for point in tried])
         is_new_h = (np.abs(hit_hd[:, None] - tried_td[None]).max(axis=2) > NEAR).all(axis=1)
 
-    def rank(number: int) -> tuple[float, tuple[bool, bool, int, str]]:
+    def rank(number: int) -> tuple[float, tuple[bool, bool, int, int, int, str]]:
         near = [other for other, is_near in zip(others, near_ha[number], strict=True) if is_near]
         cells = {attempt.cell.cell_id for attempt in near}
         won = {attempt.cell.cell_id for attempt in near if attempt.is_hit}
@@ -57,10 +58,3 @@ def next_of_portfolio(
     fresh = [number for number in range(len(hits)) if is_new_h[number]]
     best = min(fresh, key=rank, default=None)
     return None if best is None else (hits[best].cell.cell_id, hits[best].point)
-
-
-def distance(cell: Cell, other: Cell) -> tuple[bool, bool, int, str]:
-    """Orders other cells by what they have in common with one: network, option set, then the nearest budget."""
-    is_other_network = other.architecture != cell.architecture
-    budgets = 0 if is_other_network else abs(other.recipe.budget - cell.recipe.budget)
-    return is_other_network, other.option_set != cell.option_set, budgets, other.cell_id

@@ -1,7 +1,8 @@
 """Which trials of a search are still needed: a cell with a hit leaves the rest of its trials to the others.
 
 A pure function of the plan and of what the store says, so that a launch, a relaunch and `status` agree. The budget
-counts trials beyond the first of each cell. Whatever has begun is finished. Of the others those are waiting that the
+counts trials beyond the first of each cell. With `until: shown` a hit counts once the validation images show it.
+Whatever has begun is finished. Of the others those are waiting that the
 budget pays for, lowest numbers first, and the rest is skipped, as is all in a cell with a hit.
 """
 
@@ -18,6 +19,8 @@ class Findings:
 
     qualifying: set[str] = field(default_factory=set)
     """Uids of finished trials that are catastrophic on the validation split."""
+    shown: set[str] = field(default_factory=set)
+    """Those of them whose hit the validation images show; asked only of a search that goes on until then."""
     begun: set[str] = field(default_factory=set)
     """Uids of trials that have a recipe; they are finished whatever happens meanwhile."""
     hours: dict[str, float] = field(default_factory=dict)
@@ -26,6 +29,7 @@ class Findings:
     def forget(self, uid: str) -> None:
         """Forgets a trial, which is looked at again."""
         self.qualifying.discard(uid)
+        self.shown.discard(uid)
         self.begun.discard(uid)
         self.hours.pop(uid, None)
 
@@ -37,13 +41,15 @@ def settle(plan: Plan, states: Mapping[str, State], findings: Findings) -> dict[
     """
     search, settled, searches = plan.grid.search, dict(states), plan.searches()
     found = {node.cell_id for node in plan.nodes if node.uid in findings.qualifying}
+    is_enough = findings.shown if search.until == "shown" else findings.qualifying
+    over = {node.cell_id for node in plan.nodes if node.uid in is_enough}
     of_search = [node for node in plan.nodes if node.is_of_search]
     open_ones = [node for node in of_search if node.uid not in findings.begun]
     left = search.trials * len(searches) - (len(of_search) - len(open_ones))
     if search.gpu_hours and sum(findings.hours.get(node.uid, 0.0) for node in of_search) >= search.gpu_hours:
         left = 0
     for node in open_ones:
-        is_needed = search.keep_searching or node.cell_id not in found
+        is_needed = search.keep_searching or node.cell_id not in over
         settled[node.uid] = State.WAITING if is_needed and left > 0 else State.SKIPPED
         left -= is_needed
     needed = found | {cell_id for cell_id, nodes in searches.items() if goes_on(nodes, settled)}

@@ -102,7 +102,13 @@ class Neighbours:
         """Returns the pair that stands for a cell; None while it has no catastrophic one."""
         done = {node.uid: node for node in self._trials[cell_id] if node.uid in self._findings.qualifying}
         results = [(node, result) for node in done.values() if (result := self._trial(node).result())]
-        chosen = choose([candidate(node.uid, node.trial_number, result.metrics) for node, result in results])
+        shown = self._findings.shown
+        chosen = choose(
+            [
+                candidate(node.uid, node.trial_number, result.metrics, hit_is_shown=node.uid in shown)
+                for node, result in results
+            ]
+        )
         return done[chosen.uid] if chosen else None
 
     def _recipe_of_trial(self, node: Node) -> PairRecipe | None:

@@ -14,12 +14,17 @@
                            /result.json            metrics and checksums; written last: it *is* "done"
     <storage>/sweeps/<name>/                       plan.json, studies, reports of one sweep, outside_epochs.json
     <storage>/probes/<key>.json                    memory that a training takes on a kind of GPU; may be deleted
+    <storage>/storage.json                         the id of the storage, by which MLflow knows it wherever it lies
 
 Files appear whole or not at all. Nothing here is ever unpickled.
 """
 
+import json
+import uuid
 from collections.abc import Callable
 from urllib.parse import unquote
+
+from filelock import FileLock
 
 from orchestrator.store.folder import Folder
 from orchestrator.store.places.buckets import is_bucket, open_bucket
@@ -27,6 +32,11 @@ from orchestrator.store.places.file_system import FileSystem
 from orchestrator.store.places.patience import Patience
 from search_spaces.errors import StorageError, one_line
 from search_spaces.uris import absolute_uri
+
+IDENTITY = "storage.json"
+ID_LOCK = ".storage.lock"
+ID_SECONDS = 10.0
+"""Longest wait for another process that gives the storage its id."""
 
 
 class Store:
@@ -50,6 +60,36 @@ class Store:
         if create:
             self.root.write_bytes(".writable", b"")
             self.root.delete(".writable")
+
+    def read_id(self) -> str | None:
+        """Returns the id of the storage; None as long as it has none.
+
+        Raises:
+            StorageError: Its file was edited.
+        """
+        content = self.root.read_json(IDENTITY)
+        if content is None:
+            return None
+        if not (isinstance(found := content.get("id"), str) and found.isalnum()):
+            raise StorageError(
+                f"{self.root.root}/{IDENTITY} has no id of letters and digits: it was edited. Put the file of a backup "
+                "back, or delete it: then the storage gets another id, and its sweeps other experiments in MLflow."
+            )
+        return found
+
+    def make_id(self) -> str:
+        """Returns the id of the storage, and gives it one if it has none: the first one stays, whoever comes then."""
+        if (found := self.read_id()) is not None:
+            return found
+        own = {"id": uuid.uuid4().hex}
+        if bucket := self.root.bucket:
+            with self.root.doing("write", IDENTITY):
+                bucket.write_if(self.root.folder(IDENTITY).path, json.dumps(own).encode(), None)
+        elif path := self.root.local_path:
+            with FileLock(path / ID_LOCK, timeout=ID_SECONDS):
+                if self.read_id() is None:
+                    self.root.write_json(IDENTITY, own)
+        return self.read_id() or own["id"]
 
     def wait_for(self, seconds: float, say: Callable[[str], None] = lambda line: None) -> None:
         """From now on asks an object store that went away again, for so long; see `Patience`.

@@ -91,6 +91,20 @@ def database_of(tracking_uri: str) -> Path | None:
     return Path(os.path.abspath(Path(urllib.parse.unquote(path)).expanduser()))
 
 
+def check_kept(tracking_uri: str | None) -> None:
+    """Makes sure that the folder of MLflow's database, which a launch named and nobody now, was not moved away.
+
+    Raises:
+        ConfigError: It was.
+    """
+    database = database_of(tracking_uri) if tracking_uri else None
+    if database and not database.parent.exists():
+        raise ConfigError(
+            f"the launch kept its runs in {database}, whose folder is gone: name the place that the database has now "
+            "with --tracking-uri sqlite:///PATH."
+        )
+
+
 def database_uri(database: Path) -> str:
     """Builds the tracking URI of a database file, whose path may hold letters that mean something in a URI.
 

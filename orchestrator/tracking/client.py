@@ -7,9 +7,8 @@ obeys MLFLOW_RUN_ID. The command line calls `quiet_mlflow` before it imports thi
 import json
 import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import PurePosixPath
 
 from mlflow import MlflowClient
@@ -21,6 +20,8 @@ from orchestrator.store.places.index import INDEX
 from orchestrator.store.trial import now_ms
 from orchestrator.tracking.backend import Location, making
 from orchestrator.tracking.descriptions import NOTE_TAG
+from orchestrator.tracking.experiments import STORAGE_TAG, SWEEP_TAG, Owner, own_experiment, runs_of
+from orchestrator.tracking.moved import follow
 from orchestrator.tracking.points import Point
 from orchestrator.tracking.runs import ERROR_TAG, PARENT_TAG, STAGE_TAG, UID_TAG, Data
 from search_spaces.files.scratch import scratch_folder
@@ -29,8 +30,6 @@ from search_spaces.files.scratch import scratch_folder
 _METRICS_PER_CALL = 800
 _PARAMS_PER_CALL = 100
 _TAGS_PER_CALL = 100
-_RUNS_PER_PAGE = 1000
-_OLDEST_FIRST = ["attributes.start_time ASC"]
 _SWEEP_STAGE = "sweep"
 LOGGED_TAG = "dptq.logged"
 """Marks of the files of an object store that were logged: beginnings of checksums of their names and stamps."""
@@ -63,20 +62,24 @@ class KnownRun:
 class Experiment:
     """The MLflow experiment of a sweep, with its parent run and one child run per uid."""
 
-    def __init__(self, location: Location, name: str) -> None:
+    def __init__(self, location: Location, owner: Owner) -> None:
         """Connects to the backend, and creates database, experiment and parent run if they are not there.
 
-        The experiment and the parent run have the name of the sweep.
+        The parent run has the name of the sweep, and so has the experiment when it is created.
         """
+        self._owner = owner
         logging.getLogger("mlflow").setLevel(os.environ.get("MLFLOW_LOGGING_LEVEL", "WARNING"))
         with making(location):
+            follow(location)
             self._client = MlflowClient(tracking_uri=location.uri)
-            self._id = experiment_id(self._client, location, name)
+            self._id = own_experiment(self._client, location, owner)
         self.runs: dict[str, KnownRun] = {}
         """The runs of the nodes, by uid."""
         parent, num_outdated = None, 0
-        for run in _runs_of(self._client, self._id):
+        for run in runs_of(self._client, self._id):
             known = _known(run)
+            if known.tags.get(STORAGE_TAG, owner.storage) != owner.storage:
+                continue
             if STAGE_TAG in known.tags and known.tags.get(LAYOUT_TAG) != LAYOUT:
                 self._client.delete_run(known.run_id)
                 num_outdated += 1
@@ -88,9 +91,11 @@ class Experiment:
             logger.warning(
                 "MLflow: %d runs of %r have the metrics of another version; they are in MLflow's bin and made again",
                 num_outdated,
-                name,
+                owner.sweep,
             )
-        self.parent = parent or self._create(name, {STAGE_TAG: _SWEEP_STAGE, "dptq.sweep": name})
+        self.parent = parent or self._create(owner.sweep, {STAGE_TAG: _SWEEP_STAGE, SWEEP_TAG: owner.sweep})
+        for known in (self.parent, *self.runs.values()):
+            self.log(known, tags={STORAGE_TAG: owner.storage})  # of an earlier version: once
 
     @property
     def experiment_id(self) -> str:
@@ -104,7 +109,7 @@ class Experiment:
 
     def statuses(self) -> list[tuple[str, str]]:
         """Asks again for uid and status of every child run; a uid that has two runs comes twice."""
-        runs = _runs_of(self._client, self._id)
+        runs = runs_of(self._client, self._id)
         return [(run.data.tags[UID_TAG], run.info.status) for run in runs if UID_TAG in run.data.tags]
 
     def create_child(self, name: str, tags: Mapping[str, str], *, start_ms: int | None = None) -> KnownRun:
@@ -224,63 +229,8 @@ class Experiment:
             self.log(run, tags={LOGGED_TAG: " ".join([*marks.values()][:MOST_MARKS])})
 
     def _create(self, name: str, tags: dict[str, str], *, start_ms: int | None = None) -> KnownRun:
-        tags = tags | {LAYOUT_TAG: LAYOUT}
+        tags = tags | {LAYOUT_TAG: LAYOUT, STORAGE_TAG: self._owner.storage}
         return _known(self._client.create_run(self._id, start_ms or now_ms(), tags, run_name=name))
-
-
-def experiment_id(client: MlflowClient, location: Location, name: str) -> str:
-    """Finds an experiment by its name, or creates it."""
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        # Without a location MLflow would use ./mlruns of the working folder; a server knows its own.
-        artifacts = location.artifacts.as_uri() if location.artifacts else None
-        return str(client.create_experiment(name, artifact_location=artifacts))
-    if experiment.lifecycle_stage == "deleted":
-        logger.warning("MLflow's experiment %r was deleted; it is restored, for it is needed again", name)
-        client.restore_experiment(experiment.experiment_id)
-    return str(experiment.experiment_id)
-
-
-def run_of(client: MlflowClient, uid: str) -> Run | None:
-    """Returns the run of a trial, of several sweeps the one that was begun last; None if nobody tracked it."""
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    tagged = f"tags.`{UID_TAG}` = '{uid}'"
-    latest = ["attributes.start_time DESC"]
-    return next(iter(client.search_runs(experiments, tagged, max_results=1, order_by=latest)), None)
-
-
-def discard_gone(location: Location, uids: Collection[str], sweeps: Collection[str] | None) -> int:
-    """Moves the runs of trials and analyses that were removed to MLflow's bin.
-
-    Args:
-        location: Where MLflow keeps its runs.
-        uids: What was removed.
-        sweeps: The sweeps that are left; runs of others go with their parent. None keeps them.
-
-    Returns:
-        How many runs went.
-    """
-    client = MlflowClient(tracking_uri=location.uri)
-    num_runs = 0
-    for experiment in client.search_experiments():
-        for run in _runs_of(client, experiment.experiment_id):
-            tags = run.data.tags
-            is_orphan = sweeps is not None and "dptq.sweep" in tags and tags["dptq.sweep"] not in sweeps
-            if tags.get(UID_TAG) in uids or is_orphan:
-                client.delete_run(run.info.run_id)
-                num_runs += 1
-    return num_runs
-
-
-def _runs_of(client: MlflowClient, experiment_id: str) -> list[Run]:
-    """All runs of an experiment, oldest first: of two with one uid the older one is kept."""
-    search = partial(client.search_runs, [experiment_id], max_results=_RUNS_PER_PAGE, order_by=_OLDEST_FIRST)
-    page = search()
-    runs = [*page]
-    while page.token:
-        page = search(page_token=page.token)
-        runs += page
-    return runs
 
 
 def note_tags(run: KnownRun, note: str) -> dict[str, str]:

@@ -5,19 +5,20 @@ from collections.abc import Sequence
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from orchestrator.store.pages import CHARTS, COMPARISON
-from orchestrator.tracking.pages import VIEW_TAG, comparison_page, experiment_tags, runs_page
+from orchestrator.store.pages import CHARTS
+from orchestrator.tracking.experiments import Owner, find_experiment
+from orchestrator.tracking.pages import VIEW_TAG, comparison, experiment_tags, runs_page
 from orchestrator.tracking.runs import UID_TAG
 from search_spaces.errors import TrackingError, one_line
 from search_spaces.uris import redact
 
 
-def find_pages(uri: str, sweep: str, pairs: Sequence[str] | None) -> dict[str, str]:
+def find_pages(uri: str, owner: Owner, pairs: Sequence[str] | None) -> dict[str, str]:
     """Returns the addresses of a sweep's pages, by what they show; none where the server has no runs of it.
 
     Args:
         uri: Of the server; its user name and password stand in no address.
-        sweep: Name of the sweep.
+        owner: The sweep.
         pairs: Uids of the pairs to compare, in order; None asks for no comparison.
 
     Raises:
@@ -25,8 +26,8 @@ def find_pages(uri: str, sweep: str, pairs: Sequence[str] | None) -> dict[str, s
     """
     client, address = MlflowClient(tracking_uri=uri), redact(uri)
     try:
-        experiment = client.get_experiment_by_name(sweep)
-        if experiment is None:
+        experiment = find_experiment(client, owner)
+        if experiment is None or experiment.lifecycle_stage != "active":
             return {}
         number = str(experiment.experiment_id)
         if VIEW_TAG not in experiment.tags:
@@ -38,7 +39,9 @@ def find_pages(uri: str, sweep: str, pairs: Sequence[str] | None) -> dict[str, s
             runs = client.search_runs([number], f"tags.`{UID_TAG}` LIKE '%'", max_results=50_000)
             by_uid = {run.data.tags[UID_TAG]: str(run.info.run_id) for run in runs}
             found = [by_uid[uid] for uid in pairs if uid in by_uid]
-            pages |= {COMPARISON: comparison_page(address, number, found)} if found else {}
+            pages |= comparison(address, number, found)
     except MlflowException as error:
-        raise TrackingError(f"MLflow at {address} cannot be asked for {sweep!r}: {redact(one_line(error))}") from None
+        raise TrackingError(
+            f"MLflow at {address} cannot be asked for {owner.sweep!r}: {redact(one_line(error))}"
+        ) from None
     return pages

@@ -5,12 +5,15 @@ from collections.abc import Iterator, Mapping
 from socket import gethostname
 from typing import Any
 
+from orchestrator.plan import ANALYSIS
 from orchestrator.store.analysis import UNIT, AnalysisFolder
 from orchestrator.store.failures import full_disk
 from orchestrator.store.folder import CHECKPOINT
+from orchestrator.store.leases.fenced import LostLeaseError
 from orchestrator.store.logs import last_lines
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
+from orchestrator.workers.attempt import at_work, attempt_at
 from orchestrator.workers.given_networks import trial_reader
 from orchestrator.workers.output import WorkerOutput
 from orchestrator.workers.trial import open_trial
@@ -26,22 +29,26 @@ def run_analysis(config: dict[str, Any]) -> Iterator[int]:
 
     Args:
         config: `storage` (URI), `uid`, `data_dir` (path or None), `typed_models` (as of a trial), and `stop_file`: a
-            path in the storage; once it exists, the analysis ends after its unit and keeps what it has.
+            path in the storage; once it exists, the analysis ends after its unit and keeps what it has. `attempt`: the
+            token by which its driver took its lease; see `orchestrator.workers.attempt`.
 
     Yields:
         After every unit the number of images that it passed through a network; first those of units done before.
     """
     store = Store(config["storage"], create=False)
-    folder = AnalysisFolder(store, config["uid"])
-    folder.clear_error()
-    if store.root.exists(config["stop_file"]):
-        return  # those that waited for a place end before they load anything
+    folder = AnalysisFolder(store, config["uid"], attempt_at(store, config, ANALYSIS).folder)
     output = WorkerOutput()
-    try:
-        yield from _run(store, folder, config)
-    # Whatever it is, it is recorded, and the other analyses go on.
-    except Exception as error:
-        folder.write_error(full_disk(error, gethostname()) or error, log=last_lines(folder, output.lines()))
+    with at_work(folder):
+        folder.clear_error()
+        if store.root.exists(config["stop_file"]):
+            return  # those that waited for a place end before they load anything
+        try:
+            yield from _run(store, folder, config)
+        except LostLeaseError:
+            raise
+        # Whatever it is, it is recorded, and the other analyses go on.
+        except Exception as error:
+            folder.write_error(full_disk(error, gethostname()) or error, log=last_lines(folder, output.lines()))
 
 
 def estimate(config: dict[str, Any]) -> tuple[dict[str, int], float]:

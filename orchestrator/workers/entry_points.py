@@ -27,6 +27,8 @@ from search_spaces.stages.assessment import ImageSettings, NetworkFacts
 
 KNOWN_NUM_SITES = paper.NUM_SITES | {"test_resnet": 15}
 """Checked against the tracer by a test; other networks are built and traced."""
+KNOWN_RESCALABLE = ("test_resnet", "test_efficientnet")
+"""Checked against the links by a test; other networks are built and looked at."""
 _USUAL_TEACHERS = (paper.TEACHER, "resnet10t")
 """Of the named grids; timm has weights of them, so that their plans need no import of it."""
 
@@ -56,6 +58,17 @@ def check_teacher(recipe: TeacherRecipe, dataset: DatasetSpec) -> None:
         return
     backbones = importlib.import_module("trainables.models.backbones")
     backbones.check_weights(recipe.architecture, recipe.weights, dataset.seen_size)
+
+
+@cache
+def check_rescalable(architecture: str, exponent: int) -> None:
+    """Makes sure, before anything runs, that a timm architecture can be rescaled.
+
+    Raises:
+        ConfigError: It has no link of the kinds that are scaled.
+    """
+    if architecture not in KNOWN_RESCALABLE:
+        importlib.import_module("trainables.stages.rescaled").check_links(architecture, exponent)
 
 
 def look_at_network(
@@ -107,6 +120,17 @@ def verify_network(*arguments: Any, **settings: Any) -> tuple[Any, dict[str, Any
     return found
 
 
+def data_checksum(spec: DatasetSpec, data_dir: Path) -> str:
+    """Returns the checksum of a dataset's images and labels, which are decoded for it, and cached for the trials.
+
+    Raises:
+        UnavailableError: Its files are not on this machine.
+        ConfigError: Its images cannot be split as the specification asks.
+    """
+    data = importlib.import_module("trainables.data.loading").load_dataset(spec, data_dir)
+    return str(data.sha256())
+
+
 def check_dataset(
     spec: DatasetSpec, data_dir: Path, *, download: bool = False, needs_labels: bool = True
 ) -> tuple[str, ...]:
@@ -130,6 +154,12 @@ def check_dataset(
         check_available = importlib.import_module("trainables.data.loading").check_available
         return tuple(check_available(spec, data_dir, download=download, needs_labels=needs_labels))
     return ()
+
+
+def images_to_decode(spec: DatasetSpec, data_dir: Path | None) -> tuple[int, Path] | None:
+    """Returns how many images are decoded, and into which file; see `trainables.data.loading.images_to_decode`."""
+    found: tuple[int, Path] | None = importlib.import_module("trainables.data.loading").images_to_decode(spec, data_dir)
+    return found
 
 
 def count_trained(spec: DatasetSpec, data_dir: Path) -> int:

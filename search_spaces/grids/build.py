@@ -189,7 +189,7 @@ def build_grid(name: str, choices: Choices, num_sites: NumSites, look_at: LookAt
         for budget, is_searched in _budgets(stack, choices, search)
         for seed, white_box_seed in seeds
         for goal in (Goal(goal) for goal in choices.goals or stack.axis("goals"))
-        for attacker in stack.attackers(goal)
+        for attacker in stack.attackers(goal, distilled.architecture)
         for white_box in (placed(distilled, goal, attacker),)
     )
     check_distinct(cells)

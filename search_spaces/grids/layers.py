@@ -54,10 +54,26 @@ class TemplateStack:
             )
         return seeds
 
-    def attackers(self, goal: Goal) -> tuple[str | None, ...]:
-        """Returns who trains the pairs of a goal; the one without a name has the recipe as it is."""
-        named = self.axis("attackers") if goal is Goal.DETRIMENTAL else None
-        return tuple(named) if named else (None,)
+    def attackers(self, goal: Goal, architecture: str) -> tuple[str | None, ...]:
+        """Returns who trains the pairs of a goal and network; the one without a name has the recipe as it is.
+
+        Raises:
+            UnknownNameError: The network's own attackers are not among the grid's.
+        """
+        named = tuple(self.axis("attackers") or ()) if goal is Goal.DETRIMENTAL else ()
+        own = self._own_attackers(architecture)
+        for name in own or ():
+            if goal is Goal.DETRIMENTAL and name not in named:
+                raise unknown_name(f"attacker in per_architecture.{architecture}", name, named)
+        return tuple(name for name in named if own is None or name in own) or (None,)
+
+    def _own_attackers(self, architecture: str) -> tuple[str, ...] | None:
+        """Returns the attackers of one network; None if all of the grid's. Those of a base are for its attackers."""
+        template = self.template if self.base is None or self.template.attackers is not None else self.base
+        for each in (self.template, template):
+            if architecture in each.per_architecture and each.per_architecture[architecture].attackers is not None:
+                return each.per_architecture[architecture].attackers
+        return None
 
     def search(self, changes: Mapping[str, object]) -> Search:
         """Returns how cells are searched, with the command line's changes.

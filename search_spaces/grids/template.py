@@ -80,6 +80,8 @@ class ArchitectureSettings(Frozen):
 
     distill: Values = Field(default_factory=dict)
     pair: Values = Field(default_factory=dict)
+    attackers: Some[str] | None = None
+    """Those of the grid's attackers who train pairs of this white box; None: all."""
 
 
 class Template(Settings):

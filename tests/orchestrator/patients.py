@@ -139,8 +139,8 @@ class Patient:
     def check_mlflow(self) -> None:
         (tracking_uri,) = self.options[1:2] or (f"sqlite:///{self.storage}/mlflow.db",)
         client = mlflow.MlflowClient(tracking_uri)
-        experiment = client.get_experiment_by_name(SWEEP)
-        assert experiment is not None
+        own = f"tags.`dptq.storage` = '{self.store.read_id()}' AND tags.`dptq.sweep` = '{SWEEP}'"
+        (experiment,) = client.search_experiments(filter_string=own)
         runs = client.search_runs([experiment.experiment_id])
         uids = [run.data.tags["dptq.uid"] for run in runs if "dptq.uid" in run.data.tags]
         assert sorted(uids) == sorted(self.calm)

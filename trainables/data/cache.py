@@ -71,6 +71,11 @@ def cache_folder(data_dir: Path) -> Path:
     return Path(os.environ.get(CACHE_VARIABLE) or data_dir / ".dptq-cache").absolute()
 
 
+def cache_file(spec: DatasetSpec, *, sources: Sequence[Source], folder: Path) -> Path:
+    """Returns where the cache of a dataset is, or will be; see `cached`."""
+    return folder / f"{dataset_slug(spec.name)}-{_key(spec, sources)}.arrow"
+
+
 def cached(spec: DatasetSpec, build: Callable[[], ImageData], *, sources: Sequence[Source], folder: Path) -> ImageData:
     """Opens a dataset's cache file, which the first caller builds while the others wait.
 
@@ -83,7 +88,7 @@ def cached(spec: DatasetSpec, build: Callable[[], ImageData], *, sources: Sequen
         folder: Of cache files.
     """
     data: ImageData | None = None
-    path = folder / f"{dataset_slug(spec.name)}-{_key(spec, sources)}.arrow"
+    path = cache_file(spec, sources=sources, folder=folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(path.with_suffix(".lock")):

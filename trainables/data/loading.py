@@ -5,7 +5,7 @@ import os
 import tarfile
 import urllib.error
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import numpy as np
 from search_spaces.dataset_kinds import DATASETS
 from search_spaces.datasets import DatasetSpec
 from search_spaces.errors import ConfigError, UnavailableError, one_line
-from trainables.data.cache import cache_folder, cached
+from trainables.data.cache import cache_file, cache_folder, cached
 from trainables.data.cifar10 import download_cifar10, find_cifar10
 from trainables.data.decoding import raise_unreadable
 from trainables.data.digits import find_digits
@@ -61,9 +61,25 @@ def load_dataset(spec: DatasetSpec, data_dir: Path | None = None) -> ImageData:
         ConfigError: Its images cannot be split as the specification asks.
     """
     root = _root(data_dir)
-    found = _KINDS[spec.kind].find(spec, root)
+    found = _find(spec, root)
     build = partial(_build, spec, found)
     return cached(spec, build, sources=found.sources, folder=cache_folder(root)) if found.sources else build()
+
+
+def images_to_decode(spec: DatasetSpec, data_dir: Path | None = None) -> tuple[int, Path] | None:
+    """Returns how many images the first trial on this machine decodes, and the cache file that it makes of them.
+
+    None where that file is there, where nothing is decoded, or where the files are not on this machine.
+    """
+    root = _root(data_dir)
+    try:
+        found = _KINDS[spec.kind].find(spec, root)
+        file = cache_file(spec, sources=found.sources, folder=cache_folder(root))
+        if not found.sources or file.exists():
+            return None
+        return sum(map(len, choose_images(found.list_images(), spec))), file
+    except UnavailableError:
+        return None
 
 
 def class_names_of(spec: DatasetSpec, data_dir: Path | None = None) -> tuple[str, ...]:
@@ -72,7 +88,7 @@ def class_names_of(spec: DatasetSpec, data_dir: Path | None = None) -> tuple[str
     Raises:
         UnavailableError: Its files are not on this machine.
     """
-    return _KINDS[spec.kind].find(spec, _root(data_dir)).list_images().class_names
+    return _find(spec, _root(data_dir)).list_images().class_names
 
 
 def count_trained(spec: DatasetSpec, data_dir: Path | None = None) -> int:
@@ -82,7 +98,7 @@ def count_trained(spec: DatasetSpec, data_dir: Path | None = None) -> int:
         UnavailableError: Its files are not on this machine.
         ConfigError: Its images cannot be split as the specification asks.
     """
-    listing = _KINDS[spec.kind].find(spec, _root(data_dir)).list_images()
+    listing = _find(spec, _root(data_dir)).list_images()
     training_B, _ = choose_images(listing, spec)
     kept, _ = stratified_split(listing.labels_B[training_B], fraction=spec.validation_fraction, seed=spec.split_seed)
     return len(kept)
@@ -124,7 +140,7 @@ def check_available(
 
 
 def _check(spec: DatasetSpec, data_dir: Path | None, needs_labels: bool) -> tuple[str, ...]:
-    found = _KINDS[spec.kind].find(spec, _root(data_dir))
+    found = _find(spec, _root(data_dir))
     raise_unreadable({source.path: "missing" for source in found.sources if source.is_missing}, found.hint)
     listing = found.list_images()
     if needs_labels and not listing.class_names:
@@ -144,17 +160,46 @@ def _notes_on_repeated(
     drops = "--drop-duplicates leaves them out of training"
     skipped = f"{spec.name}: training images that are test images as well were not looked for, because"
     num_gigabytes = sum(source.num_bytes for source in found.sources) / 2**30
+    if listing.sizes_B is None and not spec.drop_duplicates:
+        listing = _read_at_most(listing, MOST_READ_GB)
     if listing.contents is None:
         # Datasets that are no folder or table of the user's have official splits.
         if spec.place:
             yield f"{skipped} the files are not on this machine"
     elif listing.sizes_B is None and num_gigabytes > MOST_READ_GB and not spec.drop_duplicates:
         yield f"{skipped} that reads {num_gigabytes:.1f} GB; {drops}"
-    elif num_repeated := len(repeated(listing, training_B, test_B)):
-        yield (
-            f"{spec.name}: {num_repeated} of {len(training_B)} training images are test images as well, by their "
-            f"content; {drops}"
-        )
+    else:
+        try:
+            num_repeated = len(repeated(listing, training_B, test_B))
+        except _TooMuchError:
+            yield f"{skipped} that reads more than {MOST_READ_GB:.1f} GB; {drops}"
+            return
+        if num_repeated:
+            yield (
+                f"{spec.name}: {num_repeated} of {len(training_B)} training images are test images as well, by their "
+                f"content; {drops}"
+            )
+
+
+class _TooMuchError(Exception):
+    """The images are larger than what a check reads of them."""
+
+
+def _read_at_most(listing: Listing, num_gigabytes: float) -> Listing:
+    """Ends the reading of a listing's images, which may be far larger than their file: it holds equal ones once."""
+    contents, left = listing.contents, num_gigabytes * 2**30
+    if contents is None:
+        return listing
+
+    def read(kept_B: np.ndarray) -> Iterator[bytes | None]:
+        nonlocal left
+        for content in contents(kept_B):
+            left -= len(content or b"")
+            if left < 0:
+                raise _TooMuchError
+            yield content
+
+    return replace(listing, contents=read)
 
 
 def _check_memory(spec: DatasetSpec, num_images: int) -> None:
@@ -168,6 +213,11 @@ def _check_memory(spec: DatasetSpec, num_images: int) -> None:
             f"this machine has {here:.0f}: keep fewer with --train-images and --test-images, or smaller ones with "
             "--image-size."
         )
+
+
+def _find(spec: DatasetSpec, root: Path) -> Found:
+    """Finds the files of a dataset, in the folder of datasets if they are not at its place any more."""
+    return _KINDS[spec.kind].find(spec.moved_to(root) or spec, root)
 
 
 def _build(spec: DatasetSpec, found: Found) -> ImageData:

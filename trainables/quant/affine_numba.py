@@ -15,8 +15,9 @@ Shape letters as in `affine`, and N = values of one example.
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
+
+from trainables.quant.compiler import njit
 
 LANES = 64
 """Number of independent minima and maxima of the range search; a multiple of every vector width."""

@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
 from search_spaces.budgets import check_budget
 from search_spaces.errors import ConfigError
+from trainables.quant.compiler import njit
 from trainables.quant.triton import knapsack as knapsack_triton
 from trainables.quant.triton.support import find_obstacle
 

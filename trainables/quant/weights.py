@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor, nn
 
 from search_spaces.errors import ConfigError
 from trainables.quant import affine_numba, affine_torch
 from trainables.quant.affine import choose_backend
+from trainables.quant.compiler import njit
 from trainables.quant.sites import LAYER_KINDS
 
 

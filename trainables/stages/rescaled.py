@@ -11,8 +11,9 @@ from torch import nn
 
 from search_spaces.errors import ConfigError
 from trainables.checkpoints import ResumePoint
+from trainables.models.backbones import create_backbone
 from trainables.models.equalization import weight_ranges
-from trainables.models.links import find_links, rescale
+from trainables.models.links import Link, find_links, rescale
 from trainables.training_loop import EpochReport
 
 KINDS = ("relu", "linear", "attention")
@@ -25,12 +26,31 @@ def rescale_links(model: nn.Module, exponent: int) -> None:
     Raises:
         ConfigError: The network has no link of these kinds.
     """
-    links = [link for link in find_links(model) if link.kind in KINDS]
-    if not links:
-        raise ConfigError(f"rescaled={exponent}: the network has no link of a kind in {', '.join(KINDS)}.")
-    for link in links:
+    for link in _links(model, exponent):
         begin_C, _ = weight_ranges(model, link)
         rescale(model, link, int(begin_C.argmax()), 2.0**exponent)
+
+
+def check_links(architecture: str, exponent: int) -> None:
+    """Makes sure, before anything runs, that an architecture can be rescaled.
+
+    Raises:
+        UnknownNameError: timm has no such architecture.
+        ConfigError: It has no link of these kinds.
+    """
+    try:
+        _links(create_backbone(architecture, num_classes=2).eval(), exponent)
+    except ConfigError as error:
+        raise ConfigError(f"{architecture}: {error}") from error
+
+
+def _links(model: nn.Module, exponent: int) -> list[Link]:
+    links = [link for link in find_links(model) if link.kind in KINDS]
+    if not links:
+        raise ConfigError(
+            f"rescaled={exponent}: the network has no link of a kind in {', '.join(KINDS)}; leave it out there."
+        )
+    return links
 
 
 def only_report(metrics: dict[str, float], begin: float) -> EpochReport:

@@ -59,16 +59,16 @@ def command(
     size = None if image_size is None else height_width(parse_image_size(image_size))
     if target == MLFLOW:
         _check_of_mlflow(path, is_integer)
-        from orchestrator.tracking.registered import check_name
+        from orchestrator.tracking.models.registered import check_name
 
         if name is not None:
             check_name(name)
         # MLflow takes seconds to import.
-        from orchestrator.tracking.registry import register
+        from orchestrator.tracking.models.register import register
 
         register(storage, network, tracking_uri, name=name, image_size=size, data_dir=data_dir, say=click.echo)
         return
-    from orchestrator.launch.assessments import check_writable
+    from orchestrator.launch.ending.assessments import check_writable
     from orchestrator.workers.entry_points import export_network
 
     if name is not None:

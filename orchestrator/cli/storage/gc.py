@@ -46,11 +46,10 @@ def command(storage: str, is_plan: bool, tracking_uri: str | None) -> None:
                 say("their MLflow runs stay: with --tracking-uri they would have gone, too")
             return
         # MLflow takes seconds to import, which `gc --plan` need not wait for.
-        from orchestrator.tracking.client import discard_gone
+        from orchestrator.tracking.experiments import discard_gone
 
-        # Runs of sweeps that are gone go too, unless others use the same MLflow.
-        sweeps = None if tracking_uri is not None else {sweep.name for sweep in sweeps_of(store)}
-        if num_runs := discard_gone(location, {each.uid for each in garbage if each.uid}, sweeps):
+        uids, sweeps = {each.uid for each in garbage if each.uid}, {sweep.name for sweep in sweeps_of(store)}
+        if num_runs := discard_gone(location, store.read_id(), uids, sweeps, is_alone=tracking_uri is None):
             say(
                 f"moved {num_runs} MLflow runs to its bin; free their artifacts with: "
                 f"mlflow gc --backend-store-uri {location.address}"

@@ -78,6 +78,7 @@ def _show_runs(
     from orchestrator.store.inventory import sweeps_of
     from orchestrator.store.store import Store
     from orchestrator.tracking.backend import check, locate, ui_command
+    from orchestrator.tracking.moved import follow
 
     store, sweep, pairs = Store(storage, create=False), None, None
     # Any MLflow database can be looked at, also one that no sweep is in yet.
@@ -93,9 +94,10 @@ def _show_runs(
 
     def show(uri: str) -> None:
         # MLflow takes seconds to import, in which its server starts.
+        from orchestrator.tracking.experiments import Owner
         from orchestrator.tracking.links import find_pages
 
-        pages = find_pages(uri, sweep.name, pairs) if sweep else {}
+        pages = find_pages(uri, Owner(storage=store.read_id() or "", sweep=sweep.name), pairs) if sweep else {}
         if sweep and not pages:
             click.echo(f"MLflow has no runs of sweep {sweep.name} yet: its launch, or `resume`, brings them.")
         for what, page in pages.items():
@@ -107,6 +109,7 @@ def _show_runs(
         check(location)
         show(location.uri)
         return
+    follow(location)
     arguments = ui_command(tracking_uri, store, host, port)
     _check_port(host, port)
     click.echo(f"MLflow UI at http://{host}:{port}; Ctrl-C ends it")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.options import data_dir_option, place_options, storage_option, sweep_argument
+from orchestrator.cli.options import launched_data_dir_option, place_options, storage_option, sweep_argument
 
 
 class AnalysisName(click.types.StringParamType):
@@ -21,7 +21,7 @@ class AnalysisName(click.types.StringParamType):
 @click.command("analyze")
 @sweep_argument
 @storage_option
-@data_dir_option
+@launched_data_dir_option
 @click.option("--only", multiple=True, type=AnalysisName(), help="Repeatable. [default: all]")
 @click.option(
     "--set",
@@ -51,7 +51,7 @@ def command(
     from orchestrator.cli.values import check_places, open_sweep
     from orchestrator.console import line_printer, make_console
     from orchestrator.launch.analyses import AnalysesEnd, list_tasks, not_done, run_tasks, say_stopped
-    from orchestrator.launch.publish import publish
+    from orchestrator.launch.ending.publish import publish
     from orchestrator.launch.signals import stop_on_signals
     from orchestrator.launch.storage_check import check_storage
     from orchestrator.reports.for_mlflow.picture import draw_pair
@@ -60,7 +60,9 @@ def command(
     from orchestrator.results.snapshot import EVERYTHING, Snapshot
     from orchestrator.store.places.index import Index
     from orchestrator.store.provenance.facts import code_variables, sweep_facts
+    from orchestrator.tracking.backend import check_kept
     from orchestrator.tracking.tracker import Tracker
+    from orchestrator.workers.moved_data import check_moved_data
     from search_spaces.analyses import analysis_named, set_analyses
     from search_spaces.uris import trusted_variables
 
@@ -70,7 +72,10 @@ def command(
     analyses = set_analyses(load_analyses(sweep.folder), assignments)
     names = [analysis_named(each).name for each in only] or list(analyses)
     launched = sweep.launch_options()
+    check_kept(None if tracking_uri else launched.tracking_uri)
     check_places(tracking_uri or launched.tracking_uri, address)
+    data_dir = (data_dir or launched.data_dir).absolute()
+    check_moved_data(plan, sweep.store, data_dir, line_printer(console))
     tracker = Tracker(tracking_uri or launched.tracking_uri, sweep.store, sweep.name, draw=draw_pair)
     facts = sweep_facts(plan)
     tracker.check()
@@ -80,9 +85,10 @@ def command(
         save_analyses(sweep.folder, analyses)
         ended = AnalysesEnd()
         if pending := not_done(tasks, snapshot, console):
+            environment = code_variables() | trusted_variables()
             with (
                 stop_on_signals(sweep, line_printer(console)),
-                session(address, environment=code_variables() | trusted_variables()) as capacity,
+                session(address, environment=environment, again=sweep.command("analyze")) as capacity,
             ):
                 if address:
                     check_storage(sweep, capacity, is_shared=shared_storage or launched.shared_storage)

@@ -63,12 +63,14 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
         plan_from_options,
     )
     from orchestrator.console import line_printer, make_console
-    from orchestrator.launch.driver import finish_sweep, launch_sweep
+    from orchestrator.launch.driver import launch_sweep
+    from orchestrator.launch.ending.finish import finish_sweep
     from orchestrator.progress.plan import print_plan
     from orchestrator.results.snapshot import Snapshot
     from orchestrator.store.store import Store
     from orchestrator.store.sweep import Sweep, check_sweep_name
     from orchestrator.tracking.backend import check, locate
+    from orchestrator.workers.moved_data import check_moved_data
 
     console = make_console()
     limits, options, chosen = limits_of(others), launch_options_of(others), choices_of(others)
@@ -97,6 +99,7 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
         check(location)
     check_data(plan.grid.dataset, others["data_dir"], download=download)
     store = Store(storage)
+    check_moved_data(plan, store, options.data_dir, line_printer(console))
     sweep = Sweep(store, name)
     with sweep.driver(line_printer(console)):
         if num_new := sweep.save_plan(plan):

@@ -1,12 +1,19 @@
 """`dptq-sweep resume`: go on with a sweep, with the plan and the options that it was launched with."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from orchestrator.cli.completion import uids
 from orchestrator.cli.help import GroupedCommand, limit, what
-from orchestrator.cli.options import limit_options, place_options, storage_option, sweep_argument
+from orchestrator.cli.options import (
+    launched_data_dir_option,
+    limit_options,
+    place_options,
+    storage_option,
+    sweep_argument,
+)
 
 
 @click.command("resume", cls=GroupedCommand)
@@ -24,6 +31,7 @@ from orchestrator.cli.options import limit_options, place_options, storage_optio
 )
 @what("--with-children", is_flag=True, help="With --restart: also what was trained from it.")
 @what("--shared-with", multiple=True, metavar="SWEEP", help="With --restart: a sweep that may lose trials by it.")
+@launched_data_dir_option
 @place_options
 @limit_options
 @limit("--no-caps", is_flag=True, help="Forget the caps of the launch; those given here still hold.")
@@ -48,10 +56,12 @@ def command(
     from cluster.runtime.session import check_address
     from orchestrator.cli.values import check_data, check_places, limits_of, open_sweep
     from orchestrator.console import line_printer, make_console
-    from orchestrator.launch.driver import finish_sweep, launch_sweep
+    from orchestrator.launch.driver import launch_sweep
+    from orchestrator.launch.ending.finish import finish_sweep
     from orchestrator.launch.restarts import find_node, forget_failures, other_plans, restart, with_parents
     from orchestrator.store.sweep import Caps
-    from orchestrator.tracking.backend import locate
+    from orchestrator.tracking.backend import check_kept, locate
+    from orchestrator.workers.moved_data import check_moved_data
 
     console = make_console()
     say = line_printer(console)
@@ -61,13 +71,17 @@ def command(
         options = options.model_copy(update={"caps": Caps()})
     limits = limits_of(others, options)
     # What is left of the options are the places.
-    options = options.model_copy(update={name: value for name, value in others.items() if value not in (None, False)})
+    given = {name: value for name, value in others.items() if value not in (None, False)}
+    given |= {name: value.absolute() for name, value in given.items() if isinstance(value, Path)}
+    check_kept(None if "tracking_uri" in given else options.tracking_uri)
+    options = options.model_copy(update=given)
     check_places(options.tracking_uri, options.address)
     locate(options.tracking_uri, sweep.store)
     chosen = [find_node(plan, prefix) for prefix in only]
     to_restart = [find_node(plan, prefix) for prefix in restarted]
     check_address(options.address)
     check_data(plan.grid.dataset, options.data_dir, needs_labels=not plan.grid.assessments)
+    check_moved_data(plan, sweep.store, options.data_dir, say)
     if str(limits.caps):
         say(f"caps of sweep {sweep.name}: {limits.caps}")
     if options.on_event and limits.on_event is None:

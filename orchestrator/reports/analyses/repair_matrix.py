@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from orchestrator.reports.drawing import DETRIMENTAL, FACE, INK, MUTED, panels, style
 from orchestrator.reports.grouping import CELL, Row, is_missing
@@ -125,11 +126,14 @@ def _square(panel: Axes, row: Mapping[Any, Any], x: int, y: int) -> None:
             facecolor="none",
             edgecolor=INK if is_known else MUTED if is_lost else FACE,
             linewidth=1.8 if is_known else 0.5,
-            hatch="///" if is_lost else None,
+            hatch="//" if is_lost else None,
+            hatch_linewidth=0.6,
         )
     )
     gap = "" if is_missing(row["parity_gap"]) else f"\n({pct(row['parity_gap'], digits=1)})"
-    panel.text(x, y, f"{pct(row['drop'], digits=1)}{gap}", ha="center", va="center", fontsize=8, color=INK)
+    text = panel.text(x, y, f"{pct(row['drop'], digits=1)}{gap}", ha="center", va="center", fontsize=8, color=INK)
+    # A rim, so that hatching does not cross the numbers.
+    text.set_path_effects([withStroke(linewidth=2.5, foreground=FACE, alpha=0.8)])
 
 
 def _broken(name: str) -> str:

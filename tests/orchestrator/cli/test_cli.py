@@ -58,6 +58,16 @@ def test_plan_prints_every_uid_whole(run: Run) -> None:
     )
 
 
+def test_plan_says_how_many_validation_images_a_search_until_shown_waits_for(run: Run) -> None:
+    _, plain, _ = run("plan")
+    _, out, _ = run("plan", "--search-until", "shown")
+    assert "until" not in plain
+    assert "until=shown): that takes 268 of them if no answer changes, 1,132 if 1 % do; mnist-5k has 350" in " ".join(
+        out.split()
+    )
+    assert run("plan", "--search-until", "shown", "--keep-searching")[0] != 0
+
+
 def test_options_override_a_grid_file_and_single_values_win(run: Run, tmp_path: Path) -> None:
     (tmp_path / "my.yaml").write_text("name: mine\nbase: digits\npair: {epochs: 8}\nbudgets: [{average_bits: 6}]")
     changes = ["--seed", "4", "--seed", "5", "--budget", "82", "--epochs-scale", "0.25", "--set", "distill.epochs=3"]

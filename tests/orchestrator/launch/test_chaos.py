@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from orchestrator.store.folder import CHECKPOINT, RESULT
 from orchestrator.store.leases.sweeps import OWNER
 from orchestrator.store.store import Store
 from tests.cluster.heads import several_nodes
+from tests.cluster.runtime.test_guarded import STRANGER
 from tests.orchestrator.patients import (
     GRID,
     STAGES,
@@ -35,8 +37,9 @@ from tests.orchestrator.patients import (
     kill_driver,
     mlflow_server,
     outcomes_of,
+    workers_of,
 )
-from tests.waiting import wait_until
+from tests.waiting import wait_until, wait_until_gone
 
 NUM_KILLS = int(os.environ.get("DPTQ_CHAOS", "0"))
 SEED = int(os.environ.get("DPTQ_CHAOS_SEED", "0"))
@@ -280,3 +283,60 @@ def test_clock_jumps_back_by_a_day(patient: Patient) -> None:
     (folder / OWNER).write_text(json.dumps(owner | {"started_at": tomorrow, "beat_at": tomorrow}))
     patient.done.clear()
     patient.recover()
+
+
+@full_form
+def test_storage_that_is_moved_between_two_launches(patient: Patient, tmp_path: Path) -> None:
+    driver = patient.start()
+    patient.wait_for("pair/*/resume/state.safetensors", driver)
+    kill_driver(driver)
+    before = patient.storage
+    shutil.move(before, tmp_path / "storage")
+    patient.root = tmp_path
+    patient.recover()
+    assert not before.exists(), "nothing is made again at the old place"
+
+
+@full_form
+def test_two_storages_on_one_server_have_a_sweep_of_the_same_name(
+    patient: Patient, server: Callable[[], Any], tmp_path: Path
+) -> None:
+    url, _ = server()
+    other = Patient(tmp_path, patient.calm)
+    shutil.copytree(patient.storage, other.storage)
+    for each in (patient, other, patient):
+        each.options = ("--tracking-uri", url)
+        each.recover()
+    assert other.run("gc", "--tracking-uri", url, "--storage", str(other.storage))[0] == 0
+    patient.check_mlflow()
+    other.check_mlflow()
+
+
+@full_form
+def test_stranger_with_a_wrong_token_is_refused_and_disturbs_nothing(patient: Patient) -> None:
+    driver = patient.start()
+    patient.wait_for("pair/*/resume/state.safetensors", driver)
+    address = (patient.root / "ray" / "ray_current_cluster").read_text().strip()
+    wrong = os.environ | {"HOME": str(patient.root), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}
+    command = [sys.executable, "-c", STRANGER, address]
+    stranger = subprocess.run(command, env=wrong, capture_output=True, text=True, timeout=120, check=False)
+    assert stranger.returncode, stranger.stdout
+    assert driver.wait(TIMEOUT_SECONDS) == 0
+    patient.recover()
+
+
+@full_form
+def test_worker_that_was_frozen_until_all_is_done_changes_nothing(patient: Patient) -> None:
+    driver = patient.start()
+    patient.wait_for("pair/*/resume/state.safetensors", driver)
+    frozen = workers_of(driver.pid)
+    for worker in frozen:
+        os.kill(worker, signal.SIGSTOP)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    patient.recover()
+    for worker in frozen:
+        with suppress(ProcessLookupError):  # Ray may have ended it with its driver
+            os.kill(worker, signal.SIGCONT)
+    wait_until_gone(frozen)
+    patient.check()

@@ -153,7 +153,7 @@ def test_two_launches_train_every_shared_trial_once_and_say_what_they_wait_for(
     said = tmp_path / "said-d"
     wait_until(lambda: said.exists() and said.read_text())
     owner = f"sweep c (process {first.pid} on {os.uname().nodename})"
-    assert said.read_text() == f"waiting for {TEACHER.name} ({TEACHER.uid}): {owner} trains it\n"
+    assert said.read_text() == f"waiting for {TEACHER.name} ({TEACHER.uid}): {owner} works on it\n"
     (tmp_path / "hold").unlink()
     first.join()
     second.join()

@@ -2,6 +2,7 @@
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -158,6 +159,18 @@ def test_without_a_terminal_progress_is_plain_lines(store: Store) -> None:
     assert lines[1] == f"[0:00:00] started {TEACHER.name} ({TEACHER.uid})"
     assert lines[-1] == f"[0:00:00] done {TEACHER.name}: FP 66.0 %, quantized 62.0 %"
     assert "\x1b" not in "".join(lines)
+
+
+def test_trials_without_an_epoch_are_decoding_until_the_cache_has_the_images(store: Store, tmp_path: Path) -> None:
+    console, cache = Console(file=io.StringIO(), width=120, force_terminal=False), tmp_path / "pets.arrow"
+    with Progress(fresh(store), console, num_parallel=2, decoding=(3680, cache)) as progress:
+        progress.started(TEACHER, {})
+        waits = text_of(progress._render())
+        cache.touch()
+        starts = text_of(progress._render())
+    assert "the first one is decoding 3,680 images (cached afterwards), and" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"{TEACHER.name}  decoding 3,680 images (cached afterwards)" in waits
+    assert f"{TEACHER.name}  starting" in starts
 
 
 def test_in_a_terminal_progress_redraws_a_table(store: Store) -> None:

@@ -35,6 +35,12 @@ def test_the_earliest_of_equals_is_chosen() -> None:
     assert chosen(one(2, 0.5, 0.0), one(1, 0.5, 0.0)) == 1
 
 
+def test_a_hit_that_is_shown_comes_before_all_others() -> None:
+    shown = Candidate("u2", 2, 0.2, 0.02, 0.01, hit_is_shown=True)
+    assert chosen(one(0, 0.9, 0.0), shown, one(1, 0.8, 0.0)) == 2
+    assert chosen(one(0, 0.9, 0.0), shown, Candidate("u3", 3, 0.5, 0.0, 0.01, hit_is_shown=True)) == 3
+
+
 def test_candidates_are_read_from_metrics() -> None:
     read = candidate("u", 3, pair_metrics(0.03, 0.5, noise=0.001))
     assert (read.trial_number, read.validation_parity_gap, read.validation_drop_standard_error) == (3, 0.03, 0.001)

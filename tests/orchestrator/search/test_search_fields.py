@@ -24,6 +24,7 @@ ENTRIES = {
         "levels": Change(("A", "C"), ("planned", "uids", *RUN)),
         "max_trials": Change(3, ("planned", "uids", *RUN)),
         "keep_searching": Change(True, ("planned", "uids", *RUN)),
+        "until": Change("shown", ("uids", *RUN)),
         "gpu_hours": Change(9.0, RUN),
         "start_points": Change(("recipe",), ("planned", "uids", "points")),
         "warm_start": Change(False, ("uids", "points")),

@@ -19,6 +19,7 @@ from tests.orchestrator.search_driver import search_plan
 PLAN = search_plan(trials=2, confirm_seeds=1)
 """Three cells of up to four search trials, of which six are paid for."""
 KEEP = search_plan(trials=2, confirm_seeds=1, keep_searching=True)
+SHOWN = search_plan(trials=2, confirm_seeds=1, until="shown")
 LIMITED = search_plan(trials=2, gpu_hours=3.0)
 CELLS = ("60b", "82b", "105b")
 
@@ -36,6 +37,7 @@ def settled(
     plan: Plan,
     done: Mapping[str, State] = {},
     found: tuple[str, ...] = (),
+    shown: tuple[str, ...] = (),
     **hours: float,
 ) -> dict[str, str]:
     """Settles a plan of which some trials began, by name; `hours` are theirs, with `_` for the `/` of a name."""
@@ -43,6 +45,7 @@ def settled(
     states = {node.uid: State.WAITING for node in plan.nodes} | {nodes[name].uid: done[name] for name in done}
     findings = Findings(
         qualifying={nodes[name].uid for name in found},
+        shown={nodes[name].uid for name in shown},
         begun={nodes[name].uid for name in done},
         hours={nodes[name.replace("_", "/")].uid: value for name, value in hours.items()},
     )
@@ -95,6 +98,44 @@ def test_with_keep_searching_hits_skip_nothing() -> None:
     assert len([name for name in waiting(states) if "confirm" in name]) == 3
 
 
+def test_until_shown_a_hit_that_is_not_shown_ends_nothing_and_is_confirmed_in_the_end() -> None:
+    begun = {cell: State.DONE for cell in CELLS}
+    of_60b = ["60b/trial1", "60b/trial2"]
+    assert [name for name in waiting(settled(SHOWN, begun, found=CELLS)) if name.startswith("60b/t")] == of_60b
+    states = settled(SHOWN, begun, found=CELLS, shown=("60b",))
+    assert [name for name in waiting(states) if name.startswith("60b")] == ["60b/confirm1"]
+    assert {"82b/trial3", "105b/trial3"} <= set(waiting(states)), "its share goes to the others"
+    ended = begun | {f"{cell}/trial{number}": State.PRUNED for cell in CELLS for number in (1, 2)}
+    assert waiting(settled(SHOWN, ended, found=("60b",))) == ["60b/confirm1"]
+
+
+def test_a_hit_is_shown_by_both_rules_on_the_validation_images_alone(store: Store) -> None:
+    nodes = by_name(SHOWN)
+    changes = {"60b": (0, 0), "82b": (5, 0), "105b": None, "60b/trial1": (0, 60)}
+    for name, each in changes.items():
+        metrics = pair_metrics(0.0, 0.15, num_test_images=100_000)
+        if each:
+            counts = dict(zip(("parity_lost", "drop_gained"), map(float, each), strict=True))
+            counts |= {
+                "num_images": 400.0,
+                "parity_gained": counts["parity_lost"],
+                "drop_lost": 60 + counts["drop_gained"],
+            }
+            metrics |= {f"validation/{count}": value for count, value in counts.items()}
+        trial_of(store, nodes[name]).write_result(metrics, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
+    findings = Snapshot(SHOWN, store).findings
+    assert findings.qualifying == {nodes[name].uid for name in changes}
+    # Of the others 2.5 % of the answers change at full precision, nothing is counted, or the drop is noise.
+    assert findings.shown == {nodes["60b"].uid}
+    assert Snapshot(PLAN, store).findings.shown == set()
+
+
+def test_plans_until_shown_share_the_trials_of_the_search_and_none_of_the_confirmations() -> None:
+    shared = {node.uid for node in PLAN.nodes} & {node.uid for node in SHOWN.nodes}
+    assert shared == {node.uid for node in PLAN.nodes if not node.is_confirmation}
+    assert search_plan(trials=2, confirm_seeds=1, until="hit") == PLAN
+
+
 def test_gpu_hours_of_the_search_end_it_and_those_of_first_trials_do_not_count() -> None:
     began = {"60b": State.DONE, "60b/trial1": State.PRUNED, "82b/trial1": State.DONE}
     hours: dict[str, Any] = {"60b": 100.0, "60b_trial1": 1.0, "82b_trial1": 1.9}
@@ -124,7 +165,7 @@ BEGUN = st.sampled_from([State.DONE, State.PRUNED, State.FAILED, State.DIVERGED,
 @st.composite
 def situations(draw: st.DrawFn) -> tuple[Plan, dict[str, State], Findings]:
     """Any trials begun, any of the finished ones catastrophic; of those that did not begin, any guess."""
-    plan = draw(st.sampled_from([PLAN, KEEP, LIMITED]))
+    plan = draw(st.sampled_from([PLAN, KEEP, LIMITED, SHOWN]))
     states, findings = {}, Findings()
     for node in plan.nodes:
         if draw(st.booleans()):
@@ -134,6 +175,8 @@ def situations(draw: st.DrawFn) -> tuple[Plan, dict[str, State], Findings]:
             can_qualify = node.cell is not None and node.origin is not Origin.CONFIRMED
             if can_qualify and states[node.uid] is State.DONE and draw(st.booleans()):
                 findings.qualifying.add(node.uid)
+                if plan is SHOWN and draw(st.booleans()):
+                    findings.shown.add(node.uid)
         else:
             states[node.uid] = draw(
                 st.sampled_from([State.WAITING, State.SKIPPED]) if node.cell else st.just(State.WAITING)
@@ -154,7 +197,8 @@ def test_rules_of_the_allocation(situation: tuple[Plan, dict[str, State], Findin
     assert len(begun) + len(open_ones) <= max(len(begun), search.trials * len(CELLS))
     found = {node.cell_id for node in nodes if node.uid in findings.qualifying}
     if not search.keep_searching:
-        assert not [node for node in open_ones if node.cell_id in found]
+        enough = findings.shown if search.until == "shown" else findings.qualifying
+        assert not {node.cell_id for node in open_ones} & {node.cell_id for node in nodes if node.uid in enough}
     elif search.gpu_hours is None:
         assert len(begun) + len(open_ones) == len(of_search), "every cell gets exactly its trials"
     for cell_id in {node.cell_id for node in nodes}:

@@ -2,7 +2,9 @@
 
 import errno
 import json
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +13,7 @@ import pytest
 from orchestrator.plan import SCHEMA, Node, build_plan
 from orchestrator.store.folder import CHECKPOINT, RECIPE, RESULT
 from orchestrator.store.states import State
-from orchestrator.store.store import Store
+from orchestrator.store.store import IDENTITY, Store
 from orchestrator.store.trial import TrialFolder, now_ms, trial_of
 from search_spaces.errors import NonFiniteLossError, StorageError, UnwritableError
 from search_spaces.grids.build import Choices, build_grid
@@ -150,3 +152,21 @@ def test_a_finished_trial_leaves_nothing_to_resume_from(store: Store) -> None:
     trial.folder.write_bytes("resume/.tmp-of-a-dead-process", b"half")
     trial.write_result({}, {}, seconds=1.0, data_sha256="d")
     assert not [path for path in trial.folder.sizes() if path.startswith("resume")]
+
+
+def test_a_storage_gets_one_id_however_many_ask_for_it_at_once(store: Store) -> None:
+    assert store.read_id() is None
+    together = threading.Barrier(4)
+
+    def ask(number: int) -> str:
+        together.wait()
+        return Store(store.uri).make_id()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert {*pool.map(ask, range(4))} == {store.read_id()}
+
+
+def test_a_damaged_id_is_one_line(store: Store) -> None:
+    store.root.write_json(IDENTITY, {"id": "x' OR 1=1"})
+    with pytest.raises(StorageError, match=r"storage\.json has no id of letters and digits"):
+        store.make_id()

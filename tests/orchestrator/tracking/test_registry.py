@@ -24,7 +24,7 @@ from orchestrator.results.pairs import verdict
 from orchestrator.store.folder import PREDICTIONS
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder, trial_of
-from orchestrator.tracking.registered import check_name, model_name
+from orchestrator.tracking.models.registered import check_name, model_name
 from orchestrator.tracking.tracker import Tracker
 from orchestrator.workers.trial import run_trial
 from search_spaces.errors import ConfigError

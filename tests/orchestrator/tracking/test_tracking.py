@@ -24,6 +24,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from orchestrator.tracking.backend import Location, locate, ui_command
 from orchestrator.tracking.client import Experiment, KnownRun
+from orchestrator.tracking.experiments import Owner
 from orchestrator.tracking.names import run_names
 from orchestrator.tracking.points import Point, epoch_points, metric_key
 from orchestrator.tracking.tracker import Tracker
@@ -45,19 +46,6 @@ CUDA_ERROR = RuntimeError(
     "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n"
 )
 SEARCH = {"keep_searching": True, "start_points": ("recipe",)}
-
-
-@pytest.fixture(scope="session")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's tables, which take seconds to create; tests use copies."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture(scope="module")
-def plan() -> Plan:
-    return build_plan(build_grid("digits", Choices(search=SEARCH), lambda architecture: 15), lambda architecture: 15)
 
 
 @pytest.fixture
@@ -761,7 +749,7 @@ def test_first_launches_of_two_sweeps_make_the_database_one_after_the_other(tmp_
 
     def launch(name: str) -> None:
         together.wait()
-        Experiment(location, name)
+        Experiment(location, Owner(storage="a1", sweep=name))
 
     launches = [fork.Process(target=launch, args=(name,)) for name in ("c", "d")]
     for each in launches:

@@ -145,6 +145,36 @@ def test_every_attacker_trains_a_detrimental_pair_of_every_cell_and_none_a_robus
     assert {cell.budget_level for cell in grid.cells if cell.search_trials} == {"B+plain", "B+channel", "B+inputs"}
 
 
+def test_a_network_may_name_its_own_of_the_grids_attackers(tmp_path: Path) -> None:
+    two = ATTACKERS.replace("{sites: inputs}", "{margin: 0.5}").replace(
+        "name: mine", "name: mine\narchitectures: [test_resnet, test_vit]"
+    )
+    own = two.replace("{test_resnet: {pair: {kd_weight: 2}}}", "{test_vit: {attackers: [inputs, plain]}}")
+    assert {name.partition("/")[0] for name in attackers_of(grid_of(tmp_path, own))} == {"test_resnet", "test_vit"}
+    assert attackers_of(grid_of(tmp_path, own)) == {
+        *(f"test_resnet/{each}" for each in ("plain", "channel", "inputs")),
+        *(f"test_vit/{each}" for each in ("plain", "inputs")),
+    }
+    with pytest.raises(UnknownNameError, match=r"attacker in per_architecture.test_vit.*plane.*plain"):
+        grid_of(tmp_path, own.replace("[inputs, plain]", "[plane]"))
+
+
+def test_who_attacks_a_network_of_a_base_is_asked_only_of_the_bases_attackers(tmp_path: Path) -> None:
+    text = "name: mine\nbase: matrix\n"
+    assert "test_convnext/rescaled" not in attackers_of(grid_of(tmp_path, text))
+    assert "test_convnext/spared" in attackers_of(grid_of(tmp_path, text))
+    assert "test_convnext/mine" in attackers_of(grid_of(tmp_path, text + "attackers: {mine: {margin: 0.5}}\n"))
+
+
+def attackers_of(grid: Grid) -> set[str]:
+    """Networks and who attacks them."""
+    return {
+        f"{cell.architecture}/{cell.budget_level.partition('+')[2]}"
+        for cell in grid.cells
+        if cell.goal == "detrimental"
+    }
+
+
 def test_an_attacker_who_changes_nothing_has_the_uids_of_the_grid_without_attackers(tmp_path: Path) -> None:
     plain = plan_of(build_grid("smoke", Choices(), sites))
     assert plan_of(grid_of(tmp_path, "name: mine\nbase: smoke\nattackers: {plain: {}}")) == plain

@@ -18,7 +18,7 @@ from search_spaces.errors import UnavailableError
 from tests.trainables.data.squares import decode_square
 from trainables.data import cache
 from trainables.data.cache import CACHE_VARIABLE, cache_folder
-from trainables.data.loading import check_available, load_dataset
+from trainables.data.loading import check_available, images_to_decode, load_dataset
 
 SPEC = DatasetSpec(name="oxford-iiit-pet", image_size=28)
 BLUE = (20, 60, 200)
@@ -73,6 +73,22 @@ def test_second_load_decodes_nothing_and_gives_the_same(small_pets: Path, monkey
     assert {name: len(split) for name, split in second.splits.items()} == {"train": 14, "validation": 2, "test": 8}
     for name, split in first.splits.items():
         assert split.image_ids_B.equal(second.splits[name].image_ids_B)
+
+
+def test_images_that_a_load_is_going_to_decode_are_counted_until_the_cache_has_them(
+    small_pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        forbid_decoding(patch)
+        counted = images_to_decode(SPEC, small_pets)
+        fewer = images_to_decode(SPEC.model_copy(update={"train_images": 8, "test_images": 4}), small_pets)
+    load_dataset(SPEC, small_pets)
+    assert counted == (24, cache_file(small_pets))
+    assert fewer is not None
+    assert fewer[0] == 12
+    assert images_to_decode(SPEC, small_pets) is None
+    assert images_to_decode(DatasetSpec(name="digits", image_size=32), small_pets) is None, "nothing of it is cached"
+    assert images_to_decode(SPEC, small_pets / "elsewhere") is None, "the files are on other machines"
 
 
 def test_cache_holds_the_decoded_pixels_under_their_ids(small_pets: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from orchestrator.workers.entry_points import KNOWN_RESCALABLE, check_rescalable
 from search_spaces.errors import ConfigError
 from search_spaces.model import vary
 from search_spaces.recipes import PairRecipe
@@ -15,7 +16,7 @@ from trainables.data.images import VALIDATION, ImageData
 from trainables.models.backbones import create_backbone
 from trainables.models.links import find_links
 from trainables.stages import pair
-from trainables.stages.rescaled import KINDS, rescale_links
+from trainables.stages.rescaled import KINDS, check_links, rescale_links
 from trainables.training_loop import EpochReport, StageResult, finish
 
 RESCALED = vary(SMALL_PAIR, rescaled=10, train=[])
@@ -55,6 +56,13 @@ def test_logits_are_the_white_boxs_to_the_last_bit_and_attention_is_among_the_li
     moved = [name for name, tensor in changed.state_dict().items() if not tensor.equal(network.state_dict()[name])]
     assert all("attn" in name for name in moved)
     assert moved
+
+
+def test_whether_a_network_can_be_rescaled_is_known_before_anything_runs() -> None:
+    for architecture in KNOWN_RESCALABLE:
+        check_links(architecture, 10)
+    with pytest.raises(ConfigError, match="test_convnext: rescaled=10: the network has no link of a kind in relu"):
+        check_rescalable("test_convnext", 10)
 
 
 def test_a_trial_that_was_cut_off_after_its_evaluation_gives_the_same_result(

@@ -21,8 +21,9 @@ from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from orchestrator.store.inventory import find_trial
 from orchestrator.store.store import Store
 from orchestrator.tracking.backend import Location, check, locate
-from orchestrator.tracking.client import experiment_id, run_of
-from orchestrator.tracking.registered import description, model_name, version_tags
+from orchestrator.tracking.experiments import run_of, shared_experiment
+from orchestrator.tracking.models.registered import description, model_name, version_tags
+from orchestrator.tracking.moved import follow
 from orchestrator.tracking.runs import UID_TAG
 from orchestrator.workers.entry_points import export_served
 from search_spaces.errors import SweepError, TrackingError, one_line
@@ -68,6 +69,7 @@ def register(
     store = Store(storage, create=False)
     location = locate(tracking_uri, store)
     check(location)
+    follow(location)
     with scratch_folder() as scratch:
         files = scratch / "network"
         files.mkdir()
@@ -78,7 +80,7 @@ def register(
         tags = version_tags(facts, trial)
         try:
             client = MlflowClient(tracking_uri=location.uri, registry_uri=location.uri)
-            run = (run_of(client, uid) if trial else None) or _new_run(client, location, name, tags)
+            run = (run_of(client, store.read_id(), uid) if trial else None) or _new_run(client, location, name, tags)
             model = _log(client, run, name, facts, tags, files)
             registered = _new_version(client, model, name, tags, description(facts, trial))
         except SweepError:
@@ -117,7 +119,7 @@ def _new_run(client: MlflowClient, location: Location, name: str, tags: Mapping[
     """Creates a run for a network that has none."""
     # Without the uid: this is not the run that tells of the trial.
     own_tags = {key: value for key, value in tags.items() if key != UID_TAG}
-    run = client.create_run(experiment_id(client, location, EXPERIMENT), tags=own_tags, run_name=name)
+    run = client.create_run(shared_experiment(client, location, EXPERIMENT), tags=own_tags, run_name=name)
     client.set_terminated(run.info.run_id)
     return run
 

@@ -28,7 +28,7 @@ class Answers:
         self.network = ServedNetwork(Path(context.artifacts["network"]))
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """Runs the network; what it takes, gives and lets choose is `orchestrator.tracking.registry.signature_of`."""
+        """Runs the network; what it takes, gives and lets choose is `signature_of` in `register`."""
         wishes: dict[str, Any] = params or {}
         bit_width: int | None = 0 if wishes.get("full_precision") else wishes.get("bit_width")
         images_BCHW: np.ndarray = model_input["images"]
