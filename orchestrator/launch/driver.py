@@ -34,6 +34,7 @@ from orchestrator.results.standing import standing_of
 from orchestrator.search.journal import JOURNAL, make_journal_whole
 from orchestrator.search.study import kept_objectives
 from orchestrator.store.integrity import find_damage
+from orchestrator.store.places.index import Index
 from orchestrator.store.provenance.facts import code_variables, sweep_facts
 from orchestrator.store.sweep import LaunchOptions, Sweep
 from orchestrator.tracking.tracker import Tracker
@@ -61,7 +62,7 @@ def launch_sweep(
     Raises:
         StorageError: A finished trial is damaged; says which, and how to run it again.
     """
-    snapshot = Snapshot(plan, sweep.store, ahead=EVERYTHING)
+    snapshot = Snapshot(plan, sweep.store, ahead=EVERYTHING, index=Index(sweep.folder, is_trusted=not limits.verify))
     say = line_printer(console)
     damages = find_damage(((node, snapshot.trial(node)) for node in plan.nodes), verify=limits.verify)
     for damage in damages:
@@ -73,9 +74,8 @@ def launch_sweep(
             f"with `{sweep.going_on(*restarts)}`."
         )
     shown = redact(options.tracking_uri) if options.tracking_uri else None
-    kept = {"tracking_uri": shown, "caps": limits.caps, "stalled_minutes": limits.stalled_minutes}
-    if limits.on_event is not None:
-        kept["on_event"] = kind_of_target(limits.on_event)
+    event = {} if limits.on_event is None else {"on_event": kind_of_target(limits.on_event)}
+    kept = {"tracking_uri": shown, "caps": limits.caps, "stalled_minutes": limits.stalled_minutes, **event}
     sweep.save_launch(options.model_copy(update=kept))
     analyses = list(load_analyses(sweep.folder).values()) if options.analyze else []
     target, stalled_seconds = limits.on_event, 60 * limits.stalled_minutes
@@ -148,6 +148,7 @@ def run_sweep(
             sweep.ask_to_stop()
         overview = overview_of(snapshot, has_driver=False)
         standing = publish(tracker, sweep, snapshot, facts, console)
+        snapshot.save_index()
         if launch.hook:
             launch.hook.tell_end(overview.count, launch.meter.hit)
         return Outcome(

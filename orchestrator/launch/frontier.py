@@ -141,7 +141,7 @@ class Frontier(StatelessSearcher):
         self._pending.remove(ready)
         with self._remembering_errors():
             self._prepare(ready)
-            self._snapshot.look_again(ready)
+            self._snapshot.look_again(ready, self._shared.as_known(ready))
         self._running[trial_id] = ready
         return self._for_all | {
             "stage": str(ready.stage),
@@ -242,7 +242,7 @@ class Frontier(StatelessSearcher):
         while (node := self._next_ready()) and self._may_start():
             if not self._shared.take(node):
                 continue
-            self._snapshot.look_again(node)
+            self._snapshot.look_again(node, self._shared.as_known(node))
             if self._has_tries_left(node):
                 return node
             self._pending.remove(node)

@@ -22,8 +22,9 @@ from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.standing import Standing, standing_of
 from orchestrator.results.trials import Trial, read_trials
 from orchestrator.results.verdicts import Outcome, outcome_facts, outcome_of
-from orchestrator.store.folder import EPOCHS, RESULT
+from orchestrator.store.folder import EPOCHS, LEASE, RESULT
 from orchestrator.store.leases.trials import Lease
+from orchestrator.store.places.index import Index
 from orchestrator.store.states import State
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.usage import Usage
@@ -61,7 +62,10 @@ class Status:
 
 def read_status(sweep: Sweep, plan: Plan, *, price_per_hour: float | None = None) -> Status:
     """Reads how far a sweep is."""
-    has_driver, snapshot = sweep.has_driver(), Snapshot(plan, sweep.store, ahead=(RESULT, EPOCHS))
+    has_driver, snapshot = (
+        sweep.has_driver(),
+        Snapshot(plan, sweep.store, ahead=(RESULT, EPOCHS), index=Index(sweep.folder)),
+    )
     trials, overview = read_trials(snapshot, points=False), overview_of(snapshot, has_driver=has_driver)
     return Status(
         sweep=sweep,
@@ -194,7 +198,8 @@ def _count_analyses(sweep: Sweep, snapshot: Snapshot, trials: Sequence[Trial]) -
 def _elsewhere(sweep: Sweep, snapshot: Snapshot) -> dict[str, Lease]:
     leases = sweep.leases()
     open_nodes = [node for node in snapshot.plan.nodes if snapshot.states[node.uid].is_open]
-    found = {node.uid: leases.holder(snapshot.trial(node).folder) for node in open_nodes}
+    folders = {node.uid: snapshot.trial(node).folder for node in open_nodes}
+    found = {uid: leases.holder(folder) for uid, folder in folders.items() if folder.exists(LEASE)}
     return {uid: lease for uid, lease in found.items() if lease}
 
 

@@ -10,6 +10,7 @@ from orchestrator.console import make_table, megabytes
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.standing import Standing, standing_of
 from orchestrator.store.inventory import SweepEntry, list_sweeps
+from orchestrator.store.places.index import Index
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
 from search_spaces.errors import SweepError
@@ -43,7 +44,7 @@ def _standing(sweep: Sweep, num_sites: Callable[[str], int]) -> Standing | None:
         plan = sweep.load_plan(num_sites)
     except SweepError:
         return None
-    return standing_of(Snapshot(plan, sweep.store), sweep.folder)
+    return standing_of(Snapshot(plan, sweep.store, index=Index(sweep.folder)), sweep.folder)
 
 
 def listed_table(listed: list[Listed]) -> Table:

@@ -14,7 +14,8 @@ from orchestrator.results.claims import is_shown
 from orchestrator.search.trial_budget import Findings, settle
 from orchestrator.store.analysis import AnalysisFolder
 from orchestrator.store.folder import EPOCHS, RECIPE, RESULT, Folder
-from orchestrator.store.places.listed import ListedFolder
+from orchestrator.store.places.index import Index
+from orchestrator.store.places.listed import ListedFolder, listed
 from orchestrator.store.places.place import Stamp
 from orchestrator.store.states import State
 from orchestrator.store.store import Store
@@ -32,15 +33,16 @@ NUM_READERS = 16
 class Snapshot:
     """What the store holds of a plan's trials and of analyses."""
 
-    def __init__(self, plan: Plan, store: Store, *, ahead: Collection[str] = ()) -> None:
+    def __init__(self, plan: Plan, store: Store, *, ahead: Collection[str] = (), index: Index | None = None) -> None:
         """Lists all trials.
 
         Args:
             plan: The sweep's plan.
             store: Where its trials are.
             ahead: Files that will be needed of every trial: an object store is asked for many at a time.
+            index: Of the sweep, which has some of them.
         """
-        self.plan, self.store, self._ahead = plan, store, ahead
+        self.plan, self.store, self._ahead, self._index = plan, store, ahead, index
         self.findings = Findings()
         """Of the searches."""
         self.states: dict[str, State] = {}
@@ -70,14 +72,24 @@ class Snapshot:
             self._look(node)
         self._settle()
 
-    def look_again(self, node: Node) -> State:
-        """Lists a trial that began or ended, and returns its state."""
-        before = self.states[node.uid]
-        self._trials[node.uid] = self._listed(node, self.store.trial(node.stage, node.uid).stamps())
+    def look_again(self, node: Node, known: ListedFolder | None = None) -> State:
+        """Lists a trial that began or ended, if it is not `known` as it is, and returns its state."""
+        before, folder = self.states[node.uid], known or listed(self.store.trial(node.stage, node.uid))
+        self._trials[node.uid] = TrialFolder(self.store, node.stage, node.uid, folder)
         state = self._look(node)
         if state is not before or state.is_final:
             self._settle()
         return state
+
+    def save_index(self) -> None:
+        """Keeps what was read of trials that ended for whoever reads the sweep next."""
+        if self._index:
+            self._index.save(
+                (f"{node.stage}/{node.uid}/{name}", folder.stamps()[name], content)
+                for node in self.plan.nodes
+                if self.states[node.uid].is_final and isinstance(folder := self.trial(node).folder, ListedFolder)
+                for name, content in folder.kept().items()
+            )
 
     @property
     def has_analyses(self) -> bool:
@@ -94,7 +106,8 @@ class Snapshot:
         return _list_by_uid(self.store.root.folder(ANALYSIS))
 
     def _listed(self, node: Node, stamps: Mapping[str, Stamp]) -> TrialFolder:
-        folder = ListedFolder(self.store.trial(node.stage, node.uid), stamps)
+        known = self._index.below(f"{node.stage}/{node.uid}", stamps) if self._index else None
+        folder = ListedFolder(self.store.trial(node.stage, node.uid), stamps, known)
         return TrialFolder(self.store, node.stage, node.uid, folder)
 
     def _look(self, node: Node) -> State:

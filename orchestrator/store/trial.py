@@ -260,13 +260,13 @@ class TrialFolder:
         self.folder.delete(ERROR)
         self.folder.delete(LOG)
 
-    def read_checked(self, name: str) -> bytes:
-        """Reads a file of a finished trial and compares it with the result's checksum.
+    def read_checked(self, name: str, result: TrialResult | None = None) -> bytes:
+        """Reads a file of a finished trial and compares it with the checksum of its result, read before or now.
 
         Raises:
             StorageError: The file is gone or damaged.
         """
-        result, content = self.result(), self.folder.read_bytes(name)
+        result, content = result or self.result(), self.folder.read_bytes(name)
         expected = (result.files | result.recorded).get(name) if result else None
         if content is None or sha256(content) != expected:
             raise StorageError(

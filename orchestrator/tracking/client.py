@@ -16,6 +16,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 
 from orchestrator.store.folder import Folder, sha256
 from orchestrator.store.leases.sweeps import LOCK, OWNER
+from orchestrator.store.places.index import INDEX
 from orchestrator.store.trial import now_ms
 from orchestrator.tracking.backend import Location, making
 from orchestrator.tracking.descriptions import NOTE_TAG
@@ -41,8 +42,8 @@ OUR_NOTE_TAG = "dptq.note"
 """Begin of the checksum of the description that was written here: one that somebody changed in MLflow is left alone."""
 _DIGEST = 36
 """Characters that MLflow keeps of a dataset's digest."""
-_NO_ARTIFACTS = frozenset({LOCK, OWNER})
-"""Files of a sweep's folder that say who works on it."""
+_NO_ARTIFACTS = frozenset({LOCK, OWNER, INDEX})
+"""Files of a sweep's folder that say who works on it, or again what trials' folders say."""
 logger = logging.getLogger(__name__)
 
 

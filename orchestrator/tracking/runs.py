@@ -4,6 +4,7 @@ Everything here is a function of stored content, timestamps included, so a repla
 keeps one point per (metric, timestamp, step, value).
 """
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -48,6 +49,10 @@ CLAIM_TAG = "dptq.claim"
 """Whether the test images show a pair to be catastrophic; see `orchestrator.results.claims`."""
 VERDICT_TAG = "dptq.runtime_verdict"
 REASON_TAG = "dptq.runtime_reason"
+CHECKPOINT_TAG, SHA256_TAG = "dptq.checkpoint", "dptq.checkpoint_sha256"
+"""Where the checkpoint of a trial lies, and its checksum: MLflow holds no copy."""
+COPIES = "DPTQ_COPY_CHECKPOINTS"
+"""Variable by which MLflow gets copies of checkpoints."""
 MARK_TAG = "dptq.synced"
 """Checksum of what was replayed; written last, so a run that has the store's mark is complete."""
 PARENT_TAG = "mlflow.parentRunId"
@@ -151,9 +156,12 @@ def read_content(node: Node, trial: TrialFolder, claims: Claims, draw: Draw | No
     result = trial.result() if status == "FINISHED" else None
     tags, made = error_tag(trial) if status == "FAILED" else {}, {}
     files = list(_ARTIFACTS[status])
+    if result and CHECKPOINT in result.files and os.environ.get(COPIES) != "1":
+        files.remove(CHECKPOINT)
+        tags |= {CHECKPOINT_TAG: f"{trial.folder.root}/{CHECKPOINT}", SHA256_TAG: result.files[CHECKPOINT]}
     if result:
         points += final_points(result, end_ms or 0)
-        files += [name for name in result.files if name not in files]
+        files += [name for name in result.files if name not in (*files, CHECKPOINT)]
         tags |= pair_tags(node, result, claims)
         if verified := read_verified(trial):
             tags |= {VERDICT_TAG: verified.verdict, REASON_TAG: verified.reason[:_LONGEST_ERROR]}

@@ -17,18 +17,19 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from queue import Queue
 from typing import Any
 
 from orchestrator.plan import Node, Plan
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.store.folder import Folder
+from orchestrator.store.places.listed import listed
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from orchestrator.tracking import runs as replay
 from orchestrator.tracking.backend import check, first_line, locate
 from orchestrator.tracking.client import Experiment, KnownRun
+from orchestrator.tracking.delivery import Delivery
 from orchestrator.tracking.experiments import Owner
 from orchestrator.tracking.names import run_names
 from orchestrator.tracking.pages import experiment_tags
@@ -58,8 +59,7 @@ class Tracker:
         self._is_stale = True
         self._retry_at = 0.0
         self._has_warned = False
-        self._queue: Queue[Callable[[], None] | None] = Queue()
-        self._thread: threading.Thread | None = None
+        self._delivery, self._is_stuck = Delivery(self._attempt), False
         self._rows: dict[str, list[Mapping[str, Any]]] = {}
         self._rows_lock = threading.Lock()
         self._reports: list[Folder] = []
@@ -93,23 +93,22 @@ class Tracker:
             # MLflow's own errors quote the URL they called; the original is cut off with its credentials.
             reason = f"MLflow at {self.location.address} cannot be used: {first_line(error)}"
             raise TrackingError(f"{reason} Fix that, or pass another --tracking-uri.") from None
-        self._thread = threading.Thread(target=self._serve, name="tracking", daemon=True)
-        self._thread.start()
+        self._delivery.start()
 
     def started(self, node: Node, record: TrialRecord | None) -> None:
         """Notes that a trial runs, with what it runs; returns at once."""
-        self._queue.put(partial(self._start_run, node, record))
+        self._delivery.put(partial(self._start_run, node, record))
 
     def epoch(self, node: Node, row: Mapping[str, Any]) -> None:
         """Notes an epoch of a running trial, a row of its epochs.parquet; returns at once."""
         with self._rows_lock:
             # Rows that pile up while the backend is slow, or away, go out in one call.
             self._rows.setdefault(node.uid, []).append(dict(row))
-        self._queue.put(partial(self._log_rows, node))
+        self._delivery.put(partial(self._log_rows, node))
 
     def ended(self, node: Node) -> None:
         """Notes that a trial is done or failed, and replays its folder; returns at once."""
-        self._queue.put(partial(self._replay, self._tracked(node)))
+        self._delivery.put(lambda: self._replay(self._tracked(node, is_listed=True)))
 
     def sweep_artifacts(self, folder: Folder) -> None:
         """Notes a folder of reports, which `close` logs on the parent run under the folder's name."""
@@ -171,18 +170,13 @@ class Tracker:
         return found if self._attempt(lambda: found.extend(self._connected.statuses())) else None
 
     def _drain(self) -> None:
-        if self._thread:
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
-
-    def _serve(self) -> None:
-        while (action := self._queue.get()) is not None:
-            self._attempt(action)
+        self._is_stuck = self._is_stuck or not self._delivery.drain()
 
     def _attempt(self, action: Callable[[], None]) -> bool:
         """Does something with MLflow, and tells whether it worked. This is where an outage stops."""
         failure: Exception | None = None
+        if self._is_stuck:
+            return False  # the thread of `Delivery` hangs in a call of the same client
         # Twice: servers close idle connections, and a request that crosses with that is lost, though all is well.
         for _ in range(2):
             if self._is_stale and time.monotonic() < self._retry_at:
@@ -232,8 +226,10 @@ class Tracker:
         with self._rows_lock:
             del self._rows[node.uid][: len(rows)]
 
-    def _tracked(self, node: Node, snapshot: Snapshot | None = None) -> Tracked:
+    def _tracked(self, node: Node, snapshot: Snapshot | None = None, *, is_listed: bool = False) -> Tracked:
         trial = snapshot.trial(node) if snapshot else trial_of(self._store, node)
+        if is_listed:
+            trial.folder = listed(trial.folder)
         claims = self._plan.grid.claims if self._plan else Claims()
         name = self._names.get(node.uid, node.name)
         return replay.tracked_node(node, trial, self._sweep, name=name, claims=claims, draw=self._draw)

@@ -164,7 +164,7 @@ def _parent(store: Store, stage: str, parents: Sequence[str]) -> ParentCheckpoin
     assert result is not None, f"{parent.folder.root} was handed out as a parent and is not done"
     return ParentCheckpoint(
         architecture=_record_of(parent).architecture,
-        content=parent.read_checked(CHECKPOINT),
+        content=parent.read_checked(CHECKPOINT, result),
         source=f"{parent.folder.root}/{CHECKPOINT}",
         data_sha256=result.data_sha256,
     )

@@ -58,6 +58,7 @@ def command(
     from orchestrator.reports.terminal import print_analyses
     from orchestrator.results.pairs import pair_records
     from orchestrator.results.snapshot import EVERYTHING, Snapshot
+    from orchestrator.store.places.index import Index
     from orchestrator.store.provenance.facts import code_variables, sweep_facts
     from orchestrator.tracking.backend import check_kept
     from orchestrator.tracking.tracker import Tracker
@@ -79,7 +80,7 @@ def command(
     facts = sweep_facts(plan)
     tracker.check()
     with sweep.driver():
-        snapshot = Snapshot(plan, sweep.store, ahead=EVERYTHING)
+        snapshot = Snapshot(plan, sweep.store, ahead=EVERYTHING, index=Index(sweep.folder))
         tasks = list_tasks(sweep, snapshot, [analyses[each] for each in names], console)
         save_analyses(sweep.folder, analyses)
         ended = AnalysesEnd()

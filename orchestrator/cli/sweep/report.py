@@ -29,10 +29,11 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
     from orchestrator.results.trials import chance_level, read_trials
     from orchestrator.results.verdicts import outcome_of
     from orchestrator.results.verifications import verified_trials
+    from orchestrator.store.places.index import Index
     from orchestrator.store.provenance.facts import sweep_facts
 
     sweep, plan = open_sweep(storage, name)
-    snapshot = Snapshot(plan, sweep.store, ahead=EVERYTHING)
+    snapshot = Snapshot(plan, sweep.store, ahead=EVERYTHING, index=Index(sweep.folder))
     if plan.grid.assessments:
         report_assessments(sweep, snapshot, make_console(), as_json=as_json)
         return

@@ -8,7 +8,7 @@ that arrives before makes the new attempt look again, and be replaced.
 The worker's beat is a number in the lease itself, written on the same condition: it shows life and asks in one request.
 
 What is left: a file that arrives late, and that the new attempt did not write yet, stands there until it does. So may a
-result.json, which another sweep may see meanwhile. Deletes are not conditional: the lease is read before each.
+result.json, which another sweep may see meanwhile. Deletes are not conditional: the lease was seen shortly before each.
 """
 
 import time
@@ -17,6 +17,8 @@ from orchestrator.store.folder import LEASE, Folder
 from orchestrator.store.leases.contended import ContendedFile
 from orchestrator.store.leases.fenced import FencedFolder, LostLeaseError
 from orchestrator.store.places.bucket import Bucket, Tag
+from orchestrator.store.places.listed import ListedFolder
+from orchestrator.store.places.place import Stamp
 
 CHECK_SECONDS = 10.0
 """Time for which a lease counts as held that was seen so; a worker sees it at every beat, unless it was frozen."""
@@ -36,9 +38,17 @@ class ConditionalFolder(FencedFolder):
 
     def hand_over(self) -> None:
         """Forgets which files there are, and their versions."""
-        self._found: set[str] | None = None
+        self._found: dict[str, Stamp] | None = None
         self._tags: dict[str, Tag] = {}
         self._kept: dict[str, bytes] = {}
+
+    def stamps(self) -> dict[str, Stamp]:
+        """Lists the folder, and notes what there is."""
+        found = super().stamps()
+        if self._found is None:
+            self.check()
+            self._found = dict(found)
+        return found
 
     def exists(self, path: str) -> bool:
         """Tells whether a file exists, which nobody else changes."""
@@ -58,8 +68,8 @@ class ConditionalFolder(FencedFolder):
     def write_bytes(self, path: str, content: bytes) -> None:
         """Writes a file, if the attempt holds the lease."""
         there, full = self._bucket, f"{self.path}/{path}"
-        if time.monotonic() - self._seen_at > CHECK_SECONDS:
-            self.check()
+        self._files()  # sees the lease, if nothing is known yet
+        self._check_now_and_then()
         if path in self._files() and path not in self._tags:
             self._look(path)
         while True:
@@ -70,7 +80,7 @@ class ConditionalFolder(FencedFolder):
             # Another version is there: from a request of this attempt that was repeated, or from another attempt.
             self._look(path)
         self._tags[path] = written
-        self._files().add(path)
+        self._files()[path] = Stamp(len(content), time.time_ns(), written.e_tag or "")
         if len(content) <= SMALL_BYTES:
             self._kept[path] = content
         else:
@@ -79,15 +89,16 @@ class ConditionalFolder(FencedFolder):
     def delete(self, path: str) -> None:
         """Removes a file, if the attempt holds the lease."""
         if path in self._files():
-            self.check()
+            self._check_now_and_then()
             super().delete(path)
             self._forget(path)
 
     def delete_folder(self, path: str) -> None:
         """Removes a folder with all below it, if the attempt holds the lease."""
         if below := [each for each in self._files() if each.startswith(f"{path}/")]:
-            self.check()
-            super().delete_folder(path)
+            self._check_now_and_then()
+            with self.doing("delete", path):
+                self._bucket.delete(*(f"{self.path}/{each}" for each in below))
             for each in below:
                 self._forget(each)
 
@@ -104,6 +115,14 @@ class ConditionalFolder(FencedFolder):
             lease = self._lease.read()
         self._seen((lease or {}).get("attempt") == self.attempt)
 
+    def as_known(self) -> ListedFolder:
+        """Returns the folder with what was listed once, and written since."""
+        return ListedFolder(Folder(self.place, self.path), dict(self._files()), self._kept)
+
+    def _check_now_and_then(self) -> None:
+        if time.monotonic() - self._seen_at > CHECK_SECONDS:
+            self.check()
+
     def _seen(self, is_held: bool) -> None:
         """Notes whether the lease is held, and when that was seen.
 
@@ -114,12 +133,11 @@ class ConditionalFolder(FencedFolder):
         if not is_held:
             raise LostLeaseError(self.root)
 
-    def _files(self) -> set[str]:
+    def _files(self) -> dict[str, Stamp]:
         """Returns which files there are, as found when the attempt held the lease."""
         if self._found is None:
-            found = set(self.stamps())
-            self.check()
-            self._found = found
+            self.stamps()
+        assert self._found is not None, "was just listed"
         return self._found
 
     def _look(self, path: str) -> None:
@@ -130,10 +148,10 @@ class ConditionalFolder(FencedFolder):
         self._forget(path)
         if tag:
             self._tags[path] = tag
-            self._files().add(path)
+            self._files()[path] = Stamp(0, 0, tag.e_tag or "")
 
     def _forget(self, path: str) -> None:
-        self._files().discard(path)
+        self._files().pop(path, None)
         self._tags.pop(path, None)
         self._kept.pop(path, None)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from orchestrator.store.folder import Folder
+from orchestrator.store.places.listed import ListedFolder
 from search_spaces.errors import StorageError, UnreachableError
 
 BEAT_SECONDS = 5.0
@@ -42,6 +43,10 @@ class FencedFolder(Folder, ABC):
         Raises:
             LostLeaseError: The attempt does not hold the lease.
         """
+
+    @abstractmethod
+    def as_known(self) -> ListedFolder:
+        """Returns the folder as it is, to be read only; asks for no more than is not known."""
 
     @abstractmethod
     def hand_over(self) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from orchestrator.store.leases.fenced import FencedFolder, LostLeaseError
 from orchestrator.store.places.file_system import replace_file, temporary_name
+from orchestrator.store.places.listed import ListedFolder, listed
 from orchestrator.store.places.place import TEMPORARY
 
 
@@ -64,6 +65,10 @@ class RenamedFolder(FencedFolder):
         """Writes a number into the attempt's own folder."""
         with self.doing("write", beat_path(self.attempt)), self._fenced():
             (self._here / beat_path(self.attempt)).write_text(str(number))
+
+    def as_known(self) -> ListedFolder:
+        """Lists the folder."""
+        return listed(self)
 
     def hand_over(self) -> None:
         """Does nothing: nothing is remembered."""

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from orchestrator.store.leases.fenced import FencedFolder, LostLeaseError
 from orchestrator.store.leases.trials import Lease, Leases
+from orchestrator.store.places.listed import ListedFolder
 from orchestrator.store.store import Store
 from orchestrator.store.trial import TrialFolder
 
@@ -70,6 +71,10 @@ class SharedTrials:
     def folder(self, node: Work) -> TrialFolder:
         """Returns the folder of a trial that was taken, as its attempt may change it."""
         return TrialFolder(self._store, node.stage, node.uid, self._taken[node.uid])
+
+    def as_known(self, node: Work) -> ListedFolder:
+        """Returns the folder of a trial that was taken as it is now, to be read only."""
+        return self._taken[node.uid].as_known()
 
     def check(self, node: Work) -> None:
         """Makes sure that a trial that was taken is still this launch's.

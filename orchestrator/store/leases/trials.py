@@ -72,13 +72,6 @@ class Leases:
         """Takes the lease of a trial; returns the folder by which the attempt changes it, or the lease in the way."""
         with self._changing() as may_change:
             file = ContendedFile(trial, LEASE)
-            former = _lease_of(file.read())
-            if not may_change:
-                return former or _UNKNOWN
-            if former and self._is_held(trial, former):
-                return former
-            if former and (path := trial.local_path):
-                close_attempt(path, former.attempt)
             lease = Lease(
                 attempt=uuid.uuid4().hex,
                 sweep=self._sweep,
@@ -86,6 +79,16 @@ class Leases:
                 host=socket.gethostname(),
                 pid=os.getpid(),
             )
+            # Of a new trial nobody needs to ask: the lease is created only if there is none.
+            if trial.bucket and file.replace(lease.model_dump()):
+                return fenced(trial, lease.attempt)
+            former = _lease_of(file.read())
+            if not may_change:
+                return former or _UNKNOWN
+            if former and self._is_held(trial, former):
+                return former
+            if former and (path := trial.local_path):
+                close_attempt(path, former.attempt)
             if path := trial.local_path:
                 (path / attempt_path(lease.attempt)).mkdir(parents=True, exist_ok=True)
             if not file.replace(lease.model_dump()):

@@ -151,14 +151,14 @@ class Bucket:
         listed = self._ask(lambda: [meta for some in obstore.list(self._store, prefix=key or None) for meta in some])
         start = len(key) + 1 if key else 0
         return {
-            meta["path"][start:]: Stamp(meta["size"], int(1e9 * meta["last_modified"].timestamp()))
+            meta["path"][start:]: Stamp(meta["size"], int(1e9 * meta["last_modified"].timestamp()), meta["e_tag"] or "")
             for meta in listed
             if not _stands_for_a_folder(meta)
         }
 
-    def delete(self, path: str) -> None:
-        """Removes an object; one that does not exist is no error."""
-        self._ask(lambda: obstore.delete(self._store, self._key(path)), otherwise=None)
+    def delete(self, *paths: str) -> None:
+        """Removes objects, with one request; one that does not exist is no error."""
+        self._ask(lambda: obstore.delete(self._store, [self._key(path) for path in paths]), otherwise=None)
 
     def delete_folder(self, path: str) -> None:
         """Removes all objects below a path."""

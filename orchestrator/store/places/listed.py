@@ -12,11 +12,11 @@ KEPT = frozenset({RECIPE, RESULT, EPOCHS, PRUNED, ERROR, LOG, ATTEMPTS})
 class ListedFolder(Folder):
     """Reads a folder of which a listing is known; it never changes, whatever becomes of the folder."""
 
-    def __init__(self, folder: Folder, stamps: Mapping[str, Stamp]) -> None:
-        """Takes the stamps as `Folder.stamps` returned them, and reads nothing yet."""
+    def __init__(self, folder: Folder, stamps: Mapping[str, Stamp], known: Mapping[str, bytes] | None = None) -> None:
+        """Takes the stamps as `Folder.stamps` returned them, and files of which the content is known; reads nothing."""
         super().__init__(folder.place, folder.path)
         self._stamps = stamps
-        self._kept: dict[str, bytes | None] = {}
+        self._kept: dict[str, bytes | None] = dict(known or {})
 
     def exists(self, path: str) -> bool:
         """Tells whether the listing has a file."""
@@ -31,6 +31,11 @@ class ListedFolder(Folder):
         """Returns what is known of every file."""
         return dict(self._stamps)
 
+    def kept(self) -> dict[str, bytes]:
+        """Returns the files that were read, or known, and are kept."""
+        kept = {path: content for path, content in self._kept.items() if path in KEPT and path in self._stamps}
+        return {path: content for path, content in kept.items() if content is not None}
+
     def read_bytes(self, path: str) -> bytes | None:
         """Returns the content of a file, or None if the listing has no such file, or it is gone."""
         if path not in self._stamps:
@@ -41,3 +46,8 @@ class ListedFolder(Folder):
         if path in KEPT:
             self._kept[path] = content
         return content
+
+
+def listed(folder: Folder) -> ListedFolder:
+    """Returns a folder as it is now."""
+    return ListedFolder(folder, folder.stamps())

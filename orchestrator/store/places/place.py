@@ -12,6 +12,8 @@ class Stamp(NamedTuple):
 
     size: int
     changed_ns: int
+    tag: str = ""
+    """Of the version of an object, as its store calls it; file systems have none."""
 
 
 class Place(Protocol):

@@ -3,19 +3,30 @@
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from orchestrator.store.folder import CHECKPOINT, EPOCHS, LEASE, RESULT
+from orchestrator.launch.frontier import Frontier
+from orchestrator.plan import build_plan
+from orchestrator.results.snapshot import Snapshot
+from orchestrator.store.folder import CHECKPOINT, ENVIRONMENT, EPOCHS, LEASE, PREDICTIONS, RESULT, RESUME
 from orchestrator.store.integrity import find_damage
+from orchestrator.store.leases import sweeps
 from orchestrator.store.leases.contended import ContendedFile
 from orchestrator.store.leases.fenced import FencedFolder, LostLeaseError
+from orchestrator.store.leases.shared import SharedTrials
 from orchestrator.store.leases.sweeps import OWNER, Pace
 from orchestrator.store.leases.trials import Leases, fenced, read_lease
 from orchestrator.store.places.bucket import PART_BYTES, Bucket
+from orchestrator.store.places.listed import listed
+from orchestrator.store.states import State
 from orchestrator.store.store import Store
 from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import TrialFolder
+from orchestrator.tracking.runs import read_standing
+from orchestrator.workers.attempt import attempt_at
+from search_spaces.grids.build import Choices, build_grid
 from tests.orchestrator.buckets import Proxy, memory_bucket, proxy_to
 from tests.servers import Bucket as ServersBucket
 
@@ -216,3 +227,61 @@ def test_attempt_of_a_driver_goes_on_where_its_worker_ended(direct: Store) -> No
     assert (driver.error() or "").startswith("ValueError")
     driver.clear_error()
     assert not direct.trial("pair", "u").exists("error.txt")
+
+
+def test_life_of_a_trial_takes_thirty_requests(proxy: Proxy, behind: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a driver asks for a trial of two epochs, its worker, and who tells MLflow of it; beats follow the clock."""
+    plan = build_plan(build_grid("smoke", Choices(), lambda _: 15), lambda _: 15)
+    teacher, child = plan.nodes[:2]
+    done = TrialFolder(behind, teacher.stage, teacher.uid)
+    done.write_recipe(teacher, None)
+    done.write_result({}, {CHECKPOINT: b"x"}, seconds=1.0, data_sha256="d")
+    sweep = Sweep(behind, "s")
+    with sweep.driver():
+        trials = SharedTrials(behind, sweep.leases(), lambda line: None)
+        snapshot = Snapshot(plan, behind)
+        frontier = Frontier(snapshot, {}, data_dir=None, stop_file=sweep.stop_file, shared=trials)
+        monkeypatch.setattr(sweeps._Heart, "beat", lambda heart: True)
+        proxy.asked.clear()
+        config = frontier.suggest("t0")
+        assert isinstance(config, dict)
+        assert config["uid"] == child.uid
+        snapshot.trial(child).recipe()  # for who hears that the trial began
+        work(config)
+        frontier.on_trial_complete("t0")
+        tell(TrialFolder(behind, child.stage, child.uid, listed(behind.trial(child.stage, child.uid))))
+    assert snapshot.states[child.uid] is State.DONE
+    assert proxy.asked.total() <= 30, proxy.asked
+
+
+def work(config: dict[str, Any]) -> None:
+    """What `orchestrator.workers.trial` asks of a storage."""
+    store = Store(config["storage"], create=False)
+    trial = attempt_at(store, config, config["stage"])
+    assert trial.state() is State.WAITING
+    assert isinstance(trial.folder, FencedFolder)
+    trial.folder.beat(1)
+    record = trial.recipe()
+    assert record is not None
+    parent = TrialFolder(store, "teacher", record.parents[0])
+    assert parent.recipe() is not None
+    parent.read_checked(CHECKPOINT, parent.result())
+    assert trial.folder.read_bytes(RESUME) is None
+    trial.folder.write_json(ENVIRONMENT, {})
+    rows: list[dict[str, Any]] = []
+    for epoch in (1, 2):
+        rows.append({"epoch": epoch, "seconds": 1.0, "timestamp_ms": 1})
+        trial.write_epoch(rows, b"state")
+        if epoch < 2:
+            store.root.exists(config["stop_file"])
+    trial.write_result({}, {CHECKPOINT: b"x", PREDICTIONS: b"x"}, seconds=2.0, data_sha256="d")
+
+
+def tell(trial: TrialFolder) -> None:
+    """What MLflow's tracker asks of a storage."""
+    assert read_standing(trial) is not None
+    assert trial.epochs()
+    assert trial.recipe() is not None
+    assert trial.state() is State.DONE
+    with trial.folder.on_disk(["recipe.json", RESULT, PREDICTIONS, EPOCHS]):
+        pass

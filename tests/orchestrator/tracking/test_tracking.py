@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from orchestrator.plan import Node, Origin, Plan, build_plan
-from orchestrator.store.folder import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, RECIPE, RESULT, Folder
+from orchestrator.store.folder import CHECKPOINT, EPOCHS, ERROR, PREDICTIONS, RECIPE, RESULT, Folder, sha256
 from orchestrator.store.records import TrialRecord
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
@@ -32,6 +32,7 @@ from orchestrator.tracking.writing import SweepContent
 from search_spaces.errors import ConfigError, TrackingError
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.model import as_text
+from tests.orchestrator.buckets import memory_bucket
 from tests.orchestrator.made_up import pair_metrics
 from tests.servers import free_port, starting, wait_for_server
 from tests.waiting import wait_until
@@ -207,7 +208,12 @@ def test_one_run_per_uid_over_launches_with_params_tags_metrics_and_artifacts(
         "trial_seconds",
     }
     assert (run.info.start_time, run.info.end_time) == (START_MS, START_MS + 6000)
-    assert artifact_names(client, run) == sorted([RECIPE, RESULT, CHECKPOINT, PREDICTIONS, EPOCHS])
+    assert artifact_names(client, run) == sorted([RECIPE, RESULT, PREDICTIONS, EPOCHS])
+    checkpoint = trial_of(store, node).folder
+    content = checkpoint.read_bytes(CHECKPOINT)
+    assert content is not None
+    named = {"dptq.checkpoint": f"{checkpoint.root}/{CHECKPOINT}", "dptq.checkpoint_sha256": sha256(content)}
+    assert named.items() <= run.data.tags.items(), "by reference, not as a copy"
 
 
 def test_metrics_of_the_sweep_lie_on_the_parent_run_once_however_often_it_is_closed(
@@ -222,7 +228,10 @@ def test_metrics_of_the_sweep_lie_on_the_parent_run_once_however_often_it_is_clo
     assert history(client, parent_of(client)) == {points[0].key: [(4, START_MS, -0.5)]}
 
 
-def test_artifacts_lie_in_the_storage_folder(store: Store, tracker: Tracker, plan: Plan) -> None:
+def test_artifacts_lie_in_the_storage_folder_copies_of_checkpoints_too_where_they_are_wanted(
+    store: Store, tracker: Tracker, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DPTQ_COPY_CHECKPOINTS", "1")
     node = plan.nodes[0]
     write_done(store, node)
     tracker.open(plan, {})
@@ -473,7 +482,8 @@ def test_folder_that_cannot_be_read_is_behind_and_holds_up_nobody(
 def test_trials_on_object_storage_are_replayed_through_a_temporary_folder(
     tmp_path: Path, database: Path, plan: Plan
 ) -> None:
-    remote = Store("mock:///bucket/dptq", create=False)
+    remote = Store(str(tmp_path), create=False)
+    remote.root = memory_bucket()
     shutil.copy(database, tmp_path / "mlflow.db")
     node = plan.nodes[0]
     write_done(remote, node)
@@ -481,12 +491,14 @@ def test_trials_on_object_storage_are_replayed_through_a_temporary_folder(
     tracker.open(plan, {})
     assert tracker.close("FINISHED") == []
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
-    assert CHECKPOINT in artifact_names(client, children(client)[node.uid])
+    assert PREDICTIONS in artifact_names(client, children(client)[node.uid])
 
 
-def test_storage_that_is_not_local_needs_a_tracking_uri() -> None:
+def test_storage_that_is_not_local_needs_a_tracking_uri(tmp_path: Path) -> None:
+    remote = Store(str(tmp_path), create=False)
+    remote.root = memory_bucket()
     with pytest.raises(ConfigError, match="with --tracking-uri, the http"):
-        Tracker(None, Store("mock:///bucket", create=False), SWEEP)
+        Tracker(None, remote, SWEEP)
 
 
 @pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "./mlruns", "/tmp/mlruns"])
@@ -659,8 +671,8 @@ def be_away(*_: object, **__: object) -> None:
 
 def serve_all(tracker: Tracker) -> None:
     """Does here what the thread of an open tracker does."""
-    tracker._queue.put(None)
-    tracker._serve()
+    tracker._delivery._queue.put(None)
+    tracker._delivery._run()
 
 
 @pytest.fixture
@@ -721,7 +733,7 @@ def test_outage_of_a_server_fails_nothing_and_loses_nothing(
         assert len(points["train/loss"]) == 3
         assert math.isnan(points["train/loss"][0][2])
         assert points["train/norm"][0][2] == sys.float_info.max
-        assert artifact_names(client, runs[during.uid]) == sorted([RECIPE, RESULT, CHECKPOINT, PREDICTIONS, EPOCHS])
+        assert artifact_names(client, runs[during.uid]) == sorted([RECIPE, RESULT, PREDICTIONS, EPOCHS])
     assert runs[before.uid].data.params["augmentations"] == ""
     (warning,) = [record.getMessage() for record in caplog.records]
     assert "MLflow is behind" in warning
