@@ -272,8 +272,7 @@ def _ray_and_mlflow(
 
 
 def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: Capacity, console: Console) -> None:
-    overview = overview_of(launch.snapshot, has_driver=False)
-    say = line_printer(console)
+    overview, say = overview_of(launch.snapshot, has_driver=False), line_printer(console)
     if capacity.autoscaler.unknown:
         say(f"what the cluster can grow to is unknown ({capacity.autoscaler.unknown}): only running nodes count")
     gpu_shares = choose_gpu_shares(
@@ -282,6 +281,7 @@ def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: 
         launch.sweep.store,
         capacity.resources,
         gpus_per_trial=launch.gpus_per_trial,
+        data_dir=launch.data_dir,
         say=say,
     )
     frontier.threads = dict.fromkeys(lone_trials(launch.plan), launch.threads)
@@ -297,5 +297,4 @@ def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: 
         prescaling(launch, frontier, gpu_shares, num_parallel, capacity) as growth,
         closing(meter),
     ):
-        room = Room(gpu_shares.values(), capacity.autoscaler)
-        launch.run(frontier, gpu_shares, room, (progress, tracker, *growth))
+        launch.run(frontier, gpu_shares, Room(gpu_shares.values(), capacity.autoscaler), (progress, tracker, *growth))

@@ -5,11 +5,10 @@ copy of anything. The driver tells MLflow what happens through a queue that one 
 delivered is dropped. At the end, or at the next launch, every trial whose run differs from its folder is
 replayed.
 
-    backend.py   where MLflow keeps its runs, and whether it answers
+    backend.py experiments.py    where MLflow keeps its runs, and which of them are whose
     runs.py      what the run of a trial should hold, read from the store
     points.py names.py descriptions.py tables.py    its metrics, name, description and tables
     pages.py     addresses of MLflow's pages, and the view they open with
-    experiments.py    which experiments and runs are whose
     client.py    the calls to MLflow
 """
 
@@ -207,8 +206,8 @@ class Tracker:
 
     def _connect(self) -> None:
         check(self.location)
-        uids = self._plan.by_uid() if self._plan else {}
-        owner = Owner(storage=self._store.make_id(), sweep=self._sweep, uids=uids.keys())
+        uids = [node.uid for node in self._plan.nodes] if self._plan else []
+        owner = Owner(storage=self._store.make_id(), sweep=self._sweep, uids=uids)
         self._experiment = Experiment(self.location, owner)
         self._experiment.reopen(self._experiment.parent)
         self._experiment.log(self._experiment.parent, tags=self._tags | self._sweep_tags)

@@ -156,10 +156,19 @@ def check_dataset(
     return ()
 
 
-def images_to_decode(spec: DatasetSpec, data_dir: Path) -> tuple[int, Path] | None:
+def images_to_decode(spec: DatasetSpec, data_dir: Path | None) -> tuple[int, Path] | None:
     """Returns how many images are decoded, and into which file; see `trainables.data.loading.images_to_decode`."""
     found: tuple[int, Path] | None = importlib.import_module("trainables.data.loading").images_to_decode(spec, data_dir)
     return found
+
+
+def count_bytes(spec: DatasetSpec, data_dir: Path | None) -> int:
+    """Returns the bytes of a dataset's images in memory, whoever knows them: the specification, or the files.
+
+    Raises:
+        UnavailableError: Only the files tell, and they are not on this machine.
+    """
+    return spec.num_bytes or int(importlib.import_module("trainables.data.loading").count_bytes(spec, data_dir))
 
 
 def count_trained(spec: DatasetSpec, data_dir: Path) -> int:
