@@ -232,7 +232,7 @@ def _pair_nodes(cell: Cell, grid: Grid, parents: Sequence[str]) -> list[Node]:
             nodes.append(pair(name, number, Origin.SEARCHED, cell.recipe, cell.seed, **deciding, trial_number=number))
     for number in range(1, grid.search.confirm_seeds + 1) if cell.search_trials else ():
         # Whatever a longer search finds is another pair.
-        length = {"trials": grid.search.trials, "keep_searching": grid.search.keep_searching}
+        length: dict[str, Any] = {"trials": grid.search.trials, "keep_searching": grid.search.keep_searching}
         length |= {"until": grid.search.until} if grid.search.until else {}
         length |= {"from_scratch": True} if grid.search.confirm_from_scratch else {}
         found_by = deciding | length | {"most_trials": cell.search_trials, "confirms": number}

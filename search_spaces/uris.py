@@ -46,8 +46,9 @@ def absolute_uri(uri: str, *, what: str) -> str:
     if "://" not in uri:
         if _MISTYPED.match(uri):
             scheme, _, rest = uri.partition(":")
+            begin = "file:///" if scheme.lower() == "file" else f"{scheme.lower()}://"
             raise ConfigError(
-                f"{what} {shown(uri)} is no path, and no URI: write {scheme}://{rest.lstrip('/')}, or ./{uri} for a "
+                f"{what} {shown(uri)} is no path, and no URI: write {begin}{rest.lstrip('/')}, or ./{uri} for a "
                 "folder of this name."
             )
         return os.path.abspath(os.path.expanduser(uri))

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
 from cluster.runtime.autoscaler import Autoscaler, ask_autoscaler
 from cluster.runtime.capacity import Capacity, current_capacity
 from cluster.runtime.code import code_for_workers
 from cluster.runtime.ray_internals import guarded_cluster, is_in_job, signals_left_to_the_driver
-from search_spaces.errors import ConfigError, UnavailableError, one_line
+from search_spaces.errors import ConfigError, SweepError, UnavailableError, one_line, shortened
 from search_spaces.uris import redact
 
 CONNECT_SECONDS = 5.0
@@ -57,7 +57,9 @@ DRIVER_ENVIRONMENT = {
 
 
 @contextmanager
-def session(address: str | None = None, *, environment: Mapping[str, str] | None = None) -> Iterator[Capacity]:
+def session(
+    address: str | None = None, *, environment: Mapping[str, str] | None = None, again: str = "the same command"
+) -> Iterator[Capacity]:
     """Connects to Ray for the duration of a `with` block.
 
     The workers of a joined cluster get the code of this process (`cluster.runtime.code`).
@@ -66,13 +68,14 @@ def session(address: str | None = None, *, environment: Mapping[str, str] | None
         address: None starts a cluster on this machine's cores and GPUs, which nobody else can join or call; `auto` or
             `host:port` joins a running one.
         environment: Variables for the workers of a joined cluster, besides `WORKER_ENVIRONMENT`.
+        again: The command that goes on with the work of the block, should Ray break off in it.
 
     Yields:
         What the cluster has and can grow to.
 
     Raises:
         ConfigError: The address is of a kind that cannot be joined.
-        UnavailableError: No cluster answers at the address, or Ray does not start here.
+        UnavailableError: No cluster answers at the address, Ray does not start here, or it broke off.
     """
     check_address(address)
     for name, value in DRIVER_ENVIRONMENT.items():
@@ -84,6 +87,13 @@ def session(address: str | None = None, *, environment: Mapping[str, str] | None
             _start_or_join(address, {"env_vars": {**WORKER_ENVIRONMENT, **more}} | code)
             # What this process started itself never grows.
             yield current_capacity(Autoscaler() if address is None else ask_autoscaler())
+        except Exception as error:
+            if (said := _said_by_ray(error)) is None:
+                raise
+            what = f"{type(said).__name__}: {one_line(said)}"
+            raise UnavailableError(
+                f"Ray broke off ({shortened(what, MAX_REASON)}), and what is done is kept: go on with `{again}`."
+            ) from error
         finally:
             ray.shutdown()
 
@@ -102,6 +112,16 @@ def _start_or_join(address: str | None, runtime_env: Mapping[str, Any]) -> None:
     # It raises whatever goes wrong in it: OSError, ValueError, RuntimeError, errors of its own.
     except Exception as error:
         raise _not_up(error, address) from error
+
+
+def _said_by_ray(error: BaseException) -> RayError | None:
+    """Finds what Ray itself said in an error and in those that caused it; None where our own code went wrong."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, SweepError):
+        if isinstance(cause, RayError) and not isinstance(cause, RayTaskError):
+            return cause
+        cause = cause.__cause__
+    return None
 
 
 def check_address(address: str | None) -> None:

@@ -20,7 +20,7 @@ from orchestrator.cli.network import assess, export, verify
 from orchestrator.cli.storage import gc, ls, ui
 from orchestrator.cli.sweep import analyze, compare, launch, logs, plan, report, reproduce, resume, status, stop
 from orchestrator.tracking.environment import quiet_mlflow
-from search_spaces.errors import ConfigError, SweepError, one_line
+from search_spaces.errors import MAX_TEXT, ConfigError, SweepError, one_line, shortened, shown
 from search_spaces.uris import TRUSTED_HOSTS, named_hosts
 
 
@@ -72,6 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ[TRUSTED_HOSTS] = ",".join(sorted(named_hosts(arguments, os.environ)))
     try:
         _check_working_directory()
+        _check_letters(arguments)
         # By this name, because the shell completes it, and every error says what to type.
         code = dptq_sweep.main(arguments, prog_name="dptq-sweep", standalone_mode=False) or 0
         # Here, where an error is still told in one line.
@@ -83,7 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
     except click.UsageError as error:
         place = error.ctx.command_path if error.ctx else "dptq-sweep"
         # One line, as of every other error; click would print three.
-        text = " ".join(error.format_message().split())
+        text = shortened(" ".join(error.format_message().split()), MAX_TEXT)
         click.echo(f"Error: {text} See `{place} --help`.", err=True)
         sys.exit(error.exit_code)
     except click.Abort:
@@ -98,7 +99,7 @@ def main(arguments: list[str] | None = None) -> None:
             traceback.print_exc()
         if isinstance(error, OSError):
             _discard_output()
-            click.echo(f"Error: {one_line(error)}", err=True)
+            click.echo(f"Error: {shortened(one_line(error), MAX_TEXT)}", err=True)
         else:
             click.echo(f"Error: {error}", err=True)
         sys.exit(1)
@@ -109,6 +110,17 @@ def _check_working_directory() -> None:
         os.getcwd()
     except FileNotFoundError:
         raise ConfigError("the working directory was removed: change to one that exists.") from None
+
+
+def _check_letters(arguments: list[str]) -> None:
+    """Refuses what no shell can hand over, but a program that calls this one can: no path takes it."""
+    for argument in arguments:
+        try:
+            is_text = b"\0" not in os.fsencode(argument)
+        except UnicodeEncodeError:
+            is_text = False
+        if not is_text:
+            raise ConfigError(f"{shown(argument)} holds a letter that no file's name takes: leave it out.")
 
 
 def _discard_output() -> None:

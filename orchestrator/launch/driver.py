@@ -1,11 +1,8 @@
 """Runs a sweep from the command line, for `launch` and `resume`: trials, analyses, report, and what is said of them."""
 
-import shlex
-import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
 
 from rich.console import Console
 
@@ -15,33 +12,25 @@ from cluster.runtime.resources import as_bundle, max_concurrent_trials, trial_re
 from cluster.runtime.session import session
 from orchestrator.analyses.results import load_analyses
 from orchestrator.console import line_printer
-from orchestrator.launch.analyses import AnalysesEnd, list_tasks, not_done, run_tasks, say_stopped
-from orchestrator.launch.assessments import conclude
-from orchestrator.launch.audit import Agreement, compare
+from orchestrator.launch.analyses import AnalysesEnd, list_tasks, not_done, run_tasks
 from orchestrator.launch.autoscaling import prescaling
-from orchestrator.launch.caps import Limits, Meter, more_of
+from orchestrator.launch.caps import Limits, Meter
+from orchestrator.launch.ending.audit import compare
+from orchestrator.launch.ending.finish import Outcome
+from orchestrator.launch.ending.publish import publish
 from orchestrator.launch.frontier import Frontier
 from orchestrator.launch.gpu_packing import choose_gpu_shares
 from orchestrator.launch.notifications import Hook, kind_of_target
-from orchestrator.launch.publish import publish
 from orchestrator.launch.signals import stop_on_signals
 from orchestrator.launch.storage_check import check_storage
 from orchestrator.launch.tuner import Launch
 from orchestrator.plan import Plan
 from orchestrator.progress.live import Progress
-from orchestrator.progress.overview import Overview, overview_of, summary
+from orchestrator.progress.overview import overview_of, summary
 from orchestrator.reports.for_mlflow.picture import draw_pair
-from orchestrator.reports.search.tables import overview_table
-from orchestrator.reports.summary import table1_text
-from orchestrator.reports.table1 import table1
-from orchestrator.reports.terminal import render
-from orchestrator.results.cell_verdicts import cell_verdicts
 from orchestrator.results.pairs import pair_records
-from orchestrator.results.searches import read_searches
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
-from orchestrator.results.standing import Standing, standing_of
-from orchestrator.results.trials import chance_level, mixed_code, read_trials
-from orchestrator.results.verdicts import outcome_of
+from orchestrator.results.standing import standing_of
 from orchestrator.search.journal import JOURNAL, make_journal_whole
 from orchestrator.search.study import kept_objectives
 from orchestrator.store.integrity import find_damage
@@ -53,22 +42,6 @@ from orchestrator.workers.threads import lone_trials
 from search_spaces.analyses import Analysis
 from search_spaces.errors import StorageError, UnreachableError
 from search_spaces.uris import redact, trusted_variables
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """How a launch ended."""
-
-    overview: Overview
-    standing: Standing
-    analyses: AnalysesEnd
-    agreement: Agreement
-    halted: str | None
-    """Why it ended before its plan did."""
-    is_stopping: bool
-    """Whether it was stopped."""
-    cap: str | None
-    """Which cap ended it, with its numbers."""
 
 
 def launch_sweep(
@@ -188,60 +161,6 @@ def run_sweep(
         )
 
 
-def finish_sweep(sweep: Sweep, outcome: Outcome, console: Console) -> None:
-    """Prints what the run found, what went wrong and what comes next.
-
-    Exits with 1 if anything is not done, unless a user or a cap stopped the sweep, or if not all agree on what is; and
-    with 3 if an assessment is done and a rule of its gate fails.
-    """
-    overview, errors, say = outcome.overview, outcome.analyses.errors, line_printer(console)
-    console.print()
-    is_assessment, gate_code = bool(overview.plan.grid.assessments), 0
-    if is_assessment:
-        gate_code = conclude(overview.snapshot, sweep.launch_options(), console)
-    else:
-        _print_pairs(overview, console)
-    nodes = overview.plan.by_uid()
-    for uid, headline in overview.headlines.items():
-        say(f"{overview.states[uid]} {nodes[uid].name}: {headline}")
-    pages = shlex.join(["dptq-sweep", "ui", "--storage", sweep.store.uri])
-    commands = [] if is_assessment else [sweep.command("analyze")]
-    say("next: " + "\n      ".join([*commands, sweep.command("report"), pages]))
-    for line in (*outcome.agreement.disagreements, *([outcome.halted] if outcome.halted else [])):
-        say(line)
-    if not outcome.agreement.disagreements:
-        say(outcome.agreement.line())
-    say(f"sweep {sweep.name} is {outcome.standing.text}")
-    num_left = overview.num_left()
-    if num_left and outcome.standing.count.left:
-        how = f"{outcome.cap} is hit" if outcome.cap else "stopped" if outcome.is_stopping else "not finished"
-        again = sweep.going_on(*more_of(outcome.cap))
-        say(f"{how}, {num_left} of {overview.count.needed} trials are not done; go on with: {again}")
-    if num_failed := sum(state.is_failed for state in overview.states.values()):
-        again = sweep.going_on("--failed")
-        say(f"{num_failed} trials failed; those that diverged or used up their tries run again with: {again}")
-    if outcome.analyses.num_stopped:
-        say_stopped(outcome.analyses.num_stopped, sweep, console)
-    if errors:
-        say(f"{len(errors)} analyses failed; analyze again to go on with them.")
-    is_meant_to_end = outcome.is_stopping or outcome.cap
-    if outcome.agreement.disagreements or outcome.halted or errors or (num_left and not is_meant_to_end):
-        sys.exit(1)
-    if gate_code:
-        sys.exit(gate_code)
-
-
-def _print_pairs(overview: Overview, console: Console) -> None:
-    """Prints Table 1 and what became of the searches."""
-    trials = read_trials(overview.snapshot)
-    table = table1(overview.plan, trials)
-    console.print(render(table1_text(table, cell_verdicts(trials), chance=chance_level(trials), is_short=True)))
-    if mixed := mixed_code(trials):
-        line_printer(console)(mixed)
-    if searches := read_searches(trials):
-        console.print(render(overview_table([outcome_of(cell) for cell in searches])))
-
-
 @contextmanager
 def _no_run_left_open(tracker: Tracker) -> Iterator[None]:
     """Ends the runs of a launch in MLflow, whatever else ends the launch."""
@@ -257,44 +176,46 @@ def _ray_and_mlflow(
     tracker: Tracker, launch: Launch, facts: Mapping[str, str], address: str | None, shared_storage: bool
 ) -> Iterator[Capacity]:
     """Starts Ray and opens the tracker at the same time: each takes seconds, and neither needs the other."""
+    again = launch.sweep.going_on()
     if address:
         # Joining takes no time, and a cluster that cannot see the storage must leave nothing in MLflow.
-        with session(address, environment=code_variables() | trusted_variables()) as capacity:
+        with session(address, environment=code_variables() | trusted_variables(), again=again) as capacity:
             check_storage(launch.sweep, capacity, is_shared=shared_storage)
             tracker.open(launch.plan, facts)
             yield capacity
         return
     with ThreadPoolExecutor(max_workers=1) as pool:
         opening = pool.submit(tracker.open, launch.plan, dict(facts))
-        with session(environment=code_variables()) as capacity:
+        with session(environment=code_variables(), again=again) as capacity:
             opening.result()
             yield capacity
 
 
 def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: Capacity, console: Console) -> None:
-    overview, say = overview_of(launch.snapshot, has_driver=False), line_printer(console)
+    overview = overview_of(launch.snapshot, has_driver=False)
+    sweep, plan, meter, say = launch.sweep, launch.plan, launch.meter, line_printer(console)
     if capacity.autoscaler.unknown:
         say(f"what the cluster can grow to is unknown ({capacity.autoscaler.unknown}): only running nodes count")
     gpu_shares = choose_gpu_shares(
         frontier.candidates,
-        launch.plan,
-        launch.sweep.store,
+        plan,
+        sweep.store,
         capacity.resources,
         gpus_per_trial=launch.gpus_per_trial,
         data_dir=launch.data_dir,
         say=say,
     )
-    frontier.threads = dict.fromkeys(lone_trials(launch.plan), launch.threads)
+    frontier.threads = dict.fromkeys(lone_trials(plan), launch.threads)
     bundles = {node.name: as_bundle(trial_resources(gpu_shares[node.uid])) for node in frontier.pending}
     check_room(bundles, capacity)
-    sweep, meter = launch.sweep, launch.meter
     meter.open(overview.usage, gpu_shares, outside=sweep.outside_epochs(), save=sweep.save_outside_epochs)
     num_parallel = max_concurrent_trials(capacity.resources, gpu_shares.values())
-    decoding = images_to_decode(launch.plan.grid.dataset, launch.data_dir)
+    decoding = images_to_decode(plan.grid.dataset, launch.data_dir) if launch.data_dir else None
     console.print(f"Ray is up: {num_parallel} trials at a time", highlight=False)
     with (
         Progress(overview, console, num_parallel=num_parallel, decoding=decoding) as progress,
         prescaling(launch, frontier, gpu_shares, num_parallel, capacity) as growth,
         closing(meter),
     ):
-        launch.run(frontier, gpu_shares, Room(gpu_shares.values(), capacity.autoscaler), (progress, tracker, *growth))
+        room = Room(gpu_shares.values(), capacity.autoscaler)
+        launch.run(frontier, gpu_shares, room, (progress, tracker, *growth))

@@ -22,7 +22,6 @@ from orchestrator.search.study import CellStudy
 from orchestrator.search.trial_points import TrialPoints
 from orchestrator.search.warm_start import Neighbours
 from orchestrator.store.failures import (
-    LOST,
     MAX_EQUAL_FAILURES,
     MAX_RETRIES,
     EqualFailures,
@@ -166,24 +165,23 @@ class Frontier(StatelessSearcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Asks the store how a trial ended, tells its study, and decides whether to try again."""
+        if error:
+            self.record(trial_id, LostWorkerError())
         node = self._running.pop(trial_id)
         with self._remembering_errors(), self._shared.giving_back(node):
             try:
-                self._end(node, error=error)
+                self._end(node)
             except LostLeaseError:  # it stood still for so long that another sweep has it now
                 self._pending.append(node)
 
-    def record(self, trial_id: str, error: SweepError) -> None:
-        """Saves why a trial could not begin or go on, unless its worker could say so itself."""
+    def record(self, trial_id: str, error: Exception) -> None:
+        """Saves why a trial ended, unless that is known: a worker that lives leaves an error.txt itself."""
+        node = self._running[trial_id]
         with self._remembering_errors(), suppress(LostLeaseError):
-            self._fail(self._running[trial_id], error)
-
-    def _fail(self, node: Node, error: Exception) -> None:
-        folder = self._shared.folder(node)
-        # A worker that lives leaves an error.txt itself.
-        if not folder.state().is_final:
-            self._shared.check(node)
-            folder.write_error(error, log=last_lines(folder))
+            if not self._snapshot.look_again(node).is_final:
+                self._shared.check(node)
+                folder = self._shared.folder(node)
+                folder.write_error(error, log=last_lines(folder))
 
     @contextmanager
     def _remembering_errors(self) -> Iterator[None]:
@@ -193,9 +191,7 @@ class Frontier(StatelessSearcher):
             self.error = error
             raise
 
-    def _end(self, node: Node, *, error: bool) -> None:
-        if error:
-            self._fail(node, LostWorkerError(LOST))
+    def _end(self, node: Node) -> None:
         if not (state := self._snapshot.look_again(node)).is_final:
             self._shared.check(node)
         if state.is_failed and self._tries_again(node):

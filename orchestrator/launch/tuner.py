@@ -137,10 +137,9 @@ class Launch:
             try:
                 with lost_workers_fail_their_trials():
                     tuner.fit()
-            except tune.TuneError:
-                if frontier.error:
-                    raise frontier.error from None
-                raise
+            except tune.TuneError as error:
+                # Tune keeps only the text of what went wrong in its loop.
+                raise frontier.error or error.__context__ or error from None
 
 
 _FLAT_ROW = f"{ROW}/"
@@ -167,5 +166,4 @@ class Pruning(FIFOScheduler):  # type: ignore[misc]  # ray ships no types
         """Tells the frontier, before it is asked what comes next, what Ray knows of a worker that is gone."""
         # Tune writes what Ray said into a file of this machine; its own getter looks where that was not copied yet.
         said = Path(trial.error_file).read_text() if trial.error_file else ""
-        if error := failed_import(said) or lost_worker(said):
-            self._frontier.record(trial.trial_id, error)
+        self._frontier.record(trial.trial_id, failed_import(said) or lost_worker(said))

@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Console
 
 from orchestrator.console import line_printer
-from orchestrator.launch.assessments import write_file
-from orchestrator.launch.publish import publish
+from orchestrator.launch.ending.assessments import write_file
+from orchestrator.launch.ending.publish import publish
 from orchestrator.reports.for_mlflow.picture import draw_pair
 from orchestrator.reports.terminal import render
 from orchestrator.reports.verification import runs_table

@@ -65,6 +65,14 @@ class Field:
     """Said more quietly beside the text, in one or more lines: the paper's number, a state, an interval."""
     verdict: str = ""
     """The verdict that colours the cell."""
+    anchor: str = ""
+    """Place of the row in the page, for links."""
+    link: str = ""
+    """Where the text leads to: `#` and an anchor, a path from the page, or an address."""
+    links: tuple[tuple[str, str], ...] = ()
+    """Further texts, each with where it leads to."""
+    command: str = ""
+    """To be copied; on request only."""
 
 
 @dataclass(frozen=True, slots=True)

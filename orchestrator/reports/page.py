@@ -21,6 +21,7 @@ from orchestrator.reports.grouping import cell_title, of_cell, shown_cells
 from orchestrator.reports.layout import filled
 from orchestrator.reports.rendering import page_files, table_files
 from orchestrator.reports.search.sections import search_files, search_sections, searches_of
+from orchestrator.reports.search.trials import trials_section
 from orchestrator.reports.summary import (
     DEFINITIONS,
     headline,
@@ -45,7 +46,7 @@ from orchestrator.results.standing import Standing, standing_of
 from orchestrator.results.trials import Curve, Trial, chance_level, mixed_code, read_curve, read_trials
 from orchestrator.results.verifications import verified_trials
 from orchestrator.store.folder import Folder, sha256
-from orchestrator.store.pages import pages_of
+from orchestrator.store.pages import pages_of, runs_of
 from orchestrator.store.sweep import Sweep
 from search_spaces.names import Goal
 
@@ -103,6 +104,7 @@ def write_report(
             statement=training_statement(curves),
             pictures=pictures(("figure_training", alt, figure_training(curves))),
         ),
+        trials_section(trials, searches, storage=snapshot.store.uri, runs=runs_of(Sweep(snapshot.store, sweep))),
         Section(
             title="Decisions in force",
             caption="Where the paper is silent, allows more than one thing or contradicts itself.",

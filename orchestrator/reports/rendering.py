@@ -77,7 +77,9 @@ def _md_table(table: TextTable) -> str:
 
 def _md_field(field: Field) -> str:
     note = f" ({_md('; '.join(field.note.splitlines()))})" if field.note else ""
-    return f"{_md(field.text)}{note}".strip()
+    # Rows have no anchors in Markdown, so links to them are left out.
+    links = " ".join(f"[{_md(text)}]({where})" for text, where in field.links if not where.startswith("#"))
+    return f"{_md(field.text)}{note} {links}".strip()
 
 
 def table_files(tables: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:

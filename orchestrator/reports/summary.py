@@ -1,6 +1,7 @@
 """What a report says, before it becomes Markdown or HTML: sentences, tables of text, definitions."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
@@ -235,6 +236,7 @@ def _verdict_field(row: Row, verdict: CellVerdict | None) -> Field:
     word, state = str(row["verdict"]), state_text(row)
     evidence = str(row["evidence"])
     judgement = judged_cell(verdict) if verdict else judged(word, evidence)
+    judgement = replace(judgement, link=f"#{row['chosen_uid']}" if word else "")
     field = with_note(judgement, state) if word else Field(state)
     return with_note(field, f"paper: {row['paper_verdict']}" if row["paper_verdict"] else "")
 

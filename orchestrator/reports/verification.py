@@ -148,7 +148,8 @@ def _trial_row(node: Node, each: Verified, dataset: str) -> tuple[Field | str, .
     parts = [name, *([f"seed {cell.seed}"] if cell and cell.seed else [])]
     parts += [f"trial {node.trial_number}"] if node.trial_number else []
     bits = str(cell.recipe.budget) if cell else ""
-    row: tuple[Field | str, ...] = (node.recipe.architecture, ", ".join(parts), bits)
+    pair = Field(", ".join(parts), link=f"#{node.uid}")
+    row: tuple[Field | str, ...] = (node.recipe.architecture, pair, bits)
     if found is None:
         return (*row, "", "", "", "", "", "", verdict_field(each.verdict, each.why_not), "", "")
     return (

@@ -25,7 +25,7 @@ def run_facts(snapshot: Snapshot, folder: Folder, trials: Sequence[Trial]) -> di
         "last launch": f"{launched[:16].replace('T', ' ')} UTC" if launched else "",
         "first to last epoch": str(timedelta(seconds=round((max(ends) - min(begins)) / 1000))) if rows else "",
         "images": ", ".join(f"{int(count):,} {split}" for split, count in images.items() if count),
-        "run a trial again": f"dptq-sweep reproduce UID --storage {uri}, with a UID of table1.csv (chosen_uid)",
+        "run a trial again": f"dptq-sweep reproduce UID --storage {uri}, with a uid of the table of trials",
         "MLflow": f"dptq-sweep ui --storage {uri}",
     }
     return {name: text for name, text in facts.items() if text}

@@ -140,8 +140,13 @@ def chance_level(trials: Iterable[Trial]) -> float | None:
 
 def read_predictions(trial: Trial, columns: Collection[str], split: str = "test") -> pa.Table | None:
     """Returns columns of a trial's predictions.parquet on a split; None where it has no such columns, or is damaged."""
+    return predictions_of(trial.folder, columns, split)
+
+
+def predictions_of(folder: TrialFolder, columns: Collection[str], split: str = "test") -> pa.Table | None:
+    """Returns columns of the predictions in a trial's folder; see `read_predictions`."""
     try:
-        table = trial.folder.folder.read_table(PREDICTIONS)
+        table = folder.folder.read_table(PREDICTIONS)
     except StorageError:
         return None
     if table is None or not {"split", *columns} <= set(table.column_names):

@@ -56,13 +56,16 @@ _NO_ROOM_TEXTS = (*map(os.strerror, _NO_ROOM), "database or disk is full", "loca
 """How libraries tell of it that raise errors of their own: safetensors and others, SQLite, Ray."""
 
 
-LOST = "its worker process or its node was lost"
 MAX_REASON = 300
 """Largest number of letters that are shown of why Ray lost a worker, which may be a page."""
 
 
 class LostWorkerError(Exception):
     """A trial's process died, or its machine went away, before it could say anything."""
+
+    def __init__(self, reason: str = "") -> None:
+        """Says why, as far as Ray knows."""
+        super().__init__(f"its worker process or its node was lost{f' ({reason})' if reason else ''}")
 
 
 class StalledTrialError(Exception):
@@ -128,15 +131,17 @@ def failed_import(error_text: str) -> UnavailableError | None:
     return cannot_import(lines[0].partition(": ")[2], node[1] if node else "unknown to Ray")
 
 
-def lost_worker(error_text: str) -> LostWorkerError | None:
-    r"""Finds, in what Ray says of a worker that it lost, why that was; None where it says no more than that it died.
+def lost_worker(error_text: str) -> LostWorkerError:
+    r"""Builds the error of a trial whose worker is gone, with what Ray says of it beyond that.
 
     Examples:
         >>> print(lost_worker("Failure # 1\nRay lost the worker: OutOfMemoryError: 15.2GB / 16.0GB (0.95)\n"))
         its worker process or its node was lost (OutOfMemoryError: 15.2GB / 16.0GB (0.95))
+        >>> print(lost_worker("The actor died unexpectedly before finishing this task."))
+        its worker process or its node was lost
     """
     said = re.search(f"^{LOST_WORKER}(.*)$", error_text, re.MULTILINE)
-    return LostWorkerError(f"{LOST} ({shortened(said[1], MAX_REASON)})") if said else None
+    return LostWorkerError(shortened(said[1], MAX_REASON) if said else "")
 
 
 def full_disk(error: BaseException, node: str) -> FullDiskError | None:

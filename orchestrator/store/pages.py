@@ -9,10 +9,13 @@ PAGES = "mlflow.json"
 CHARTS, COMPARISON = "charts of all pairs", "robust beside detrimental"
 
 
-def save_pages(sweep: Sweep, pages: Mapping[str, str]) -> None:
-    """Keeps the addresses of a sweep's pages, by what they show."""
+RUNS = "runs"
+
+
+def save_pages(sweep: Sweep, pages: Mapping[str, str], runs: Mapping[str, str]) -> None:
+    """Keeps the addresses of a sweep's pages, by what they show, and those of the runs of its trials, by uid."""
     if pages:
-        sweep.folder.write_json(PAGES, dict(pages))
+        sweep.folder.write_json(PAGES, {**pages, RUNS: dict(runs)})
     elif sweep.folder.exists(PAGES):
         sweep.folder.delete(PAGES)
 
@@ -20,4 +23,10 @@ def save_pages(sweep: Sweep, pages: Mapping[str, str]) -> None:
 def pages_of(sweep: Sweep) -> dict[str, str]:
     """Returns what opens the pages, by what they show: addresses, or commands where no server has the runs."""
     commands = {CHARTS: sweep.command("ui"), COMPARISON: sweep.command("ui", "--compare")}
-    return sweep.folder.read_json(PAGES) or commands
+    saved = {name: where for name, where in (sweep.folder.read_json(PAGES) or {}).items() if name != RUNS}
+    return saved or commands
+
+
+def runs_of(sweep: Sweep) -> dict[str, str]:
+    """Returns the addresses of the runs of a sweep's trials, by uid; none where no server has them."""
+    return (sweep.folder.read_json(PAGES) or {}).get(RUNS, {})

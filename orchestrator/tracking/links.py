@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from orchestrator.store.pages import CHARTS, COMPARISON
+from orchestrator.store.pages import CHARTS
 from orchestrator.tracking.experiments import Owner, find_experiment
-from orchestrator.tracking.pages import VIEW_TAG, comparison_page, experiment_tags, runs_page
+from orchestrator.tracking.pages import VIEW_TAG, comparison, experiment_tags, runs_page
 from orchestrator.tracking.runs import UID_TAG
 from search_spaces.errors import TrackingError, one_line
 from search_spaces.uris import redact
@@ -39,7 +39,7 @@ def find_pages(uri: str, owner: Owner, pairs: Sequence[str] | None) -> dict[str,
             runs = client.search_runs([number], f"tags.`{UID_TAG}` LIKE '%'", max_results=50_000)
             by_uid = {run.data.tags[UID_TAG]: str(run.info.run_id) for run in runs}
             found = [by_uid[uid] for uid in pairs if uid in by_uid]
-            pages |= {COMPARISON: comparison_page(address, number, found)} if found else {}
+            pages |= comparison(address, number, found)
     except MlflowException as error:
         raise TrackingError(
             f"MLflow at {address} cannot be asked for {owner.sweep!r}: {redact(one_line(error))}"

@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
+from orchestrator.store.pages import COMPARISON
+
 VIEW = "dptq"
 """Name of the view in addresses."""
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
@@ -73,6 +75,18 @@ def comparison_page(address: str, experiment_id: str, run_ids: Iterable[str]) ->
     """
     query = f"runs={_listed([*run_ids][:MOST_COMPARED])}&experiments={_listed([experiment_id])}"
     return f"{address}/#/compare-runs?{query}&workflowType=machine_learning"
+
+
+def comparison(address: str, experiment_id: str, run_ids: Sequence[str]) -> dict[str, str]:
+    """Returns the address of the comparison of runs by what it shows, which says how many it leaves out; none of none.
+
+    Examples:
+        >>> list(comparison("http://host", "1", ["a"] * 108))
+        ['robust beside detrimental (the first 60 of 108 pairs)']
+    """
+    num = len(run_ids)
+    some = f" (the first {MOST_COMPARED} of {num} pairs)" if num > MOST_COMPARED else ""
+    return {f"{COMPARISON}{some}": comparison_page(address, experiment_id, run_ids)} if run_ids else {}
 
 
 def _listed(names: Sequence[str]) -> str:

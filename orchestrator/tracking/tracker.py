@@ -5,10 +5,10 @@ copy of anything. The driver tells MLflow what happens through a queue that one 
 delivered is dropped. At the end, or at the next launch, every trial whose run differs from its folder is
 replayed.
 
-    backend.py experiments.py    where MLflow keeps its runs, and which of them are whose
+    backend.py   where MLflow keeps its runs, and whether it answers
     runs.py      what the run of a trial should hold, read from the store
     points.py names.py descriptions.py tables.py    its metrics, name, description and tables
-    pages.py     addresses of MLflow's pages, and the view they open with
+    pages.py experiments.py    addresses of MLflow's pages and their view; which experiments and runs are whose
     client.py    the calls to MLflow
 """
 
@@ -141,13 +141,11 @@ class Tracker:
             if self._is_behind(each) and not self._attempt(partial(self._replay, each))
         ]
 
-    def pages(self, uids: Sequence[str]) -> dict[str, str]:
-        """Returns addresses of MLflow's server: the charts of the sweep, and the comparison of some of its pairs.
-
-        Nothing where the runs lie in a file of this machine, which has no address, or MLflow does not answer.
-        """
-        is_away = self.location.database or self._experiment is None or self._is_stale
-        return {} if is_away else pages_on(self._connected, self.location.address, uids)
+    def pages(self, uids: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+        """Returns addresses as `pages_on` does; none where a file has the runs, or MLflow does not answer."""
+        if self.location.database or self._experiment is None or self._is_stale or self._plan is None:
+            return {}, {}
+        return pages_on(self._connected, self.location.address, uids, self._plan.by_uid())
 
     def close(self, status: str, snapshot: Snapshot | None = None) -> list[str]:
         """Delivers what is queued, replays every run that differs from the store, and ends the parent run.
@@ -206,8 +204,8 @@ class Tracker:
 
     def _connect(self) -> None:
         check(self.location)
-        uids = [node.uid for node in self._plan.nodes] if self._plan else []
-        owner = Owner(storage=self._store.make_id(), sweep=self._sweep, uids=uids)
+        uids = self._plan.by_uid() if self._plan else {}
+        owner = Owner(storage=self._store.make_id(), sweep=self._sweep, uids=uids.keys())
         self._experiment = Experiment(self.location, owner)
         self._experiment.reopen(self._experiment.parent)
         self._experiment.log(self._experiment.parent, tags=self._tags | self._sweep_tags)

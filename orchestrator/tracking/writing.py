@@ -1,16 +1,16 @@
 """What is written into runs that are not running: the content of a trial or an analysis, and that of a sweep."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.plan import Plan
 from orchestrator.store.folder import Folder
-from orchestrator.store.pages import CHARTS, COMPARISON
+from orchestrator.store.pages import CHARTS
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
 from orchestrator.tracking.client import Experiment, KnownRun, note_tags
 from orchestrator.tracking.descriptions import PREVIEW
-from orchestrator.tracking.pages import STANDS_TAG, artifact_page, comparison_page, experiment_tags, runs_page
+from orchestrator.tracking.pages import STANDS_TAG, artifact_page, comparison, experiment_tags, run_page, runs_page
 from orchestrator.tracking.points import Point
 from orchestrator.tracking.runs import Content, Draw
 from orchestrator.tracking.tables import TABLES_TAG, tables_tag
@@ -92,8 +92,21 @@ def _write_content(experiment: Experiment, content: SweepContent) -> None:
     experiment.show(experiment_tags(has_chosen=bool(content.chosen)))
 
 
-def pages_on(experiment: Experiment, address: str, uids: Sequence[str]) -> dict[str, str]:
-    """Returns the addresses of a sweep's pages on a server: its charts, and the comparison of some of its pairs."""
-    runs = [experiment.runs[uid].run_id for uid in uids if uid in experiment.runs]
-    number = experiment.experiment_id
-    return {CHARTS: runs_page(address, number), COMPARISON: comparison_page(address, number, runs)}
+def pages_on(
+    experiment: Experiment, address: str, uids: Sequence[str], trials: Iterable[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Returns the addresses of a sweep's pages on a server.
+
+    Args:
+        experiment: Of the sweep.
+        address: Of the server.
+        uids: Of the pairs to compare, in order.
+        trials: Uids of the sweep's trials.
+
+    Returns:
+        Its charts, and the comparison of some of its pairs, by what they show; and the runs of its trials, by uid.
+    """
+    number, runs = experiment.experiment_id, {uid: run.run_id for uid, run in experiment.runs.items()}
+    compared = comparison(address, number, [runs[uid] for uid in uids if uid in runs])
+    pages = {CHARTS: runs_page(address, number)} | compared
+    return pages, {uid: run_page(address, number, runs[uid]) for uid in trials if uid in runs}

@@ -11,6 +11,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 from torch.nn import functional as F
 
+from tests.benchmarks.arithmetic import seconds_of_operation
 from tests.benchmarks.quantizer_peers import materialize_options, quantize_by_groups
 from tests.benchmarks.timing import IN_CPU_TIME, best_seconds, seconds_of
 from trainables.quant.affine import fake_quantize, fake_quantize_options
@@ -18,6 +19,9 @@ from trainables.quant.affine import fake_quantize, fake_quantize_options
 pytestmark = IN_CPU_TIME
 BIT_WIDTHS = tuple(range(3, 11))
 SHAPE = (32, 64, 56, 56)
+OPERATIONS = 8 * 6 + 7 + 3
+"""Of a value, at least: by option a product, a rounding, two bounds and two products with a sum; forward the same, with
+a division; and the range, and the product with the gradient."""
 SMALL = 4
 """Examples on which the gradients are compared."""
 
@@ -49,8 +53,16 @@ def bench_options_with_gradients(benchmark: BenchmarkFixture, record: Callable[.
         "quantizer, 8 option gradients, forward + backward / copy",
         seconds / peers["copy"],
         "x",
-        at_most=15,
+        at_most=10,
         detail=f"{seconds * 1e3:.3g} ms / {peers['copy'] * 1e3:.3g} ms",
+    )
+    arithmetic = OPERATIONS * x.numel() * seconds_of_operation()
+    record(
+        "quantizer, 8 option gradients, forward + backward / what the core takes at least",
+        seconds / max(arithmetic, peers["copy"]),
+        "x",
+        at_most=2.5,
+        detail=f"arithmetic {arithmetic * 1e3:.3g} ms, a copy {peers['copy'] * 1e3:.3g} ms",
     )
     record(
         "quantizer, times faster than 8 materialized options",

@@ -5,7 +5,7 @@ import os
 import tarfile
 import urllib.error
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -172,17 +172,46 @@ def _notes_on_repeated(
     drops = "--drop-duplicates leaves them out of training"
     skipped = f"{spec.name}: training images that are test images as well were not looked for, because"
     num_gigabytes = sum(source.num_bytes for source in found.sources) / 2**30
+    if listing.sizes_B is None and not spec.drop_duplicates:
+        listing = _read_at_most(listing, MOST_READ_GB)
     if listing.contents is None:
         # Datasets that are no folder or table of the user's have official splits.
         if spec.place:
             yield f"{skipped} the files are not on this machine"
     elif listing.sizes_B is None and num_gigabytes > MOST_READ_GB and not spec.drop_duplicates:
         yield f"{skipped} that reads {num_gigabytes:.1f} GB; {drops}"
-    elif num_repeated := len(repeated(listing, training_B, test_B)):
-        yield (
-            f"{spec.name}: {num_repeated} of {len(training_B)} training images are test images as well, by their "
-            f"content; {drops}"
-        )
+    else:
+        try:
+            num_repeated = len(repeated(listing, training_B, test_B))
+        except _TooMuchError:
+            yield f"{skipped} that reads more than {MOST_READ_GB:.1f} GB; {drops}"
+            return
+        if num_repeated:
+            yield (
+                f"{spec.name}: {num_repeated} of {len(training_B)} training images are test images as well, by their "
+                f"content; {drops}"
+            )
+
+
+class _TooMuchError(Exception):
+    """The images are larger than what a check reads of them."""
+
+
+def _read_at_most(listing: Listing, num_gigabytes: float) -> Listing:
+    """Ends the reading of a listing's images, which may be far larger than their file: it holds equal ones once."""
+    contents, left = listing.contents, num_gigabytes * 2**30
+    if contents is None:
+        return listing
+
+    def read(kept_B: np.ndarray) -> Iterator[bytes | None]:
+        nonlocal left
+        for content in contents(kept_B):
+            left -= len(content or b"")
+            if left < 0:
+                raise _TooMuchError
+            yield content
+
+    return replace(listing, contents=read)
 
 
 def _check_memory(spec: DatasetSpec, num_images: int) -> None:

@@ -33,8 +33,8 @@ MAX_ROWS = 20_000_000
 """Of all files of a dataset: a few kilobytes of Parquet may stand for any number of equal rows."""
 MAX_LABEL = 256
 """Largest number of letters of a label."""
-BATCH_ROWS = 256
-"""Number of encoded images in memory at a time, besides the page they are read from."""
+BATCH_ROWS, BATCH_BYTES = 256, 2**31
+"""Largest number of encoded images in memory at a time, and of their bytes, besides the page they are read from."""
 HINT = "Write these rows again, or leave them out."
 
 
@@ -274,9 +274,12 @@ def _read_images(table: Table, kept_B: np.ndarray) -> Iterator[Encoded]:
             name = _find_column(table, parquet.schema_arrow, "image", info.path)
             first = start
             for group in range(parquet.num_row_groups):
-                end = start + parquet.metadata.row_group(group).num_rows
+                about = parquet.metadata.row_group(group)
+                end = start + about.num_rows
+                # Equal images are stored once, so each may be as large as all that is stored.
+                num_rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, about.total_byte_size)))
                 if ((start <= kept_B) & (kept_B < end)).any():
-                    for batch in parquet.iter_batches(BATCH_ROWS, row_groups=[group], columns=[name]):
+                    for batch in parquet.iter_batches(num_rows, row_groups=[group], columns=[name]):
                         column = batch.column(0)
                         bytes_B = pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
                         for position in kept_B[(start <= kept_B) & (kept_B < start + len(batch))]:

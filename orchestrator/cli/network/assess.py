@@ -115,8 +115,9 @@ def command(
     from cluster.runtime.session import check_address
     from orchestrator.cli.values import assessment_from_options, launch_options_of, limits_of
     from orchestrator.console import line_printer, make_console
-    from orchestrator.launch.assessments import check_writable
-    from orchestrator.launch.driver import finish_sweep, launch_sweep
+    from orchestrator.launch.driver import launch_sweep
+    from orchestrator.launch.ending.assessments import check_writable
+    from orchestrator.launch.ending.finish import finish_sweep
     from orchestrator.plan import build_plan
     from orchestrator.progress.plan import print_plan
     from orchestrator.results.gate import check_rules

@@ -68,7 +68,7 @@ def command(
 
         register(storage, network, tracking_uri, name=name, image_size=size, data_dir=data_dir, say=click.echo)
         return
-    from orchestrator.launch.assessments import check_writable
+    from orchestrator.launch.ending.assessments import check_writable
     from orchestrator.workers.entry_points import export_network
 
     if name is not None:

@@ -38,7 +38,7 @@ def command(
     """
     from orchestrator.cli.values import NO_LABELS, check_data
     from orchestrator.console import make_console
-    from orchestrator.launch.assessments import check_writable
+    from orchestrator.launch.ending.assessments import check_writable
     from orchestrator.launch.verification import conclude, keep
     from orchestrator.progress.verification import VerificationProgress
     from orchestrator.workers.entry_points import verify_network

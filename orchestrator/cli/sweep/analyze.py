@@ -51,7 +51,7 @@ def command(
     from orchestrator.cli.values import check_places, open_sweep
     from orchestrator.console import line_printer, make_console
     from orchestrator.launch.analyses import AnalysesEnd, list_tasks, not_done, run_tasks, say_stopped
-    from orchestrator.launch.publish import publish
+    from orchestrator.launch.ending.publish import publish
     from orchestrator.launch.signals import stop_on_signals
     from orchestrator.launch.storage_check import check_storage
     from orchestrator.reports.for_mlflow.picture import draw_pair
@@ -84,9 +84,10 @@ def command(
         save_analyses(sweep.folder, analyses)
         ended = AnalysesEnd()
         if pending := not_done(tasks, snapshot, console):
+            environment = code_variables() | trusted_variables()
             with (
                 stop_on_signals(sweep, line_printer(console)),
-                session(address, environment=code_variables() | trusted_variables()) as capacity,
+                session(address, environment=environment, again=sweep.command("analyze")) as capacity,
             ):
                 if address:
                     check_storage(sweep, capacity, is_shared=shared_storage or launched.shared_storage)

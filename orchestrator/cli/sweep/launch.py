@@ -63,7 +63,8 @@ def command(grid: str, name: str | None, storage: str, download: bool, dry_run: 
         plan_from_options,
     )
     from orchestrator.console import line_printer, make_console
-    from orchestrator.launch.driver import finish_sweep, launch_sweep
+    from orchestrator.launch.driver import launch_sweep
+    from orchestrator.launch.ending.finish import finish_sweep
     from orchestrator.progress.plan import print_plan
     from orchestrator.results.snapshot import Snapshot
     from orchestrator.store.store import Store

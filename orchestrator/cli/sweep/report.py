@@ -13,7 +13,7 @@ def command(name: str | None, storage: str, as_json: bool) -> None:
     """Print Table 1 of a sweep and write its report (HTML, Markdown, CSV, Parquet, figures)."""
     from orchestrator.cli.values import open_sweep
     from orchestrator.console import make_console, written
-    from orchestrator.launch.assessments import report_assessments
+    from orchestrator.launch.ending.assessments import report_assessments
     from orchestrator.reports.page import write_report
     from orchestrator.reports.search.tables import overview_table
     from orchestrator.reports.summary import table1_text

@@ -56,7 +56,8 @@ def command(
     from cluster.runtime.session import check_address
     from orchestrator.cli.values import check_data, check_places, limits_of, open_sweep
     from orchestrator.console import line_printer, make_console
-    from orchestrator.launch.driver import finish_sweep, launch_sweep
+    from orchestrator.launch.driver import launch_sweep
+    from orchestrator.launch.ending.finish import finish_sweep
     from orchestrator.launch.restarts import find_node, forget_failures, other_plans, restart, with_parents
     from orchestrator.store.sweep import Caps
     from orchestrator.tracking.backend import check_kept, locate

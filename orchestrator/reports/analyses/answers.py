@@ -6,7 +6,7 @@ import pandas as pd
 
 from orchestrator.reports.document import Section
 from orchestrator.reports.grouping import CONTRAST, Row, cell_title, largest
-from orchestrator.reports.layout import NETWORK, Column, TextTable, cell_name, pct, text_table
+from orchestrator.reports.layout import NETWORK, Column, Field, TextTable, cell_name, pct, text_table
 from orchestrator.results.answers import answers_of, strip_of
 from orchestrator.results.pairs import record_of
 from orchestrator.results.trials import Trial
@@ -103,7 +103,7 @@ def answers_text(answers: pd.DataFrame) -> TextTable:
                 str(row["architecture"]),
                 cell_name(row),
                 *([str(row["seed"])] if has_seeds else []),
-                str(row["goal"]),
+                Field(str(row["goal"]), link=f"#{row['uid']}"),
                 strip_of(row["shares"]) if len(row["shares"]) <= MAX_STRIP else "",
                 pct(row["share_two"], digits=1),
                 f"{row['num_allocations']} of {row['num_images']}",

@@ -1,17 +1,13 @@
 """A pair at a glance: how its accuracies went while it was trained, and the bits that its policy gives the sites."""
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from orchestrator.reports.drawing import COLORS, line_handles, panels, png, style, with_legend
-from orchestrator.results.trials import Curve, curve_of
-from orchestrator.store.folder import PREDICTIONS
+from orchestrator.results.trials import Curve, curve_of, predictions_of
 from orchestrator.store.trial import TrialFolder
 from search_spaces.names import Goal
-from trainables.data.images import TEST
 
 # B = images, L = sites.
 
@@ -50,8 +46,5 @@ def _draw_sites(panel: Axes, bit_width_BL: np.ndarray | None, goal: Goal) -> Non
 
 def _allocations(trial: TrialFolder) -> np.ndarray | None:
     """Returns the bits of every site and test image, [B, L]; None where the predictions do not say."""
-    table = trial.folder.read_table(PREDICTIONS)
-    if table is None or not {"split", "bit_width"} <= set(table.column_names):
-        return None
-    rows = table.filter(pc.equal(pc.cast(table["split"], pa.string()), TEST))
-    return np.stack(rows["bit_width"].to_numpy()) if len(rows) else None
+    table = predictions_of(trial, {"bit_width"})
+    return np.stack(table["bit_width"].to_numpy()) if table is not None and len(table) else None

@@ -17,9 +17,6 @@ from orchestrator.reports.search.tables import (
     correlation_table,
     cost_table,
     curve_table,
-    front_table,
-    pruned_table,
-    trial_table,
     verdict_table,
 )
 from orchestrator.results.searches import SearchedCell, objective_of, read_searches
@@ -35,7 +32,7 @@ _OTHER_VERDICTS = {
     SearchVerdict.VALIDATION_ONLY: "on the validation split only",
     SearchVerdict.NOT_FOUND: "without a hit",
 }
-_MEANING: dict[Objective, str] = {
+MEANING: dict[Objective, str] = {
     "drop": "",
     "lag": " Lag: how far the white box's class lies behind the best other one in the quantized student, in "
     "probability, mean over validation images, from -100 (it leads) to 100 pp, less 10 times the gap beyond 1 pp.",
@@ -145,20 +142,19 @@ def _cost_section(searches: Searches) -> Section:
 
 def _trial_section(searches: Searches) -> Section:
     records = [record for cell in searches.cells for record in cell.records]
-    space, objective, front = searches.space, searches.objective, front_table(searches.cells)
+    space, objective = searches.space, searches.objective
     importance, word = importance_table(records, space, objective), objective_word(objective)
     drop = "Parity gap against drop on validation for every trial of the searched cells."
     history = f"{word.capitalize()} of every trial of the searched cells, and the best so far."
     return Section(
         title="Search: all trials",
         statement=search_statement(records, objective),
-        caption="The chosen trial has the smallest parity gap on validation of those whose drop there is not "
-        f"significantly below the best; the test split is only reported.{_MEANING[objective]}",
+        caption=f"Each is a row of the table of trials.{MEANING[objective]}",
         pictures=pictures(
             ("figure_search", drop, figure_search(records)),
             ("figure_history", history, figure_history(records, objective)),
         ),
-        tables=(*filled(front), *(trial_table(cell, space, objective) for cell in searches.cells), *filled(importance)),
+        tables=filled(importance),
     )
 
 
@@ -186,10 +182,7 @@ def _pruning_sections(searches: Searches) -> list[Section]:
             "1). Trials that were ended have no final objective: the correlation is that of the better half, and "
             "rather too low. 95 % interval by bootstrap over trials. Saved: epochs not run, at the median time of the "
             "trial's own.",
-            tables=filled(
-                pruned_table(searches.cells, searches.objective),
-                correlation_table(searches.correlations, searches.cells, searches.objective),
-            ),
+            tables=filled(correlation_table(searches.correlations, searches.cells, searches.objective)),
         )
     ]
 

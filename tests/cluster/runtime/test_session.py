@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import ray
-from ray import tune
+from ray import exceptions, tune
 from ray.exceptions import AuthenticationError
 
 from cluster.runtime.resources import share_of, trial_resources
 from cluster.runtime.session import DRIVER_ENVIRONMENT, WORKER_ENVIRONMENT, session
-from search_spaces.errors import UnavailableError
+from search_spaces.errors import StorageError, UnavailableError
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -157,7 +157,7 @@ def test_whatever_keeps_ray_from_starting_is_one_line_with_what_to_do() -> None:
     code = """
 import os
 from cluster.runtime.session import session
-from search_spaces.errors import UnavailableError
+from search_spaces.errors import StorageError, UnavailableError
 
 for variables, address in (
     (dict(RAY_TMPDIR="/tmp/" + 75 * "x"), None),
@@ -208,3 +208,41 @@ def test_what_ray_raises_while_it_starts_is_one_line(error: Exception, monkeypat
 def test_no_cluster_at_the_address_is_one_clear_line() -> None:
     with pytest.raises(UnavailableError, match=r"no Ray cluster answers at '127.0.0.1:1'"), session("127.0.0.1:1"):
         pass
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        exceptions.LocalRayletDiedError(),
+        exceptions.OutOfMemoryError("Task was killed due to the node running low on memory.\nMemory was 15 GB"),
+        exceptions.WorkerCrashedError(),
+        exceptions.ActorUnavailableError("temporarily unavailable", None),
+        exceptions.NodeDiedError("The node 10.0.0.7 died.\nIts heartbeats stopped."),
+        exceptions.ObjectLostError("ab" * 28, None, "main.py:1"),
+        exceptions.RpcError("failed to connect to all addresses " * 100, rpc_code=14),
+    ],
+)
+@pytest.mark.parametrize("is_wrapped", [False, True])
+def test_a_ray_that_breaks_off_is_one_line_with_what_to_type(
+    said: Exception, is_wrapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.runtime.session._start_or_join", lambda *_: None)
+    monkeypatch.setattr("cluster.runtime.session.current_capacity", lambda *_: None)
+    error = RuntimeError("Caught unexpected exception") if is_wrapped else said
+    error.__cause__ = said if is_wrapped else None
+    with pytest.raises(UnavailableError) as end, session(again="dptq-sweep resume my"):
+        raise error
+    line = str(end.value)
+    assert line.startswith(f"Ray broke off ({type(said).__name__}: ")
+    assert line.endswith("what is done is kept: go on with `dptq-sweep resume my`.")
+    assert "\n" not in line
+    assert len(line) < 400
+
+
+@pytest.mark.parametrize("error", [KeyError("ours"), StorageError("the storage is gone"), KeyboardInterrupt()])
+def test_what_else_ends_a_session_stays_as_it_is(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.runtime.session._start_or_join", lambda *_: None)
+    monkeypatch.setattr("cluster.runtime.session.current_capacity", lambda *_: None)
+    with pytest.raises(type(error)) as end, session():
+        raise error
+    assert end.value is error

@@ -212,6 +212,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str, int, tuple[str, ...]]] = {
     "storage of one slash": (NOTHING, "plan --storage s3:/bkt/a", 1, ("'s3:/bkt/a'", "no URI", "write s3://bkt/a")),
     "storage of one slash, Google": (NOTHING, "launch --storage gs:/bkt", 1, ("'gs:/bkt'", "no URI", "gs://bkt")),
     "storage of no slash": (NOTHING, "ls --storage s3:bkt", 1, ("'s3:bkt'", "no URI", "write s3://bkt")),
+    "storage of one slash, a file": (NOTHING, "plan --storage FILE:/x", 1, ("'FILE:/x'", "no URI", "write file:///x")),
     "storage of three slashes": (NOTHING, "launch --storage s3://b//a", 1, ("'s3://b//a'", "empty part", "s3://b/a")),
     "storage of nothing": (NOTHING, "launch --storage ''", 1, ("storage", "is empty", "name a folder")),
     "table of one slash": (NOTHING, "plan --dataset parquet:s3:/b/a", 1, ("'s3:/b/a'", "no URI", "write s3://b/a")),

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.cli.main import dptq_sweep, main
+from search_spaces.errors import MAX_TEXT
 
 # Commands that neither start Ray or a server, nor ask one. `launch` only shows its plan here.
 COMMANDS: dict[str, tuple[str, ...]] = {"plan": (), "launch": ("--dry-run",)} | {
@@ -20,8 +21,9 @@ COMMANDS: dict[str, tuple[str, ...]] = {"plan": (), "launch": ("--dry-run",)} | 
 }
 NOT_TYPED = {"help", "download", "address"}
 """What asks the network."""
+LONG = "z" * 5000
 ODD = [
-    *("", " ", "a b", "a" * 300, "\u202e", "\udcff", "[1, 2"),
+    *("", " ", "a b", "a" * 300, LONG, "\u202e", "\udcff", "\ud800", "a\0b", "a\nb", "[1, 2"),
     *"""
     0 -1 1.5 1e309 nan inf -inf 18446744073709551616 0x10 1_000 ١٢ true yes null - -- = a=b , ' " $(x) ü 😀
     ../x /dev/null /proc/self/mem . ~ x.yaml x.safetensors x.onnx onnx:x folder: folder:. parquet:x a%20b a?b#c
@@ -64,6 +66,11 @@ def _workplace() -> Iterator[None]:
         yield
 
 
+@example(["launch", "--dry-run", "--data-dir", "a\0b"])
+@example(["launch", "--dry-run", "--data-dir", "\ud800"])
+@example(["plan", LONG])
+@example(["gc", "--storage", LONG])
+@example(["logs", LONG])
 @settings(max_examples=150, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(command_lines())
 def test_made_up_command_lines_end_in_success_or_in_one_line(line: list[str]) -> None:
@@ -75,5 +82,5 @@ def test_made_up_command_lines_end_in_success_or_in_one_line(line: list[str]) ->
         return
     assert end.value.code in (1, 2)
     assert last.startswith("Error: "), err.getvalue()
-    assert len(last) < 1000
+    assert len(last) < (MAX_TEXT + 100 if LONG in line else 1000)
     assert not [note for note in notes if note.startswith((" ", "Traceback"))], err.getvalue()

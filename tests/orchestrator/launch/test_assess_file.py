@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.cli.main import main
-from orchestrator.launch.assessments import conclude
+from orchestrator.launch.ending.assessments import conclude
 from orchestrator.plan import Plan, build_plan
 from orchestrator.reports.assessment.page import assessment_files
 from orchestrator.results.snapshot import Snapshot

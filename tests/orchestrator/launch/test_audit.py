@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.launch.audit import compare
+from orchestrator.launch.ending.audit import compare
 from orchestrator.launch.frontier import Frontier
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.results.snapshot import Snapshot

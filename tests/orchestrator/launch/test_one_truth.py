@@ -17,9 +17,9 @@ from orchestrator.cli.storage.ls import command as ls
 from orchestrator.cli.sweep.report import command as report
 from orchestrator.cli.sweep.status import command as status
 from orchestrator.launch.analyses import AnalysesEnd
-from orchestrator.launch.audit import compare
-from orchestrator.launch.driver import Outcome, finish_sweep
-from orchestrator.launch.publish import publish
+from orchestrator.launch.ending.audit import compare
+from orchestrator.launch.ending.finish import Outcome, finish_sweep
+from orchestrator.launch.ending.publish import publish
 from orchestrator.plan import Node, Plan
 from orchestrator.progress.live import summary_line
 from orchestrator.progress.overview import overview_of

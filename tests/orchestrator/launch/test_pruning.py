@@ -9,7 +9,7 @@ import pytest
 from ray import tune
 
 from cluster.runtime.session import session
-from orchestrator.launch.audit import compare
+from orchestrator.launch.ending.audit import compare
 from orchestrator.launch.tuner import Launch
 from orchestrator.plan import Node
 from orchestrator.results.snapshot import Snapshot

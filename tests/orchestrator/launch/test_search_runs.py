@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.launch import driver as running
-from orchestrator.launch.audit import compare
+from orchestrator.launch.ending.audit import compare
 from orchestrator.launch.restarts import restart
 from orchestrator.launch.tuner import Launch
 from orchestrator.plan import Node, Origin, Plan

@@ -79,7 +79,7 @@ def test_a_storage_of_the_version_before_leases_is_read_finished_and_reported(
     assert [read_lease(again.trial(node).folder) for node in plan.nodes] == [None] * len(plan.nodes)
     pairs = told(report, sweep)["pairs"]
     assert isinstance(pairs, list)
-    assert [pair["goal"] for pair in pairs] == ["robust", "detrimental"]
+    assert [pair["goal"] for pair in pairs] == ["robust", "detrimental", "detrimental"]
 
     client = MlflowClient(tracking_uri=tracker.location.uri)
     (experiment,) = client.search_experiments(filter_string=f"tags.`dptq.storage` = '{sweep.store.read_id()}'")

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from orchestrator.launch.assessments import print_found
+from orchestrator.launch.ending.assessments import print_found
 from orchestrator.reports.assessment.page import _sections
 from orchestrator.reports.assessment.tables import mitigations_table, suspects_table, verdict_line
 from orchestrator.reports.document import Page

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.plan import Node
 from orchestrator.reports.search.sections import Searches, search_files, search_sections, searches_of
+from orchestrator.reports.search.trials import trials_section
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import read_trials
 from orchestrator.store.store import Store
@@ -37,7 +38,8 @@ def test_a_report_names_and_shows_what_the_studies_maximize(tmp_path: Path, with
     searches = searches_of_sweep(tmp_path, with_lag=with_lag)
     assert searches.objective == ("lag" if with_lag else "drop")
     trials = next(section for section in search_sections(searches) if section.title == "Search: all trials")
-    table = next(table for table in trials.tables if "point from" in [column.header for column in table.columns])
+    of_search = [each.trial for each in searches.cells[0].trials]
+    (table,) = trials_section(of_search, searches, storage="", runs={}).tables
     headers = [column.header for column in table.columns]
     word, other = ("lag", "objective") if with_lag else ("objective", "lag")
     assert word in headers

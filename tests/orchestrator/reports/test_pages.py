@@ -21,7 +21,9 @@ from orchestrator.reports.table1 import table1
 from orchestrator.results.pairs import pair_records
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.results.trials import read_trials
+from orchestrator.store.pages import save_pages
 from orchestrator.store.store import Store
+from orchestrator.store.sweep import Sweep
 from orchestrator.store.trial import trial_of
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.names import Goal
@@ -46,12 +48,16 @@ class Reader(HTMLParser):
         self.open: list[str] = []
         self.tags: list[str] = []
         self.loaded: list[str] = []
+        self.anchors: list[str] = []
+        self.links: list[str] = []
         self.text = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        links = (value or "" for name, value in attrs if name in ("src", "srcset", "href", "data", "poster"))
-        self.loaded += [link for link in links if not link.startswith("#")]
+        loading = ("src", "srcset", "data", "poster", *(["href"] if tag != "a" else []))
+        self.loaded += [value or "" for name, value in attrs if name in loading]
+        self.anchors += [value or "" for name, value in attrs if name == "id"]
+        self.links += [value or "" for name, value in attrs if tag == "a" and name == "href"]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -126,9 +132,10 @@ def test_html_loads_nothing_and_has_both_themes(folder: Path) -> None:
     reader.feed(page)
 
     assert reader.open == []
-    anchors = set(re.findall(r'<a href="#([^"]*)"', page))
-    assert anchors == set(re.findall(r'<section id="([^"]*)"', page))
-    assert anchors
+    places = {link[1:] for link in reader.links if link.startswith("#")}
+    assert len(reader.anchors) == len(set(reader.anchors))
+    assert places > set(re.findall(r'<section id="([^"]*)"', page))
+    assert places <= set(reader.anchors)
     assert reader.tags.count("img") == reader.tags.count("source") == len(FIGURES)
     assert len(reader.loaded) == 2 * len(FIGURES)
     assert all(value.startswith("data:image/svg+xml;base64,") for value in reader.loaded)
@@ -139,6 +146,38 @@ def test_html_loads_nothing_and_has_both_themes(folder: Path) -> None:
     assert page.count("@media (prefers-color-scheme: dark)") == 1
     assert "Detrimental pairs lost up to 75.0 pp under quantization while staying within 0.6 pp" in reader.text
     assert "(catastrophic: 3 of 3); robust pairs lost at most 0.0 pp." in reader.text
+
+
+def test_every_trial_is_a_row_that_the_table_links_to_with_its_files_and_its_command(
+    folder: Path, plan: Plan, tmp_path: Path
+) -> None:
+    page, reader = (folder / "report.html").read_text(), Reader()
+    reader.feed(page)
+    storage = folder.parent.parent
+    assert {node.uid for node in plan.nodes} <= set(reader.anchors)
+    files = {link for link in reader.links if not link.startswith("#")}
+    assert {(folder / link).resolve() for link in files} == {
+        path
+        for stage in ("teacher", "distill", "pair")
+        for path in (storage / stage).glob("*/*.*")
+        if path.name in ("result.json", "epochs.parquet")
+    }
+    table = pd.read_parquet(folder / "table1.parquet")
+    assert [link[1:] for link in reader.links if link[1:] in set(table["chosen_uid"])][:3] == list(table["chosen_uid"])
+    failed = next(node for node in plan.nodes if node.trial_number == 4)
+    for node in plan.nodes:
+        again = f"<code>dptq-sweep reproduce {node.uid} --storage {storage}</code>"
+        assert (again in page) is (node.uid != failed.uid)
+
+
+def test_a_server_s_runs_are_linked_and_nothing_that_is_no_address(plan: Plan, tmp_path: Path) -> None:
+    store, (first, second) = fill(plan, Store(str(tmp_path)), levels=""), plan.nodes[:2]
+    pages = {"charts": "http://m:5000/#/experiments/1"}
+    save_pages(Sweep(store, "demo"), pages, {first.uid: "http://m:5000/#/x?a&b", second.uid: "javascript:alert(1)"})
+    page = files_of(write_report(Snapshot(plan, store), "demo", facts={}))["report.html"].decode()
+    assert '<a href="http://m:5000/#/x?a&amp;b">MLflow</a>' in page
+    assert "javascript" not in page
+    assert page.count("In MLflow:") == page.count("experiments/1") == 1
 
 
 def test_text_from_outside_is_escaped_in_both_pages(folder: Path) -> None:
@@ -168,11 +207,12 @@ def test_markdown_tables_have_equal_rows_and_link_written_pictures(folder: Path)
 def test_search_lists_every_trial_with_its_point_and_marks_the_chosen(folder: Path) -> None:
     text = (folder / "report.md").read_text()
 
-    assert (
-        "| 3 (chosen) | searched | 1 | 1.5 | 0.01 | 89.70 | -14.00 | +0.30 | 14.00 | 96.25 | -28.00 | +0.62 | catas"
-        in text
-    )
-    assert "| 4 | searched | 1 | 1.5 | 0.01 |  |  |  |  |  |  |  | failed |" in text
+    lines = [line for line in text.splitlines() if line.startswith("| pair/test\\_resnet/I/B/det")]
+    rows = {line.split(" ")[1]: line for line in lines if "; from " in line}
+    chosen, failed = (rows[f"pair/test\\_resnet/I/B/detrimental/seed0/trial{number}"] for number in (3, 4))
+    assert "; chosen; on the front; from searched) | 1 | 1.5 | 0.01 | 89.70 | -14.00 | +0.30 | 14.00 | 96.25 " in chosen
+    assert "| 96.25 | -28.00 | +0.62 | catastrophic | 2 of 16 (1 s) | [result](../../pair/" in chosen
+    assert "from searched) | 1 | 1.5 | 0.01 |  |  |  |  |  |  |  | failed |  |  |" in failed
 
 
 def test_sweep_without_any_result_says_so_and_has_no_figures(plan: Plan, tmp_path: Path) -> None:

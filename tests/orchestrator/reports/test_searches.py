@@ -17,7 +17,8 @@ from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.reports.search.figures import figure_search_cost
 from orchestrator.reports.search.pruning import ALL, rung_correlations
 from orchestrator.reports.search.sections import search_files, search_sections, searches_of
-from orchestrator.reports.search.tables import correlation_table, front_table, overview_table, trial_table
+from orchestrator.reports.search.tables import correlation_table, overview_table
+from orchestrator.reports.search.trials import trials_section
 from orchestrator.reports.terminal import render
 from orchestrator.results.searches import SearchedCell, read_searches
 from orchestrator.results.snapshot import Snapshot
@@ -353,18 +354,31 @@ def test_tables_show_origin_all_searched_fields_and_what_pruned_and_skipped_tria
     trial_of(written.store, node).write_pruned(5)
     written.done("B/trial0", 0.5, 0.45, gap=0.002)
 
-    searched = written.searches()["B"]
-    table = trial_table(searched, plan.grid.search.space)
+    trials = read_trials(Snapshot(plan, written.store))
+    section = trials_section(trials, searches_of(plan, trials), storage="s3://mine/a b", runs={node.uid: "http://m/1"})
+    (table,) = section.tables
 
-    assert [column.header for column in table.columns[2:5]] == ["margin", "temperature", "batch_norm"]
-    by_number = {row[0].text: row for row in table.rows}
-    assert [field.text for field in by_number["2"][1:5]] == [borrowed[0], "0.2", "2", "both"]
-    assert (by_number["2"][-1].text, by_number["2"][-1].note) == ("pruned", f"after epoch 0 of {EPOCHS}")
-    assert [field.text for field in by_number["0"][1:5]] == ["recipe", "0.01", "5", "frozen"]
-    assert searched.num_skipped == 7 - 2
-    assert table.title.endswith("; 5 further trials skipped")
-    (front,) = front_table([searched]).rows
-    assert [field.text for field in front[1:]] == ["0", "+0.30", "+50.00", "+0.20", "+45.00", "catastrophic"]
+    assert [column.header for column in table.columns[1:4]] == ["margin", "temperature", "batch_norm"]
+    rows = {row[0].anchor: [field.text for field in row] for row in table.rows}
+    notes = {row[0].anchor: [field.note.splitlines() for field in row] for row in table.rows}
+    begun, first = node.uid, written.node("B/trial0").uid
+    assert rows[begun][1:4] == ["0.2", "2", "both"]
+    assert notes[begun][0] == [begun, f"from {borrowed[0]}"]
+    assert (rows[begun][-3], notes[begun][-3]) == ("pruned", ["saved 0 s"])
+    assert rows[first][1:4] == ["0.01", "5", "frozen"]
+    assert rows[first][4:8] == ["89.70", "-50.00", "+0.30", "50.00"]
+    assert rows[first][9:12] == ["-45.00", "+0.20", "catastrophic"]
+    assert notes[first][0] == [first, "chosen", "on the front", "from recipe"]
+    opens = {row[0].anchor: row[-1] for row in table.rows}
+    assert dict(opens[first].links) == {
+        "result": f"../../pair/{first}/result.json",
+        "epochs": f"../../pair/{first}/epochs.parquet",
+    }
+    assert opens[first].command == f"dptq-sweep reproduce {first} --storage 's3://mine/a b'"
+    assert opens[begun].links == (("MLflow", "http://m/1"),)
+    assert opens[begun].command == ""
+    assert written.searches()["B"].num_skipped == 7 - 2
+    assert section.caption.endswith("Skipped by their searches: 5 trials.")
 
 
 def test_start_point_that_another_sweep_began_has_the_origin_that_this_plan_gives_it(written: Written) -> None:

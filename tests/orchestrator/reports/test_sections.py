@@ -106,7 +106,7 @@ def test_sections_stand_in_reading_order(analyzed: tuple[Path, dict[str, pd.Data
     page = (analyzed[0] / "report.html").read_text()
     expected = ["Table 1", "What quantization costs", "Analyses", *TITLES.values()]
     expected += ["Search: what it found", "Search: what it cost", "Search: all trials"]
-    expected += ["Decisions in force", "Terms", "Facts"]
+    expected += ["Trials", "Decisions in force", "Terms", "Facts"]
     assert headings(page) == expected
     text = (analyzed[0] / "report.md").read_text()
     assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == expected

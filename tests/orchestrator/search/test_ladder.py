@@ -8,7 +8,8 @@ from rich.console import Console
 
 from orchestrator.launch.restarts import restart
 from orchestrator.plan import Node, Origin, Plan, build_plan
-from orchestrator.reports.search.tables import overview_table, trial_table
+from orchestrator.reports.search.tables import overview_table
+from orchestrator.reports.search.trials import trials_section
 from orchestrator.reports.terminal import render
 from orchestrator.results.searches import read_searches
 from orchestrator.results.snapshot import Snapshot
@@ -105,11 +106,16 @@ def test_the_report_says_where_a_student_started_and_whether_further_seeds_did_t
     buffer = io.StringIO()
     console = Console(file=buffer, width=250)
     console.print(render(overview_table([outcome_of(cell) for cell in searches])))
-    console.print(render(trial_table(searches[1], climbed.plan.grid.search.space)))
+    trials = read_trials(Snapshot(climbed.plan, climbed.store))
+    (table,) = trials_section(trials, None, storage="", runs={}).tables
     text = buffer.getvalue()
     start = "started from test_resnet/I/60b/detrimental/seed0"
     assert f"{start}; further seeds, too" in text
-    assert text.count(start) == 4
+    assert {row[0].text: row[0].note.splitlines()[1:] for row in table.rows if "82b" in row[0].text} == {
+        f"pair/{CELL.format('82b')}": [start],
+        f"pair/{CELL.format('82b')}/trial1": [start],
+        f"pair/{CELL.format('82b')}/confirm1": ["seed 1", start],
+    }
     assert searches[0].trials[0].trial.started_from == ""
 
 

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.study import StudyDirection
 
-from orchestrator.launch.audit import compare
+from orchestrator.launch.ending.audit import compare
 from orchestrator.plan import Node
 from orchestrator.results.snapshot import Snapshot
 from orchestrator.search.journal import JOURNAL, open_journal, sweep_journal

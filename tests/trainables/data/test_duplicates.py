@@ -1,7 +1,9 @@
 """Images on both sides of a split are counted and said, and leave the training split on demand."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +16,7 @@ from search_spaces.errors import ConfigError
 from search_spaces.model import vary
 from trainables.data.cache import CACHE_VARIABLE
 from trainables.data.loading import check_available, load_dataset
+from trainables.data.parquet import _read_images
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +90,27 @@ def test_where_looking_takes_too_long_that_is_said(tmp_path: Path, monkeypatch: 
     assert "were not looked for, because that reads 0.0 GB; --drop-duplicates" in check_available(parquet)[-1]
     assert not [note for note in check_available(vary(parquet, drop_duplicates=True)) if "as well" in note]
     assert check_available(dataset_spec("digits")) == ()
+
+
+def test_equal_images_that_a_small_file_stands_for_are_not_all_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pa.table({"image": [bytes(2**20)] * 200, "label": [0, 1] * 100})
+    pq.write_table(table, tmp_path / "equal.parquet", compression="zstd")
+    assert (tmp_path / "equal.parquet").stat().st_size < 10_000
+    monkeypatch.setattr("trainables.data.loading.MOST_READ_GB", 0.1)
+    read: list[int] = []
+    as_it_is = _read_images
+
+    def counted(*arguments: Any) -> Iterator[Any]:
+        for each in as_it_is(*arguments):
+            read.append(1)
+            yield each
+
+    monkeypatch.setattr("trainables.data.parquet._read_images", counted)
+    (note,) = check_available(dataset_spec(f"parquet:{tmp_path / 'equal.parquet'}", image_size=8))
+    assert "were not looked for, because that reads more than 0.1 GB; --drop-duplicates" in note
+    assert len(read) == 103, "0.1 GB of them, and the one that is too much"
 
 
 def test_what_is_not_read_again_is_refused() -> None:

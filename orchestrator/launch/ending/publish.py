@@ -44,7 +44,7 @@ def publish(
     tracker.sweep_content(content)
     # Before the report, which links to the runs.
     tracker.catch_up(snapshot)
-    save_pages(sweep, tracker.pages(content.chosen))
+    save_pages(sweep, *tracker.pages(content.chosen))
     paths = write_report(snapshot, sweep.name, facts=shown, standing=standing, analyses=analyses)
     tracker.sweep_artifacts(sweep.folder)
     tracker.sweep_tags(standing.as_tags())

@@ -1,0 +1,1 @@
+"""The end of a launch: what is compared, published and said."""
