@@ -19,7 +19,7 @@ from rich.console import Console
 
 from orchestrator.cli.sweep.report import command as report
 from orchestrator.cli.sweep.status import command as status
-from orchestrator.launch.publish import publish
+from orchestrator.launch.ending.publish import publish
 from orchestrator.launch.tuner import Launch
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
 from orchestrator.store.integrity import find_damage
