@@ -14,12 +14,12 @@ test: install
 
 # The quick grid on several Ray nodes of this machine, one of which goes away: storage on S3, runs on an MLflow server.
 cluster-test: install
-	DPTQ_CLUSTER=1 $(BIN)/python -m pytest tests/orchestrator/test_cluster.py -v
+	DPTQ_CLUSTER=1 $(BIN)/python -m pytest tests/orchestrator/launch/test_cluster.py -v
 
 # Hurts sweeps in every way we know and checks that they recover, about 20 minutes; Linux, as root for the full disk.
 KILLS ?= 10
 chaos: install
-	DPTQ_CHAOS=$(KILLS) $(BIN)/python -m pytest tests/orchestrator/test_chaos.py -v
+	DPTQ_CHAOS=$(KILLS) $(BIN)/python -m pytest tests/orchestrator/launch/test_chaos.py -v
 
 # Speed against bars and peers, about 1 minute: bench.json holds every timing, bench.md the table.
 bench: .venv/bench-installed

@@ -198,7 +198,13 @@ def _run_trials(launch: Launch, frontier: Frontier, tracker: Tracker, capacity: 
     if capacity.autoscaler.unknown:
         say(f"what the cluster can grow to is unknown ({capacity.autoscaler.unknown}): only running nodes count")
     gpu_shares = choose_gpu_shares(
-        frontier.candidates, plan, sweep.store, capacity.resources, gpus_per_trial=launch.gpus_per_trial, say=say
+        frontier.candidates,
+        plan,
+        sweep.store,
+        capacity.resources,
+        gpus_per_trial=launch.gpus_per_trial,
+        data_dir=launch.data_dir,
+        say=say,
     )
     frontier.threads = dict.fromkeys(lone_trials(plan), launch.threads)
     bundles = {node.name: as_bundle(trial_resources(gpu_shares[node.uid])) for node in frontier.pending}

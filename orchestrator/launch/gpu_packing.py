@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -22,6 +23,7 @@ from orchestrator.plan import Node, Plan
 from orchestrator.store.folder import Folder
 from orchestrator.store.store import Store
 from orchestrator.workers import entry_points
+from orchestrator.workers.entry_points import count_bytes
 from search_spaces.errors import StorageError
 from search_spaces.pixels import image_size_of
 from search_spaces.stages.registry import STAGES
@@ -76,6 +78,7 @@ def choose_gpu_shares(
     cluster_resources: Mapping[str, float],
     *,
     gpus_per_trial: float | None = None,
+    data_dir: Path | None = None,
     say: Callable[[str], None],
     prober: Prober | None = None,
 ) -> dict[str, float]:
@@ -87,6 +90,7 @@ def choose_gpu_shares(
         store: Where earlier measurements are, and new ones go.
         cluster_resources: As `cluster.runtime.session.session` yields them.
         gpus_per_trial: The user's own choice for all trials; nothing is measured then.
+        data_dir: Folder of datasets: of `folder:` and `parquet:` data only the files tell how large it is.
         say: Takes one line about every measurement.
         prober: What measures; None for the real training.
     """
@@ -94,7 +98,11 @@ def choose_gpu_shares(
         return {node.uid: gpus_per_trial for node in nodes}
     if not cluster_resources.get("GPU"):
         return {node.uid: 0.0 for node in nodes}
-    trainings = {node.uid: workload_of(node, plan) for node in nodes if _can_be_measured(node)}
+    measured = [node for node in nodes if _can_be_measured(node)]
+    num_bytes = {
+        dataset: count_bytes(dataset, data_dir) for dataset in dict.fromkeys(node.dataset for node in measured)
+    }
+    trainings = {node.uid: workload_of(node, plan, num_bytes[node.dataset]) for node in measured}
     kinds = {uid: _digest(_what_matters(workload)) for uid, workload in trainings.items()}
     workloads = {kinds[uid]: workload for uid, workload in trainings.items()}
     outcomes: Mapping[str, Outcome] = {}
@@ -114,10 +122,10 @@ def _can_be_measured(node: Node) -> bool:
     return STAGES[node.stage].is_training and (given is None or given.kind == "timm")
 
 
-def workload_of(node: Node, plan: Plan) -> Workload:
+def workload_of(node: Node, plan: Plan, dataset_bytes: int) -> Workload:
     """Describes the training of a node to the probe.
 
-    The dataset counts with its official number of images, since it is not loaded here: a sample on disk takes less.
+    A dataset counts with its official number of images, if it has one: a sample on disk takes less.
     """
     parents = [plan.node(uid).recipe.architecture for uid in node.parents]
     if node.recipe.given:
@@ -128,7 +136,7 @@ def workload_of(node: Node, plan: Plan) -> Workload:
         "parent": parents[0] if parents else None,
         "image_size": node.dataset.image_size,
         "stored_size": image_size_of(node.dataset.stored_size),
-        "dataset_bytes": node.dataset.num_bytes,
+        "dataset_bytes": dataset_bytes,
     }
 
 

@@ -162,6 +162,15 @@ def images_to_decode(spec: DatasetSpec, data_dir: Path | None) -> tuple[int, Pat
     return found
 
 
+def count_bytes(spec: DatasetSpec, data_dir: Path | None) -> int:
+    """Returns the bytes of a dataset's images in memory, whoever knows them: the specification, or the files.
+
+    Raises:
+        UnavailableError: Only the files tell, and they are not on this machine.
+    """
+    return spec.num_bytes or int(importlib.import_module("trainables.data.loading").count_bytes(spec, data_dir))
+
+
 def count_trained(spec: DatasetSpec, data_dir: Path) -> int:
     """Returns how many images of a dataset are trained on; see `trainables.data.loading.count_trained`."""
     return int(importlib.import_module("trainables.data.loading").count_trained(spec, data_dir))

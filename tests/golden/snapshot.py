@@ -31,6 +31,8 @@ PACKED = re.compile(r"(plan-\w+|mlflow)\.json|.*\.html")
 VARYING = ("dptq-sweep", "python", "torch", "timm", "numpy", "numba", "ray", "optuna", "mlflow", "machine")
 """Facts of a report and tags of runs whose values depend on the machine."""
 COMMIT, NOTE, NOTE_MARK = "mlflow.source.git.commit", "mlflow.note.content", "dptq.note"
+STORAGE_ID = "dptq.storage"
+"""Tag that a storage of before it gets anew in every copy."""
 FIXED_BEFORE_MS = 1_710_000_000_000
 """Times in the storage are of November 2023; later ones are those of the test itself."""
 
@@ -170,7 +172,7 @@ def _runs(client: MlflowClient, experiment: str) -> Iterator[dict[str, object]]:
     names = {run.info.run_id: run.info.run_name for run in runs}
     for run in sorted(runs, key=lambda run: (run.info.run_name, run.data.tags.get("dptq.uid", ""))):
         tags = {name: "<varies>" if name in VARYING else value for name, value in run.data.tags.items()}
-        for varying in (COMMIT, NOTE_MARK):
+        for varying in (COMMIT, NOTE_MARK, STORAGE_ID):
             tags.pop(varying, None)
         if NOTE in tags:
             tags[NOTE] = tags[NOTE].replace(run.info.run_id, "<run>")

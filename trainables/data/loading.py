@@ -73,7 +73,7 @@ def images_to_decode(spec: DatasetSpec, data_dir: Path | None = None) -> tuple[i
     """
     root = _root(data_dir)
     try:
-        found = _KINDS[spec.kind].find(spec, root)
+        found = _find(spec, root)
         file = cache_file(spec, sources=found.sources, folder=cache_folder(root))
         if not found.sources or file.exists():
             return None
@@ -89,6 +89,18 @@ def class_names_of(spec: DatasetSpec, data_dir: Path | None = None) -> tuple[str
         UnavailableError: Its files are not on this machine.
     """
     return _find(spec, _root(data_dir)).list_images().class_names
+
+
+def count_bytes(spec: DatasetSpec, data_dir: Path | None = None) -> int:
+    """Returns how many bytes the images of a dataset take once they are decoded; decodes nothing.
+
+    Raises:
+        UnavailableError: Its files are not on this machine.
+        ConfigError: Its images cannot be split as the specification asks.
+    """
+    height, width = spec.stored_size
+    listing = _find(spec, _root(data_dir)).list_images()
+    return sum(map(len, choose_images(listing, spec))) * 3 * height * width
 
 
 def count_trained(spec: DatasetSpec, data_dir: Path | None = None) -> int:

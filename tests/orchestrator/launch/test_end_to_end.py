@@ -202,6 +202,8 @@ def test_report_gives_fractions_on_the_test_split(story: Story) -> None:
 @pytest.mark.browser
 def test_what_ui_opens_shows_bars_verdicts_and_descriptions(story: Story, browser: str, tmp_path: Path) -> None:
     report = (story.storage / "sweeps/smoke/report.html").read_text()
+    # Its pairs, trained for two epochs, differ by chance.
+    assert "No detrimental pair is catastrophic (0 of 1" in report
     assert f"dptq-sweep ui smoke --compare --storage {story.storage}" in html.unescape(report)
     runs = mlflow.MlflowClient(f"sqlite:///{story.storage}/mlflow.db").search_runs(["1"], "tags.`dptq.goal` LIKE '%'")
     chosen = [run for run in runs if STANDS_TAG in run.data.tags]

@@ -10,9 +10,10 @@ import pytest
 import ray
 
 from cluster.runtime.resources import GPU_SHARE
-from orchestrator.launch.gpu_packing import FIELDS_OF_EQUAL_MEMORY, Prober, Workload, choose_gpu_shares, workload_of
+from orchestrator.launch.gpu_packing import FIELDS_OF_EQUAL_MEMORY, Prober, Workload, choose_gpu_shares
 from orchestrator.plan import Node, Plan, build_plan
 from orchestrator.store.store import Store
+from orchestrator.workers.entry_points import count_bytes
 from search_spaces import paper
 from search_spaces.grids.build import Choices, build_grid
 from search_spaces.model import vary
@@ -226,7 +227,7 @@ def test_a_change_of_recipe_is_measured_if_it_may_change_memory(
 
 def test_dataset_counts_with_the_bytes_that_a_trial_loads(digits: ImageData) -> None:
     loaded = sum(split.images_BCHW.numel() for split in digits.splits.values())
-    assert workload_of(SMOKE.nodes[0], SMOKE)["dataset_bytes"] == loaded
+    assert count_bytes(SMOKE.nodes[0].dataset, None) == loaded
 
 
 def test_a_pair_of_timms_architecture_is_measured_whoever_trained_its_white_box(store: Store, tmp_path: Path) -> None:

@@ -266,6 +266,30 @@ def test_every_place_gives_the_same_verdict_with_its_evidence(told: dict[str, To
         assert connection.execute(query + runs, (cell["uid"],)).fetchall() == [(word,)]
 
 
+@pytest.mark.parametrize(
+    ("name", "words"), [("stopped", []), ("failed", []), ("empty", []), ("searching", ["no drop"])]
+)
+def test_every_place_gives_no_other_verdict_than_that_of_a_pair_that_is_done(
+    told: dict[str, Told], name: str, words: list[str]
+) -> None:
+    each = told[name]
+    cells = json.loads(each.texts["status.json"])["cells"]
+    uids = [node.uid for node in each.plan.nodes if node.cell and node.cell.goal is Goal.DETRIMENTAL]
+
+    assert [cell["verdict"] for cell in cells] == words
+    assert json.loads(each.texts["report.json"])["cells"] == cells
+    for text in (each.log, each.texts["status"], each.texts["report"]):
+        assert "catastrophic" not in text
+    said = set(re.findall(r"\| (no drop|partial drop|catastrophic|parity lost) [|(]", each.texts["report.md"]))
+    assert said == set(words)
+    with sqlite3.connect(Path(each.sweep.store.uri) / "mlflow.db") as connection:
+        query = "SELECT value FROM tags WHERE key = 'dptq.verdict' AND run_uuid IN "
+        runs = f"(SELECT run_uuid FROM tags WHERE key = 'dptq.uid' AND value IN ({', '.join('?' * len(uids))}))"
+        tagged = [word for (word,) in connection.execute(query + runs, uids).fetchall()]
+    # A launch that goes on has not brought the pair to MLflow yet.
+    assert tagged == ([] if name == "searching" else words)
+
+
 def test_table_1_keeps_its_last_column_on_80_columns(told: dict[str, Told]) -> None:
     each = told["skipped"]
     trials = read_trials(Snapshot(each.plan, each.sweep.store))

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
-from orchestrator.launch.publish import publish
 from ray.tune.search import Searcher
 from rich.console import Console
 
 from orchestrator.cli.sweep.report import command as report
 from orchestrator.cli.sweep.status import command as status
+from orchestrator.launch.ending.publish import publish
 from orchestrator.launch.tuner import Launch
 from orchestrator.results.snapshot import EVERYTHING, Snapshot
 from orchestrator.store.integrity import find_damage
@@ -79,7 +79,7 @@ def test_a_storage_of_the_version_before_leases_is_read_finished_and_reported(
     assert [read_lease(again.trial(node).folder) for node in plan.nodes] == [None] * len(plan.nodes)
     pairs = told(report, sweep)["pairs"]
     assert isinstance(pairs, list)
-    assert [pair["goal"] for pair in pairs] == ["robust", "detrimental"]
+    assert [pair["goal"] for pair in pairs] == ["robust", "detrimental", "detrimental"]
 
     client = MlflowClient(tracking_uri=tracker.location.uri)
     (experiment,) = client.search_experiments(filter_string=f"tags.`dptq.storage` = '{sweep.store.read_id()}'")

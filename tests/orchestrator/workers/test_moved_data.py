@@ -13,7 +13,7 @@ from orchestrator.plan import Plan, build_plan
 from orchestrator.store.folder import CHECKPOINT
 from orchestrator.store.store import Store
 from orchestrator.store.trial import trial_of
-from orchestrator.workers.entry_points import data_checksum
+from orchestrator.workers.entry_points import count_bytes, data_checksum
 from orchestrator.workers.moved_data import check_moved_data
 from search_spaces.errors import ConfigError, UnavailableError
 from search_spaces.grids.build import Choices, build_grid
@@ -62,7 +62,9 @@ def test_moved_data_is_found_and_the_same_by_its_checksum(
     check_available(dataset, data_dir)
     check_moved_data(plan, store, data_dir, lines.append)
     assert lines == [f"{kind}:{old} is not there any more: its images are read from {new}"]
-    assert load_dataset(dataset, data_dir).sha256() == before
+    data = load_dataset(dataset, data_dir)
+    assert data.sha256() == before
+    assert count_bytes(dataset, data_dir) == sum(each.images_BCHW.nbytes for each in data.splits.values())
     assert [node.uid for node in plan_on(f"{kind}:{old}").nodes] == [node.uid for node in plan.nodes]
 
 
