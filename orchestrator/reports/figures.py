@@ -48,7 +48,8 @@ def figure_table1(table: pd.DataFrame) -> Figure | None:
     groups: dict[str, dict[object, list[Row]]] = {}
     for row in table.to_dict("records"):
         title = f"{row['architecture']}\noption set {row['option_set']} ({row['bit_widths']})"
-        groups.setdefault(title, {}).setdefault(row["budget"], []).append(row)
+        # Attackers of one budget have levels of their own.
+        groups.setdefault(title, {}).setdefault((row["budget"], row["budget_level"]), []).append(row)
     most = max(len(budgets) for budgets in groups.values())
     figure, axes = panels(list(groups), panel_height=0.45 + 0.62 * most, title=_table1_title(done))
     for panel, budgets in zip(axes, groups.values(), strict=True):

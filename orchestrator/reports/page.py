@@ -17,7 +17,7 @@ from orchestrator.reports.assessment.page import assessment_files
 from orchestrator.reports.decisions import decisions_table
 from orchestrator.reports.document import Page, Section, pictures
 from orchestrator.reports.figures import figure_table1, figure_training
-from orchestrator.reports.grouping import cell_title, of_cell, shown_cells
+from orchestrator.reports.grouping import CELL, cell_title, of_cell, shown_cells
 from orchestrator.reports.layout import filled
 from orchestrator.reports.rendering import page_files, table_files
 from orchestrator.reports.search.sections import search_files, search_sections, searches_of
@@ -179,7 +179,7 @@ def _analysis_sections(analyses: Tables, derived: Tables, table: pd.DataFrame) -
     cells = shown_cells(table)
     has_drop = any(len(drops_beyond_noise(of_cell(table, cell))) for cell in cells)
     sections = analysis_sections(analyses, derived, cells, has_drop=has_drop)
-    num_cells = len(table.drop_duplicates(["architecture", "option_set", "budget"]))
+    num_cells = len(table.drop_duplicates(list(CELL)))
     if not sections or num_cells == len(cells):
         return sections
     choice = (

@@ -269,6 +269,12 @@ def test_table_1_figure_of_seeds_draws_means_and_every_seed(tmp_path: object) ->
     assert len(figure.axes[0].get_yticks()) == 1  # type: ignore[union-attr]
     ticks = [line for line in figure.axes[0].lines if line.get_marker() == "|"]  # type: ignore[union-attr]
     assert list(ticks[1].get_xdata()) == pytest.approx([50, 30])
+    # Two attackers of one budget are no two seeds of one cell.
+    attackers = [row | {"budget_level": f"B+{row['seed']}"} for row in rows]
+    apart = figure_table1(pd.DataFrame(attackers))
+    assert apart is not None
+    assert {"\N{MINUS SIGN}40.0 pp", "\N{MINUS SIGN}60.0 pp"} <= {text.get_text() for text in apart.axes[0].texts}
+    assert len(apart.axes[0].get_yticks()) == 2
 
 
 def test_pareto_front_holds_the_trials_that_none_beats_in_both() -> None:
