@@ -123,10 +123,11 @@ def lost_workers_fail_their_trials() -> Iterator[None]:
 
     fail = RayActorManager._actor_task_failed
 
-    def fail_as_dead(manager: Any, task: Any, error: Exception) -> None:
-        if is_lost_worker(error) and not isinstance(error, (RayActorError, RayTaskError)):
-            error = RayActorError(error_msg=f"{LOST_WORKER}{type(error).__name__}: {one_line(error)}")
-        fail(manager, task, error)
+    # Ray passes both by name.
+    def fail_as_dead(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
+        if is_lost_worker(exception) and not isinstance(exception, (RayActorError, RayTaskError)):
+            exception = RayActorError(error_msg=f"{LOST_WORKER}{type(exception).__name__}: {one_line(exception)}")
+        fail(manager, tracked_actor_task=tracked_actor_task, exception=exception)
 
     RayActorManager._actor_task_failed = fail_as_dead
     try:

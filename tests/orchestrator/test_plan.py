@@ -197,7 +197,7 @@ def test_uids_of_digits_are_those_of_stored_sweeps() -> None:
         ("quick", "08b7d9a3c242f58e74c8a537278e98404cf3bfadf040acfeb9b36ae708811349"),
         ("smoke", "a18779eb7235f7d0f0fde62737deb5c83b6eea12e37da9dd8c588f49ddd1fffa"),
         ("families", "9e5595aff497bda99b8341f85ae2c312f05f26e22f6960a8d897e83dc4d8b607"),
-        ("matrix", "c14f7995b5ef57d301bb1a7e11071bebc479e8126c17fb8dd6ed5e6a6eacb4ea"),
+        ("matrix", "55ba2298249a947873a9a3d54578fffa677fd11aea6bb88dd6110ddcae1b8ba7"),
         ("cifar10", "5959991990145db092234cbb2a79a7d8bada588298d7d9da93d76ce94081cc3c"),
         ("full", "67b68742ec641a712c6990a379356ca7ea06db2d85c75317710c0c5640587cf5"),
     ],

@@ -44,7 +44,7 @@ for port in map(int, sys.argv[2:]):
         if one.connect_ex((sys.argv[1], port)) == 0:
             print(port)
 """
-HOST, STRANGER_HOST = "192.0.2.1", "192.0.2.2"
+HOST, STRANGER_HOST = "198.51.100.1", "198.51.100.2"
 """Ends of the cable between this machine and another network; of addresses that no network has (RFC 5737)."""
 
 

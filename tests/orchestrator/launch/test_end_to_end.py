@@ -171,7 +171,8 @@ def test_plan_store_optuna_and_mlflow_agree(story: Story) -> None:
     assert len(runs) == len(children) + 1
     for run in children:
         names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
-        assert names >= {"recipe.json", "checkpoint.safetensors", "predictions.parquet"}
+        assert names >= {"recipe.json", "predictions.parquet"}
+        assert run.data.tags["dptq.checkpoint"].endswith(f"{run.data.tags['dptq.uid']}/checkpoint.safetensors")
 
     journal = JournalStorage(JournalFileBackend(str(story.storage / "sweeps" / "smoke" / "studies.log")))
     (study,) = optuna.study.get_all_study_summaries(journal)

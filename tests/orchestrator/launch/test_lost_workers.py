@@ -76,7 +76,9 @@ def told(error: Exception, *, actor_fails: Fails, task_fails: Fails) -> None:
     actor = TrackedActor(0, on_start=None, on_stop=None, on_error=actor_fails)
     manager = RayActorManager(resource_manager=SimpleNamespace(free_resources=lambda acquired_resource: None))
     manager._live_actors_to_ray_actors_resources[actor] = (None, None)
-    manager._actor_task_failed(TrackedActorTask(actor, on_error=task_fails), error)
+    manager._actor_task_failed(  # as Ray does
+        tracked_actor_task=TrackedActorTask(actor, on_error=task_fails), exception=error
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from orchestrator.cli.sweep import launch, resume
 from orchestrator.launch import driver as running
+from orchestrator.launch.ending import finish
 from orchestrator.launch.tuner import Launch
 from orchestrator.store.defaults import STALLED_MINUTES
 from orchestrator.store.store import Store
@@ -26,7 +27,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
 
     monkeypatch.delenv("DPTQ_ON_EVENT", raising=False)
     monkeypatch.setattr(running, "run_sweep", remember)
-    monkeypatch.setattr(running, "finish_sweep", lambda *_: None)
+    monkeypatch.setattr(finish, "finish_sweep", lambda *_: None)
     return launches
 
 

@@ -77,7 +77,7 @@ def test_time_left_at_half_time_is_within_30_percent_in_eight_of_ten_made_up_run
 
 
 RECORDED: Mapping[str, tuple[str, Choices]] = {
-    "matrix": ("matrix", Choices()),
+    "matrix": (str(RECORDINGS / "matrix.yaml"), Choices()),
 }
 """Grid and options of recorded launches, two trials at a time on two cores that also ran other programs."""
 
