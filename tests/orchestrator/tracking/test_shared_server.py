@@ -1,5 +1,6 @@
 """Storages that share an MLflow, and one that was renamed, moved or copied: each goes on with its own runs."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
 
 from orchestrator.plan import Plan
-from orchestrator.store.folder import CHECKPOINT
+from orchestrator.store.folder import RESULT
 from orchestrator.store.store import IDENTITY, Store
 from orchestrator.tracking.backend import Location
 from orchestrator.tracking.experiments import discard_gone
@@ -164,4 +165,5 @@ def test_a_storage_elsewhere_finds_its_artifacts_and_leaves_the_old_place_alone(
     assert len(trials) == 3
     for run in trials:
         assert run.info.artifact_uri.startswith(new.as_uri())
-        assert Path(client.download_artifacts(run.info.run_id, CHECKPOINT)).read_bytes() == b"tensors"
+        kept = json.loads(Path(client.download_artifacts(run.info.run_id, RESULT)).read_text())
+        assert kept["uid"] == run.data.tags["dptq.uid"]
