@@ -62,10 +62,8 @@ class Status:
 
 def read_status(sweep: Sweep, plan: Plan, *, price_per_hour: float | None = None) -> Status:
     """Reads how far a sweep is."""
-    has_driver, snapshot = (
-        sweep.has_driver(),
-        Snapshot(plan, sweep.store, ahead=(RESULT, EPOCHS), index=Index(sweep.folder)),
-    )
+    has_driver = sweep.has_driver()
+    snapshot = Snapshot(plan, sweep.store, ahead=(RESULT, EPOCHS), index=Index(sweep.folder))
     trials, overview = read_trials(snapshot, points=False), overview_of(snapshot, has_driver=has_driver)
     return Status(
         sweep=sweep,

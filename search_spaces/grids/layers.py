@@ -69,11 +69,9 @@ class TemplateStack:
 
     def _own_attackers(self, architecture: str) -> tuple[str, ...] | None:
         """Returns the attackers of one network; None if all of the grid's. Those of a base are for its attackers."""
-        template = self.template if self.base is None or self.template.attackers is not None else self.base
-        for each in (self.template, template):
-            if architecture in each.per_architecture and each.per_architecture[architecture].attackers is not None:
-                return each.per_architecture[architecture].attackers
-        return None
+        templates = [self.template, *([self.base] if self.base and self.template.attackers is None else [])]
+        networks = [each.per_architecture[architecture] for each in templates if architecture in each.per_architecture]
+        return next((network.attackers for network in networks if network.attackers is not None), None)
 
     def search(self, changes: Mapping[str, object]) -> Search:
         """Returns how cells are searched, with the command line's changes.

@@ -77,7 +77,7 @@ def images_to_decode(spec: DatasetSpec, data_dir: Path | None = None) -> tuple[i
         file = cache_file(spec, sources=found.sources, folder=cache_folder(root))
         if not found.sources or file.exists():
             return None
-        return sum(map(len, choose_images(found.list_images(), spec))), file
+        return _count(spec, found), file
     except UnavailableError:
         return None
 
@@ -99,8 +99,7 @@ def count_bytes(spec: DatasetSpec, data_dir: Path | None = None) -> int:
         ConfigError: Its images cannot be split as the specification asks.
     """
     height, width = spec.stored_size
-    listing = _find(spec, _root(data_dir)).list_images()
-    return sum(map(len, choose_images(listing, spec))) * 3 * height * width
+    return _count(spec, _find(spec, _root(data_dir))) * 3 * height * width
 
 
 def count_trained(spec: DatasetSpec, data_dir: Path | None = None) -> int:
@@ -225,6 +224,11 @@ def _check_memory(spec: DatasetSpec, num_images: int) -> None:
             f"this machine has {here:.0f}: keep fewer with --train-images and --test-images, or smaller ones with "
             "--image-size."
         )
+
+
+def _count(spec: DatasetSpec, found: Found) -> int:
+    """Returns the number of images that the specification takes, of all splits."""
+    return sum(map(len, choose_images(found.list_images(), spec)))
 
 
 def _find(spec: DatasetSpec, root: Path) -> Found:

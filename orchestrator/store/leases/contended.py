@@ -14,7 +14,6 @@ from typing import Any
 
 from orchestrator.store.folder import Folder
 from orchestrator.store.places.bucket import Tag
-from search_spaces.errors import StorageError
 
 RELEASED = "released"
 """Key of what is in the file once nobody has it: to remove an object unless it changed is not possible."""
@@ -76,11 +75,7 @@ class ContendedFile:
 
 def read_content(folder: Folder, name: str) -> dict[str, Any] | None:
     """Returns what is in the file of whoever has something; see `ContendedFile.read`."""
-    try:
-        content = Folder(folder.place, folder.path).read_json(name)
-    except StorageError:
-        return {}
-    return None if content and content.get(RELEASED) else content
+    return _content_of(Folder(folder.place, folder.path).read_bytes(name))
 
 
 def _content_of(content: bytes | None) -> dict[str, Any] | None:

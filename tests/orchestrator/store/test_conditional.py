@@ -1,8 +1,7 @@
 """Who has what on an object store, when requests come together, late or twice: behind a proxy to a real S3 server."""
 
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -27,27 +26,9 @@ from orchestrator.store.trial import TrialFolder
 from orchestrator.tracking.runs import read_standing
 from orchestrator.workers.attempt import attempt_at
 from search_spaces.grids.build import Choices, build_grid
-from tests.orchestrator.buckets import Proxy, memory_bucket, proxy_to
-from tests.servers import Bucket as ServersBucket
+from tests.orchestrator.buckets import Proxy, memory_bucket
 
 PATIENT = Pace(beat_seconds=0.1, dead_seconds=600, settle_seconds=0.1)
-
-
-@pytest.fixture
-def proxy(bucket: ServersBucket) -> Iterator[Proxy]:
-    with proxy_to(bucket.host) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def behind(bucket: ServersBucket, proxy: Proxy) -> Store:
-    """The storage of `direct`, behind the proxy."""
-    return Store(replace(bucket, options=proxy.options).uri("/storage"))
-
-
-@pytest.fixture
-def direct(bucket: ServersBucket) -> Store:
-    return Store(bucket.uri("/storage"))
 
 
 def trial_taken(store: Store, sweep: str) -> TrialFolder:
@@ -84,16 +65,16 @@ def outcome_of(act: Callable[[], object]) -> tuple[threading.Thread, list[object
     return thread, outcome
 
 
-def test_of_many_that_come_at_once_one_has_the_trial(direct: Store) -> None:
+def test_of_many_that_come_at_once_one_has_the_trial(s3_store: Store) -> None:
     leases = []
     for name in "abcdef":
-        Sweep(direct, name).folder.write_json(OWNER, {"id": name, "beat": 1})
-        leases.append(Leases(Store(direct.uri, create=False), sweep=name, driver=name, pace=PATIENT))
+        Sweep(s3_store, name).folder.write_json(OWNER, {"id": name, "beat": 1})
+        leases.append(Leases(Store(s3_store.uri, create=False), sweep=name, driver=name, pace=PATIENT))
     barrier, found = threading.Barrier(len(leases)), list[object]()
 
     def come(each: Leases) -> None:
         barrier.wait()
-        found.append(each.take(direct.trial("pair", "u")))
+        found.append(each.take(s3_store.trial("pair", "u")))
 
     threads = [threading.Thread(target=come, args=(each,)) for each in leases]
     for thread in threads:
@@ -101,20 +82,20 @@ def test_of_many_that_come_at_once_one_has_the_trial(direct: Store) -> None:
     for thread in threads:
         thread.join()
     (winner,) = (each for each in found if isinstance(each, FencedFolder))
-    lease = read_lease(direct.trial("pair", "u"))
+    lease = read_lease(s3_store.trial("pair", "u"))
     assert lease is not None
     assert lease.attempt == winner.attempt
     assert {getattr(each, "sweep", lease.sweep) for each in found} == {lease.sweep}, "the others know who has it"
 
 
 def test_a_lease_that_arrives_late_takes_nothing_from_who_was_faster(
-    proxy: Proxy, behind: Store, direct: Store
+    proxy: Proxy, behind: Store, s3_store: Store
 ) -> None:
     is_under_way, may_go_on = held(proxy, lambda method, path: method == "PUT" and path.endswith(LEASE))
     thread, outcome = outcome_of(lambda: trial_taken(behind, "slow"))
     assert is_under_way.wait(60)
-    Sweep(direct, "fast").folder.write_json(OWNER, {"id": "fast", "beat": 1})
-    winner = Leases(direct, sweep="fast", driver="fast").take(direct.trial("pair", "u"))
+    Sweep(s3_store, "fast").folder.write_json(OWNER, {"id": "fast", "beat": 1})
+    winner = Leases(s3_store, sweep="fast", driver="fast").take(s3_store.trial("pair", "u"))
     may_go_on.set()
     thread.join()
     assert isinstance(outcome[0], AssertionError), "refused"
@@ -138,14 +119,14 @@ def test_what_was_created_by_a_request_that_arrived_twice_is_ones_own(proxy: Pro
         assert Sweep(behind, "s").has_driver()
 
 
-def test_heart_that_beats_late_does_not_take_a_trial_back(proxy: Proxy, behind: Store, direct: Store) -> None:
+def test_heart_that_beats_late_does_not_take_a_trial_back(proxy: Proxy, behind: Store, s3_store: Store) -> None:
     former = trial_taken(behind, "c")
     assert isinstance(former.folder, FencedFolder)
     former.folder.beat(1)
     is_under_way, may_go_on = held(proxy, lambda method, path: method == "PUT" and path.endswith(LEASE))
     thread, outcome = outcome_of(lambda: former.folder.beat(2))  # type: ignore[attr-defined]
     assert is_under_way.wait(60)
-    winner = trial_taken(direct, "d")
+    winner = trial_taken(s3_store, "d")
     may_go_on.set()
     thread.join()
     assert isinstance(outcome[0], LostLeaseError)
@@ -156,14 +137,14 @@ def test_heart_that_beats_late_does_not_take_a_trial_back(proxy: Proxy, behind: 
 
 @pytest.mark.parametrize("late", [CHECKPOINT, EPOCHS, RESULT])
 def test_file_that_arrives_after_that_of_a_new_attempt_changes_nothing(
-    proxy: Proxy, behind: Store, direct: Store, late: str
+    proxy: Proxy, behind: Store, s3_store: Store, late: str
 ) -> None:
     former = trial_taken(behind, "c")
     former.write_epoch([{"epoch": 1}], b"former")
     is_under_way, may_go_on = held(proxy, lambda method, path: method == "PUT" and path.endswith(late))
     thread, outcome = outcome_of(lambda: former.folder.write_bytes(late, b"late"))
     assert is_under_way.wait(60)
-    winner = trial_taken(direct, "d")
+    winner = trial_taken(s3_store, "d")
     winner.write_epoch([{"epoch": 1}, {"epoch": 2}], b"winner")
     winner.write_result({}, {CHECKPOINT: b"winner"}, seconds=1.0, data_sha256="d")
     may_go_on.set()
@@ -175,13 +156,13 @@ def test_file_that_arrives_after_that_of_a_new_attempt_changes_nothing(
     assert result.attempt == winner.folder.attempt  # type: ignore[attr-defined]
 
 
-def test_file_that_arrives_before_that_of_a_new_attempt_is_replaced(direct: Store) -> None:
-    former, winner = trial_taken(direct, "c"), trial_taken(direct, "d")
+def test_file_that_arrives_before_that_of_a_new_attempt_is_replaced(s3_store: Store) -> None:
+    former, winner = trial_taken(s3_store, "c"), trial_taken(s3_store, "d")
     assert isinstance(winner.folder, FencedFolder)
     assert not winner.folder.exists(CHECKPOINT), "looked which files there are"
-    direct.trial("pair", "u").write_bytes(CHECKPOINT, b"late")
+    s3_store.trial("pair", "u").write_bytes(CHECKPOINT, b"late")
     winner.folder.write_bytes(CHECKPOINT, b"winner")
-    assert direct.trial("pair", "u").read_bytes(CHECKPOINT) == b"winner"
+    assert s3_store.trial("pair", "u").read_bytes(CHECKPOINT) == b"winner"
     with pytest.raises(LostLeaseError):
         former.folder.write_bytes(CHECKPOINT, b"later still")
 
@@ -217,16 +198,16 @@ def test_file_that_somebody_removed_is_created_again_and_one_of_another_is_not_t
     assert mine.replace({"id": "mine"})
 
 
-def test_attempt_of_a_driver_goes_on_where_its_worker_ended(direct: Store) -> None:
-    driver = trial_taken(direct, "c")
+def test_attempt_of_a_driver_goes_on_where_its_worker_ended(s3_store: Store) -> None:
+    driver = trial_taken(s3_store, "c")
     assert isinstance(driver.folder, FencedFolder)
     driver.folder.write_json("recipe.json", {})
     driver.folder.hand_over()
-    worker = TrialFolder(direct, "pair", "u", fenced(direct.trial("pair", "u"), driver.folder.attempt))
+    worker = TrialFolder(s3_store, "pair", "u", fenced(s3_store.trial("pair", "u"), driver.folder.attempt))
     worker.write_error(ValueError("x"))
     assert (driver.error() or "").startswith("ValueError")
     driver.clear_error()
-    assert not direct.trial("pair", "u").exists("error.txt")
+    assert not s3_store.trial("pair", "u").exists("error.txt")
 
 
 def test_life_of_a_trial_takes_thirty_requests(proxy: Proxy, behind: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -16,21 +14,9 @@ from orchestrator.store.places.patience import AwayError, Patience
 from orchestrator.store.store import Store
 from search_spaces.errors import UnreachableError
 from search_spaces.grids.build import Choices, build_grid
-from tests.orchestrator.buckets import Proxy, proxy_to
-from tests.servers import Bucket
+from tests.orchestrator.buckets import Proxy
 
 PLAN: Plan = build_plan(build_grid("smoke", Choices(), lambda _: 15), lambda _: 15)
-
-
-@pytest.fixture
-def proxy(bucket: Bucket) -> Iterator[Proxy]:
-    with proxy_to(bucket.host) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def behind(bucket: Bucket, proxy: Proxy) -> Store:
-    return Store(replace(bucket, options=proxy.options).uri("/storage"))
 
 
 def test_server_that_comes_back_in_time_costs_a_frontier_nothing_but_time(
